@@ -1,0 +1,89 @@
+"""Weights that change over a run."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import Any
+
+from mmickd.utils.errors import ICKDError
+
+DECAYS = (None, "linear", "cosine")
+
+
+@dataclass(frozen=True)
+class WeightSchedule:
+    """A loss weight as a function of the time in the run; nothing but the time, so it resumes.
+
+    From ``begin`` the weight rises linearly from 0 to ``value`` over ``warmup``, then stays or
+    decays to ``end_value`` at ``end``, and is 0 after ``end``. Times are iterations, or (also
+    fractional) epochs. Our choice of shapes.
+
+    Args:
+        value: the full weight, at least 0.
+        begin: when it starts.
+        end: when it stops; None: never (a decay then ends with the run).
+        warmup: how long it rises.
+        decay: None, 'linear' or 'cosine'.
+        end_value: weight at the end of the decay.
+        by_epoch: whether times are epochs.
+
+    Raises:
+        ICKDError: if an option is out of range.
+    """
+
+    value: float = 1.0
+    begin: float = 0
+    end: float | None = None
+    warmup: float = 0
+    decay: str | None = None
+    end_value: float = 0.0
+    by_epoch: bool = False
+    name: str = field(default="loss_weight", compare=False)
+
+    def __post_init__(self) -> None:
+        for option in ("value", "begin", "warmup", "end_value"):
+            number = getattr(self, option)
+            if isinstance(number, bool) or not isinstance(number, (int, float)):
+                self._refuse(f"{option}={number!r} is not a number")
+            if not (math.isfinite(number) and number >= 0):
+                self._refuse(f"{option}={number} must be finite and not negative")
+        if self.decay not in DECAYS:
+            self._refuse(f"decay={self.decay!r} must be one of {DECAYS}")
+        if self.end is not None and self.end < self.begin + self.warmup:
+            self._refuse(f"end={self.end} lies before begin + warmup={self.begin + self.warmup}")
+
+    def _refuse(self, what: str) -> None:
+        raise ICKDError(f"{self.name}: {what}.")
+
+    @property
+    def is_off(self) -> bool:
+        """Whether the weight is 0 at every time."""
+        return self.value == 0 and (self.decay is None or self.end_value == 0)
+
+    def at(self, time: float, run_length: float) -> float:
+        """The weight.
+
+        Args:
+            time: iterations (or epochs, if ``by_epoch``) since the start of the run.
+            run_length: length of the run in the same unit.
+        """
+        if time < self.begin or (self.end is not None and time >= self.end):
+            return 0.0
+        full = self.begin + self.warmup
+        if time < full:
+            return self.value * (time - self.begin) / self.warmup
+        if self.decay is None:
+            return self.value
+        last = run_length if self.end is None else self.end
+        done = 1.0 if last <= full else min(1.0, (time - full) / (last - full))
+        if self.decay == "cosine":
+            done = (1 - math.cos(math.pi * done)) / 2
+        return self.value + (self.end_value - self.value) * done
+
+    @classmethod
+    def of(cls, weight: Any, name: str) -> WeightSchedule:
+        """A schedule from a config entry: a number, or a dict of the arguments above."""
+        if isinstance(weight, dict):
+            return cls(**weight, name=name)
+        return cls(value=weight, name=name)
