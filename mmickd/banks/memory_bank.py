@@ -1,0 +1,86 @@
+"""The frozen memory bank of the offline paradigm."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from mmickd.structures import Samples
+
+
+class MemoryBank:
+    """Teacher features and logits of the training set, sorted by class and never changed.
+
+    Rows of one class are one slice, ``offsets[c]:offsets[c + 1]``; inside a class they keep the
+    order in which they came.
+
+    Args:
+        samples: the rows, in any order; every label in ``[0, num_classes)``.
+        num_classes: number of classes ``C``; a class may have no row.
+
+    Raises:
+        ValueError: if a label lies outside the classes, or the logits have another width.
+
+    Attributes:
+        features (Tensor): ``(M, D)``, L2-normalised, fp16 or fp32.
+        logits (Tensor): ``(M, C)``.
+        labels (Tensor): ``(M,)`` int64, rising.
+        ids (Tensor): ``(M,)`` int64; the image of each row.
+        offsets (Tensor): ``(C + 1,)`` int64.
+        num_classes (int): ``C``.
+        max_class_size (int): rows of the largest class.
+    """
+
+    def __init__(self, samples: Samples, num_classes: int) -> None:
+        labels = samples.labels
+        if samples.logits.shape[1] != num_classes:
+            raise ValueError(
+                f"logits have {samples.logits.shape[1]} columns for num_classes={num_classes}"
+            )
+        if len(samples) and not (int(labels.min()) >= 0 and int(labels.max()) < num_classes):
+            raise ValueError(
+                f"bank labels must lie in [0, {num_classes}), "
+                f"got {int(labels.min())}..{int(labels.max())}"
+            )
+        rows = samples[torch.argsort(labels, stable=True)]
+        counts = torch.bincount(labels, minlength=num_classes)
+        self.features = rows.features.contiguous()
+        self.logits = rows.logits.contiguous()
+        self.labels = rows.labels.contiguous()
+        self.ids = rows.ids.contiguous()
+        self.offsets = torch.cat([counts.new_zeros(1), counts.cumsum(0)])
+        self.num_classes = num_classes
+        self.max_class_size = int(counts.max()) if num_classes else 0
+
+    def __len__(self) -> int:
+        return self.features.shape[0]
+
+    def __repr__(self) -> str:
+        used = int((self.offsets.diff() > 0).sum())
+        width, dtype = self.features.shape[1], str(self.features.dtype).removeprefix("torch.")
+        return (
+            f"MemoryBank({len(self)} rows of {used}/{self.num_classes} classes, "
+            f"{width} {dtype} features, {self.nbytes / 2**20:.1f} MiB)"
+        )
+
+    @property
+    def device(self) -> torch.device:
+        """Where the rows lie."""
+        return self.features.device
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all rows."""
+        tensors: tuple[Tensor, ...] = (self.features, self.logits, self.labels, self.ids)
+        return sum(t.numel() * t.element_size() for t in tensors)
+
+    @property
+    def samples(self) -> Samples:
+        """The rows as one :class:`Samples`, sorted by class."""
+        return Samples(self.features, self.logits, self.labels, self.ids)
+
+    def to(self, device: torch.device | str) -> MemoryBank:
+        """The same bank on ``device``; itself where it lies there already."""
+        if torch.device(device) == self.device:
+            return self
+        return MemoryBank(self.samples.to(device), self.num_classes)

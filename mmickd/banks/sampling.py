@@ -1,0 +1,76 @@
+"""Sub-sampling that does not depend on the order of arrival.
+
+Every candidate row has a key, a hash of (seed, image, position); a class keeps its smallest keys.
+The choice is therefore the same for any number of ranks, batch size or order of the data set.
+"""
+
+from __future__ import annotations
+
+import hashlib
+
+import torch
+from torch import Tensor
+
+
+def image_id(key: str) -> int:
+    """Identity of an image: 63 bits of a hash of its path (or any other name of it)."""
+    digest = hashlib.blake2b(key.encode("utf-8", "surrogateescape"), digest_size=8).digest()
+    return int.from_bytes(digest, "little") >> 1
+
+
+def keyed_hash(seed: int, ids: Tensor, positions: Tensor) -> Tensor:
+    """Pseudo-random keys of (seed, image, position) (splitmix64 rounds).
+
+    Args:
+        seed: any int.
+        ids: int64, broadcastable with ``positions``.
+        positions: int64; where in the image.
+
+    Returns:
+        int64 in ``[0, 2^63)``.
+    """
+    state = torch.full((), _signed(seed), dtype=torch.long, device=ids.device)
+    for value in (ids, positions):
+        state = _mix(state ^ value)
+    return _shift_right(state, 1)
+
+
+def smallest_per_class(labels: Tensor, keys: Tensor, num_classes: int, count: int | None) -> Tensor:
+    """Rows that hold the ``count`` smallest keys of their class.
+
+    Args:
+        labels: ``(R,)`` int64 in ``[0, num_classes)``.
+        keys: ``(R,)`` int64.
+        num_classes: ``C``.
+        count: rows to keep of each class; None keeps all.
+
+    Returns:
+        ``(R',)`` int64 rows, by class and then by key.
+    """
+    order = torch.argsort(keys, stable=True)
+    order = order[torch.argsort(labels[order], stable=True)]
+    if count is None:
+        return order
+    sizes = torch.bincount(labels, minlength=num_classes)
+    begin = (sizes.cumsum(0) - sizes)[labels[order]]
+    rank = torch.arange(len(order), device=order.device) - begin
+    return order[rank < count]
+
+
+def _mix(x: Tensor) -> Tensor:
+    """One splitmix64 round in two's complement (int64 arithmetic wraps around)."""
+    x = x + _signed(0x9E3779B97F4A7C15)
+    x = (x ^ _shift_right(x, 30)) * _signed(0xBF58476D1CE4E5B9)
+    x = (x ^ _shift_right(x, 27)) * _signed(0x94D049BB133111EB)
+    return x ^ _shift_right(x, 31)
+
+
+def _shift_right(x: Tensor, bits: int) -> Tensor:
+    """Logical shift; ``>>`` of int64 is arithmetic."""
+    return (x >> bits) & ((1 << (64 - bits)) - 1)
+
+
+def _signed(value: int) -> int:
+    """A 64-bit pattern as int64."""
+    value &= (1 << 64) - 1
+    return value - (1 << 64) if value >= 1 << 63 else value

@@ -1,0 +1,7 @@
+"""Retrieval of in-context samples: one ``search``, several back ends."""
+
+from mmickd.retrieval.base import BaseRetriever
+from mmickd.retrieval.faiss_retriever import FaissRetriever
+from mmickd.retrieval.torch_retriever import TorchRetriever
+
+__all__ = ["BaseRetriever", "FaissRetriever", "TorchRetriever"]

@@ -1,0 +1,126 @@
+"""What every retriever does: check the question, and shape the answer."""
+
+from __future__ import annotations
+
+from abc import ABCMeta, abstractmethod
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from mmickd.banks.memory_bank import MemoryBank
+from mmickd.structures import Context, Samples
+
+
+class BaseRetriever(metaclass=ABCMeta):
+    """Finds the in-context samples of queries in a bank."""
+
+    @torch.no_grad()
+    def search(
+        self,
+        bank: MemoryBank,
+        query: Samples,
+        num_positives: int | None,
+        num_negatives: int,
+        exclude_same_id: bool = True,
+    ) -> tuple[Context, Context]:
+        """The most similar same-class and other-class rows of each query.
+
+        Positives are the top ``num_positives`` of ``<h_i, h_j>`` over the rows of the query's
+        class, negatives the top ``num_negatives`` over the rows of the other classes. Too few
+        rows are a masked case. Equal similarities stand in the order of the bank.
+
+        Args:
+            bank: ``M`` rows.
+            query: ``Q`` queries on the bank's device; a label below 0 finds nothing.
+            num_positives: ``K`` >= 0; None takes every row of the class (``K`` is then the size
+                of the largest class).
+            num_negatives: ``N`` >= 0.
+            exclude_same_id: leave out the rows of the query's own image.
+
+        Returns:
+            Positives ``(Q, K)`` and negatives ``(Q, N)``, each sorted by falling similarity;
+            ``indices`` are rows of the bank, -1 where masked.
+
+        Raises:
+            ValueError: if a number is negative, or the widths of query and bank differ.
+        """
+        if num_negatives < 0 or (num_positives is not None and num_positives < 0):
+            raise ValueError(
+                "num_positives and num_negatives must not be negative, "
+                f"got {num_positives} and {num_negatives}"
+            )
+        if query.features.shape[1] != bank.features.shape[1]:
+            raise ValueError(
+                f"query features are {query.features.shape[1]} wide, "
+                f"those of the bank {bank.features.shape[1]}"
+            )
+        if num_positives is None:
+            num_positives = bank.max_class_size
+        with torch.autocast(query.features.device.type, enabled=False):
+            positives, negatives = self._topk(
+                bank, query, num_positives, num_negatives, exclude_same_id
+            )
+            return to_context(bank, *positives), to_context(bank, *negatives)
+
+    @abstractmethod
+    def _topk(
+        self,
+        bank: MemoryBank,
+        query: Samples,
+        num_positives: int,
+        num_negatives: int,
+        exclude_same_id: bool,
+    ) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
+        """Similarity (float32, -inf where masked) and rows of positives and negatives.
+
+        ``(Q, num_positives)`` and ``(Q, num_negatives)``; :func:`masked_topk` gives this shape.
+        """
+
+
+def same_image(bank_ids: Tensor, query_ids: Tensor) -> Tensor:
+    """Where a row comes from the query's own image; an unknown image (id < 0) is no image.
+
+    Args:
+        bank_ids: ``(M,)`` or ``(Q, M)`` int64.
+        query_ids: ``(Q,)`` int64.
+
+    Returns:
+        ``(Q, M)`` bool.
+    """
+    return (bank_ids == query_ids[:, None]) & (query_ids >= 0)[:, None]
+
+
+def masked_topk(scores: Tensor, rows: Tensor | None, k: int) -> tuple[Tensor, Tensor]:
+    """Top ``k`` of ``scores`` along the last axis, padded to ``k`` where there are fewer.
+
+    Args:
+        scores: ``(Q, M)`` float32, -inf where masked.
+        rows: ``(Q, M)`` int64, the bank row of each score; None: its column.
+        k: how many.
+
+    Returns:
+        ``(Q, k)`` scores (falling, -inf where masked) and ``(Q, k)`` rows; equal scores by row.
+    """
+    top, columns = scores.topk(min(k, scores.shape[1]), dim=1)
+    found = columns if rows is None else rows.gather(1, columns)
+    found, by_row = found.sort(dim=1)
+    top, by_score = top.gather(1, by_row).sort(dim=1, descending=True, stable=True)
+    found = found.gather(1, by_score)
+    missing = k - top.shape[1]
+    return F.pad(top, (0, missing), value=-torch.inf), F.pad(found, (0, missing))
+
+
+def to_context(bank: MemoryBank, scores: Tensor, rows: Tensor) -> Context:
+    """Scores and rows as a :class:`Context`; nothing of a masked entry is left."""
+    mask = scores > -torch.inf
+    if len(bank):
+        logits = bank.logits[rows.masked_fill(~mask, 0)].float()
+    else:
+        logits = bank.logits.new_zeros((*rows.shape, bank.num_classes), dtype=torch.float32)
+    return Context(
+        similarity=scores.masked_fill(~mask, 0.0),
+        logits=logits.masked_fill(~mask[..., None], 0.0),
+        mask=mask,
+        indices=rows.masked_fill(~mask, -1),
+    )

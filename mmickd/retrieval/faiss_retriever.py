@@ -1,0 +1,160 @@
+"""Exact retrieval by faiss, on the CPU or the GPU."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mmickd.banks.memory_bank import MemoryBank
+from mmickd.registry import RETRIEVERS
+from mmickd.retrieval.base import BaseRetriever, masked_topk, same_image
+from mmickd.retrieval.torch_retriever import TorchRetriever
+from mmickd.structures import Samples
+from mmickd.utils.errors import ICKDError
+
+GPU_MAX_DEPTH = 2048
+"""Deepest search that faiss offers on a GPU."""
+
+Knn = Callable[[np.ndarray, np.ndarray, int], tuple[np.ndarray, np.ndarray]]
+
+
+@RETRIEVERS.register_module()
+class FaissRetriever(BaseRetriever):
+    """The answers of :class:`TorchRetriever`, found by faiss' brute-force search.
+
+    Positives are searched in the slice of the query's class. Negatives are searched in the whole
+    bank, deeper and deeper until every query has its own: at depth own-class size +
+    ``num_negatives`` + rows of the own image nothing can be missing, so the search is exact.
+
+    Args:
+        gpu: GPU to search on (needs faiss-gpu); None searches on the CPU.
+        growth: factor between two depths, at least 2.
+
+    Raises:
+        ICKDError: if faiss is not installed, or was built without the GPU that is asked for.
+        ValueError: if ``growth`` is below 2.
+    """
+
+    def __init__(self, gpu: int | None = None, growth: int = 4) -> None:
+        if growth < 2:
+            raise ValueError(f"growth must be at least 2, got {growth}")
+        self.growth = growth
+        self.max_depth = None if gpu is None else GPU_MAX_DEPTH
+        self._knn = _make_knn(gpu)
+        self._bank: MemoryBank | None = None
+        self._features = np.empty((0, 0), np.float32)
+
+    def _topk(
+        self,
+        bank: MemoryBank,
+        query: Samples,
+        num_positives: int,
+        num_negatives: int,
+        exclude_same_id: bool,
+    ) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
+        if self._bank is not bank:
+            self._bank, self._features = bank, _to_numpy(bank.features)
+        ids = query.ids if exclude_same_id else torch.full_like(query.ids, -1)
+        query = Samples(query.features, query.logits, query.labels, ids)
+        return (
+            self._positives(bank, query, num_positives),
+            self._negatives(bank, query, num_negatives),
+        )
+
+    def _positives(self, bank: MemoryBank, query: Samples, k: int) -> tuple[Tensor, Tensor]:
+        scores, rows = _nothing(query, k)
+        if k == 0:
+            return scores, rows
+        offsets = bank.offsets.tolist()
+        for label in query.labels.unique().tolist():
+            begin, end = (offsets[label], offsets[label + 1]) if label >= 0 else (0, 0)
+            if begin == end:
+                continue
+            who = (query.labels == label).nonzero()[:, 0]
+            ids = bank.ids[begin:end]
+            depth = min(k + _most_of_one_image(ids, query.ids[who]), end - begin)
+            found = self._search(query.features[who], begin, end, depth)
+            if found is None:
+                scores[who], rows[who] = TorchRetriever()._topk(bank, query[who], k, 0, True)[0]
+            else:
+                scores[who], rows[who] = masked_topk(*_drop_own(bank, query[who], *found), k)
+        return scores, rows
+
+    def _negatives(self, bank: MemoryBank, query: Samples, n: int) -> tuple[Tensor, Tensor]:
+        scores, rows = _nothing(query, n)
+        who = (query.labels >= 0).nonzero()[:, 0]
+        depth = 2 * n
+        while n and len(who) and len(bank):
+            depth = min(depth * self.growth, len(bank))
+            part = query[who]
+            found = self._search(part.features, 0, len(bank), depth)
+            if found is None:
+                scores[who], rows[who] = TorchRetriever()._topk(bank, part, 0, n, True)[1]
+                break
+            values, at = _drop_own(bank, part, *found)
+            values = values.masked_fill(bank.labels[at] == part.labels[:, None], -torch.inf)
+            scores[who], rows[who] = masked_topk(values, at, n)
+            if depth == len(bank):
+                break
+            who = who[(values > -torch.inf).sum(dim=1) < n]
+        return scores, rows
+
+    def _search(
+        self, features: Tensor, begin: int, end: int, depth: int
+    ) -> tuple[Tensor, Tensor] | None:
+        """Top ``depth`` of bank rows ``begin:end``; None where faiss cannot look that deep."""
+        if self.max_depth is not None and depth > self.max_depth:
+            return None
+        values, at = self._knn(_to_numpy(features), self._features[begin:end], depth)
+        device = features.device
+        return torch.from_numpy(values).to(device), torch.from_numpy(at).to(device) + begin
+
+
+def _make_knn(gpu: int | None) -> Knn:
+    """Brute-force inner-product search of faiss on the wanted device."""
+    try:
+        import faiss
+    except ImportError as error:
+        raise ICKDError(
+            "FaissRetriever needs faiss, which is not installed: "
+            "pip install 'mmickd[faiss]' (CPU) or 'mmickd[faiss-gpu]', or use TorchRetriever."
+        ) from error
+    metric = faiss.METRIC_INNER_PRODUCT
+    if gpu is None:
+        return lambda x, y, k: faiss.knn(x, y, k, metric=metric)
+    if not hasattr(faiss, "StandardGpuResources") or faiss.get_num_gpus() <= gpu:
+        raise ICKDError(
+            f"FaissRetriever(gpu={gpu}): this faiss offers no such GPU. Install faiss-gpu for your "
+            "CUDA, take gpu=None (CPU), or use TorchRetriever, which runs on the bank's device."
+        )
+    resources: Any = faiss.StandardGpuResources()
+    return lambda x, y, k: faiss.knn_gpu(resources, x, y, k, metric=metric, device=gpu)
+
+
+def _to_numpy(features: Tensor) -> np.ndarray:
+    return np.ascontiguousarray(features.detach().float().cpu().numpy())
+
+
+def _nothing(query: Samples, k: int) -> tuple[Tensor, Tensor]:
+    """The answer of a query that finds no row."""
+    shape = (len(query), k)
+    scores = torch.full(shape, -torch.inf, device=query.labels.device)
+    return scores, torch.zeros(shape, dtype=torch.long, device=query.labels.device)
+
+
+def _drop_own(
+    bank: MemoryBank, query: Samples, values: Tensor, at: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Mask what comes from the query's own image."""
+    return values.masked_fill(same_image(bank.ids[at], query.ids), -torch.inf), at
+
+
+def _most_of_one_image(bank_ids: Tensor, query_ids: Tensor) -> int:
+    """Most rows of ``bank_ids`` that one query would have to leave out."""
+    wanted = query_ids[query_ids >= 0]
+    shared = bank_ids[torch.isin(bank_ids, wanted)]
+    return int(shared.unique(return_counts=True)[1].max()) if len(shared) else 0
