@@ -1,0 +1,168 @@
+"""The training images as the bank sees them: each once, in order, without augmentation."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from mmengine.dataset import Compose
+from torch.utils.data import Dataset
+
+from mmickd.banks.sampling import image_id, keyed_hash
+from mmickd.utils.errors import ICKDError
+
+RANDOM_WORDS = (
+    "Random",
+    "Augment",
+    "Jitter",
+    "PhotoMetric",
+    "Mix",
+    "Mosaic",
+    "CutOut",
+    "Cutout",
+    "Erasing",
+    "Albu",
+    "Lighting",
+    "BioMedical",
+    "ResizeToMultiple",
+)
+"""Parts of the names of transforms that are left out of a training pipeline."""
+
+
+class BankImages(Dataset):
+    """The images of a training set, under a deterministic pipeline.
+
+    Shares the annotations of the live data set (nothing is scanned again) and leaves it as it is.
+    Wrappers that repeat images are seen through: every image comes once.
+
+    Args:
+        dataset: the live training set, wrappers included.
+        pipeline: a transform list, or a Compose.
+
+    Raises:
+        ICKDError: if the data set has no images, or cannot be re-piped.
+    """
+
+    def __init__(self, dataset: Any, pipeline: Any) -> None:
+        self.pipeline = pipeline if callable(pipeline) else Compose(pipeline)
+        self._parts = [_with_pipeline(leaf, self.pipeline) for leaf in leaves(dataset)]
+        self._places = [
+            (part, index) for part, data in enumerate(self._parts) for index in range(len(data))
+        ]
+        if not self._places:
+            raise ICKDError(
+                "the training data set is empty, no memory bank can be built from it: check "
+                "data_root, data_prefix and ann_file of train_dataloader.dataset."
+            )
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        """The packed sample: ``inputs`` (3, h, w) uint8 and ``data_samples``."""
+        part, place = self._places[index]
+        sample = self._parts[part][place]
+        if sample is None:
+            raise ICKDError(f"the pipeline gives no sample for {self.name(index)}.")
+        return sample
+
+    def info(self, index: int) -> dict[str, Any]:
+        """Annotation of an image, as its data set has it; empty where it keeps none."""
+        part, place = self._places[index]
+        get = getattr(self._parts[part], "get_data_info", None)
+        return {} if get is None else get(place)
+
+    def name(self, index: int) -> str:
+        """What to call an image in a message."""
+        return str(self.info(index).get("img_path") or f"sample {self._places[index][1]}")
+
+    def limit(self, count: int | None, seed: int) -> None:
+        """Keep ``count`` images, chosen by a hash of (seed, image)."""
+        if count is None or count >= len(self):
+            return
+        ids = [
+            image_id(str(self.info(i).get("img_path") or f"#{place}"))
+            for i, (_, place) in enumerate(self._places)
+        ]
+        keys = keyed_hash(seed, torch.tensor(ids), torch.zeros(len(ids), dtype=torch.long))
+        keep = sorted(torch.argsort(keys, stable=True)[:count].tolist())
+        self._places = [self._places[i] for i in keep]
+
+
+def leaves(dataset: Any) -> list[Any]:
+    """The data sets inside of wrappers, in order, each once.
+
+    RepeatDataset, ClassBalancedDataset, MultiImageMixDataset: what they wrap; ConcatDataset: its
+    parts; KFoldDataset: the subset of its fold.
+    """
+    if hasattr(dataset, "full_init"):
+        dataset.full_init()
+    if hasattr(dataset, "datasets"):
+        return [leaf for part in dataset.datasets for leaf in leaves(part)]
+    if hasattr(dataset, "dataset"):
+        return leaves(dataset.dataset)
+    return [dataset]
+
+
+def choose_pipeline(option: Any, train_dataset: Any, val_dataset: Any) -> Any:
+    """The pipeline of the bank: as told, else that of validation, else training's without chance.
+
+    Args:
+        option: ``bank.pipeline``, a list of transforms or None.
+        train_dataset: the live training set.
+        val_dataset: the live validation set, or None.
+
+    Raises:
+        ICKDError: if none can be found.
+    """
+    if option is not None:
+        return option
+    for dataset in leaves(val_dataset) if val_dataset is not None else []:
+        if getattr(dataset, "pipeline", None) is not None:
+            return dataset.pipeline
+    pipeline = getattr(leaves(train_dataset)[0], "pipeline", None)
+    if pipeline is None:
+        raise ICKDError(
+            "no pipeline to read the training images with: set bank.pipeline to a list of "
+            "transforms that load an image, its label, and pack them."
+        )
+    return Compose(
+        [t for t in pipeline.transforms if not any(w in type(t).__name__ for w in RANDOM_WORDS)]
+    )
+
+
+def check_first_sample(images: BankImages, has_label: Callable[[Any], bool]) -> dict[str, Any]:
+    """The first sample, after a look at what the pipeline makes of it.
+
+    Raises:
+        ICKDError: if it carries no label, or comes out differently the second time.
+    """
+    first, second = images[0], images[0]
+    if not has_label(first["data_samples"]):
+        raise ICKDError(
+            "the pipeline that reads the training images for the memory bank gives no label "
+            f"({images.name(0)}). Set bank.pipeline to one that does (for mmseg: with "
+            "LoadAnnotations), for example train_pipeline without its random transforms."
+        )
+    if not torch.equal(first["inputs"], second["inputs"]):
+        raise ICKDError(
+            "the pipeline that reads the training images for the memory bank is random "
+            f"({images.name(0)} came out in two ways). Set bank.pipeline to one without chance."
+        )
+    return first
+
+
+def _with_pipeline(dataset: Any, pipeline: Compose) -> Any:
+    """A shallow copy of ``dataset`` that reads its images through ``pipeline``."""
+    if not hasattr(dataset, "pipeline"):
+        raise ICKDError(
+            f"{type(dataset).__name__} has no pipeline to replace: the memory bank needs a data "
+            "set of mmengine's kind (BaseDataset), or a wrapper of one."
+        )
+    view = copy.copy(dataset)
+    view.pipeline = pipeline
+    # A bad image is then an error, not silently another image.
+    view.test_mode = True
+    return view
