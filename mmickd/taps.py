@@ -1,0 +1,178 @@
+"""Finding and reading the last classifier layer of any model."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from mmickd.utils.errors import ICKDError
+from mmickd.utils.modules import LocalHook, get_module, plain_name
+
+LEAVES = (nn.Linear, nn.modules.conv._ConvNd)
+
+
+@dataclass(frozen=True, eq=False)
+class Tapped:
+    """Input and output of a classifier layer in one forward pass.
+
+    Args:
+        features: ``(B, D)`` or ``(B, D, h, w)``.
+        logits: ``(B, C)`` or ``(B, C, h, w)``.
+    """
+
+    features: Tensor
+    logits: Tensor
+
+
+class Tap:
+    """Reads a layer while it is armed.
+
+    Calls outside of :meth:`arm` .. :meth:`take` are ignored: activation checkpointing runs the
+    layer a second time in the backward pass, and a copy of the model runs it for itself.
+
+    Args:
+        model: the model that holds the layer.
+        layer: its name, without what wrappers insert.
+
+    Raises:
+        ICKDError: if there is no such layer.
+    """
+
+    def __init__(self, model: nn.Module, layer: str) -> None:
+        self.layer = layer
+        self._module = require_layer(model, layer)
+        self._armed = False
+        self._tapped: Tapped | None = None
+        self._handle = self._module.register_forward_hook(LocalHook(self._record))
+
+    @property
+    def num_classes(self) -> int:
+        """Width of the logits."""
+        return out_width(self._module)
+
+    def arm(self) -> None:
+        """Record from now on; forget what was recorded."""
+        self._armed, self._tapped = True, None
+
+    def take(self) -> Tapped | None:
+        """What was recorded last, once; None if the layer did not run."""
+        tapped, self._tapped, self._armed = self._tapped, None, False
+        return tapped
+
+    def close(self) -> None:
+        """Leave the layer."""
+        self._handle.remove()
+
+    def _record(self, module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
+        if self._armed:
+            self._tapped = Tapped(args[0], output)
+
+
+def out_width(layer: nn.Module) -> int:
+    """Number of classes that a classifier layer tells apart."""
+    width = getattr(layer, "out_features", None) or getattr(layer, "out_channels", None)
+    if width is None:
+        raise ICKDError(
+            f"{type(layer).__name__} is no classifier layer: it must be a Linear or Conv layer."
+        )
+    return int(width)
+
+
+def require_layer(model: nn.Module, layer: str) -> nn.Module:
+    """The module called ``layer``.
+
+    Raises:
+        ICKDError: if there is none, with the nearest name.
+    """
+    module = get_module(model, layer)
+    if module is None:
+        names = [plain_name(name) for name, _ in model.named_modules() if name]
+        near = difflib.get_close_matches(layer, names, n=1)
+        hint = f"Did you mean '{near[0]}'?" if near else "It has: " + ", ".join(leaf_names(model))
+        raise ICKDError(f"{type(model).__name__} has no layer '{layer}'. {hint}")
+    return module
+
+
+def find_classifier(model: nn.Module, run: Callable[[], Any], owner: str, option: str) -> str:
+    """Name of the last classifier layer.
+
+    The names of the common heads are tried first; else the model runs once, and the layer whose
+    output object is what the model returns is the classifier.
+
+    Args:
+        model: any model.
+        run: runs ``model`` in eval mode with ``mode='tensor'`` and returns its output.
+        owner: 'teacher' or 'student', for the message.
+        option: the option that names the layer, for the message.
+
+    Raises:
+        ICKDError: if no layer, or several, could be it.
+    """
+    for name in _usual_names(model):
+        module = get_module(model, name)
+        if isinstance(module, LEAVES):
+            return name
+    found = _trace(model, run)
+    if len(found) == 1:
+        return found[0]
+    what = (
+        f"has several classifier layers ({', '.join(found)})"
+        if found
+        else "has no single layer whose output is its logits (a query-based or multi-stage head?)"
+    )
+    raise ICKDError(
+        f"The {owner} ({type(model).__name__}) {what}. Set {option} to the layer whose input is "
+        f"the feature and whose output are the logits; its Linear and Conv layers: "
+        f"{', '.join(leaf_names(model, last=12))}."
+    )
+
+
+def leaf_names(model: nn.Module, last: int = 12) -> list[str]:
+    """Names of the last few Linear and Conv layers."""
+    names = [plain_name(n) for n, m in model.named_modules() if isinstance(m, LEAVES)]
+    return names[-last:]
+
+
+def _usual_names(model: nn.Module) -> list[str]:
+    """Where mmseg and mmpretrain usually keep the classifier."""
+    head = getattr(model, "decode_head", None)
+    if isinstance(head, nn.ModuleList):
+        return [f"decode_head.{len(head) - 1}.conv_seg"]
+    return ["decode_head.conv_seg", "head.fc"]
+
+
+def _trace(model: nn.Module, run: Callable[[], Any]) -> list[str]:
+    """Leaves whose output object is (in) the output of ``run()``."""
+    outputs: dict[int, str] = {}
+    kept: list[Any] = []  # keeps outputs alive, so that no id is used twice
+
+    def record(name: str) -> Callable[..., None]:
+        def hook(module: nn.Module, args: Any, output: Any) -> None:
+            kept.append(output)
+            outputs[id(output)] = name
+
+        return hook
+
+    handles = [
+        module.register_forward_hook(record(plain_name(name)))
+        for name, module in model.named_modules()
+        if isinstance(module, LEAVES)
+    ]
+    training = {module: module.training for module in model.modules()}
+    try:
+        for module in training:
+            module.training = False
+        with torch.no_grad():
+            result = run()
+    finally:
+        for handle in handles:
+            handle.remove()
+        for module, flag in training.items():
+            module.training = flag
+    results = result if isinstance(result, (tuple, list)) else [result]
+    return [outputs[id(r)] for r in results if id(r) in outputs]

@@ -1,0 +1,5 @@
+"""Teachers: building, loading, preprocessing."""
+
+from mmickd.teachers.offline import OfflineTeacher
+
+__all__ = ["OfflineTeacher"]

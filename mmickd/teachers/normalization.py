@@ -1,0 +1,75 @@
+"""From the student's normalised input to the teacher's."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True, eq=False)
+class InputNormalization:
+    """What a data preprocessor does to the values of an image.
+
+    Args:
+        mean: ``(C, 1, 1)`` float32, in the channel order of the network.
+        std: ``(C, 1, 1)`` float32.
+        swaps_channels: whether the order of the channels is reversed first.
+    """
+
+    mean: Tensor
+    std: Tensor
+    swaps_channels: bool
+
+    @classmethod
+    def of(cls, preprocessor: nn.Module) -> InputNormalization:
+        """Read it from a data preprocessor of mmpretrain, mmseg or mmengine."""
+        mean = getattr(preprocessor, "mean", None)
+        std = getattr(preprocessor, "std", None)
+        swaps = any(
+            bool(getattr(preprocessor, name, False))
+            for name in ("to_rgb", "channel_conversion", "_channel_conversion")
+        )
+        if not isinstance(mean, Tensor) or not isinstance(std, Tensor):
+            mean, std = torch.zeros(1, 1, 1), torch.ones(1, 1, 1)
+        return cls(mean.detach().cpu().float(), std.detach().cpu().float(), swaps)
+
+    def equals(self, other: InputNormalization) -> bool:
+        """Whether both give the same values."""
+        return (
+            self.swaps_channels == other.swaps_channels
+            and torch.equal(*torch.broadcast_tensors(self.mean, other.mean))
+            and torch.equal(*torch.broadcast_tensors(self.std, other.std))
+        )
+
+
+class InputConverter(nn.Module):
+    """Affine map of inputs from one normalisation to another; the identity where they agree.
+
+    Args:
+        source: normalisation of the inputs that come.
+        target: normalisation that the network wants.
+    """
+
+    scale: Tensor
+    shift: Tensor
+
+    def __init__(self, source: InputNormalization, target: InputNormalization) -> None:
+        super().__init__()
+        self.identity = source.equals(target)
+        self.flip = source.swaps_channels != target.swaps_channels
+        mean, std = source.mean, source.std
+        if self.flip:
+            mean, std = mean.flip(0), std.flip(0)
+        # (x * std_s + mean_s - mean_t) / std_t
+        self.register_buffer("scale", std / target.std, persistent=False)
+        self.register_buffer("shift", (mean - target.mean) / target.std, persistent=False)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Convert ``(B, C, h, w)`` inputs."""
+        if self.identity:
+            return inputs
+        if self.flip:
+            inputs = inputs.flip(1)
+        return inputs * self.scale + self.shift

@@ -1,0 +1,58 @@
+"""Finding modules by name, and hooks on them that never travel with a copy."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from torch import nn
+
+WRAPPER_PARTS = ("_fsdp_wrapped_module", "_checkpoint_wrapped_module", "_orig_mod", "module")
+"""Path components that wrappers of torch insert into module names."""
+
+
+class LocalHook:
+    """A module hook that stays with the module it was registered on.
+
+    ``copy.deepcopy`` and ``pickle`` of a hooked module copy its hooks, and a bound method would
+    take its owner along (here: teacher and bank, into every EMA copy). A copied
+    :class:`LocalHook` is :func:`no_hook` instead.
+    """
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self._function = function
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self._function(*args, **kwargs)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Callable[..., None]:
+        return no_hook
+
+    def __reduce__(self) -> str:
+        return "no_hook"
+
+
+def no_hook(*args: Any, **kwargs: Any) -> None:
+    """What a copied :class:`LocalHook` does: nothing."""
+
+
+def plain_name(name: str) -> str:
+    """``name`` without the components that wrappers insert.
+
+    Example:
+        >>> plain_name("decode_head._fsdp_wrapped_module.conv_seg")
+        'decode_head.conv_seg'
+    """
+    return ".".join(part for part in name.split(".") if part not in WRAPPER_PARTS)
+
+
+def get_module(model: nn.Module, name: str) -> nn.Module | None:
+    """The module called ``name`` in ``model``, wrappers or not; None if there is none.
+
+    When the name leads to a wrapper, what it wraps is returned.
+    """
+    found = None
+    for full_name, module in model.named_modules():
+        if full_name and plain_name(full_name) == name:
+            found = module  # named_modules is top down: the innermost one comes last
+    return found
