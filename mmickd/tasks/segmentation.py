@@ -1,0 +1,121 @@
+"""Semantic segmentation (mmseg)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from mmickd.taps import Tapped
+from mmickd.tasks.base import BaseTask, data_sample_ids
+from mmickd.tasks.grid import labels_on_grid, resize_logits
+from mmickd.tasks.view import View
+from mmickd.utils.errors import ICKDError
+
+
+class SegmentationTask(BaseTask):
+    """One location per cell of the teacher's logits grid.
+
+    Args:
+        ignore_index: label of void pixels (the student head's).
+        student_align_corners: how the student's logits are resized to the teacher's grid.
+        teacher_align_corners: where the teacher's grid cells lie in the image.
+    """
+
+    levels = ("pixel", "region")
+    kd_temperature = 1.0
+
+    def __init__(
+        self,
+        ignore_index: int = 255,
+        student_align_corners: bool = False,
+        teacher_align_corners: bool = False,
+    ) -> None:
+        self.ignore_index = ignore_index
+        self.student_align_corners = student_align_corners
+        self.teacher_align_corners = teacher_align_corners
+
+    def check_student(self, model: nn.Module) -> None:
+        """Refuse binary (one-channel) heads; see the base class."""
+        head = last_decode_head(model)
+        if getattr(head, "out_channels", None) == 1:
+            raise ICKDError(
+                "the student's decode_head has out_channels=1: a binary head with a sigmoid, "
+                "while in-context distillation compares softmax distributions over classes. "
+                "Use out_channels=2 with num_classes=2."
+            )
+
+    def view(
+        self,
+        teacher: Tapped,
+        data_samples: Sequence[Any],
+        input_shape: tuple[int, int],
+        student_logits: Tensor | None = None,
+    ) -> View:
+        """See the base class. The grid is the teacher's; its features are never resized."""
+        logits, features = teacher.logits, teacher.features
+        if logits.ndim != 4 or features.shape[-2:] != logits.shape[-2:]:
+            raise ICKDError(
+                f"the teacher's classifier layer gives features {tuple(features.shape)} and "
+                f"logits {tuple(logits.shape)}; a segmenter is expected to have (B, D, h, w) and "
+                "(B, C, h, w). Set teacher.layer to the layer that gives the logits."
+            )
+        grid = (logits.shape[2], logits.shape[3])
+        labels = torch.cat(
+            [
+                labels_on_grid(
+                    sample.gt_sem_seg.data.to(logits.device).reshape(
+                        1, *sample.gt_sem_seg.data.shape[-2:]
+                    ),
+                    grid,
+                    input_shape,
+                    _image_shape(sample, input_shape),
+                    self.teacher_align_corners,
+                    logits.shape[1],
+                    self.ignore_index,
+                )
+                for sample in data_samples
+            ]
+        ).flatten(1)
+        if student_logits is not None:
+            student_logits = resize_logits(student_logits, grid, self.student_align_corners)
+        return View(
+            features=_locations(features),
+            logits=_locations(logits),
+            labels=labels,
+            valid=labels >= 0,
+            ids=data_sample_ids(data_samples, logits.device),
+            student_logits=None if student_logits is None else _locations(student_logits),
+        )
+
+    def bad_labels(self, data_sample: Any, num_classes: int) -> list[int]:
+        """See the base class."""
+        values = data_sample.gt_sem_seg.data.unique().tolist()
+        return [v for v in values if v != self.ignore_index and not 0 <= v < num_classes]
+
+    def has_label(self, data_sample: Any) -> bool:
+        """See the base class."""
+        return "gt_sem_seg" in data_sample
+
+
+def last_decode_head(model: nn.Module) -> nn.Module:
+    """The head that predicts: the last one of a cascade."""
+    head = model.decode_head
+    return head[-1] if isinstance(head, nn.ModuleList) else head  # type: ignore[return-value]
+
+
+def _image_shape(data_sample: Any, input_shape: tuple[int, int]) -> tuple[int, int]:
+    """``(h, w)`` of the image inside a padded input."""
+    gt_shape = tuple(data_sample.gt_sem_seg.data.shape[-2:])
+    if gt_shape == tuple(input_shape):
+        # In training the ground truth is padded along with the image.
+        return input_shape
+    height, width = data_sample.metainfo.get("img_shape", input_shape)[:2]
+    return min(height, input_shape[0]), min(width, input_shape[1])
+
+
+def _locations(x: Tensor) -> Tensor:
+    """``(B, C, h, w)`` to ``(B, h * w, C)``."""
+    return x.flatten(2).transpose(1, 2)
