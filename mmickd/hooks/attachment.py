@@ -1,0 +1,82 @@
+"""Joining the student's forward pass from outside."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from mmickd.taps import Tap
+from mmickd.utils.errors import ICKDError
+from mmickd.utils.modules import LocalHook
+
+Step = Callable[[Tensor, Sequence[Any], Tensor], dict[str, Tensor]]
+
+
+class Attachment:
+    """Adds losses to what an unmodified model returns in training.
+
+    Args:
+        model: the unwrapped student.
+        layer: its classifier layer.
+        step: makes losses from inputs, data samples and the student's logits.
+    """
+
+    def __init__(self, model: nn.Module, layer: str, step: Step) -> None:
+        self._tap = Tap(model, layer)
+        self._step = step
+        self._handles = [
+            model.register_forward_pre_hook(LocalHook(self._before), with_kwargs=True),
+            model.register_forward_hook(LocalHook(self._after), with_kwargs=True),
+        ]
+
+    def detach(self) -> None:
+        """Leave the model as it was."""
+        for handle in self._handles:
+            handle.remove()
+        self._tap.close()
+
+    # What happens here depends on data and on other libraries: outside of torch.compile's graph.
+    @torch._dynamo.disable  # type: ignore[misc]
+    def _before(self, model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        if _is_training_step(model, args, kwargs):
+            self._tap.arm()
+
+    @torch._dynamo.disable  # type: ignore[misc]
+    def _after(
+        self, model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any
+    ) -> dict[str, Any] | None:
+        if not _is_training_step(model, args, kwargs):
+            return None
+        tapped = self._tap.take()
+        if tapped is None:
+            raise ICKDError(
+                f"the student's layer '{self._tap.layer}' did not run in its training step. "
+                "Set the hook's layer to the layer that gives the logits."
+            )
+        inputs, data_samples = _inputs_of(args, kwargs)
+        return join_losses(output, self._step(inputs, data_samples, tapped.logits))
+
+
+def join_losses(task_losses: dict[str, Any], extra: dict[str, Tensor]) -> dict[str, Any]:
+    """The student's losses and ours.
+
+    mmpretrain calls its loss ``loss``, the name under which mmengine logs the total: it would hide
+    the total in the log, so it becomes ``loss_ce``.
+    """
+    named = {("loss_ce" if name == "loss" else name): v for name, v in task_losses.items()}
+    return {**named, **extra}
+
+
+def _is_training_step(model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
+    mode = kwargs.get("mode", args[2] if len(args) > 2 else "tensor")
+    return mode == "loss" and model.training
+
+
+def _inputs_of(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Tensor, Sequence[Any]]:
+    """Inputs and data samples, by name or by place (preprocessors that return a tuple)."""
+    inputs = kwargs["inputs"] if "inputs" in kwargs else args[0]
+    data_samples = kwargs["data_samples"] if "data_samples" in kwargs else args[1]
+    return inputs, data_samples

@@ -1,0 +1,148 @@
+"""The life of in-context distillation in a run."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from mmengine.hooks import Hook
+from mmengine.logging import print_log
+from mmengine.model import is_model_wrapper
+from mmengine.runner import BaseLoop
+from torch import nn
+
+from mmickd.distiller import Distiller
+from mmickd.hooks.attachment import Attachment
+from mmickd.options import HookOptions
+from mmickd.preparation import RunParts, prepare
+from mmickd.registry import HOOKS
+from mmickd.utils.options import check_names, parameters_of
+from mmickd.utils.random_state import preserved_random_state
+from mmickd.utils.stack import repair_scopes
+
+
+@HOOKS.register_module()
+class ICKDHook(Hook):
+    """In-context knowledge distillation for the student that the run trains.
+
+    Adds ``loss_kd``, ``loss_picd`` and ``loss_nicd`` to the student's losses. Student, checkpoint
+    keys, optimizer and EMA stay as they are; with every weight 0 the run is bit for bit the run
+    without the hook.
+
+    Source: arXiv 2501.07040 (offline paradigm).
+
+    Args:
+        teacher: config of the teacher, see :class:`~mmickd.teachers.OfflineTeacher`.
+        level: 'image', 'pixel', 'region', or ['pixel', 'region']; None: 'image' for classifiers,
+            'pixel' for segmenters.
+        layer: the student's last classifier layer; 'auto' finds it.
+        query: 'view' retrieves by the teacher's features of the augmented view, 'bank' by those
+            that the bank holds of the same image (not at pixel level).
+        bank: see :class:`~mmickd.options.BankSettings`.
+        anchors: pixels per image that are queries (level 'pixel').
+        retriever: config of the retriever; None: ``TorchRetriever``.
+        losses: dicts of options under 'kd', 'picd' and 'nicd'; ``loss_weight`` is a number or a
+            dict (:class:`~mmickd.schedules.WeightSchedule`). An omitted term keeps its defaults,
+            None switches it off.
+        exclude_same_id: leave out bank rows of the query's own image.
+
+    Raises:
+        ICKDError: if an option is unknown or out of range.
+    """
+
+    priority = "NORMAL"
+
+    def __init__(
+        self,
+        teacher: Any = None,
+        level: Any = None,
+        layer: str = "auto",
+        query: str = "view",
+        bank: Any = None,
+        anchors: int = 512,
+        retriever: Any = None,
+        losses: Any = None,
+        exclude_same_id: bool = True,
+        **unknown: Any,
+    ) -> None:
+        allowed = [n for n in parameters_of(ICKDHook) if n != "unknown"]
+        check_names(unknown, [*allowed, "priority"], "ICKDHook")
+        repair_scopes()
+        self._options = HookOptions.of(
+            teacher, level, layer, query, bank, anchors, retriever, losses, exclude_same_id
+        )
+        self._distiller: Distiller | None = None
+        self._attachment: Attachment | None = None
+        self._runner: Any = None
+        self._last_iter_end = 0.0
+
+    @property
+    def distiller(self) -> Distiller | None:
+        """Teacher, banks and losses while the run trains."""
+        return self._distiller
+
+    def before_run(self, runner: Any) -> None:
+        """Look for the teacher's files, before anything long happens."""
+        if isinstance(runner._train_loop, BaseLoop):
+            self._options.teacher.check_files()
+
+    def before_train(self, runner: Any) -> None:
+        """Check, build and attach; the last stage that is alike in all runners of mmengine."""
+        model = _unwrap(runner.model)
+        begin = time.monotonic()
+        with preserved_random_state():
+            self._distiller, layer = prepare(self._options, _parts_of(runner, model))
+        self._runner = runner
+        self._attachment = Attachment(model, layer, self._step)
+        self._last_iter_end = time.perf_counter()
+        print_log(
+            f"In-context distillation is ready after {time.monotonic() - begin:.1f} s: levels "
+            f"{', '.join(self._distiller.levels)}; student layer {layer}, teacher layer "
+            f"{self._distiller.teacher.tap.layer}",
+            logger="current",
+        )
+
+    def after_train_iter(
+        self, runner: Any, batch_idx: int, data_batch: Any = None, outputs: Any = None
+    ) -> None:
+        """Log the share of the iteration that retrieval took."""
+        now = time.perf_counter()
+        passed, self._last_iter_end = now - self._last_iter_end, now
+        if self._distiller is not None and self._distiller.banks and passed > 0:
+            share = self._distiller.stopwatch.collect() / passed
+            runner.message_hub.update_scalar("train/retrieval_share", share)
+
+    def after_train(self, runner: Any) -> None:
+        """Leave the student as it was."""
+        if self._attachment is not None:
+            self._attachment.detach()
+        self._attachment = self._distiller = self._runner = None
+
+    def _step(self, inputs: Any, data_samples: Any, student_logits: Any) -> dict[str, Any]:
+        """One distilled step, with the weights of now."""
+        assert self._distiller is not None
+        runner = self._runner
+        length = max(1, len(runner.train_dataloader))
+        # Epochs are counted in iterations, which loops by iteration count too.
+        iterations = (float(runner.iter), float(runner.max_iters))
+        epochs = (iterations[0] / length, iterations[1] / length)
+        weights = self._distiller.terms.weights({False: iterations, True: epochs})
+        return self._distiller.step(inputs, data_samples, student_logits, weights, runner.iter)
+
+
+def _unwrap(model: nn.Module) -> nn.Module:
+    return model.module if is_model_wrapper(model) else model  # type: ignore[return-value]
+
+
+def _parts_of(runner: Any, model: nn.Module) -> RunParts:
+    loader = runner.train_dataloader
+    val_loop = getattr(runner, "_val_loop", None)
+    val_loader = getattr(val_loop, "dataloader", None)
+    return RunParts(
+        model=model,
+        device=next(model.parameters()).device,
+        train_dataset=loader.dataset,
+        val_dataset=getattr(val_loader, "dataset", None),
+        batch_size=int(getattr(loader, "batch_size", None) or 1),
+        num_workers=int(getattr(loader, "num_workers", 0)),
+    )

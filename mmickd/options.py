@@ -1,0 +1,181 @@
+"""The options of the hook, checked when the config is read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+from mmickd.banks.building import BankOptions
+from mmickd.losses.terms import LossTerms
+from mmickd.registry import RETRIEVERS, TEACHERS
+from mmickd.retrieval import BaseRetriever
+from mmickd.tasks.levels import LEVELS
+from mmickd.teachers import OfflineTeacher
+from mmickd.teachers.offline import DTYPES
+from mmickd.utils.errors import ICKDError
+from mmickd.utils.options import check_choice, check_dict, check_integer, parameters_of
+
+PIXELS_PER_CLASS = 4096
+"""Default capacity of a class at pixel level (19 classes of 512-wide fp16 rows: 76 MiB)."""
+
+
+@dataclass(frozen=True)
+class BankSettings:
+    """The hook's ``bank``: what :class:`BankOptions` has, and how the bank is read and kept.
+
+    Args:
+        cache_dir: where finished banks lie; 'auto': ``$MMICKD_CACHE_DIR`` or ``~/.cache/mmickd``;
+            None: nowhere.
+        dtype: 'fp16' or 'fp32'.
+        capacity_per_class: rows per class; None: all, but at pixel level
+            :data:`PIXELS_PER_CLASS`.
+        pixels_per_image: most pixels of one class from one image.
+        max_images: images to read; None: all.
+        seed: of the choice of rows and of anchors.
+        pipeline: transforms that read the training images; None: those of validation.
+        batch_size: images read at once; None: the training batch size.
+        num_workers: processes that read images; None: as many as in training.
+    """
+
+    cache_dir: str | None = "auto"
+    dtype: str = "fp16"
+    capacity_per_class: int | None = None
+    pixels_per_image: int = 16
+    max_images: int | None = None
+    seed: int = 0
+    pipeline: Any = None
+    batch_size: int | None = None
+    num_workers: int | None = None
+
+    def __post_init__(self) -> None:
+        check_choice(self.dtype, ("fp16", "fp32"), "bank.dtype")
+        check_integer(self.capacity_per_class, 1, "bank.capacity_per_class", none=True)
+        check_integer(self.pixels_per_image, 1, "bank.pixels_per_image")
+        check_integer(self.max_images, 1, "bank.max_images", none=True)
+        check_integer(self.batch_size, 1, "bank.batch_size", none=True)
+        check_integer(self.num_workers, 0, "bank.num_workers", none=True)
+        check_integer(self.seed, 0, "bank.seed")
+
+    def options(self, level: str) -> BankOptions:
+        """What decides which rows the bank of one level holds."""
+        capacity = self.capacity_per_class
+        if capacity is None and level == "pixel":
+            capacity = PIXELS_PER_CLASS
+        return BankOptions(
+            dtype=DTYPES[self.dtype],
+            capacity_per_class=capacity,
+            pixels_per_image=self.pixels_per_image,
+            max_images=self.max_images,
+            seed=self.seed,
+        )
+
+
+@dataclass(frozen=True)
+class HookOptions:
+    """All options of :class:`~mmickd.hooks.ICKDHook`, with what can be built from them alone."""
+
+    teacher: OfflineTeacher
+    retriever: BaseRetriever
+    bank: BankSettings
+    levels: tuple[str, ...] | None
+    layer: str
+    query: str
+    anchors: int
+    exclude_same_id: bool
+    losses: Any = field(default=None)
+
+    @classmethod
+    def of(
+        cls,
+        teacher: Any,
+        level: Any,
+        layer: str,
+        query: str,
+        bank: Any,
+        anchors: int,
+        retriever: Any,
+        losses: Any,
+        exclude_same_id: bool,
+    ) -> HookOptions:
+        """Check every option that can be checked without the run.
+
+        Raises:
+            ICKDError: with what would be right.
+        """
+        levels = _levels(level)
+        check_choice(query, ("view", "bank"), "query")
+        check_integer(anchors, 1, "anchors")
+        check_choice(exclude_same_id, (True, False), "exclude_same_id")
+        if not isinstance(layer, str):
+            raise ICKDError(f"layer={layer!r}: it must be 'auto' or the name of a layer.")
+        LossTerms.of(losses, kd_temperature=1.0)
+        names = [f.name for f in fields(BankSettings)]
+        return cls(
+            teacher=_build(TEACHERS, teacher, "OfflineTeacher", "teacher"),
+            retriever=_build(RETRIEVERS, retriever, "TorchRetriever", "retriever"),
+            bank=BankSettings(**check_dict(bank, names, "bank")),
+            levels=levels,
+            layer=layer,
+            query=query,
+            anchors=anchors,
+            exclude_same_id=exclude_same_id,
+            losses=losses,
+        )
+
+    def resolve_levels(self, offered: tuple[str, ...]) -> tuple[str, ...]:
+        """The levels, once the task is known.
+
+        Raises:
+            ICKDError: if the task does not offer one, or 'bank' queries cannot be asked at one.
+        """
+        levels = self.levels or offered[:1]
+        for level in levels:
+            if level not in offered:
+                raise ICKDError(
+                    f"level='{level}' does not fit this model, which offers "
+                    f"{' and '.join(offered)}: classifiers have images, segmenters pixels and "
+                    "regions."
+                )
+        if self.query == "bank" and "pixel" in levels:
+            raise ICKDError(
+                "query='bank' needs one bank row per query; an augmented pixel has none. Use "
+                "query='view' at pixel level."
+            )
+        return levels
+
+
+def _levels(level: Any) -> tuple[str, ...] | None:
+    if level is None:
+        return None
+    levels = [level] if isinstance(level, str) else level
+    if not isinstance(levels, (list, tuple)) or not levels:
+        raise ICKDError(f"level={level!r}: it must be one of {', '.join(LEVELS)}, or a list.")
+    for one in levels:
+        check_choice(one, LEVELS, "level")
+    if len(set(levels)) != len(levels):
+        raise ICKDError(f"level={level!r} names a level twice.")
+    return tuple(levels)
+
+
+def _build(registry: Any, given: Any, default: str, where: str) -> Any:
+    """An object of a registry, after a check of its type and the names of its options."""
+    if given is None:
+        given = {}
+    if not isinstance(given, Mapping):
+        raise ICKDError(f"{where} must be a dict, got {given!r}.")
+    options = dict(given)
+    name = str(options.pop("type", default)).removeprefix("mmickd.")
+    kind = registry.get(name)
+    if kind is None:
+        check_choice(name, registry.module_dict, f"{where}.type")
+    check_dict(options, parameters_of(kind), where)
+    missing = [n for n in ("cfg",) if n in parameters_of(kind) and n not in options]
+    if missing:
+        raise ICKDError(f"{where}.cfg is not set: give the config of the trained {where}.")
+    try:
+        return kind(**options)
+    except ICKDError:
+        raise
+    except (TypeError, ValueError) as error:
+        raise ICKDError(f"{where}: {error}") from error

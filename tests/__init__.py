@@ -1,0 +1,1 @@
+"""Tests of mmickd; a package, because a dependency installs one of the same name."""

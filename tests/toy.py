@@ -1,0 +1,270 @@
+"""Tiny pictures, models and runs for the tests: everything real, everything in seconds."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from mmengine.config import Config
+from mmengine.runner import Runner
+from PIL import Image
+
+CLASSES = 3
+COLOURS = np.array([[200, 40, 40], [40, 200, 40], [40, 40, 200], [200, 200, 40]])
+
+
+def make_class_folders(root: Path, per_class: int = 6, classes: int = CLASSES) -> Path:
+    """``root/{train,val}/<class>/*.png``: 16x16 pictures whose colour tells the class."""
+    rng = np.random.default_rng(0)
+    for split in ("train", "val"):
+        for label in range(classes):
+            folder = root / split / f"c{label}"
+            folder.mkdir(parents=True, exist_ok=True)
+            for number in range(per_class):
+                noise = rng.integers(-40, 40, (16, 16, 3))
+                picture = np.clip(COLOURS[label] + noise, 0, 255).astype(np.uint8)
+                Image.fromarray(picture).save(folder / f"{number}.png")
+    return root
+
+
+def make_scenes(root: Path, count: int = 6, classes: int = CLASSES, void: bool = True) -> Path:
+    """``root/{img_dir,ann_dir}/{train,val}/*.png``: 48x64 pictures of coloured rectangles."""
+    rng = np.random.default_rng(0)
+    for split in ("train", "val"):
+        for kind in ("img_dir", "ann_dir"):
+            (root / kind / split).mkdir(parents=True, exist_ok=True)
+        for number in range(count):
+            label = np.zeros((48, 64), np.uint8)
+            for value in range(1, classes):
+                y, x = rng.integers(0, 24), rng.integers(0, 40)
+                label[y : y + 20, x : x + 20] = value
+            noise = rng.integers(-30, 30, (48, 64, 3))
+            picture = np.clip(COLOURS[label] + noise, 0, 255).astype(np.uint8)
+            if void:
+                label[:6] = 255
+            Image.fromarray(picture).save(root / "img_dir" / split / f"{number}.png")
+            Image.fromarray(label).save(root / "ann_dir" / split / f"{number}.png")
+    return root
+
+
+def runtime(scope: str, work_dir: Path, iters: int, epochs: bool = False) -> dict[str, Any]:
+    """Everything but model and data, in the form that both packages use."""
+    loop = (
+        dict(type="EpochBasedTrainLoop", max_epochs=iters, val_interval=1000)
+        if epochs
+        else dict(type="IterBasedTrainLoop", max_iters=iters, val_interval=1000)
+    )
+    return dict(
+        default_scope=scope,
+        work_dir=str(work_dir),
+        train_cfg=loop,
+        val_cfg=dict(),
+        test_cfg=dict(),
+        optim_wrapper=dict(optimizer=dict(type="SGD", lr=0.02, momentum=0.9)),
+        param_scheduler=[dict(type="PolyLR", power=0.9, begin=0, end=100, by_epoch=False)],
+        default_hooks=dict(
+            logger=dict(type="LoggerHook", interval=1, log_metric_by_epoch=False),
+            checkpoint=dict(type="CheckpointHook", interval=1, by_epoch=epochs),
+        ),
+        log_processor=dict(by_epoch=epochs, window_size=1),
+        log_level="WARNING",
+        randomness=dict(seed=3),
+        env_cfg=dict(cudnn_benchmark=False, mp_cfg=dict(mp_start_method="fork")),
+        visualizer=dict(
+            type="Visualizer" if scope == "mmpretrain" else "SegLocalVisualizer",
+            vis_backends=[dict(type="LocalVisBackend")],
+        ),
+    )
+
+
+def classifier_config(
+    data: Path, work_dir: Path, width: int = 8, iters: int = 3, classes: int = CLASSES, **kwargs: Any
+) -> Config:
+    """An mmpretrain ResNet-18 for :func:`make_class_folders`."""
+    load = [dict(type="LoadImageFromFile")]
+    train = [*load, dict(type="RandomFlip", prob=0.5, direction="horizontal"), dict(type="PackInputs")]
+
+    def loader(split: str, pipeline: list[dict[str, Any]], shuffle: bool) -> dict[str, Any]:
+        return dict(
+            batch_size=4,
+            num_workers=0,
+            dataset=dict(
+                type="CustomDataset", data_root=str(data), data_prefix=split, pipeline=pipeline
+            ),
+            sampler=dict(type="DefaultSampler", shuffle=shuffle),
+        )
+
+    return Config(
+        dict(
+            **runtime("mmpretrain", work_dir, iters, **kwargs),
+            model=dict(
+                type="ImageClassifier",
+                backbone=dict(
+                    type="ResNet_CIFAR", depth=18, stem_channels=width, base_channels=width
+                ),
+                neck=dict(type="GlobalAveragePooling"),
+                head=dict(
+                    type="LinearClsHead",
+                    num_classes=classes,
+                    in_channels=width * 8,
+                    loss=dict(type="CrossEntropyLoss"),
+                    topk=(1,),
+                ),
+            ),
+            data_preprocessor=dict(
+                num_classes=classes, mean=[120, 110, 100], std=[60, 60, 60], to_rgb=True
+            ),
+            train_dataloader=loader("train", train, True),
+            val_dataloader=loader("val", [*load, dict(type="PackInputs")], False),
+            val_evaluator=dict(type="Accuracy", topk=(1,)),
+            test_dataloader=loader("val", [*load, dict(type="PackInputs")], False),
+            test_evaluator=dict(type="Accuracy", topk=(1,)),
+        )
+    )
+
+
+def segmenter_config(
+    data: Path,
+    work_dir: Path,
+    width: int = 8,
+    iters: int = 3,
+    classes: int = CLASSES,
+    head: dict[str, Any] | None = None,
+    **kwargs: Any,
+) -> Config:
+    """An mmseg FCN on ResNet-18 (stride 8) for :func:`make_scenes`."""
+    norm = dict(type="BN", requires_grad=True)
+    load = [dict(type="LoadImageFromFile")]
+    train = [
+        *load,
+        dict(type="LoadAnnotations"),
+        dict(type="RandomCrop", crop_size=(32, 32)),
+        dict(type="RandomFlip", prob=0.5),
+        dict(type="PackSegInputs"),
+    ]
+    val = [*load, dict(type="LoadAnnotations"), dict(type="PackSegInputs")]
+
+    def loader(split: str, pipeline: list[dict[str, Any]], shuffle: bool) -> dict[str, Any]:
+        return dict(
+            batch_size=2,
+            num_workers=0,
+            dataset=dict(
+                type="BaseSegDataset",
+                data_root=str(data),
+                img_suffix=".png",
+                data_prefix=dict(img_path=f"img_dir/{split}", seg_map_path=f"ann_dir/{split}"),
+                metainfo=dict(
+                    classes=[f"c{i}" for i in range(classes)],
+                    palette=[[i * 20] * 3 for i in range(classes)],
+                ),
+                pipeline=pipeline,
+            ),
+            sampler=dict(type="DefaultSampler", shuffle=shuffle),
+        )
+
+    return Config(
+        dict(
+            **runtime("mmseg", work_dir, iters, **kwargs),
+            model=dict(
+                type="EncoderDecoder",
+                data_preprocessor=dict(
+                    type="SegDataPreProcessor",
+                    mean=[120, 110, 100],
+                    std=[60, 60, 60],
+                    bgr_to_rgb=True,
+                    pad_val=0,
+                    seg_pad_val=255,
+                    size=(32, 32),
+                ),
+                backbone=dict(
+                    type="ResNetV1c",
+                    depth=18,
+                    stem_channels=width,
+                    base_channels=width,
+                    num_stages=4,
+                    out_indices=(0, 1, 2, 3),
+                    dilations=(1, 1, 2, 4),
+                    strides=(1, 2, 1, 1),
+                    norm_cfg=norm,
+                    norm_eval=False,
+                    style="pytorch",
+                    contract_dilation=True,
+                ),
+                decode_head={
+                    **dict(
+                        type="FCNHead",
+                        in_channels=width * 8,
+                        in_index=3,
+                        channels=16,
+                        num_convs=1,
+                        concat_input=False,
+                        dropout_ratio=0.1,
+                        num_classes=classes,
+                        norm_cfg=norm,
+                        align_corners=False,
+                        loss_decode=dict(type="CrossEntropyLoss"),
+                    ),
+                    **(head or {}),
+                },
+                train_cfg=dict(),
+                test_cfg=dict(mode="whole"),
+            ),
+            train_dataloader=loader("train", train, True),
+            val_dataloader=loader("val", val, False),
+            val_evaluator=dict(type="IoUMetric", iou_metrics=["mIoU"]),
+            test_dataloader=loader("val", val, False),
+            test_evaluator=dict(type="IoUMetric", iou_metrics=["mIoU"]),
+        )
+    )
+
+
+def save_teacher(cfg: Config, path: Path, seed: int = 1, classes: Any = None) -> Path:
+    """A randomly initialised teacher of ``cfg``, as a checkpoint of mmengine looks."""
+    from mmengine.registry import MODELS, init_default_scope
+
+    init_default_scope(cfg.default_scope)
+    model_cfg = copy.deepcopy(cfg.model)
+    if "data_preprocessor" in cfg:
+        model_cfg.data_preprocessor = cfg.data_preprocessor
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        model = MODELS.build(model_cfg)
+        model.init_weights()
+    meta = dict(dataset_meta=dict(classes=classes)) if classes else {}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    torch.save(dict(meta=meta, state_dict=model.state_dict()), path)
+    return path
+
+
+def with_hook(cfg: Config, teacher_cfg: Any, checkpoint: Path, **options: Any) -> Config:
+    """A copy of ``cfg`` with the hook entry."""
+    cfg = copy.deepcopy(cfg)
+    if isinstance(teacher_cfg, Config):  # mmengine cannot print a Config inside of a config
+        teacher_cfg = teacher_cfg.to_dict()
+    cfg.custom_hooks = [
+        dict(
+            type="mmickd.ICKDHook",
+            teacher=dict(cfg=teacher_cfg, checkpoint=str(checkpoint)),
+            **options,
+        )
+    ]
+    return cfg
+
+
+def run(cfg: Config) -> Runner:
+    """Train, in this process."""
+    import uuid
+
+    cfg = copy.deepcopy(cfg)
+    cfg.experiment_name = f"test_{uuid.uuid4().hex}"  # mmengine keeps one runner per name
+    runner = Runner.from_cfg(cfg)
+    runner.train()
+    return runner
+
+
+def history(runner: Runner, name: str) -> list[float]:
+    """Logged values of a scalar, one per iteration."""
+    return [float(v) for v in runner.message_hub.get_scalar(f"train/{name}").data[0]]
