@@ -1,0 +1,190 @@
+"""What only a GPU can show: `make gpu-test`.
+
+MMICKD_TEST_DEVICE=cpu runs the parts that need no CUDA on the CPU, to check the tests themselves.
+"""
+
+from __future__ import annotations
+
+import os
+import warnings
+from typing import Any
+
+import pytest
+import torch
+
+from mmickd.banks import MemoryBank
+from mmickd.losses import kd_loss, nicd_loss, picd_loss
+from mmickd.retrieval import FaissRetriever, TorchRetriever
+from mmickd.structures import Context, Samples
+from mmickd.utils.errors import ICKDError
+from tests.toy import (
+    classifier_config,
+    history,
+    make_class_folders,
+    make_scenes,
+    run,
+    save_teacher,
+    segmenter_config,
+    with_hook,
+)
+
+pytestmark = pytest.mark.gpu
+DEVICE = os.environ.get("MMICKD_TEST_DEVICE", "cuda")
+TOLERANCE = {torch.float32: 1e-5, torch.float16: 2e-3, torch.bfloat16: 2e-2}
+
+
+def random_samples(rows: int, seed: int, width: int = 64, classes: int = 10) -> Samples:
+    generator = torch.Generator().manual_seed(seed)
+    features = torch.randn(rows, width, generator=generator)
+    return Samples(
+        torch.nn.functional.normalize(features, dim=1),
+        torch.randn(rows, classes, generator=generator) * 3,
+        torch.randint(0, classes, (rows,), generator=generator),
+        torch.randint(0, rows // 2, (rows,), generator=generator),
+    )
+
+
+def assert_same_context(found: Context, wanted: Context, tolerance: float) -> None:
+    assert torch.equal(found.mask.cpu(), wanted.mask)
+    torch.testing.assert_close(
+        found.similarity.cpu(), wanted.similarity, atol=tolerance, rtol=tolerance
+    )
+    # Rows may change places where their similarities agree to the tolerance.
+    agree = (found.indices.cpu() == wanted.indices).float().mean()
+    assert agree > 0.99
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
+@pytest.mark.parametrize("chunk_size", [None, 7])
+def test_retrieval_equals_the_cpu_reference(dtype: torch.dtype, chunk_size: int | None) -> None:
+    rows, query = random_samples(3000, 0), random_samples(100, 1)
+    rows = Samples(rows.features.to(dtype), rows.logits.to(dtype), rows.labels, rows.ids)
+    bank = MemoryBank(rows, 10)
+    wanted = TorchRetriever().search(bank, query, 16, 32)
+    found = TorchRetriever(chunk_size).search(bank.to(DEVICE), query.to(DEVICE), 16, 32)
+    for one, other in zip(found, wanted, strict=True):
+        assert one.similarity.device.type == torch.device(DEVICE).type
+        assert_same_context(one, other, 1e-5)
+
+
+def test_retrieval_ignores_autocast() -> None:
+    bank, query = MemoryBank(random_samples(500, 0), 10).to(DEVICE), random_samples(20, 1)
+    wanted = TorchRetriever().search(bank, query.to(DEVICE), 8, 8)
+    with torch.autocast(torch.device(DEVICE).type, dtype=torch.bfloat16):
+        found = TorchRetriever().search(bank, query.to(DEVICE), 8, 8)
+    assert torch.equal(found[0].similarity, wanted[0].similarity)
+    assert torch.equal(found[1].indices, wanted[1].indices)
+
+
+def test_faiss_on_the_gpu_equals_torch() -> None:
+    try:
+        retriever = FaissRetriever(gpu=0)
+    except ICKDError as error:
+        pytest.skip(str(error))
+    bank, query = MemoryBank(random_samples(3000, 0), 10), random_samples(100, 1)
+    wanted = TorchRetriever().search(bank, query, 16, 32)
+    for one, other in zip(retriever.search(bank, query, 16, 32), wanted, strict=True):
+        assert_same_context(one, other, 1e-4)
+
+
+@pytest.mark.parametrize("dtype", list(TOLERANCE))
+def test_losses_equal_the_cpu_reference(dtype: torch.dtype) -> None:
+    bank, query = MemoryBank(random_samples(2000, 0), 10), random_samples(64, 1)
+    positives, negatives = TorchRetriever().search(bank, query, 16, 32)
+    student = torch.randn(64, 10, generator=torch.Generator().manual_seed(2))
+
+    def losses(device: str, dtype: torch.dtype) -> tuple[torch.Tensor, torch.Tensor]:
+        def move(context: Context) -> Context:
+            return Context(*(t.to(device) for t in vars(context).values()))
+
+        logits = student.to(device, dtype, copy=True).requires_grad_()
+        teacher = query.logits.to(device, dtype)
+        values = torch.stack(
+            [
+                kd_loss(logits, teacher),
+                picd_loss(logits, move(positives)),
+                nicd_loss(logits, teacher, move(negatives)),
+            ]
+        )
+        values.sum().backward()
+        assert logits.grad is not None
+        return values.detach().cpu(), logits.grad.float().cpu()
+
+    wanted, found = losses("cpu", torch.float32), losses(DEVICE, dtype)
+    assert found[0].dtype == torch.float32
+    for one, other in zip(found, wanted, strict=True):
+        torch.testing.assert_close(one, other, atol=TOLERANCE[dtype], rtol=TOLERANCE[dtype])
+
+
+@pytest.fixture(params=["classifier", "segmenter"])
+def task(request: pytest.FixtureRequest, tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """(student config, the hook's arguments) of a tiny task."""
+    monkeypatch.setenv("MMICKD_CACHE_DIR", str(tmp_path / "cache"))
+    if request.param == "classifier":
+        data, config = make_class_folders(tmp_path / "data"), classifier_config
+        options: dict[str, Any] = {}
+    else:
+        data, config = make_scenes(tmp_path / "data"), segmenter_config
+        options = dict(level=["pixel", "region"], anchors=16)
+    teacher = config(data, tmp_path / "teacher", width=16)
+    checkpoint = save_teacher(teacher, tmp_path / "teacher.pth")
+    student = config(data, tmp_path / "student", iters=6)
+    return student, lambda **more: with_hook(student, teacher, checkpoint, **options, **more)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_a_step_under_amp(task: Any, dtype: str) -> None:
+    if DEVICE == "cpu":
+        pytest.skip("AmpOptimWrapper needs a GPU")
+    _, hooked = task
+    cfg = hooked()
+    cfg.optim_wrapper.update(type="AmpOptimWrapper", dtype=dtype)
+    runner = run(cfg)
+    full = run(hooked())
+    for name in ("loss_kd", "loss"):
+        values = history(runner, name)
+        assert all(torch.isfinite(torch.tensor(values)))
+        assert values[0] == pytest.approx(history(full, name)[0], rel=0.1, abs=1e-2)
+
+
+def test_the_bank_lies_on_the_device(task: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    from mmickd.distiller import Distiller
+
+    seen: list[str] = []
+    step = Distiller.step
+
+    def spy(self: Distiller, *args: Any) -> Any:
+        seen.extend(bank.device.type for bank in self.banks.values())
+        return step(self, *args)
+
+    monkeypatch.setattr(Distiller, "step", spy)
+    run(task[1]())
+    assert seen and set(seen) == {torch.device(DEVICE).type}
+
+
+def test_no_host_synchronisation_beside_those_of_kd(
+    task: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Counts torch's own synchronisation warnings inside of the distilled step."""
+    if DEVICE == "cpu":
+        pytest.skip("nothing to synchronise")
+    from mmickd.distiller import Distiller
+
+    counts: list[int] = []
+    step = Distiller.step
+
+    def counting(self: Distiller, *args: Any) -> Any:
+        torch.cuda.set_sync_debug_mode("warn")
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            out = step(self, *args)
+        torch.cuda.set_sync_debug_mode("default")
+        counts.append(sum("synchroniz" in str(w.message) for w in caught))
+        return out
+
+    monkeypatch.setattr(Distiller, "step", counting)
+    run(task[1](losses=dict(picd=None, nicd=None)))
+    alone = counts[-1]
+    counts.clear()
+    run(task[1]())
+    assert counts[-1] <= alone
