@@ -39,12 +39,12 @@ class Attachment:
         self._tap.close()
 
     # What happens here depends on data and on other libraries: outside of torch.compile's graph.
-    @torch._dynamo.disable  # type: ignore[misc]
+    @torch._dynamo.disable
     def _before(self, model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         if _is_training_step(model, args, kwargs):
             self._tap.arm()
 
-    @torch._dynamo.disable  # type: ignore[misc]
+    @torch._dynamo.disable
     def _after(
         self, model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any
     ) -> dict[str, Any] | None:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import time
 from typing import Any
 
+from mmengine import dist
+from mmengine.dataset import InfiniteSampler
 from mmengine.hooks import Hook
 from mmengine.logging import print_log
 from mmengine.model import is_model_wrapper
@@ -122,7 +125,7 @@ class ICKDHook(Hook):
         """One distilled step, with the weights of now."""
         assert self._distiller is not None
         runner = self._runner
-        length = max(1, len(runner.train_dataloader))
+        length = _iterations_per_epoch(runner.train_dataloader)
         # Epochs are counted in iterations, which loops by iteration count too.
         iterations = (float(runner.iter), float(runner.max_iters))
         epochs = (iterations[0] / length, iterations[1] / length)
@@ -132,6 +135,15 @@ class ICKDHook(Hook):
 
 def _unwrap(model: nn.Module) -> nn.Module:
     return model.module if is_model_wrapper(model) else model  # type: ignore[return-value]
+
+
+def _iterations_per_epoch(loader: Any) -> int:
+    """Iterations in which all ranks together see the training set once."""
+    length = len(loader)
+    if isinstance(loader.sampler, InfiniteSampler):
+        # Its length is that of the data set, whatever the number of ranks.
+        length = math.ceil(length / dist.get_world_size())
+    return max(1, length)
 
 
 def _parts_of(runner: Any, model: nn.Module) -> RunParts:

@@ -116,7 +116,7 @@ class OfflineTeacher:
         model.eval()
         model.to(device)
         self._model = model
-        target = InputNormalization.of(model.data_preprocessor)  # type: ignore[arg-type]
+        target = InputNormalization.of(model.data_preprocessor)
         source = (
             target if student_preprocessor is None else InputNormalization.of(student_preprocessor)
         )

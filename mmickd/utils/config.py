@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from mmengine.config import Config, ConfigDict
 from mmengine.utils import get_installed_path
@@ -12,7 +12,7 @@ from mmengine.utils import get_installed_path
 from mmickd.utils.errors import ICKDError
 from mmickd.utils.stack import is_installed, repair_scopes
 
-ConfigLike = str | os.PathLike[str] | dict[str, Any] | Config
+ConfigLike: TypeAlias = "str | os.PathLike[str] | dict[str, Any] | Config"
 
 
 def find_config(reference: str | os.PathLike[str], option: str) -> str:
