@@ -1,0 +1,44 @@
+# `make help` lists the targets. PYTHON chooses the interpreter: make test PYTHON=python3.12
+VENV := .venv
+BIN := $(VENV)/bin
+REQUIREMENTS := requirements/tested.txt
+# what the environment is made of; a newer one of these brings it up to date
+INPUTS := $(REQUIREMENTS) pyproject.toml setup.py
+PYTEST_ARGS ?= -n auto --maxprocesses 4 --dist loadfile
+# one thread each: pytest and the demo run several processes side by side
+export OMP_NUM_THREADS ?= 1
+
+.DEFAULT_GOAL := help
+.PHONY: help env demo test lint types gpu-test clean
+
+help: ## list the targets
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  \1\t/' | expand -t 14
+
+env: $(VENV)/.installed ## make .venv with the tested stack (requirements/tested.txt)
+
+# a PYTHON given by hand may differ from the one that .venv was made with
+$(VENV)/.installed: $(INPUTS) $(if $(PYTHON),FORCE)
+	@requirements/make_venv.sh $(VENV) $(REQUIREMENTS) $(PYTHON)
+	@touch $@
+
+FORCE:
+
+demo: env ## distil a classifier and a segmenter on data that needs no download
+	$(BIN)/python tools/demo.py $(DEMO_ARGS)
+
+test: env ## lint, types and the whole test suite
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+# With PYTHON=... the tests run in that interpreter, which brings its own stack.
+GPU_PYTHON := $(if $(PYTHON),$(PYTHON),$(BIN)/python)
+gpu-test: $(if $(PYTHON),,env) ## the tests that need a CUDA device
+	@$(GPU_PYTHON) -c 'import sys, torch; sys.exit(0 if torch.cuda.is_available() else \
+	    "torch %s sees no CUDA device: the GPU tests were not run." % torch.__version__)'
+	$(GPU_PYTHON) -m pytest -m gpu
+
+clean: ## remove .venv, caches and builds; data and work_dirs stay
+	rm -rf $(VENV) build dist *.egg-info mmickd/.mim .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

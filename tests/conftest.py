@@ -1,0 +1,34 @@
+"""What every test gets: one thread, a bank cache of its own, and no GPU tests without a GPU."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+
+# Before torch is imported: it reads this once.
+os.environ["OMP_NUM_THREADS"] = "1"
+
+import pytest
+import torch
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    torch.set_num_threads(1)
+    # never the user's cache: a bank that lies there would hide that building is broken
+    config._mmickd_cache = tempfile.mkdtemp(prefix="mmickd-tests-")  # type: ignore[attr-defined]
+    os.environ["MMICKD_CACHE_DIR"] = config._mmickd_cache  # type: ignore[attr-defined]
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    shutil.rmtree(getattr(config, "_mmickd_cache", ""), ignore_errors=True)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    # MMICKD_TEST_DEVICE=cpu runs what needs no CUDA of the GPU tests, to check the tests themselves
+    if torch.cuda.is_available() or os.environ.get("MMICKD_TEST_DEVICE") == "cpu":
+        return
+    skip = pytest.mark.skip(reason="needs a CUDA device: `make gpu-test` on a machine with one")
+    for item in items:
+        if "gpu" in item.keywords:
+            item.add_marker(skip)
