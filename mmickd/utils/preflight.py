@@ -1,0 +1,174 @@
+"""Looks for the files that a config needs, before anything is built."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mmickd.utils.config import find_config
+from mmickd.utils.errors import ICKDError
+
+_CIFAR_FOLDERS = {"CIFAR10": "cifar-10-batches-py", "CIFAR100": "cifar-100-python"}
+# Data sets that fetch themselves unless `download=False`.
+_SELF_FETCHING = {*_CIFAR_FOLDERS, "MNIST", "FashionMNIST"}
+
+
+@dataclass(frozen=True)
+class Need:
+    """A path that a config names.
+
+    Args:
+        key: where it stands, as ``--cfg-options`` would spell it.
+        path: the path as it will be opened.
+        kind: ``'data'`` or ``'checkpoint'``, which hint of the config belongs to it.
+    """
+
+    key: str
+    path: str
+    kind: str
+
+    @property
+    def exists(self) -> bool:
+        """Whether it is there; what is not on this file system counts as there."""
+        return _is_remote(self.path) or os.path.exists(os.path.expanduser(self.path))
+
+
+def check_files(cfg: Mapping[str, Any], splits: Sequence[str] = ("train", "val")) -> None:
+    """Stop if a data set or a checkpoint that ``cfg`` names is missing.
+
+    Args:
+        cfg: the whole config. Its optional strings ``data_hint`` and ``checkpoint_hint`` say how to
+            get what is missing.
+        splits: whose data sets are looked for; those switched off in the config are not.
+
+    Raises:
+        ICKDError: one message with every missing path, its key and the hint. URLs and other
+            backends than the local disk are not checked.
+    """
+    missing: dict[str, list[Need]] = {}
+    for need in needed_files(cfg, splits):
+        if not need.exists:
+            missing.setdefault(need.path, []).append(need)
+    for need in _teacher_configs(cfg):
+        missing.setdefault(need.path, []).append(need)
+    if not missing:
+        return
+    lines = ["This config needs what does not exist:"]
+    for path, needs in missing.items():
+        keys = ", ".join(dict.fromkeys(need.key for need in needs))
+        lines.append(f"  {path}  (from {keys})")
+    if any(not os.path.isabs(path) for path in missing):
+        lines.append(f"  where the working directory is {os.getcwd()}")
+    kinds = {need.kind for needs in missing.values() for need in needs}
+    for kind in sorted(kinds & {"data", "checkpoint"}, reverse=True):
+        hint = cfg.get(f"{kind}_hint")
+        if hint:
+            lines.append(f"To get the {kind}: {hint}")
+    lines.append("If it lies elsewhere, link it there or set the key with --cfg-options KEY=PATH.")
+    raise ICKDError("\n".join(lines))
+
+
+def needed_files(cfg: Mapping[str, Any], splits: Sequence[str]) -> Iterator[Need]:
+    """Every path of data sets, teachers and initial weights that ``cfg`` names.
+
+    Args:
+        cfg: the whole config.
+        splits: of ``'train'``, ``'val'``, ``'test'``.
+    """
+    for split in splits:
+        if cfg.get(f"{split}_cfg", True) is None:
+            continue
+        key = f"{split}_dataloader"
+        loader = cfg.get(key)
+        loaders = loader if isinstance(loader, (list, tuple)) else [loader]
+        for index, one in enumerate(loaders):
+            suffix = f".{index}" if len(loaders) > 1 else ""
+            if isinstance(one, Mapping):
+                yield from _dataset(one.get("dataset"), f"{key}{suffix}.dataset")
+    if isinstance(cfg.get("load_from"), str):
+        yield Need("load_from", cfg["load_from"], "checkpoint")
+    yield from _pretrained(cfg.get("model"), "model")
+    for key, teacher in _teachers(cfg):
+        if isinstance(teacher.get("checkpoint"), str):
+            yield Need(f"{key}.checkpoint", teacher["checkpoint"], "checkpoint")
+
+
+def _dataset(dataset: Any, key: str) -> Iterator[Need]:
+    """The paths of one dataset config, through wrappers such as ``RepeatDataset``."""
+    if not isinstance(dataset, Mapping):
+        return
+    yield from _dataset(dataset.get("dataset"), f"{key}.dataset")
+    for index, part in enumerate(dataset.get("datasets") or ()):
+        yield from _dataset(part, f"{key}.datasets.{index}")
+
+    name = _type_name(dataset)
+    if name in _SELF_FETCHING and dataset.get("download") is not False:
+        return
+    root = dataset.get("data_root") or ""
+    if root:
+        need = Need(f"{key}.data_root", root, "data")
+        yield need
+        if not need.exists:
+            return  # what lies below would only repeat it
+    prefix = dataset.get("data_prefix")
+    if name in _CIFAR_FOLDERS:
+        prefix = os.path.join(prefix if isinstance(prefix, str) else "", _CIFAR_FOLDERS[name])
+    entries = prefix.items() if isinstance(prefix, Mapping) else [(None, prefix)]
+    for part, value in entries:
+        if isinstance(value, str) and value:
+            below = f"{key}.data_prefix" + (f".{part}" if part else "")
+            yield Need(below, _join(root, value), "data")
+    files = dataset.get("ann_file")
+    for file in files if isinstance(files, (list, tuple)) else [files]:
+        if isinstance(file, str) and file:
+            yield Need(f"{key}.ann_file", _join(root, file), "data")
+
+
+def _pretrained(node: Any, key: str) -> Iterator[Need]:
+    """Local checkpoints of ``init_cfg=dict(type='Pretrained', ...)`` anywhere in a model."""
+    if isinstance(node, Mapping):
+        if node.get("type") == "Pretrained" and isinstance(node.get("checkpoint"), str):
+            yield Need(f"{key}.checkpoint", node["checkpoint"], "checkpoint")
+        for name, child in node.items():
+            yield from _pretrained(child, f"{key}.{name}")
+    elif isinstance(node, (list, tuple)):
+        for index, child in enumerate(node):
+            yield from _pretrained(child, f"{key}.{index}")
+
+
+def _teachers(cfg: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """The teacher of every ``ICKDHook`` entry, with its key."""
+    for index, hook in enumerate(cfg.get("custom_hooks") or ()):
+        if isinstance(hook, Mapping) and _type_name(hook) == "ICKDHook":
+            teacher = hook.get("teacher")
+            if isinstance(teacher, Mapping):
+                yield f"custom_hooks.{index}.teacher", teacher
+
+
+def _teacher_configs(cfg: Mapping[str, Any]) -> Iterator[Need]:
+    """Teacher configs given as a file that cannot be found."""
+    for key, teacher in _teachers(cfg):
+        reference = teacher.get("cfg")
+        if isinstance(reference, (str, Path)):
+            try:
+                find_config(reference, f"{key}.cfg")
+            except ICKDError:
+                yield Need(f"{key}.cfg", str(reference), "config")
+
+
+def _type_name(cfg: Mapping[str, Any]) -> str:
+    """``'mmickd.ICKDHook'``, ``'ICKDHook'`` and the class itself all give ``'ICKDHook'``."""
+    kind = cfg.get("type", "")
+    return kind.rpartition(".")[2] if isinstance(kind, str) else getattr(kind, "__name__", "")
+
+
+def _join(root: str, path: str) -> str:
+    """As mmengine's ``BaseDataset`` joins them."""
+    return path if _is_remote(path) else os.path.join(root, path)
+
+
+def _is_remote(path: str) -> bool:
+    return "://" in path or path.startswith(("s3:", "petrel:"))

@@ -1,0 +1,70 @@
+"""Distributed runs without an accelerator."""
+
+from __future__ import annotations
+
+import pytest
+from mmengine.config import Config
+
+from mmickd.utils import launch
+from mmickd.utils.errors import ICKDError
+
+
+@pytest.fixture
+def no_gpu(monkeypatch):
+    monkeypatch.setattr(launch, "get_device", lambda: "cpu")
+
+
+def test_sync_bn_is_reverted_everywhere():
+    model = dict(
+        backbone=dict(norm_cfg=dict(type="SyncBN", requires_grad=True)),
+        heads=[dict(norm_cfg=dict(type="SyncBN")), dict(norm_cfg=dict(type="GN"))],
+    )
+    assert launch.revert_sync_bn(model)
+    assert model["backbone"]["norm_cfg"] == dict(type="BN", requires_grad=True)
+    assert [head["norm_cfg"]["type"] for head in model["heads"]] == ["BN", "GN"]
+    assert not launch.revert_sync_bn(model)
+
+
+def test_wrapper_has_no_devices_and_keeps_the_rest():
+    cfg = Config(dict(find_unused_parameters=True))
+    launch.use_cpu_wrapper(cfg)
+    assert cfg.model_wrapper_cfg.device_ids is None
+    assert cfg.model_wrapper_cfg.find_unused_parameters is True
+    assert cfg.model_wrapper_cfg.type == "MMDistributedDataParallel"
+
+    own = dict(type="MMSeparateDistributedDataParallel", static_graph=True, device_ids=[0])
+    cfg = Config(dict(model_wrapper_cfg=own))
+    launch.use_cpu_wrapper(cfg)
+    assert cfg.model_wrapper_cfg.type == "MMSeparateDistributedDataParallel"
+    assert cfg.model_wrapper_cfg.static_graph is True
+    assert cfg.model_wrapper_cfg.device_ids is None
+
+
+def test_flexible_runner_has_its_wrapper_in_the_strategy():
+    cfg = Config(dict(runner_type="FlexibleRunner", strategy=dict(type="DDPStrategy")))
+    launch.use_cpu_wrapper(cfg)
+    assert cfg.strategy.model_wrapper.device_ids is None
+    assert "model_wrapper_cfg" not in cfg
+
+
+def test_a_single_process_is_left_alone(no_gpu):
+    cfg = Config(dict(launcher="none", model=dict(norm_cfg=dict(type="SyncBN"))))
+    before = cfg.to_dict()
+    launch.prepare_launch(cfg)
+    assert cfg.to_dict() == before
+
+
+def test_a_launcher_without_its_variables_is_explained(no_gpu, monkeypatch):
+    for name in ("RANK", "WORLD_SIZE", "MASTER_ADDR"):
+        monkeypatch.delenv(name, raising=False)
+    with pytest.raises(ICKDError, match=r"needs RANK, WORLD_SIZE, MASTER_ADDR.*dist_train\.sh"):
+        launch.prepare_launch(Config(dict(launcher="pytorch")))
+
+
+def test_mixed_precision_needs_a_gpu(no_gpu, monkeypatch):
+    amp = Config(dict(optim_wrapper=dict(type="AmpOptimWrapper")))
+    with pytest.raises(ICKDError, match="needs a GPU"):
+        launch.check_amp(amp)
+    launch.check_amp(Config(dict(optim_wrapper=dict(type="OptimWrapper"))))
+    monkeypatch.setattr(launch, "get_device", lambda: "cuda")
+    launch.check_amp(amp)
