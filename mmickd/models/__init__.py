@@ -1,0 +1,37 @@
+"""Models that the shipped configs need and mmpretrain lacks."""
+
+from typing import TYPE_CHECKING, Any
+
+from mmickd.registry import MODELS
+
+if TYPE_CHECKING:
+    from mmickd.models.cifar_resnet import CIFARResNet
+
+__all__ = ["build_cifar_resnet"]
+
+
+@MODELS.register_module(name="CIFARResNet")
+def build_cifar_resnet(**kwargs: Any) -> "CIFARResNet":
+    """Build a :class:`~mmickd.models.cifar_resnet.CIFARResNet`.
+
+    The registry holds this function and not the class, because every look-up of a loss imports
+    ``mmickd.models``, and a segmentation user has no mmpretrain (the class derives from one of its
+    classes).
+
+    Args:
+        **kwargs: Arguments of ``CIFARResNet``.
+
+    Returns:
+        CIFARResNet: The backbone.
+
+    Raises:
+        ImportError: If mmpretrain is not installed.
+    """
+    try:
+        from mmickd.models.cifar_resnet import CIFARResNet
+    except ModuleNotFoundError as error:
+        raise ImportError(
+            f"mmickd.CIFARResNet derives from mmpretrain's ResNet_CIFAR, but {error.name} cannot "
+            'be imported; install mmpretrain, e.g. `pip install "mmickd[onedl]"`.'
+        ) from error
+    return CIFARResNet(**kwargs)
