@@ -1,0 +1,13 @@
+# The student alone. One GPU, 8 images: mmsegmentation's 40k schedule on 360x360 crops.
+_base_ = [
+    '../_base_/models/deeplabv3_r50-d8.py',
+    '../_base_/datasets/camvid.py',
+    '../_base_/schedules/schedule_40k.py',
+    '../_base_/mmseg_runtime.py',
+]
+model = dict(
+    data_preprocessor=dict(size=(360, 360)),
+    pretrained='open-mmlab://resnet18_v1c',
+    backbone=dict(depth=18),
+    decode_head=dict(in_channels=512, channels=128, num_classes=11),
+    auxiliary_head=dict(in_channels=256, channels=64, num_classes=11))

@@ -1,0 +1,23 @@
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from mmengine.registry import DefaultScope
+from mmengine.utils import ManagerMixin
+
+# Under importlib mode a test folder is not on the path, and `tests` may name another package.
+sys.path.insert(0, str(Path(__file__).parent))
+
+
+@pytest.fixture(autouse=True)
+def _forget_globals() -> Iterator[None]:
+    """Let no run inherit the visualizer (with its folder), scope or log of the one before."""
+    before = DefaultScope.get_current_instance()
+    yield
+    classes = list(ManagerMixin.__subclasses__())
+    for cls in classes:
+        classes += cls.__subclasses__()
+        cls._instance_dict.clear()
+    if before is not None:
+        DefaultScope.get_instance(before.instance_name, scope_name=before.scope_name)
