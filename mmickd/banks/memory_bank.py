@@ -29,6 +29,7 @@ class MemoryBank:
         offsets (Tensor): ``(C + 1,)`` int64.
         num_classes (int): ``C``.
         max_class_size (int): rows of the largest class.
+        max_image_size (int): rows of the image that has most.
     """
 
     def __init__(self, samples: Samples, num_classes: int) -> None:
@@ -51,6 +52,12 @@ class MemoryBank:
         self.offsets = torch.cat([counts.new_zeros(1), counts.cumsum(0)])
         self.num_classes = num_classes
         self.max_class_size = int(counts.max()) if num_classes else 0
+        # Rows by image, for leaving out a query's own without comparing it to every row.
+        known = (self.ids >= 0).nonzero()[:, 0]
+        self._images, order = self.ids[known].sort(stable=True)
+        self._rows_by_image = known[order]
+        sizes = self._images.unique_consecutive(return_counts=True)[1]
+        self.max_image_size = int(sizes.max()) if len(sizes) else 0
 
     def __len__(self) -> int:
         return self.features.shape[0]
@@ -79,8 +86,43 @@ class MemoryBank:
         """The rows as one :class:`Samples`, sorted by class."""
         return Samples(self.features, self.logits, self.labels, self.ids)
 
+    def rows_of_class(self, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """The rows of each class.
+
+        Args:
+            labels: ``(Q,)`` int64; a label below 0 has no rows.
+
+        Returns:
+            ``(Q, max_class_size)`` int64 rows and bool mask. Slots beyond the last row repeat it.
+        """
+        own = labels.clamp(min=0)
+        begin = self.offsets[own]
+        end = torch.where(labels >= 0, self.offsets[own + 1], begin)
+        return _slots(begin, end, self.max_class_size)
+
+    def rows_of_image(self, ids: Tensor) -> tuple[Tensor, Tensor]:
+        """The rows of each image.
+
+        Args:
+            ids: ``(Q,)`` int64; an id below 0 has no rows.
+
+        Returns:
+            ``(Q, max_image_size)`` int64 rows and bool mask. Slots beyond the last row repeat it.
+        """
+        begin = torch.searchsorted(self._images, ids)
+        end = torch.searchsorted(self._images, ids, right=True)
+        places, found = _slots(begin, end, self.max_image_size)
+        return self._rows_by_image[places] if places.numel() else places, found
+
     def to(self, device: torch.device | str) -> MemoryBank:
         """The same bank on ``device``; itself where it lies there already."""
         if torch.device(device) == self.device:
             return self
         return MemoryBank(self.samples.to(device), self.num_classes)
+
+
+def _slots(begin: Tensor, end: Tensor, width: int) -> tuple[Tensor, Tensor]:
+    """``begin[i] .. end[i]`` as ``(Q, width)`` places and which of them are inside."""
+    places = begin[:, None] + torch.arange(width, device=begin.device)
+    found = places < end[:, None]
+    return torch.minimum(places, end[:, None] - 1).clamp(min=0), found

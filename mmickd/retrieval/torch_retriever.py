@@ -7,7 +7,7 @@ from torch import Tensor
 
 from mmickd.banks.memory_bank import MemoryBank
 from mmickd.registry import RETRIEVERS
-from mmickd.retrieval.base import BaseRetriever, masked_topk, same_image
+from mmickd.retrieval.base import BaseRetriever, masked_topk
 from mmickd.structures import Samples
 
 AUTO_CHUNK_ELEMENTS = 2**25
@@ -50,37 +50,29 @@ class TorchRetriever(BaseRetriever):
             part = query[slice(start, start + chunk)]
             similarity = part.features.float() @ features.T
             if exclude_same_id:
-                similarity.masked_fill_(same_image(bank.ids, part.ids), -torch.inf)
-            parts.append(
-                (
-                    *_positives(bank, part.labels, similarity, num_positives),
-                    *_negatives(bank, part.labels, similarity, num_negatives),
-                )
-            )
+                _leave_out(similarity, *bank.rows_of_image(part.ids))
+            rows, found = bank.rows_of_class(part.labels)
+            own = similarity.gather(1, rows).masked_fill_(~found, -torch.inf)
+            answer = masked_topk(own, rows, num_positives)
+            if num_negatives:
+                _leave_out(similarity, rows, found)
+            negatives = masked_topk(similarity, None, num_negatives)
+            negatives[0].masked_fill_((part.labels < 0)[:, None], -torch.inf)
+            parts.append((*answer, *negatives))
         pos_scores, pos_rows, neg_scores, neg_rows = (
             torch.cat(t) for t in zip(*parts, strict=True)
         )
         return (pos_scores, pos_rows), (neg_scores, neg_rows)
 
 
-def _positives(
-    bank: MemoryBank, labels: Tensor, similarity: Tensor, k: int
-) -> tuple[Tensor, Tensor]:
-    """Top ``k`` of ``(Q, M)`` similarities among the rows of each query's class."""
-    slots = torch.arange(bank.max_class_size if k else 0, device=labels.device)
-    own = labels.clamp(min=0)
-    rows = bank.offsets[own][:, None] + slots
-    outside = (rows >= bank.offsets[own + 1][:, None]) | (labels < 0)[:, None]
-    rows = rows.masked_fill(outside, 0)
-    scores = similarity.gather(1, rows).masked_fill(outside, -torch.inf)
-    return masked_topk(scores, rows, k)
+def _leave_out(similarity: Tensor, rows: Tensor, found: Tensor) -> None:
+    """Mask the given rows of each query in ``(Q, M)`` similarities, in place.
 
-
-def _negatives(
-    bank: MemoryBank, labels: Tensor, similarity: Tensor, n: int
-) -> tuple[Tensor, Tensor]:
-    """Top ``n`` of ``(Q, M)`` similarities among the other classes; overwrites ``similarity``."""
-    if n:
-        similarity.masked_fill_(bank.labels == labels[:, None], -torch.inf)
-        similarity.masked_fill_((labels < 0)[:, None], -torch.inf)
-    return masked_topk(similarity if n else similarity[:, :0], None, n)
+    Args:
+        similarity: to be masked.
+        rows: ``(Q, R)``; slots that are not found repeat a found one, if there is any.
+        found: ``(Q, R)`` bool.
+    """
+    kept = similarity.gather(1, rows)
+    # All slots of a query that has rows name such rows, so writing twice writes the same.
+    similarity.scatter_(1, rows, kept.masked_fill_(found.any(dim=1, keepdim=True), -torch.inf))
