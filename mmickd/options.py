@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
@@ -38,7 +39,7 @@ class BankSettings:
         num_workers: processes that read images; None: as many as in training.
     """
 
-    cache_dir: str | None = "auto"
+    cache_dir: str | os.PathLike[str] | None = "auto"
     dtype: str = "fp16"
     capacity_per_class: int | None = None
     pixels_per_image: int = 16
@@ -49,6 +50,11 @@ class BankSettings:
     num_workers: int | None = None
 
     def __post_init__(self) -> None:
+        if not isinstance(self.cache_dir, (str, os.PathLike, type(None))):
+            raise ICKDError(
+                f"bank.cache_dir={self.cache_dir!r}: it must be 'auto', the path of a folder, or "
+                "None (no cache)."
+            )
         check_choice(self.dtype, ("fp16", "fp32"), "bank.dtype")
         check_integer(self.capacity_per_class, 1, "bank.capacity_per_class", none=True)
         check_integer(self.pixels_per_image, 1, "bank.pixels_per_image")
@@ -178,4 +184,4 @@ def _build(registry: Any, given: Any, default: str, where: str) -> Any:
     except ICKDError:
         raise
     except (TypeError, ValueError) as error:
-        raise ICKDError(f"{where}: {error}") from error
+        raise ICKDError(f"{where} cannot be made of {options}: {error}.") from error

@@ -21,7 +21,7 @@ from mmickd.banks.obtaining import obtain_banks
 from mmickd.distiller import Distiller
 from mmickd.losses.terms import LossTerms
 from mmickd.options import BankSettings, HookOptions
-from mmickd.taps import Tap, Tapped, find_classifier
+from mmickd.taps import Tap, Tapped, evaluating, find_classifier
 from mmickd.tasks import BaseTask, make_task
 from mmickd.utils.errors import ICKDError
 from mmickd.utils.modules import plain_name
@@ -180,17 +180,10 @@ def _probe_student(model: nn.Module, layer: str, sample: dict[str, Any]) -> tupl
 
 
 def _run_in_eval(model: nn.Module, run: Any, tap: Tap) -> Tapped:
-    training = {module: module.training for module in model.modules()}
-    try:
-        for module in training:
-            module.training = False
-        tap.arm()
-        with torch.no_grad():
-            run()
-        tapped = tap.take()
-    finally:
-        for module, flag in training.items():
-            module.training = flag
+    tap.arm()
+    with evaluating(model), torch.no_grad():
+        run()
+    tapped = tap.take()
     if tapped is None:
         raise ICKDError(
             f"the student's layer '{tap.layer}' does not run in its forward pass. Set the hook's "

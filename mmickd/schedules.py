@@ -42,14 +42,18 @@ class WeightSchedule:
     name: str = field(default="loss_weight", compare=False)
 
     def __post_init__(self) -> None:
-        for option in ("value", "begin", "warmup", "end_value"):
+        for option in ("value", "begin", "warmup", "end_value", "end"):
             number = getattr(self, option)
+            if option == "end" and number is None:
+                continue
             if isinstance(number, bool) or not isinstance(number, (int, float)):
                 self._refuse(f"{option}={number!r} is not a number")
             if not (math.isfinite(number) and number >= 0):
                 self._refuse(f"{option}={number} must be finite and not negative")
         if self.decay not in DECAYS:
             self._refuse(f"decay={self.decay!r} must be one of {DECAYS}")
+        if not isinstance(self.by_epoch, bool):
+            self._refuse(f"by_epoch={self.by_epoch!r} must be True or False")
         if self.end is not None and self.end < self.begin + self.warmup:
             self._refuse(f"end={self.end} lies before begin + warmup={self.begin + self.warmup}")
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -138,6 +139,20 @@ def leaf_names(model: nn.Module, last: int = 12) -> list[str]:
     return names[-last:]
 
 
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """``model`` in eval mode; afterwards every module is in the mode that it was in."""
+    training = {module: module.training for module in model.modules()}
+    # By train() and not by the flags alone: LeViT, TinyViT and others prepare tensors there.
+    model.train(False)
+    try:
+        yield
+    finally:
+        model.train(training[model])
+        for module, flag in training.items():
+            module.training = flag
+
+
 def _usual_names(model: nn.Module) -> list[str]:
     """Where mmseg and mmpretrain usually keep the classifier."""
     head = getattr(model, "decode_head", None)
@@ -163,16 +178,11 @@ def _trace(model: nn.Module, run: Callable[[], Any]) -> list[str]:
         for name, module in model.named_modules()
         if isinstance(module, LEAVES)
     ]
-    training = {module: module.training for module in model.modules()}
     try:
-        for module in training:
-            module.training = False
-        with torch.no_grad():
+        with evaluating(model), torch.no_grad():
             result = run()
     finally:
         for handle in handles:
             handle.remove()
-        for module, flag in training.items():
-            module.training = flag
     results = result if isinstance(result, (tuple, list)) else [result]
     return [outputs[id(r)] for r in results if id(r) in outputs]

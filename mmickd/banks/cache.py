@@ -24,6 +24,16 @@ from mmickd.structures import Samples
 FORMAT_VERSION = 1
 TENSORS = "bank.safetensors"
 MANIFEST = "manifest.json"
+UNREADABLE = (
+    OSError,
+    ValueError,
+    KeyError,
+    TypeError,
+    AttributeError,
+    RuntimeError,
+    SafetensorError,
+)
+"""What reading files raises that anybody may have written."""
 
 
 def default_cache_dir() -> Path:
@@ -52,16 +62,16 @@ class BankCache:
             The bank, or None where there is none that can be trusted; and what was found.
         """
         folder = self.folder(fields)
-        if not folder.is_dir():
-            return None, self._nearest(fields)
         try:
+            if not folder.is_dir():
+                return None, self._nearest(fields)
             manifest = json.loads((folder / MANIFEST).read_text())
             reason = _mismatch(manifest, fields, folder / TENSORS)
             if reason:
                 return None, f"the bank in {folder} {reason}"
             tensors = load_file(folder / TENSORS)
             bank = MemoryBank(Samples(**tensors), int(manifest["num_classes"]))
-        except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
+        except UNREADABLE as error:
             return None, f"the bank in {folder} cannot be read ({type(error).__name__}: {error})"
         return bank, f"memory bank from {folder}"
 
@@ -95,7 +105,7 @@ class BankCache:
             try:
                 manifest = json.loads(path.read_text())
                 other = {"format": manifest["format"], **manifest["fields"]}
-            except (OSError, ValueError, KeyError, TypeError):
+            except UNREADABLE:
                 continue
             wanted = {"format": FORMAT_VERSION, **fields}
             differing = sorted(k for k in wanted | other if wanted.get(k) != other.get(k))
@@ -121,15 +131,16 @@ class _replacing:
         return self._temporary
 
     def __exit__(self, kind: Any, error: Any, trace: Any) -> None:
-        if kind is not None:
-            Path(self._temporary).unlink(missing_ok=True)
-            return
-        umask = os.umask(0)
-        os.umask(umask)
-        os.chmod(self._temporary, 0o666 & ~umask)  # mkstemp's 0600 would lock out one's group
-        with open(self._temporary, "rb") as file:
-            os.fsync(file.fileno())
-        os.replace(self._temporary, self._path)
+        try:
+            if kind is None:
+                umask = os.umask(0)
+                os.umask(umask)
+                os.chmod(self._temporary, 0o666 & ~umask)  # mkstemp's 0600 locks out one's group
+                with open(self._temporary, "rb") as file:
+                    os.fsync(file.fileno())
+                os.replace(self._temporary, self._path)
+        finally:
+            Path(self._temporary).unlink(missing_ok=True)  # gone already if it became the file
 
 
 def try_save(cache: BankCache, bank: MemoryBank, fields: dict[str, Any]) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copyreg
 import hashlib
+import inspect
 import json
 import os
 from typing import Any
@@ -16,7 +18,7 @@ from mmickd.banks.images import BankImages
 def digest(value: Any) -> str:
     """SHA-256 of a value of plain types, arrays, and objects with plain attributes."""
     state = hashlib.sha256()
-    _update(state, value, set())
+    _update(state, value, {})
     return state.hexdigest()
 
 
@@ -25,7 +27,7 @@ def images_digest(images: BankImages) -> str:
     state = hashlib.sha256()
     for index in range(len(images)):
         info = images.info(index)
-        _update(state, info, set())
+        _update(state, info, {})
         for key in ("img_path", "seg_map_path"):
             path = info.get(key)
             if isinstance(path, str) and os.path.exists(path):
@@ -40,14 +42,23 @@ def fingerprint_of(fields: dict[str, Any]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:24]
 
 
-def _update(state: Any, value: Any, seen: set[int]) -> None:
-    """Feed ``value`` to the hash, whatever the order of dicts or the addresses of objects."""
+def _update(state: Any, value: Any, seen: dict[int, Any]) -> None:
+    """Feed ``value`` to the hash, whatever the order of dicts or the addresses of objects.
+
+    Args:
+        state: the hash.
+        value: anything.
+        seen: objects that were fed already; held, so that no address is used twice.
+    """
     if value is None or isinstance(value, (bool, int, float, complex, str, bytes, np.generic)):
-        state.update(f"{type(value).__name__}:{value!r};".encode())
+        state.update(f"{type(value).__name__}:{value!r};".encode("utf-8", "surrogateescape"))
     elif isinstance(value, (np.ndarray, torch.Tensor)):
         array = np.ascontiguousarray(value)
         state.update(f"array:{array.dtype}{array.shape};".encode())
-        state.update(array.tobytes())
+        if array.dtype.hasobject:  # its bytes are addresses
+            _update(state, array.tolist(), seen)
+        else:
+            state.update(array.tobytes())
     elif isinstance(value, dict):
         state.update(b"{")
         for key in sorted(value, key=str):
@@ -60,12 +71,24 @@ def _update(state: Any, value: Any, seen: set[int]) -> None:
             _update(state, item, seen)
         state.update(b"]")
     else:
-        kind = value if isinstance(value, type) or not hasattr(value, "__dict__") else type(value)
-        state.update(f"{getattr(kind, '__module__', '')}.{_qualname(kind)};".encode())
-        if kind is not value and id(value) not in seen:
-            seen.add(id(value))
-            _update(state, vars(value), seen)
+        kind = value if hasattr(value, "__qualname__") else type(value)
+        state.update(f"{getattr(kind, '__module__', '')}.{kind.__qualname__};".encode())
+        if id(value) not in seen:
+            seen[id(value)] = value
+            _update(state, _contents(value), seen)
 
 
-def _qualname(kind: Any) -> str:
-    return getattr(kind, "__qualname__", type(kind).__qualname__)
+def _contents(value: Any) -> Any:
+    """What tells an object from others of its class."""
+    if isinstance(value, type) or inspect.isroutine(value):
+        # A class or function is its name, a bound method also what it is bound to.
+        owner = getattr(value, "__self__", None)
+        return None if inspect.ismodule(owner) else owner
+    if getattr(value, "__dict__", None):
+        return vars(value)
+    try:  # paths, partials, patterns, dtypes and the like keep it elsewhere
+        reduce = copyreg.dispatch_table.get(type(value))
+        reduced = value.__reduce_ex__(2) if reduce is None else reduce(value)
+    except Exception:  # whatever an object that cannot be pickled raises
+        return None
+    return reduced if isinstance(reduced, str) else reduced[1:]

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 from mmengine.dataset import Compose
-from torch.utils.data import Dataset
+from torch.utils.data import Dataset, Subset
 
 from mmickd.banks.sampling import image_id, keyed_hash
 from mmickd.utils.errors import ICKDError
@@ -100,7 +100,15 @@ def leaves(dataset: Any) -> list[Any]:
 
     RepeatDataset, ClassBalancedDataset, MultiImageMixDataset: what they wrap; ConcatDataset: its
     parts; KFoldDataset: the subset of its fold.
+
+    Raises:
+        ICKDError: for a torch Subset.
     """
+    if isinstance(dataset, Subset):
+        raise ICKDError(
+            "the training set is a torch Subset, which keeps its choice of images to itself: use "
+            "indices=... of the data set, KFoldDataset, or get_subset of mmengine."
+        )
     if hasattr(dataset, "full_init"):
         dataset.full_init()
     if hasattr(dataset, "datasets"):
@@ -122,7 +130,7 @@ def choose_pipeline(option: Any, train_dataset: Any, val_dataset: Any) -> Any:
         ICKDError: if none can be found.
     """
     if option is not None:
-        return option
+        return _compose(option)
     train = leaves(train_dataset)[0]
     for dataset in leaves(val_dataset) if val_dataset is not None else []:
         # Another kind of data set keeps its images in another form (in memory, in files).
@@ -155,6 +163,11 @@ def check_first_sample(images: BankImages, has_label: Callable[[Any], bool]) -> 
             f"{images.name(0)} ({type(error).__name__}: {error}). Mend the image, or set "
             "bank.pipeline to transforms that load it, load its label, and pack them."
         ) from error
+    if not isinstance(first, dict) or not {"inputs", "data_samples"} <= first.keys():
+        raise ICKDError(
+            "the pipeline that reads the training images for the memory bank does not pack them: "
+            "end bank.pipeline with PackInputs (mmpretrain) or PackSegInputs (mmseg)."
+        )
     if not has_label(first["data_samples"]):
         raise ICKDError(
             "the pipeline that reads the training images for the memory bank gives no label "
@@ -168,6 +181,18 @@ def check_first_sample(images: BankImages, has_label: Callable[[Any], bool]) -> 
             f"({images.name(0)} came out in two ways). Set bank.pipeline to one without chance."
         )
     return first
+
+
+def _compose(pipeline: Any) -> Any:
+    """``bank.pipeline``, built."""
+    if callable(pipeline):
+        return pipeline
+    try:
+        return Compose(pipeline)
+    except Exception as error:  # whatever a transform raises when it is made
+        raise ICKDError(
+            f"bank.pipeline cannot be built ({type(error).__name__}: {str(error)[:300]})."
+        ) from error
 
 
 def _with_pipeline(dataset: Any, pipeline: Compose) -> Any:

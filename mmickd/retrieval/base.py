@@ -28,7 +28,8 @@ class BaseRetriever(metaclass=ABCMeta):
 
         Positives are the top ``num_positives`` of ``<h_i, h_j>`` over the rows of the query's
         class, negatives the top ``num_negatives`` over the rows of the other classes. Too few
-        rows are a masked case. Equal similarities stand in the order of the bank.
+        rows are a masked case. Rows of equal similarity stand in the order of the bank; which of
+        them are taken where the cut falls between them is left open.
 
         Args:
             bank: ``M`` rows.

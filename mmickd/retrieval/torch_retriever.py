@@ -33,6 +33,8 @@ class TorchRetriever(BaseRetriever):
         if chunk_size is not None and chunk_size < 1:
             raise ValueError(f"chunk_size must be at least 1 or None, got {chunk_size}")
         self.chunk_size = chunk_size
+        self._bank: MemoryBank | None = None
+        self._features = torch.empty(0)
 
     def _topk(
         self,
@@ -43,8 +45,7 @@ class TorchRetriever(BaseRetriever):
         exclude_same_id: bool,
     ) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
         chunk = self.chunk_size or max(1, AUTO_CHUNK_ELEMENTS // max(1, len(bank)))
-        # Widened once for all chunks; a bank in fp16 is half the memory, not half the precision.
-        features = bank.features.float()
+        features = self._widened(bank)
         parts: list[tuple[Tensor, ...]] = []
         for start in range(0, max(1, len(query)), chunk):
             part = query[slice(start, start + chunk)]
@@ -63,6 +64,18 @@ class TorchRetriever(BaseRetriever):
             torch.cat(t) for t in zip(*parts, strict=True)
         )
         return (pos_scores, pos_rows), (neg_scores, neg_rows)
+
+    def _widened(self, bank: MemoryBank) -> Tensor:
+        """Features in float32: a bank in fp16 is half the memory, not half the precision.
+
+        On a CPU widening costs as much as the product, and memory is cheap: the last bank's are
+        kept. On a GPU it is the other way round.
+        """
+        if bank.device.type != "cpu":
+            return bank.features.float()
+        if self._bank is not bank:
+            self._bank, self._features = bank, bank.features.float()
+        return self._features
 
 
 def _leave_out(similarity: Tensor, rows: Tensor, found: Tensor) -> None:

@@ -59,10 +59,11 @@ def _centres(
     cells: int, input_size: int, image_size: int, gt_size: int, align_corners: bool, like: Tensor
 ) -> tuple[Tensor, Tensor]:
     """Row (or column) of the ground truth at each cell's centre, and which cells are padding."""
-    index = torch.arange(cells, device=like.device, dtype=torch.float64)
+    index = torch.arange(cells, device=like.device)
+    # In whole numbers: a centre may lie on the border of two pixels, where rounding would choose.
     if align_corners and cells > 1:
-        centre = index * ((input_size - 1) / (cells - 1)) + 0.5
+        centre, unit = 2 * index * (input_size - 1) + cells - 1, 2 * (cells - 1)
     else:
-        centre = (index + 0.5) * (input_size / cells)
-    at = (centre * (gt_size / image_size)).floor().long()
-    return at.clamp(max=gt_size - 1), centre >= image_size
+        centre, unit = (2 * index + 1) * input_size, 2 * cells
+    at = torch.div(centre * gt_size, image_size * unit, rounding_mode="floor")
+    return at.clamp(max=gt_size - 1), centre >= image_size * unit

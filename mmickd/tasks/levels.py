@@ -93,12 +93,13 @@ def balanced_choice(
     shuffled = noise.argsort(dim=1)
     order = shuffled.gather(1, classes.gather(1, shuffled).argsort(dim=1, stable=True))
     sorted_classes = classes.gather(1, order)
-    sizes = F.one_hot(classes, num_classes + 1).sum(dim=1)
+    sizes = torch.zeros_like(classes[:, :1]).repeat(1, num_classes + 1)
+    sizes.scatter_add_(1, classes, torch.ones_like(classes))
     begin = (sizes.cumsum(dim=1) - sizes).gather(1, sorted_classes)
     slots = torch.arange(labels.shape[1], device=labels.device)
-    turn = (slots - begin).float()
-    # Inside one turn the classes come in random order, so that no class is favoured by its number.
-    turn = turn + noise.gather(1, order)
+    # Inside one turn the classes come in random order, by noise of its own: that which shuffled
+    # the locations is smallest in the largest class.
+    turn = slots - begin + torch.rand(labels.shape, generator=generator, device=labels.device)
     turn = turn.masked_fill(sorted_classes == num_classes, torch.inf)
     chosen = turn.argsort(dim=1)[:, :count]
     return order.gather(1, chosen)

@@ -92,8 +92,9 @@ class SegmentationTask(BaseTask):
 
     def bad_labels(self, data_sample: Any, num_classes: int) -> list[int]:
         """See the base class."""
-        values = data_sample.gt_sem_seg.data.unique().tolist()
-        return [v for v in values if v != self.ignore_index and not 0 <= v < num_classes]
+        labels = data_sample.gt_sem_seg.data
+        bad = (labels != self.ignore_index) & ((labels < 0) | (labels >= num_classes))
+        return labels[bad].unique().tolist()
 
     def has_label(self, data_sample: Any) -> bool:
         """See the base class."""

@@ -60,13 +60,12 @@ def load_checkpoint(path: str, trust: bool = False) -> dict[str, Any]:
     except UnpicklingError as error:
         raise ICKDError(
             f"teacher.checkpoint '{path}' holds more than tensors and plain values, or is no "
-            f"checkpoint ({str(error).splitlines()[0][:160]}). If you trust where it comes from, "
+            f"checkpoint ({_first_line(error)}). If you trust where it comes from, "
             "set teacher.trust_checkpoint=True."
         ) from error
     except (RuntimeError, EOFError, OSError) as error:
         raise ICKDError(
-            f"teacher.checkpoint '{path}' cannot be read, it may be truncated: "
-            f"{str(error).splitlines()[0][:160]}"
+            f"teacher.checkpoint '{path}' cannot be read, it may be truncated: {_first_line(error)}"
         ) from error
     if not isinstance(checkpoint, dict):
         raise ICKDError(f"teacher.checkpoint '{path}' holds no dict of weights.")
@@ -74,8 +73,14 @@ def load_checkpoint(path: str, trust: bool = False) -> dict[str, Any]:
 
 
 def state_dict_of(checkpoint: dict[str, Any]) -> dict[str, Tensor]:
-    """The weights in a checkpoint, without the prefix of a DDP wrapper."""
+    """The weights in a checkpoint, without the prefix of a DDP wrapper.
+
+    Raises:
+        ICKDError: if there are none.
+    """
     state = checkpoint.get("state_dict", checkpoint)
+    if not isinstance(state, dict):
+        raise ICKDError(f"teacher.checkpoint has a {type(state).__name__} for its state_dict.")
     return {re.sub(r"^module\.", "", name): value for name, value in state.items()}
 
 
@@ -115,6 +120,11 @@ def load_strictly(model: nn.Module, state: dict[str, Tensor], path: str) -> None
             "Give the config that this checkpoint was trained with, or the other checkpoint."
         )
     model.load_state_dict(state, strict=True)
+
+
+def _first_line(error: Exception) -> str:
+    """What an error says, in one line; its name if it says nothing."""
+    return (str(error) or type(error).__name__).splitlines()[0][:160]
 
 
 def _some(names: Iterable[str]) -> str:

@@ -23,17 +23,23 @@ class LocalHook:
         self._function = function
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """What the module calls."""
         return self._function(*args, **kwargs)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Callable[..., None]:
         return no_hook
 
-    def __reduce__(self) -> str:
-        return "no_hook"
+    def __reduce__(self) -> tuple[Callable[[], Any], tuple[()]]:
+        return _copied_hook, ()
 
 
 def no_hook(*args: Any, **kwargs: Any) -> None:
     """What a copied :class:`LocalHook` does: nothing."""
+
+
+def _copied_hook() -> Callable[..., None]:
+    """What is unpickled in place of a :class:`LocalHook`."""
+    return no_hook
 
 
 def plain_name(name: str) -> str:
