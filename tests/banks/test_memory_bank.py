@@ -1,0 +1,114 @@
+"""The frozen bank keeps every row, by class, in order."""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mmickd.banks import MemoryBank
+from mmickd.structures import Samples
+
+
+def numbered(labels, classes, dtype=torch.float32):
+    """Row i carries i in each of its four parts."""
+    n = len(labels)
+    row = torch.arange(n)
+    return Samples(
+        row[:, None].to(dtype).expand(n, 3) + torch.tensor([0.0, 0.25, 0.5], dtype=dtype),
+        row[:, None].to(dtype).expand(n, classes).clone(),
+        torch.tensor(labels, dtype=torch.long),
+        row + 1000,
+    )
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    st.integers(1, 6).flatmap(
+        lambda c: st.tuples(st.just(c), st.lists(st.integers(0, c - 1), max_size=60))
+    ),
+    st.sampled_from([torch.float16, torch.float32]),
+)
+def test_rows_are_kept_and_sorted_stably(case, dtype):
+    classes, labels = case
+    bank = MemoryBank(numbered(labels, classes, dtype), classes)
+    order = sorted(range(len(labels)), key=lambda i: labels[i])  # python's sort is stable
+    assert len(bank) == len(labels)
+    assert bank.ids.tolist() == [i + 1000 for i in order]
+    assert bank.labels.tolist() == [labels[i] for i in order]
+    assert bank.features[:, 0].tolist() == [float(i) for i in order]
+    assert bank.logits[:, -1].tolist() == [float(i) for i in order]
+    assert bank.features.dtype == bank.logits.dtype == dtype
+    assert bank.offsets.shape == (classes + 1,) and int(bank.offsets[-1]) == len(labels)
+    for c in range(classes):
+        begin, end = bank.offsets[c], bank.offsets[c + 1]
+        assert bool((bank.labels[begin:end] == c).all()) and end - begin == labels.count(c)
+    assert bank.max_class_size == max(labels.count(c) for c in range(classes))
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    st.lists(st.tuples(st.integers(0, 3), st.integers(-1, 4)), max_size=40),
+    st.lists(st.tuples(st.integers(-1, 3), st.integers(-1, 7)), max_size=6),
+)
+def test_rows_of_a_class_and_of_an_image(rows, asked):
+    samples = numbered([label for label, _ in rows], 4)
+    ids = torch.tensor([image for _, image in rows], dtype=torch.long)
+    bank = MemoryBank(Samples(samples.features, samples.logits, samples.labels, ids), 4)
+    labels = torch.tensor([label for label, _ in asked], dtype=torch.long)
+    images = torch.tensor([image for _, image in asked], dtype=torch.long)
+    for values, query, (got, found), width in (
+        (bank.labels, labels, bank.rows_of_class(labels), bank.max_class_size),
+        (bank.ids, images, bank.rows_of_image(images), bank.max_image_size),
+    ):
+        known = [v for v in values.tolist() if v >= 0]
+        assert width == max([known.count(v) for v in known], default=0)
+        assert got.shape == found.shape == (len(asked), width)
+        for value, own, there in zip(query.tolist(), got, found, strict=True):
+            want = [r for r, v in enumerate(values.tolist()) if v == value and v >= 0]
+            assert own[there].tolist() == want
+            # What fills the slots beyond is one of the rows too, so that masking twice is harmless.
+            assert not want or set(own.tolist()) == set(want)
+            assert bool(((own >= 0) & (own < len(bank))).all())
+
+
+def test_building_from_its_own_rows_changes_nothing():
+    bank = MemoryBank(numbered([2, 0, 2, 1, 0], 3), 3)
+    again = MemoryBank(bank.samples, 3)
+    for name in (*Samples.names(), "offsets"):
+        assert torch.equal(getattr(again, name), getattr(bank, name))
+
+
+def test_it_does_not_share_memory_with_a_later_change():
+    rows = numbered([0, 1, 1], 2)
+    bank = MemoryBank(rows, 2)
+    rows.logits.fill_(-5)
+    assert bank.logits[0, 0] == 0
+
+
+@pytest.mark.parametrize("labels", [[0, -1], [0, 3], [7]])
+def test_labels_outside_of_the_classes_are_refused(labels):
+    with pytest.raises(ValueError, match=r"must lie in \[0, 3\)"):
+        MemoryBank(numbered(labels, 3), 3)
+
+
+def test_logits_of_another_width_are_refused():
+    with pytest.raises(ValueError, match="3 columns for num_classes=4"):
+        MemoryBank(numbered([0, 1], 3), 4)
+
+
+def test_an_empty_bank():
+    bank = MemoryBank(numbered([], 3), 3)
+    assert len(bank) == 0 and bank.offsets.tolist() == [0] * 4 and bank.max_class_size == 0
+    assert "0 rows of 0/3" in repr(bank)
+
+
+def test_repr_and_size():
+    bank = MemoryBank(numbered([0, 2], 3, torch.float16), 3)
+    assert repr(bank).startswith("MemoryBank(2 rows of 2/3 classes, 3 float16 features")
+    assert bank.nbytes == 2 * (3 * 2 + 3 * 2 + 8 + 8)
+
+
+def test_to():
+    bank = MemoryBank(numbered([0, 1], 2), 2)
+    assert bank.to("cpu") is bank and bank.to(torch.device("cpu")) is bank
+    assert bank.device == torch.device("cpu")

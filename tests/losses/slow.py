@@ -1,0 +1,94 @@
+"""The losses as plain loops over floats, written from the formulas; nothing of mmickd is used."""
+
+from __future__ import annotations
+
+import math
+
+Row = list[float]
+
+
+def softmax(row: Row, temperature: float) -> Row:
+    top = max(row)
+    powers = [math.exp((x - top) / temperature) for x in row]
+    return [p / sum(powers) for p in powers]
+
+
+def kl(p: Row, q: Row) -> float:
+    return sum(a * (math.log(a) - math.log(b)) for a, b in zip(p, q, strict=True) if a > 0)
+
+
+def mean(values: Row) -> float:
+    return sum(values) / len(values) if values else 0.0
+
+
+def kd(student: list[Row], teacher: list[Row], t: float, valid: list[bool] | None = None) -> float:
+    values = []
+    for i, (zs, zt) in enumerate(zip(student, teacher, strict=True)):
+        if valid is None or valid[i]:
+            values.append(t * t * kl(softmax(zt, t), softmax(zs, t)))
+    return mean(values)
+
+
+def picd(
+    student: list[Row],
+    similarity: list[Row],
+    logits: list[list[Row]],
+    mask: list[list[bool]],
+    t: float,
+    tau: float,
+) -> float:
+    values = []
+    for zs, sims, rows, found in zip(student, similarity, logits, mask, strict=True):
+        kept = [k for k, there in enumerate(found) if there]
+        if not kept:
+            continue
+        weights = softmax([sims[k] / tau for k in kept], 1.0)
+        target = [0.0] * len(zs)
+        for weight, k in zip(weights, kept, strict=True):
+            for c, p in enumerate(softmax(rows[k], t)):
+                target[c] += weight * p
+        values.append(t * t * kl(target, softmax(zs, t)))
+    return mean(values)
+
+
+def centred(row: Row) -> Row:
+    middle = sum(row) / len(row)
+    return [x - middle for x in row]
+
+
+def dot(a: Row, b: Row) -> float:
+    return sum(x * y for x, y in zip(a, b, strict=True))
+
+
+def unit(row: Row) -> Row:
+    row = centred(row)
+    return [x / math.sqrt(dot(row, row)) for x in row]
+
+
+def floored(row: Row) -> Row:
+    row = centred(row)
+    return [x / math.sqrt(dot(row, row) + 1.0) for x in row]
+
+
+def nicd(
+    student: list[Row],
+    teacher: list[Row],
+    logits: list[list[Row]],
+    mask: list[list[bool]],
+    t: float,
+) -> float:
+    values = []
+    for zs, zt, rows, found in zip(student, teacher, logits, mask, strict=True):
+        kept = [n for n, there in enumerate(found) if there]
+        if not kept:
+            continue
+        q = floored(zs)
+        own = dot(q, unit(zt)) / t
+        scores = [own] + [dot(q, unit(rows[n])) / t for n in kept]
+        values.append(math.log(sum(math.exp(s) for s in scores)) - own)
+    return mean(values)
+
+
+def nicd_control(student: list[Row], teacher: list[Row], t: float) -> float:
+    pairs = zip(student, teacher, strict=True)
+    return mean([(1.0 - dot(floored(zs), unit(zt))) / t for zs, zt in pairs])

@@ -1,0 +1,211 @@
+"""Which queries a batch asks, and which rows an image gives."""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mmickd.banks.sampling import keyed_hash
+from mmickd.tasks.levels import balanced_choice, queries, rows
+from mmickd.tasks.view import View
+
+
+def make_view(labels, d=4, c=3, seed=0, student=True):
+    """A view with random features; ``labels`` is a list of lists."""
+    labels = torch.tensor(labels)
+    g = torch.Generator().manual_seed(seed)
+    batch, locations = labels.shape
+    return View(
+        features=torch.randn(batch, locations, d, generator=g) * 3,
+        logits=torch.randn(batch, locations, c, generator=g),
+        labels=labels,
+        valid=labels >= 0,
+        ids=torch.arange(batch) + 100,
+        student_logits=torch.randn(batch, locations, c, generator=g) if student else None,
+    )
+
+
+label_maps = st.integers(1, 3).flatmap(
+    lambda batch: st.integers(1, 40).flatmap(
+        lambda size: st.lists(
+            st.lists(st.integers(-1, 3), min_size=size, max_size=size),
+            min_size=batch,
+            max_size=batch,
+        )
+    )
+)
+
+
+@settings(max_examples=200, deadline=None)
+@given(label_maps, st.integers(1, 50), st.integers(0, 1000))
+def test_balanced_choice(labels, count, seed):
+    chosen = balanced_choice(torch.tensor(labels), 4, count, torch.Generator().manual_seed(seed))
+    size = len(labels[0])
+    assert chosen.shape == (len(labels), min(count, size))
+    for own, places in zip(labels, chosen.tolist(), strict=True):
+        assert len(set(places)) == len(places)
+        assert all(0 <= p < size for p in places)
+        picked = [own[p] for p in places]
+        labelled = sum(value >= 0 for value in own)
+        # Void pads what is left over, and nothing else.
+        assert sum(value >= 0 for value in picked) == min(len(places), labelled)
+        has = {c: own.count(c) for c in range(4)}
+        got = {c: picked.count(c) for c in range(4)}
+        for c in range(4):
+            for other in range(4):
+                # c may stay behind another class by more than a turn only if it has run out.
+                assert got[c] >= got[other] - 1 or got[c] == has[c]
+
+
+def test_balanced_choice_is_determined_by_the_generator():
+    labels = torch.randint(-1, 4, (3, 200), generator=torch.Generator().manual_seed(0))
+
+    def choose(seed):
+        return balanced_choice(labels, 4, 50, torch.Generator().manual_seed(seed))
+
+    torch.manual_seed(1)
+    first = choose(5)
+    torch.manual_seed(2)
+    assert torch.equal(choose(5), first)
+    assert not torch.equal(choose(6), first)
+
+
+def test_balanced_choice_reaches_every_location():
+    labels = torch.tensor([[0] * 30 + [1] * 10 + [-1] * 5])
+    g = torch.Generator().manual_seed(0)
+    seen = torch.cat([balanced_choice(labels, 2, 8, g)[0] for _ in range(150)])
+    assert set(seen.tolist()) == set(range(40))
+
+
+def test_pixel_queries_carry_what_belongs_together():
+    labels = [[0, 1, 2, -1, 0, 1], [-1, -1, -1, 1, -1, 2]]
+    view = make_view(labels)
+    samples, student = queries("pixel", view, 4, torch.Generator().manual_seed(0))
+    assert samples.features.shape == (8, 4) and student.shape == (8, 3)
+    assert torch.allclose(samples.features.norm(dim=1), torch.ones(8))
+    flat = view.logits.flatten(0, 1)
+    for q in range(8):
+        place = int((flat == samples.logits[q]).all(dim=1).nonzero()[0, 0])
+        image, location = divmod(place, 6)
+        assert int(samples.labels[q]) == labels[image][location]
+        assert int(samples.ids[q]) == 100 + image
+        assert torch.equal(student[q], view.student_logits[image, location])
+        own = view.features[image, location]
+        assert torch.allclose(samples.features[q], own / own.norm(), atol=1e-6)
+    assert (samples.labels[4:] >= 0).sum() == 2  # the second image has two, the rest is padding
+
+
+def test_image_queries():
+    view = make_view([[2], [-1], [0]])
+    samples, student = queries("image", view, 99, None)
+    assert samples.labels.tolist() == [2, -1, 0] and samples.ids.tolist() == [100, 101, 102]
+    assert torch.equal(samples.logits, view.logits[:, 0])
+    assert torch.equal(student, view.student_logits[:, 0])
+
+
+@settings(max_examples=80, deadline=None)
+@given(label_maps)
+def test_region_means_equal_loop(labels):
+    view = make_view(labels, c=4)
+    samples, student = queries("region", view, 1, None)
+    batch = len(labels)
+    assert len(samples) == batch * 4 == len(student)
+    for image in range(batch):
+        for c in range(4):
+            q = image * 4 + c
+            own = [i for i, value in enumerate(labels[image]) if value == c]
+            assert int(samples.ids[q]) == 100 + image
+            assert int(samples.labels[q]) == (c if own else -1)
+            if not own:
+                continue
+            feature = view.features[image, own].mean(dim=0)
+            assert torch.allclose(samples.features[q], feature / feature.norm(), atol=1e-5)
+            assert torch.allclose(samples.logits[q], view.logits[image, own].mean(dim=0), atol=1e-5)
+            assert torch.allclose(
+                student[q], view.student_logits[image, own].mean(dim=0), atol=1e-5
+            )
+
+
+def test_region_queries_of_a_void_image_are_finite():
+    view = make_view([[-1, -1]])
+    samples, student = queries("region", view, 1, None)
+    assert samples.labels.tolist() == [-1] * 3
+    for tensor in (samples.features, samples.logits, student):
+        assert bool(torch.isfinite(tensor).all())
+
+
+@pytest.mark.parametrize("level", ["pixel", "region"])
+def test_gradients_reach_the_students_pixels(level):
+    view = make_view([[0, 1, -1, 0]])
+    view.student_logits.requires_grad_()
+    samples, student = queries(level, view, 4, torch.Generator().manual_seed(0))
+    student[samples.labels >= 0].sum().backward()
+    assert (view.student_logits.grad.abs().sum(dim=2) > 0).tolist() == [[True, True, False, True]]
+
+
+@settings(max_examples=100, deadline=None)
+@given(label_maps, st.integers(1, 6), st.integers(0, 3))
+def test_pixel_rows(labels, most, seed):
+    view = make_view(labels, c=4, student=False)
+    samples, keys = rows("pixel", view, most, seed)
+    size = len(labels[0])
+    flat = view.logits.flatten(0, 1)
+    kept = {}
+    for r in range(len(samples)):
+        place = int((flat == samples.logits[r]).all(dim=1).nonzero()[0, 0])
+        image, location = divmod(place, size)
+        label = labels[image][location]
+        assert label >= 0 and int(samples.labels[r]) == label
+        assert int(samples.ids[r]) == 100 + image
+        key = keyed_hash(seed, torch.tensor(100 + image), torch.tensor(location))
+        assert int(keys[r]) == int(key)
+        kept.setdefault((image, label), set()).add(location)
+    for image, own in enumerate(labels):
+        for c in range(4):
+            places = [i for i, value in enumerate(own) if value == c]
+            by_key = sorted(
+                places,
+                key=lambda i, image=image: int(
+                    keyed_hash(seed, torch.tensor(100 + image), torch.tensor(i))
+                ),
+            )
+            assert kept.get((image, c), set()) == set(by_key[:most])
+
+
+def test_rows_of_an_image_do_not_depend_on_its_company():
+    labels = torch.randint(-1, 3, (3, 30), generator=torch.Generator().manual_seed(0)).tolist()
+    view = make_view(labels, student=False)
+    _, keys = rows("pixel", view, 4, 0)
+    parts = []
+    for i in (2, 0, 1):
+        alone = View(
+            *(getattr(view, n)[i : i + 1] for n in ("features", "logits", "labels", "valid", "ids"))
+        )
+        parts += rows("pixel", alone, 4, 0)[1].tolist()
+    assert sorted(parts) == sorted(keys.tolist()) and len(set(parts)) == len(parts)
+
+
+def test_image_and_region_rows_leave_out_what_has_no_label():
+    image, keys = rows("image", make_view([[2], [-1], [0]], student=False), 16, 0)
+    assert image.labels.tolist() == [2, 0] and image.ids.tolist() == [100, 102]
+    assert keys.tolist() == keyed_hash(0, torch.tensor([100, 102]), torch.tensor(0)).tolist()
+    region, keys = rows("region", make_view([[0, 0, 2], [-1, 1, -1]], student=False), 16, 0)
+    assert region.labels.tolist() == [0, 2, 1] and region.ids.tolist() == [100, 100, 101]
+    assert len(set(keys.tolist())) == 3
+
+
+@pytest.mark.parametrize("level", ["pixel", "region"])
+def test_a_void_image_gives_no_row(level):
+    samples, keys = rows(level, make_view([[-1, -1]], student=False), 16, 0)
+    assert len(samples) == len(keys) == 0 and samples.features.shape == (0, 4)
+
+
+def test_the_last_turn_favours_no_class() -> None:
+    """One anchor for classes of 1000, 1 and 10 locations: each comes first as often."""
+    labels = torch.cat([torch.zeros(1000), torch.ones(1), torch.full((10,), 2.0)]).long()[None]
+    generator = torch.Generator().manual_seed(0)
+    counts = torch.zeros(3)
+    for _ in range(600):
+        chosen = balanced_choice(labels, 3, 1, generator)
+        counts[labels[0, chosen[0, 0]]] += 1
+    assert counts.min() > 150

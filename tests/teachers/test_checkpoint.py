@@ -1,0 +1,228 @@
+"""Reading a teacher's weights: strictly, and without running what comes along."""
+
+import pickle
+
+import pytest
+import torch
+from torch import nn
+
+from mmickd.teachers.checkpoint import (
+    check_checkpoint_path,
+    classes_of,
+    is_url,
+    load_checkpoint,
+    load_strictly,
+    state_dict_of,
+)
+from mmickd.utils.errors import ICKDError
+
+
+def net(width=3):
+    return nn.Sequential(nn.Conv2d(3, width, 1), nn.BatchNorm2d(width))
+
+
+def changed(**changes):
+    state = net().state_dict()
+    for name, value in changes.items():
+        name = name.replace("_dot_", ".")
+        if value is None:
+            del state[name]
+        else:
+            state[name] = value
+    return state
+
+
+def test_loads_every_weight():
+    source, target = net(), net()
+    load_strictly(target, source.state_dict(), "x.pth")
+    for name, value in source.state_dict().items():
+        assert torch.equal(target.state_dict()[name], value)
+
+
+@pytest.mark.parametrize(
+    ("state", "message"),
+    [
+        (changed(**{"0_dot_bias": None}), "1 missing: 0.bias"),
+        (changed(**{"1_dot_running_mean": None}), "1 missing: 1.running_mean"),
+        (changed(**{"2_dot_weight": torch.zeros(1)}), "1 unexpected: 2.weight"),
+        (
+            changed(**{"0_dot_weight": torch.zeros(3, 4, 1, 1)}),
+            r"1 of another shape: 0.weight \(3, 4, 1, 1\) for \(3, 3, 1, 1\)",
+        ),
+        ({}, "7 missing: 0.weight, .* more"),
+        ({"model": net().state_dict()}, "7 missing.*1 unexpected: model"),
+    ],
+)
+def test_what_does_not_fit_is_said_and_nothing_is_loaded(state, message):
+    target = net()
+    before = {k: v.clone() for k, v in target.state_dict().items()}
+    with pytest.raises(ICKDError, match=f"'x.pth' does not fit teacher.cfg.*{message}"):
+        load_strictly(target, state, "x.pth")
+    assert all(torch.equal(v, before[k]) for k, v in target.state_dict().items())
+
+
+def test_forms_of_a_state_dict():
+    state = net().state_dict()
+    for checkpoint in (
+        state,
+        {"state_dict": state, "meta": {}},
+        {"state_dict": {f"module.{k}": v for k, v in state.items()}},
+    ):
+        assert state_dict_of(checkpoint).keys() == state.keys()
+
+
+@pytest.mark.parametrize("checkpoint", [{"state_dict": None}, {"state_dict": [1]}, {"meta": {}}])
+def test_a_checkpoint_without_weights(checkpoint):
+    with pytest.raises(ICKDError):
+        load_strictly(net(), state_dict_of(checkpoint), "x.pth")
+
+
+def test_classes_in_both_styles():
+    assert classes_of({"meta": {"dataset_meta": {"classes": ["a", "b"]}}}) == ("a", "b")
+    assert classes_of({"meta": {"CLASSES": ("a", "b")}}) == ("a", "b")
+    for nothing in ({}, {"meta": None}, {"meta": {}}, {"meta": {"dataset_meta": None}}):
+        assert classes_of(nothing) is None
+
+
+def test_a_checkpoint_as_mmengine_writes_it(tmp_path):
+    """With message hub, optimizer and schedulers: still no code is needed."""
+    import numpy as np
+    from mmengine.logging import MessageHub
+
+    hub = MessageHub("checkpoint_test")
+    for step in range(3):
+        hub.update_scalar("train/loss", np.float32(step))
+        hub.update_scalar("train/lr", torch.tensor(0.1))
+    hub.update_info("iter", 3)
+    model = net()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+    model(torch.zeros(2, 3, 4, 4)).sum().backward()
+    optimizer.step()
+    checkpoint = {
+        "meta": {"epoch": 1, "iter": 3, "dataset_meta": {"classes": ("a", "b")}, "time": "now"},
+        "state_dict": model.state_dict(),
+        "message_hub": hub.state_dict(),
+        "optimizer": optimizer.state_dict(),
+        "param_schedulers": [{"base_values": [0.1], "last_step": 3}],
+    }
+    torch.save(checkpoint, tmp_path / "iter_3.pth")
+    loaded = load_checkpoint(str(tmp_path / "iter_3.pth"))
+    assert classes_of(loaded) == ("a", "b")
+    load_strictly(net(), state_dict_of(loaded), "iter_3.pth")
+
+
+class Payload:
+    """Writes a file when it is unpickled."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return (open, (str(self.path), "w"))
+
+
+class Getattr:
+    """Reaches for another object's method, as a HistoryBuffer does for its own."""
+
+    def __reduce__(self):
+        return (getattr, (torch.Tensor, "tolist"))
+
+
+@pytest.mark.parametrize("legacy", [False, True])
+def test_code_is_refused_and_does_not_run(tmp_path, legacy):
+    proof, path = tmp_path / "proof", tmp_path / "evil.pth"
+    torch.save(
+        {"state_dict": net().state_dict(), "extra": Payload(proof)},
+        path,
+        _use_new_zipfile_serialization=not legacy,
+    )
+    with pytest.raises(ICKDError, match=r"more than tensors.*trust_checkpoint=True"):
+        load_checkpoint(str(path))
+    assert not proof.exists()
+    load_checkpoint(str(path), trust=True)  # the payload is real: it runs where it is trusted
+    assert proof.exists()
+
+
+def test_a_bare_pickle_is_refused(tmp_path):
+    proof, path = tmp_path / "proof", tmp_path / "evil.pkl"
+    path.write_bytes(pickle.dumps(Payload(proof)))
+    with pytest.raises(ICKDError, match=r"evil.pkl"):
+        load_checkpoint(str(path))
+    assert not proof.exists()
+
+
+def test_a_foreign_getattr_is_refused(tmp_path):
+    torch.save({"x": Getattr()}, tmp_path / "evil.pth")
+    with pytest.raises(ICKDError, match="trust_checkpoint"):
+        load_checkpoint(str(tmp_path / "evil.pth"))
+
+
+def test_what_is_allowed_is_allowed_for_this_load_only(tmp_path):
+    torch.save({"state_dict": {}}, tmp_path / "x.pth")
+    before = len(torch.serialization.get_safe_globals())
+    load_checkpoint(str(tmp_path / "x.pth"))
+    assert len(torch.serialization.get_safe_globals()) == before
+
+
+@pytest.mark.parametrize("share", [0.0, 0.3, 0.9, 0.999])
+def test_truncated(tmp_path, share):
+    path = tmp_path / "x.pth"
+    torch.save({"state_dict": net(64).state_dict()}, path)
+    data = path.read_bytes()
+    path.write_bytes(data[: int(len(data) * share)])
+    with pytest.raises(ICKDError, match=r"x.pth"):
+        load_checkpoint(str(path))
+
+
+@pytest.mark.parametrize(
+    "data", [b"<html>not found</html>", b"version https://git-lfs", b"\x00" * 99]
+)
+def test_no_checkpoint_at_all(tmp_path, data):
+    (tmp_path / "x.pth").write_bytes(data)
+    with pytest.raises(ICKDError, match=r"x.pth"):
+        load_checkpoint(str(tmp_path / "x.pth"))
+
+
+def test_other_than_a_dict(tmp_path):
+    torch.save([torch.zeros(3)], tmp_path / "x.pth")
+    with pytest.raises(ICKDError, match="holds no dict"):
+        load_checkpoint(str(tmp_path / "x.pth"))
+
+
+def test_paths(tmp_path):
+    with pytest.raises(ICKDError, match="is not set"):
+        check_checkpoint_path("")
+    with pytest.raises(ICKDError, match="does not exist"):
+        check_checkpoint_path(str(tmp_path / "none.pth"))
+    with pytest.raises(ICKDError, match="does not exist"):
+        check_checkpoint_path(str(tmp_path))
+    check_checkpoint_path("https://example.org/x.pth")
+    assert is_url("http://a/b.pth") and not is_url("C:/x.pth") and not is_url("/http/x.pth")
+
+
+def test_urls_are_downloaded_once(tmp_path, monkeypatch):
+    """From a file:// server in place of the network; the hub's own folder is used."""
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path / "hub"))
+    torch.save({"state_dict": net().state_dict()}, tmp_path / "x.pth")
+    calls = []
+
+    def download(url, target, progress):
+        calls.append(url)
+        with open(target, "wb") as file:
+            file.write((tmp_path / "x.pth").read_bytes())
+
+    monkeypatch.setattr(torch.hub, "download_url_to_file", download)
+    for _ in range(2):
+        assert load_checkpoint("https://example.org/a/x.pth?download=1")["state_dict"]
+    assert len(calls) == 1 and (tmp_path / "hub" / "checkpoints" / "x.pth").is_file()
+
+
+def test_a_failing_download(tmp_path, monkeypatch):
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
+
+    def download(*args, **kwargs):
+        raise OSError("no network")
+
+    monkeypatch.setattr(torch.hub, "download_url_to_file", download)
+    with pytest.raises(ICKDError, match=r"cannot be downloaded \(OSError: no network\).*by hand"):
+        load_checkpoint("https://example.org/x.pth")

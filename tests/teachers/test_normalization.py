@@ -1,0 +1,79 @@
+"""From the student's normalised input to the teacher's."""
+
+import itertools
+
+import pytest
+import torch
+from mmengine.model import ImgDataPreprocessor
+
+from mmickd.teachers.normalization import InputConverter, InputNormalization
+
+MEANS = [None, [120.0, 110.0, 100.0], [10.0, 20.0, 30.0]]
+
+
+def preprocessors():
+    """Every kind: with and without values, in both orders of the channels."""
+    from mmpretrain.models.utils.data_preprocessor import ClsDataPreprocessor
+    from mmseg.models import SegDataPreProcessor
+
+    made = []
+    for mean, swap in itertools.product(MEANS, (False, True)):
+        std = None if mean is None else [60.0, 50.0, mean[2]]
+        made += [
+            ClsDataPreprocessor(mean=mean, std=std, to_rgb=swap),
+            SegDataPreProcessor(mean=mean, std=std, bgr_to_rgb=swap),
+            ImgDataPreprocessor(mean=mean, std=std, bgr_to_rgb=swap),
+        ]
+    return made
+
+
+def normalised(preprocessor, images):
+    """What the package itself makes of raw images."""
+    from mmseg.models import SegDataPreProcessor
+    from mmseg.structures import SegDataSample
+
+    data = {"inputs": [image.clone() for image in images]}
+    if isinstance(preprocessor, SegDataPreProcessor):
+        data["data_samples"] = [SegDataSample() for _ in images]
+    return preprocessor(data, False)["inputs"]
+
+
+def test_conversion_equals_the_teachers_own_preprocessor():
+    images = torch.randint(0, 256, (2, 3, 8, 8), dtype=torch.uint8)
+    made = preprocessors()
+    differing = 0
+    for source, target in itertools.product(made, made):
+        converter = InputConverter(InputNormalization.of(source), InputNormalization.of(target))
+        inputs, want = normalised(source, images).float(), normalised(target, images).float()
+        got = converter(inputs)
+        assert torch.allclose(got, want, atol=2e-4, rtol=1e-5)
+        differing += not torch.allclose(inputs, want, atol=1e-3)
+    assert differing > 100
+
+
+def test_equal_normalisations_are_the_identity():
+    for preprocessor in preprocessors():
+        own = InputNormalization.of(preprocessor)
+        converter = InputConverter(own, InputNormalization.of(preprocessor))
+        x = torch.randn(1, 3, 2, 2)
+        assert converter(x) is x
+
+
+def test_a_mean_of_one_number_is_the_same_as_three():
+    one = InputNormalization(torch.full((1, 1, 1), 5.0), torch.full((1, 1, 1), 2.0), False)
+    three = InputNormalization(torch.full((3, 1, 1), 5.0), torch.full((3, 1, 1), 2.0), False)
+    assert one.equals(three) and three.equals(one)
+    assert not one.equals(InputNormalization(one.mean, one.std, True))
+
+
+@pytest.mark.parametrize("changed", ["mean", "std"])
+def test_any_difference_counts(changed):
+    values = dict(mean=torch.zeros(3, 1, 1), std=torch.ones(3, 1, 1))
+    other = {**values, changed: values[changed] + torch.tensor([0, 0, 1e-3])[:, None, None]}
+    one = InputNormalization(**values, swaps_channels=False)
+    assert not one.equals(InputNormalization(**other, swaps_channels=False))
+
+
+def test_nothing_of_the_converter_is_saved():
+    own = InputNormalization.of(preprocessors()[0])
+    assert not InputConverter(own, own).state_dict()

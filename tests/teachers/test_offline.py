@@ -1,0 +1,265 @@
+"""The frozen teacher."""
+
+import copy
+import subprocess
+
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.registry import DefaultScope
+
+from mmickd.teachers import OfflineTeacher
+from mmickd.teachers.offline import teacher_model_cfg
+from mmickd.utils.errors import ICKDError
+from tests.toy import classifier_config, save_teacher, segmenter_config
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    """A classifier and a segmenter: config and checkpoint."""
+    root = tmp_path_factory.mktemp("teachers")
+    classifier = classifier_config(root, root, width=4)
+    classifier.model.train_cfg = dict(augments=[dict(type="Mixup", alpha=1.0)])
+    segmenter = segmenter_config(root, root, width=4)
+    segmenter.model.backbone.norm_cfg = dict(type="SyncBN", requires_grad=True)
+    segmenter.model.pretrained = "open-mmlab://resnet18_v1c"  # must never be fetched
+    plain = copy.deepcopy(segmenter)
+    plain.model.pretrained = None
+    return {
+        "mmpretrain": (
+            classifier,
+            save_teacher(classifier, root / "c.pth", classes=("a", "b", "c")),
+        ),
+        "mmseg": (segmenter, save_teacher(plain, root / "s.pth")),
+    }
+
+
+@pytest.fixture(params=["mmpretrain", "mmseg"])
+def built(request, files):
+    cfg, checkpoint = files[request.param]
+    # The scope of the run is another one: the teacher brings its own.
+    other = "mmseg" if request.param == "mmpretrain" else "mmpretrain"
+    with DefaultScope.overwrite_default_scope(other):
+        teacher = OfflineTeacher(cfg, str(checkpoint))
+        teacher.build(CPU, None)
+        teacher.probe(torch.randn(1, 3, 32, 32))
+    return teacher
+
+
+def make(files, scope="mmpretrain", **options):
+    cfg, checkpoint = files[scope]
+    teacher = OfflineTeacher(cfg, str(checkpoint), **options)
+    teacher.build(CPU, None)
+    return teacher
+
+
+def test_weights_are_those_of_the_checkpoint(built, files):
+    scope = "mmseg" if hasattr(built.model, "decode_head") else "mmpretrain"
+    state = torch.load(files[scope][1], weights_only=True)["state_dict"]
+    own = built.model.state_dict()
+    assert own.keys() == state.keys()
+    assert all(torch.equal(own[name], state[name]) for name in own)
+
+
+def test_frozen_and_in_eval_everywhere(built):
+    assert not any(module.training for module in built.model.modules())
+    assert not any(p.requires_grad for p in built.model.parameters())
+    before = {k: v.clone() for k, v in built.model.state_dict().items()}
+    inputs = torch.randn(2, 3, 32, 32, requires_grad=True)
+    tapped = built(inputs)
+    assert not tapped.features.requires_grad and not tapped.logits.requires_grad
+    again = built(inputs)
+    assert torch.equal(tapped.logits, again.logits)
+    assert all(torch.equal(v, before[k]) for k, v in built.model.state_dict().items())
+    assert not any(isinstance(m, torch.nn.SyncBatchNorm) for m in built.model.modules())
+
+
+def test_features_are_what_the_classifier_makes_logits_of(built):
+    tapped = built.forward_normalized(torch.randn(2, 3, 32, 32))
+    layer = dict(built.model.named_modules())[built.tap.layer]
+    with torch.no_grad():
+        assert torch.allclose(layer(tapped.features), tapped.logits)
+    assert tapped.logits.shape[1] == built.tap.num_classes == 3
+
+
+def test_its_preprocessor_is_merged(built):
+    """A classifier's stands outside of its model in the config."""
+    raw = torch.randint(0, 256, (3, 32, 32), dtype=torch.uint8)
+    sample = _sample(built, raw)
+    got = built.preprocess({"inputs": [raw.clone()], "data_samples": [sample]})
+    want = (raw.flip(0).float() - torch.tensor([120.0, 110, 100])[:, None, None]) / 60
+    assert torch.allclose(got[0], want, atol=1e-5)
+
+
+def _sample(teacher, raw):
+    if hasattr(teacher.model, "decode_head"):
+        from mmengine.structures import PixelData
+        from mmseg.structures import SegDataSample
+
+        sample = SegDataSample()
+        sample.gt_sem_seg = PixelData(data=torch.zeros(1, *raw.shape[1:]))
+        return sample
+    from mmpretrain.structures import DataSample
+
+    return DataSample().set_gt_label(0)
+
+
+def test_the_students_input_becomes_the_teachers(files):
+    from mmpretrain.models.utils.data_preprocessor import ClsDataPreprocessor
+
+    cfg, checkpoint = files["mmpretrain"]
+    student = ClsDataPreprocessor(mean=[10, 20, 30], std=[1, 2, 3], to_rgb=False)
+    teacher = OfflineTeacher(cfg, str(checkpoint))
+    teacher.build(CPU, student)
+    teacher.probe(torch.randn(1, 3, 32, 32))
+    raw = torch.randint(0, 256, (3, 32, 32), dtype=torch.uint8)
+
+    def data():
+        return {"inputs": [raw.clone()], "data_samples": [_sample(teacher, raw)]}
+
+    got = teacher(student(data(), True)["inputs"])
+    want = teacher.forward_normalized(teacher.preprocess(data()))
+    assert torch.allclose(got.logits, want.logits, atol=1e-4)
+    assert not torch.allclose(
+        teacher.forward_normalized(student(data(), False)["inputs"]).logits, want.logits, atol=1e-2
+    )
+
+
+def test_building_leaves_the_config_alone(files):
+    for cfg, _ in files.values():
+        before = copy.deepcopy(cfg.to_dict())
+        model = teacher_model_cfg(cfg)
+        model["type"] = "changed"
+        model["backbone"]["depth"] = 99
+        assert cfg.to_dict() == before
+
+
+def test_what_of_the_config_is_built(files):
+    model = teacher_model_cfg(files["mmpretrain"][0])
+    assert "train_cfg" not in model and model["data_preprocessor"]["mean"] == [120, 110, 100]
+    model = teacher_model_cfg(files["mmseg"][0])
+    assert model["pretrained"] is None and "train_cfg" in model
+    cfg = Config(
+        dict(
+            model=dict(
+                type="X", init_cfg=dict(type="Pretrained"), data_preprocessor=dict(type="own"),
+                backbone=dict(init_cfg=dict(type="Pretrained")), decode_head=[dict(init_cfg=1)],
+            ),
+            data_preprocessor=dict(type="outer"),
+        )
+    )  # fmt: skip
+    model = teacher_model_cfg(cfg)
+    assert "init_cfg" not in str(model)
+    assert model["data_preprocessor"] == dict(type="own")
+
+
+@pytest.mark.parametrize(("dtype", "want"), [("fp32", torch.float32), ("bf16", torch.bfloat16)])
+def test_dtype_is_its_own_and_not_the_students(files, dtype, want):
+    teacher = make(files, dtype=dtype)
+    x = torch.randn(2, 3, 32, 32)
+    teacher.probe(x)
+    outside = teacher(x)
+    with torch.autocast("cpu", torch.bfloat16):
+        inside = teacher(x)
+    with torch.autocast("cpu", torch.bfloat16):
+        half = teacher(x.bfloat16())
+    assert outside.logits.dtype == inside.logits.dtype == half.logits.dtype == want
+    assert torch.equal(outside.logits, inside.logits)
+
+
+def test_unknown_dtype():
+    with pytest.raises(ICKDError, match="fp32, fp16, bf16"):
+        OfflineTeacher("x.py", "y.pth", dtype="half")
+
+
+def test_layer_is_found_or_given(files):
+    assert make(files).layer == "auto"
+    for scope, layer in (("mmpretrain", "head.fc"), ("mmseg", "decode_head.conv_seg")):
+        for option in ("auto", layer):
+            teacher = make(files, scope, layer=option)
+            teacher.probe(torch.randn(1, 3, 32, 32))
+            assert teacher.tap.layer == layer
+
+
+def test_a_layer_that_is_not_there_or_does_not_run(files):
+    with pytest.raises(ICKDError, match=r"no layer 'head.fx'. Did you mean 'head.fc'"):
+        make(files, layer="head.fx").probe(torch.randn(1, 3, 32, 32))
+    teacher = make(files)
+    teacher.model.unused = torch.nn.Linear(2, 2)
+    teacher.layer = "unused"
+    with pytest.raises(ICKDError, match=r"does not run.*teacher\.layer"):
+        teacher.probe(torch.randn(1, 3, 32, 32))
+
+
+def test_classes(files):
+    assert make(files).classes == ("a", "b", "c")
+    assert make(files, "mmseg").classes is None
+
+
+def test_another_architecture(files):
+    with pytest.raises(ICKDError, match="does not fit"):
+        teacher = OfflineTeacher(files["mmpretrain"][0], str(files["mmseg"][1]))
+        teacher.build(CPU, None)
+
+
+def test_a_model_that_cannot_be_built(files):
+    cfg = copy.deepcopy(files["mmpretrain"][0])
+    cfg.model.backbone.type = "NoSuchNet"
+    with pytest.raises(ICKDError, match=r"teacher\.cfg cannot be built .*NoSuchNet"):
+        OfflineTeacher(cfg, str(files["mmpretrain"][1])).build(CPU, None)
+
+
+def test_missing_files(files, tmp_path):
+    _, checkpoint = files["mmpretrain"]
+    with pytest.raises(ICKDError, match=r"teacher\.cfg='no\.py' does not exist"):
+        OfflineTeacher("no.py", str(checkpoint)).check_files()
+    with pytest.raises(ICKDError, match=r"teacher\.checkpoint .* does not exist"):
+        OfflineTeacher(files["mmpretrain"][0], str(tmp_path / "x.pth")).check_files()
+    with pytest.raises(ICKDError, match=r"teacher\.checkpoint is not set"):
+        OfflineTeacher(files["mmpretrain"][0]).check_files()
+
+
+def test_fingerprint_follows_weights_config_layer_and_dtype(files, tmp_path):
+    def print_of(scope="mmpretrain", cfg=None, checkpoint=None, **options):
+        own_cfg, own_checkpoint = files[scope]
+        teacher = OfflineTeacher(cfg or own_cfg, str(checkpoint or own_checkpoint), **options)
+        teacher.build(CPU, None)
+        teacher.probe(torch.randn(1, 3, 32, 32))
+        return teacher.fingerprint()
+
+    base = print_of()
+    cfg, checkpoint = files["mmpretrain"]
+    as_file = tmp_path / "cfg.py"
+    cfg.dump(as_file)
+    assert print_of() == print_of(cfg=str(as_file)) == print_of(cfg=cfg.to_dict()) == base
+
+    other = copy.deepcopy(cfg)
+    other.data_preprocessor.mean = [1, 2, 3]
+    assert print_of(cfg=other)["teacher_config"] != base["teacher_config"]
+    state = torch.load(checkpoint, weights_only=True)
+    state["state_dict"]["head.fc.bias"][0] += 1e-6
+    torch.save(state, tmp_path / "x.pth")
+    assert print_of(checkpoint=tmp_path / "x.pth")["teacher_weights"] != base["teacher_weights"]
+    assert print_of(dtype="bf16")["teacher_dtype"] != base["teacher_dtype"]
+
+
+@pytest.mark.parametrize(
+    "reference",
+    [
+        "mmpretrain::resnet/resnet18_8xb16_cifar10.py",
+        "mmseg::fcn/fcn_r18-d8_4xb2-80k_cityscapes-512x1024.py",
+    ],
+)
+def test_references_into_packages_install_nothing(reference, monkeypatch):
+    def refuse(*args, **kwargs):
+        pytest.fail(f"something was started: {args}")
+
+    for name in ("Popen", "call", "check_call", "run"):
+        monkeypatch.setattr(subprocess, name, refuse)
+    monkeypatch.setattr("mmengine.utils.package_utils.call_command", refuse)
+    from mmickd.utils.config import find_config, load_config
+
+    assert find_config(reference, "teacher.cfg").endswith(reference.partition("::")[2])
+    assert load_config(reference, "teacher.cfg").model.type
