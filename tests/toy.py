@@ -84,11 +84,20 @@ def runtime(scope: str, work_dir: Path, iters: int, epochs: bool = False) -> dic
 
 
 def classifier_config(
-    data: Path, work_dir: Path, width: int = 8, iters: int = 3, classes: int = CLASSES, **kwargs: Any
+    data: Path,
+    work_dir: Path,
+    width: int = 8,
+    iters: int = 3,
+    classes: int = CLASSES,
+    **kwargs: Any,
 ) -> Config:
     """An mmpretrain ResNet-18 for :func:`make_class_folders`."""
     load = [dict(type="LoadImageFromFile")]
-    train = [*load, dict(type="RandomFlip", prob=0.5, direction="horizontal"), dict(type="PackInputs")]
+    train = [
+        *load,
+        dict(type="RandomFlip", prob=0.5, direction="horizontal"),
+        dict(type="PackInputs"),
+    ]
 
     def loader(split: str, pipeline: list[dict[str, Any]], shuffle: bool) -> dict[str, Any]:
         return dict(
