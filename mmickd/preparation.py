@@ -1,9 +1,7 @@
-"""Everything between a built run and its first distilled step: all checks, teacher, banks."""
+"""Everything between a built run and its first distilled step: checks, teacher, banks."""
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -18,13 +16,18 @@ from mmickd.banks.fingerprint import digest, images_digest
 from mmickd.banks.images import BankImages, check_first_sample, choose_pipeline
 from mmickd.banks.memory_bank import MemoryBank
 from mmickd.banks.obtaining import obtain_banks
+from mmickd.checks import (
+    check_classes,
+    check_identity,
+    probe_student,
+    probe_teacher,
+    warn_of_mixing,
+)
 from mmickd.distiller import Distiller
 from mmickd.losses.terms import LossTerms
 from mmickd.options import BankSettings, HookOptions
-from mmickd.taps import Tap, Tapped, evaluating, find_classifier
 from mmickd.tasks import BaseTask, make_task
-from mmickd.utils.errors import ICKDError
-from mmickd.utils.modules import plain_name
+from mmickd.utils.distributed import failing_together
 
 
 @dataclass(frozen=True)
@@ -48,6 +51,18 @@ class RunParts:
     num_workers: int
 
 
+@dataclass(frozen=True)
+class _Checked:
+    """A run that was found right, with what was built for the look."""
+
+    task: BaseTask
+    levels: tuple[str, ...]
+    terms: LossTerms
+    images: BankImages
+    fields: dict[str, dict[str, Any]]
+    layer: str
+
+
 def prepare(options: HookOptions, run: RunParts) -> tuple[Distiller, str]:
     """Check everything, build the teacher, get the banks.
 
@@ -55,8 +70,37 @@ def prepare(options: HookOptions, run: RunParts) -> tuple[Distiller, str]:
         The distiller, and the name of the student's classifier layer.
 
     Raises:
-        ICKDError: with what is wrong, where, and what to do.
+        ICKDError: on every rank, with what is wrong, where, and what to do.
     """
+    options.teacher.fetch()
+    with failing_together():
+        checked = _check(options, run)
+    banks: dict[str, MemoryBank] = {}
+    if checked.fields:
+        banks = obtain_banks(
+            checked.fields,
+            _cache(options.bank),
+            lambda missing: _build(missing, checked, options, run),
+        )
+    distiller = Distiller(
+        teacher=options.teacher,
+        task=checked.task,
+        levels=checked.levels,
+        banks={level: bank.to(run.device) for level, bank in banks.items()},
+        retriever=options.retriever,
+        terms=checked.terms,
+        anchors=options.anchors,
+        query=options.query,
+        exclude_same_id=options.exclude_same_id,
+        seed=options.bank.seed,
+        rank=dist.get_rank(),
+        device=run.device,
+    )
+    return distiller, checked.layer
+
+
+def _check(options: HookOptions, run: RunParts) -> _Checked:
+    """Build the teacher and let it, the student and the data meet for one image."""
     teacher = options.teacher
     teacher.build(run.device, getattr(run.model, "data_preprocessor", None))
     task = make_task(run.model, teacher.model)
@@ -70,39 +114,18 @@ def prepare(options: HookOptions, run: RunParts) -> tuple[Distiller, str]:
     )
     images.limit(options.bank.max_images, options.bank.seed)
     needs_bank = terms.needs_bank and not all(terms.schedules[t].is_off for t in _retrieving(terms))
+    # Before any image is read: transforms may keep what they meet.
     fields = _fields(options, levels, images, task) if needs_bank else {}
     sample = check_first_sample(images, task.has_label)
-    inputs = teacher.preprocess(_batch_of(sample))
-    tapped = teacher.probe(inputs)
-    task.view(tapped, [sample["data_samples"]], (inputs.shape[2], inputs.shape[3]))
-    layer, width = _probe_student(run.model, options.layer, sample)
-    _check_classes(width, teacher.tap.num_classes, teacher.classes, run.train_dataset)
-    _warn_of_mixing(run.model)
-
-    banks: dict[str, MemoryBank] = {}
-    if needs_bank:
-        for level in fields:
-            fields[level].update(teacher.fingerprint(), num_classes=teacher.tap.num_classes)
-        banks = obtain_banks(
-            fields,
-            _cache(options.bank),
-            lambda missing: _build(missing, images, task, options, run),
-        )
-    distiller = Distiller(
-        teacher=teacher,
-        task=task,
-        levels=levels,
-        banks={level: bank.to(run.device) for level, bank in banks.items()},
-        retriever=options.retriever,
-        terms=terms,
-        anchors=options.anchors,
-        query=options.query,
-        exclude_same_id=options.exclude_same_id,
-        seed=options.bank.seed,
-        rank=dist.get_rank(),
-        device=run.device,
-    )
-    return distiller, layer
+    probe_teacher(teacher, task, sample)
+    layer, width = probe_student(run.model, options.layer, sample)
+    check_classes(width, teacher.tap.num_classes, teacher.classes, run.train_dataset)
+    if needs_bank and options.exclude_same_id:
+        check_identity(run.train_dataset, sample)
+    warn_of_mixing(run.model)
+    for level in fields:
+        fields[level].update(teacher.fingerprint(), num_classes=teacher.tap.num_classes)
+    return _Checked(task, levels, terms, images, fields, layer)
 
 
 def _retrieving(terms: LossTerms) -> list[str]:
@@ -110,14 +133,14 @@ def _retrieving(terms: LossTerms) -> list[str]:
 
 
 def _build(
-    levels: list[str], images: BankImages, task: BaseTask, options: HookOptions, run: RunParts
+    levels: list[str], checked: _Checked, options: HookOptions, run: RunParts
 ) -> dict[str, MemoryBank]:
-    settings = options.bank
+    settings, images = options.bank, checked.images
     print_log(f"Building the memory bank from {len(images)} training images", logger="current")
     return build_banks(
         {level: settings.options(level) for level in levels},
         images,
-        task,
+        checked.task,
         options.teacher,
         settings.batch_size or run.batch_size,
         run.num_workers if settings.num_workers is None else settings.num_workers,
@@ -145,90 +168,3 @@ def _fields(
         decisions = asdict(options.bank.options(level))
         fields[level] = {**shared, "level": level, **{k: str(v) for k, v in decisions.items()}}
     return fields
-
-
-def _batch_of(sample: dict[str, Any]) -> dict[str, Any]:
-    """One packed sample as a collated batch; preprocessors may change it, so it is a copy."""
-    return {
-        "inputs": [sample["inputs"].clone()],
-        "data_samples": [copy.deepcopy(sample["data_samples"])],
-    }
-
-
-def _probe_student(model: nn.Module, layer: str, sample: dict[str, Any]) -> tuple[str, int]:
-    """Name and width of the student's classifier layer, after one pass of it in eval.
-
-    A sharded model (FSDP) cannot run from here: it gets by with the usual names, or an explicit
-    one.
-    """
-    sharded = any(plain_name(name) != name for name, _ in model.named_modules())
-
-    def run() -> Any:
-        data = model.data_preprocessor(_batch_of(sample), False)  # type: ignore[operator]
-        values = data if isinstance(data, Mapping) else {"inputs": data[0]}
-        return model(values["inputs"], mode="tensor")
-
-    if layer == "auto":
-        layer = find_classifier(model, run, "student", "layer")
-    tap = Tap(model, layer)
-    try:
-        if not sharded:
-            _run_in_eval(model, run, tap)
-        return layer, tap.num_classes
-    finally:
-        tap.close()
-
-
-def _run_in_eval(model: nn.Module, run: Any, tap: Tap) -> Tapped:
-    tap.arm()
-    with evaluating(model), torch.no_grad():
-        run()
-    tapped = tap.take()
-    if tapped is None:
-        raise ICKDError(
-            f"the student's layer '{tap.layer}' does not run in its forward pass. Set the hook's "
-            "layer to the layer that gives the logits."
-        )
-    return tapped
-
-
-def _check_classes(
-    student: int, teacher: int, teacher_names: tuple[str, ...] | None, dataset: Any
-) -> None:
-    """Student, teacher and data must speak of the same classes, in the same order."""
-    names = (getattr(dataset, "metainfo", None) or {}).get("classes")
-    if student != teacher:
-        raise ICKDError(
-            f"the student tells {student} classes apart, the teacher {teacher}: distillation needs "
-            "the same classes. Use a teacher trained on the student's classes."
-        )
-    if names is not None and len(names) != student:
-        raise ICKDError(
-            f"the training set has {len(names)} classes, student and teacher have {student}: set "
-            "num_classes of the heads, or metainfo.classes of the data set."
-        )
-    if names is None or teacher_names is None:
-        return
-    own = [str(name).casefold() for name in names]
-    theirs = [name.casefold() for name in teacher_names]
-    if own != theirs:
-        first = next(
-            (i for i, pair in enumerate(zip(own, theirs, strict=False)) if pair[0] != pair[1]),
-            min(len(own), len(theirs)),
-        )
-        there = theirs[first] if first < len(theirs) else "nothing"
-        raise ICKDError(
-            f"the teacher's checkpoint was trained on other classes, or another order of them: "
-            f"class {first} is '{own[first] if first < len(own) else 'nothing'}' in the training "
-            f"set and '{there}' in the teacher. Use a teacher with the classes in the same order."
-        )
-
-
-def _warn_of_mixing(model: nn.Module) -> None:
-    if getattr(getattr(model, "data_preprocessor", None), "batch_augments", None):
-        print_log(
-            "The data preprocessor mixes images (batch_augments): KD applies to all of them, the "
-            "in-context terms to those that come out unmixed.",
-            logger="current",
-            level=30,
-        )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import shutil
 from pathlib import Path
 
@@ -12,7 +13,14 @@ from mmengine.config import Config
 from mmickd.utils.errors import ICKDError
 from tests import toys
 from tests.bad_input import LOAD, assert_stops, state_of, teacher_of
-from tests.toy import build, classifier_config, make_class_folders, plain_config_text, run
+from tests.toy import (
+    build,
+    classifier_config,
+    make_class_folders,
+    plain_config_text,
+    run,
+    save_teacher,
+)
 
 
 def classifier_case(name: str) -> tuple[Config, list[str]]:
@@ -158,6 +166,20 @@ def classifier_case(name: str) -> tuple[Config, list[str]]:
     if name == "pipeline without packing":
         cfg.custom_hooks[0].bank = dict(pipeline=LOAD)
         return cfg, ["bank.pipeline", "PackInputs"]
+    if name == "training pipeline without paths":
+        pack = cfg.train_dataloader.dataset.pipeline[-1]
+        pack.meta_keys = ("ori_shape", "img_shape")
+        return cfg, ["drops 'img_path'", "meta_keys", "exclude_same_id=False"]
+    if name == "teacher of larger images":
+        alexnet = copy.deepcopy(toy.teacher_cfg)
+        alexnet.model = dict(
+            type="ImageClassifier",
+            backbone=dict(type="AlexNet", num_classes=3),
+            head=dict(type="ClsHead", loss=dict(type="CrossEntropyLoss")),
+        )
+        path = save_teacher(alexnet, toys.new_folder() / "alexnet.pth")
+        teacher.cfg, teacher.checkpoint = alexnet.to_dict(), str(path)
+        return cfg, ["teacher cannot run on a training image of 16x16 pixels", "bank.pipeline"]
     raise AssertionError(name)
 
 
@@ -195,6 +217,8 @@ CLASSIFIER_CASES = [
     "random pipeline",
     "unknown transform",
     "pipeline without packing",
+    "training pipeline without paths",
+    "teacher of larger images",
 ]
 
 

@@ -47,16 +47,15 @@ def load_checkpoint(path: str, trust: bool = False) -> dict[str, Any]:
     """A checkpoint on the CPU, without running code that it may carry.
 
     Args:
-        path: file, or URL (downloaded once per machine into torch.hub's checkpoint folder).
+        path: a local file.
         trust: go on with ``weights_only=False`` where the file holds other than tensors.
 
     Raises:
         ICKDError: if it cannot be read.
     """
-    file = _download(path) if is_url(path) else path
     try:
         with torch.serialization.safe_globals(_harmless_globals()):
-            checkpoint = torch.load(file, map_location="cpu", weights_only=not trust)
+            checkpoint = torch.load(path, map_location="cpu", weights_only=not trust)
     except UnpicklingError as error:
         raise ICKDError(
             f"teacher.checkpoint '{path}' holds more than tensors and plain values, or is no "
@@ -133,23 +132,33 @@ def _some(names: Iterable[str]) -> str:
     return ", ".join(names[:MAX_NAMES]) + more
 
 
-def _download(url: str) -> str:
-    """The file behind ``url``; one process of each machine downloads it."""
+def fetch(path: str) -> str:
+    """The local file that ``path`` means; all ranks call this together.
+
+    Args:
+        path: a file, or a URL, which one process of each machine downloads into torch.hub's
+            checkpoint folder.
+
+    Raises:
+        ICKDError: on every rank, if one cannot download it.
+    """
+    if not is_url(path):
+        return path
     folder = Path(torch.hub.get_dir()) / "checkpoints"
-    file = folder / os.path.basename(urlparse(url).path)
+    file = folder / os.path.basename(urlparse(path).path)
     failure = ""
     if dist.get_local_rank() == 0 and not file.exists():
         folder.mkdir(parents=True, exist_ok=True)
-        print_log(f"Downloading the teacher from {url} to {file}", logger="current")
+        print_log(f"Downloading the teacher from {path} to {file}", logger="current")
         try:
-            torch.hub.download_url_to_file(url, str(file), progress=True)
+            torch.hub.download_url_to_file(path, str(file), progress=True)
         except Exception as error:
             failure = f"{type(error).__name__}: {error}"
     # Every rank learns of a failure, none waits for a file that will not come.
     failures = [text for text in dist.all_gather_object(failure) if text]
     if failures:
         raise ICKDError(
-            f"teacher.checkpoint {url} cannot be downloaded ({failures[0]}). Download it by hand "
+            f"teacher.checkpoint {path} cannot be downloaded ({failures[0]}). Download it by hand "
             f"to {file}, or set teacher.checkpoint to a local file."
         )
     return str(file)

@@ -19,6 +19,7 @@ from mmickd.taps import Tap, Tapped, find_classifier
 from mmickd.teachers.checkpoint import (
     check_checkpoint_path,
     classes_of,
+    fetch,
     load_checkpoint,
     load_strictly,
     state_dict_of,
@@ -68,6 +69,7 @@ class OfflineTeacher:
         self.dtype = dtype
         self.trust_checkpoint = trust_checkpoint
         self.classes: tuple[str, ...] | None = None
+        self._file = ""
         self._model: nn.Module | None = None
         self._tap: Tap | None = None
         self._converter: InputConverter | None = None
@@ -94,6 +96,14 @@ class OfflineTeacher:
             find_config(self.cfg, "teacher.cfg")
         check_checkpoint_path(self.checkpoint)
 
+    def fetch(self) -> None:
+        """Download the checkpoint if it is a URL; all ranks call this together.
+
+        Raises:
+            ICKDError: on every rank, if one cannot download it.
+        """
+        self._file = fetch(self.checkpoint)
+
     def build(self, device: torch.device, student_preprocessor: nn.Module | None) -> None:
         """Build and load the network.
 
@@ -107,7 +117,7 @@ class OfflineTeacher:
         self.check_files()
         cfg = load_config(self.cfg, "teacher.cfg")
         model = _build_model(teacher_model_cfg(cfg), _scope_of(cfg, self.cfg))
-        checkpoint = load_checkpoint(self.checkpoint, self.trust_checkpoint)
+        checkpoint = load_checkpoint(self._file or self.checkpoint, self.trust_checkpoint)
         load_strictly(model, state_dict_of(checkpoint), self.checkpoint)
         self.classes = classes_of(checkpoint)
         model = revert_sync_batchnorm(model)

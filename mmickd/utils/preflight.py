@@ -32,8 +32,11 @@ class Need:
 
     @property
     def exists(self) -> bool:
-        """Whether it is there; what is not on this file system counts as there."""
-        return _is_remote(self.path) or os.path.exists(os.path.expanduser(self.path))
+        """Whether it is there, and no empty folder; what is on no local disk counts as there."""
+        if _is_remote(self.path):
+            return True
+        path = os.path.expanduser(self.path)
+        return os.path.exists(path) and not (os.path.isdir(path) and not os.listdir(path))
 
 
 def check_files(cfg: Mapping[str, Any], splits: Sequence[str] = ("train", "val")) -> None:
@@ -56,7 +59,7 @@ def check_files(cfg: Mapping[str, Any], splits: Sequence[str] = ("train", "val")
         missing.setdefault(need.path, []).append(need)
     if not missing:
         return
-    lines = ["This config needs what does not exist:"]
+    lines = ["This config needs what does not exist, or is an empty folder:"]
     for path, needs in missing.items():
         keys = ", ".join(dict.fromkeys(need.key for need in needs))
         lines.append(f"  {path}  (from {keys})")

@@ -198,31 +198,3 @@ def test_paths(tmp_path):
         check_checkpoint_path(str(tmp_path))
     check_checkpoint_path("https://example.org/x.pth")
     assert is_url("http://a/b.pth") and not is_url("C:/x.pth") and not is_url("/http/x.pth")
-
-
-def test_urls_are_downloaded_once(tmp_path, monkeypatch):
-    """From a file:// server in place of the network; the hub's own folder is used."""
-    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path / "hub"))
-    torch.save({"state_dict": net().state_dict()}, tmp_path / "x.pth")
-    calls = []
-
-    def download(url, target, progress):
-        calls.append(url)
-        with open(target, "wb") as file:
-            file.write((tmp_path / "x.pth").read_bytes())
-
-    monkeypatch.setattr(torch.hub, "download_url_to_file", download)
-    for _ in range(2):
-        assert load_checkpoint("https://example.org/a/x.pth?download=1")["state_dict"]
-    assert len(calls) == 1 and (tmp_path / "hub" / "checkpoints" / "x.pth").is_file()
-
-
-def test_a_failing_download(tmp_path, monkeypatch):
-    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
-
-    def download(*args, **kwargs):
-        raise OSError("no network")
-
-    monkeypatch.setattr(torch.hub, "download_url_to_file", download)
-    with pytest.raises(ICKDError, match=r"cannot be downloaded \(OSError: no network\).*by hand"):
-        load_checkpoint("https://example.org/x.pth")

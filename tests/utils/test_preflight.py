@@ -18,6 +18,7 @@ def loader(**dataset):
 def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for folder in ("data/train", "data/val"):
         (tmp_path / folder).mkdir(parents=True)
+        (tmp_path / folder / "picture.png").touch()
     (tmp_path / "data/train.txt").touch()
     (tmp_path / "teacher.pth").touch()
     (tmp_path / "teacher.py").touch()
@@ -92,9 +93,10 @@ def test_cifar(root):
     check_files(cifar)  # downloads itself
     cifar["train_dataloader"]["dataset"]["download"] = False
     assert "data/c" in message(cifar)
-    (root / "data/c").mkdir()
-    assert "data/c/cifar-100-python" in message(cifar)  # an empty folder is not enough
+    (root / "data/c/other").mkdir(parents=True)
+    assert "data/c/cifar-100-python" in message(cifar)
     (root / "data/c/cifar-100-python").mkdir()
+    (root / "data/c/cifar-100-python/train").touch()
     check_files(cifar)
 
 
@@ -126,3 +128,12 @@ def test_needs_are_listed_without_touching_the_disk():
     needs = list(needed_files(cfg, ["test"]))
     assert [need.path for need in needs] == ["s3://bucket/data", "s3://bucket/data/a.txt"]
     assert all(need.exists for need in needs)
+
+
+def test_an_empty_folder_counts_as_missing(tmp_path: Path) -> None:
+    """mmengine would stop at it with a message about arrays."""
+    (tmp_path / "img_dir").mkdir()
+    dataset = dict(type="X", data_root=str(tmp_path), data_prefix=dict(img_path="img_dir"))
+    with pytest.raises(ICKDError, match="empty folder") as caught:
+        check_files(dict(train_dataloader=dict(dataset=dataset)), splits=("train",))
+    assert str(tmp_path / "img_dir") in str(caught.value)
