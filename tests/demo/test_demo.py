@@ -1,0 +1,50 @@
+"""The demo itself, a few steps of each run."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+pytest.importorskip("sklearn")
+pytest.importorskip("matplotlib")
+
+
+def demo(*args: str) -> subprocess.CompletedProcess:
+    return subprocess.run(
+        [sys.executable, str(ROOT / "tools" / "demo.py"), *args],
+        capture_output=True, text=True, timeout=800,
+    )  # fmt: skip
+
+
+def finished(out: Path, seeds: int) -> dict:
+    results = json.loads((out / "results.json").read_text())
+    for task, rows in results.items():
+        assert [row["name"] for row in rows] == ["teacher", "student, task loss", "KD", "IC-KD"]
+        assert [len(row["values"]) for row in rows] == [1, seeds, seeds, seeds]
+        for name in ("retrieval", "predictions"):
+            assert (out / task / "pictures" / f"{name}.png").stat().st_size > 5000
+    return results
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("task", ["digits", "scenes"])
+def test_quick_demo_runs_and_resumes(task: str, tmp_path: Path) -> None:
+    args = ("--quick", "--seeds", "1", "--tasks", task, "--out", str(tmp_path))
+    first = demo(*args)
+    assert first.returncode == 0, first.stdout + first.stderr
+    finished(tmp_path, seeds=1)
+    assert str(tmp_path / task / "pictures" / "retrieval.png") in first.stdout
+    again = demo(*args)
+    assert again.returncode == 0 and again.stdout.count("skipped") == 6
+
+
+def test_wrong_arguments_are_refused() -> None:
+    assert demo("--seeds", "0").returncode == 2
+    assert demo("--tasks", "letters").returncode == 2

@@ -1,0 +1,149 @@
+"""The demo's data sets: deterministic, labelled rightly, disjoint."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "tools" / "dataset_converters"))
+
+pytest.importorskip("sklearn")
+
+import digit_scenes
+import digits
+from sklearn.datasets import load_digits
+
+
+def digest(folder: Path) -> str:
+    """Digest of names and pixels of all pictures below a folder."""
+    total = hashlib.sha256()
+    for file in sorted(folder.rglob("*.png")):
+        total.update(str(file.relative_to(folder)).encode())
+        total.update(np.asarray(Image.open(file)).tobytes())
+    return total.hexdigest()
+
+
+@pytest.fixture(scope="module")
+def scenes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("scenes") / "set"
+    assert digit_scenes.make_scenes(out, num_train=12, num_val=12, train_per_class=5)
+    return out
+
+
+@pytest.fixture(scope="module")
+def classes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("digits") / "set"
+    assert digits.make_digits(out, train_per_class=3)
+    return out
+
+
+def test_digits_are_the_same_again_and_differ_by_seed(classes: Path, tmp_path: Path) -> None:
+    digits.make_digits(tmp_path / "again", train_per_class=3)
+    digits.make_digits(tmp_path / "other", train_per_class=3, seed=1)
+    assert digest(tmp_path / "again") == digest(classes)
+    assert digest(tmp_path / "other") != digest(classes)
+
+
+def test_digits_lie_in_the_folder_of_their_class(classes: Path) -> None:
+    target = load_digits().target
+    files = list(classes.rglob("*.png"))
+    assert len(files) == len(target)
+    assert {int(file.stem) for file in files} == set(range(len(target)))  # hence disjoint
+    for file in files:
+        assert target[int(file.stem)] == int(file.parent.name)
+    for digit in range(10):
+        assert len(list((classes / "train" / str(digit)).iterdir())) == 3
+
+
+def test_glyph_scales_the_ink() -> None:
+    image = np.zeros((8, 8))
+    image[2:6, 2:6] = 16
+    ink = digits.glyph(image, 32)
+    assert ink.shape == (32, 32) and ink[16, 16] == 255 and ink[0, 0] == 0
+
+
+def test_scenes_are_the_same_again_and_differ_by_seed(scenes: Path, tmp_path: Path) -> None:
+    size = dict(num_train=12, num_val=12, train_per_class=5)
+    digit_scenes.make_scenes(tmp_path / "again", **size)
+    digit_scenes.make_scenes(tmp_path / "other", seed=1, **size)
+    assert digest(tmp_path / "again") == digest(scenes)
+    assert digest(tmp_path / "other") != digest(scenes)
+
+
+def test_every_labelled_pixel_lies_under_ink_of_its_digit(scenes: Path) -> None:
+    manifest = json.loads((scenes / "manifest.json").read_text())
+    source = load_digits()
+    rows = dict(zip(("train", "val"), digits.split_digits(source.target, 5, 0), strict=True))
+    for split in ("train", "val"):
+        for number, placed in enumerate(manifest[split]):
+            labels = np.asarray(Image.open(scenes / "ann_dir" / split / f"{number:04d}.png"))
+            expected = np.zeros_like(labels)
+            for one in placed:
+                row = rows[split][one["sample"]]
+                ink = digits.glyph(source.images[row], one["side"])
+                for y, x in zip(*np.nonzero(ink >= digit_scenes.INK_THRESHOLD), strict=True):
+                    expected[one["top"] + y, one["left"] + x] = source.target[row] + 1
+            assert (labels > 0).any()
+            np.testing.assert_array_equal(labels, expected)
+
+
+def test_digits_stand_out_from_their_background(scenes: Path) -> None:
+    for number in range(12):
+        picture = np.asarray(Image.open(scenes / "img_dir" / "train" / f"{number:04d}.png"))
+        labels = np.asarray(Image.open(scenes / "ann_dir" / "train" / f"{number:04d}.png"))
+        assert picture[labels > 0].mean() > picture[labels == 0].mean() + 30
+
+
+def test_splits_share_neither_digits_nor_background() -> None:
+    makers = digit_scenes.scene_makers(train_per_class=5, size=80, seed=0)
+    train, val = ({image.tobytes() for image in makers[s].images} for s in ("train", "val"))
+    assert not train & val
+    for left, right in zip(makers["train"].photos, makers["val"].photos, strict=True):
+        assert left.shape[1] + right.shape[1] == 640
+        assert min(left.shape[:2]) >= 2 * 80 and min(right.shape[:2]) >= 2 * 80
+
+
+def test_a_complete_folder_is_left_alone_and_another_one_replaced(tmp_path: Path) -> None:
+    out = tmp_path / "set"
+    assert digits.make_digits(out, train_per_class=2)
+    before = (out / "manifest.json").stat().st_mtime_ns
+    assert not digits.make_digits(out, train_per_class=2)
+    assert (out / "manifest.json").stat().st_mtime_ns == before
+    assert digits.make_digits(out, train_per_class=3)
+    assert len(list((out / "train").rglob("*.png"))) == 30
+    assert not out.with_name("set.partial").exists()
+
+
+def test_an_interrupted_folder_is_not_taken_for_complete(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "set"
+
+    def interrupted(*_: object) -> np.ndarray:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(digits, "glyph", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        digits.make_digits(out, train_per_class=2)
+    assert not out.exists()
+    monkeypatch.undo()
+    assert digits.make_digits(out, train_per_class=2)
+
+
+def test_a_folder_of_somebody_else_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("mine")
+    with pytest.raises(FileExistsError, match="was not written by this converter"):
+        digits.make_digits(tmp_path)
+    assert (tmp_path / "notes.txt").read_text() == "mine"
+
+
+@pytest.mark.parametrize("count", [0, 1000])
+def test_impossible_splits_are_refused(count: int, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="train-per-class"):
+        digits.make_digits(tmp_path / "set", train_per_class=count)

@@ -1,0 +1,199 @@
+"""Make *digit scenes*, a small segmentation set, from what travels with scikit-learn (no download).
+
+    data/digit_scenes/{img_dir,ann_dir}/{train,val}/<number>.png
+
+Digits are scaled, tinted and pasted on crops of scikit-learn's two sample photographs. Eleven
+classes: 0 is the background, 1..10 are the digits 0..9. The splits share neither digits nor
+background: training crops come from the left part of each photograph, validation crops from the
+right part.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from digits import glyph, split_digits
+from finished_folder import finished_folder, is_complete
+from PIL import Image
+
+FORMAT = 1
+INK_THRESHOLD = 96
+"""Ink (0..255) from which a pixel belongs to the digit and not to the background."""
+TINT = (180, 255)
+"""Range of red, green and blue of a digit: bright, on a photograph dimmed as follows."""
+DIMMING = 0.4
+SMALLEST_DIGIT, LARGEST_DIGIT = 28, 36
+TRIES = 12
+"""Digits that a scene tries to place; one that would cover another is left out."""
+
+
+class SceneMaker:
+    """Draws scenes from one split's digits and one part of the photographs.
+
+    Args:
+        images: Digits of the split, shape (N, 8, 8), values 0..16.
+        labels: Their classes 0..9, shape (N,).
+        photos: Parts of photographs to crop from, each (H, W, 3), uint8.
+        size: Side of a scene in pixels.
+        seed: Seed of the split; scene ``k`` depends on (seed, k) alone.
+    """
+
+    def __init__(
+        self, images: np.ndarray, labels: np.ndarray, photos: list[np.ndarray], size: int, seed: int
+    ) -> None:
+        self.images = images
+        self.labels = labels
+        self.photos = photos
+        self.size = size
+        self.seed = seed
+
+    def draw(self, number: int) -> tuple[np.ndarray, np.ndarray, list[dict[str, int]]]:
+        """Draw one scene.
+
+        Args:
+            number: Which scene.
+
+        Returns:
+            The picture (size, size, 3) uint8, its labels (size, size) uint8, and for each digit
+            ``sample`` (row of ``images``), ``side``, ``top`` and ``left`` in pixels.
+        """
+        rng = np.random.default_rng([self.seed, number])
+        scene = self._background(rng)
+        labels = np.zeros((self.size, self.size), np.uint8)
+        taken = np.zeros((self.size, self.size), bool)
+        placed: list[dict[str, int]] = []
+        for _ in range(TRIES):
+            side = int(rng.integers(SMALLEST_DIGIT, LARGEST_DIGIT + 1))
+            top, left = (int(rng.integers(0, self.size - side + 1)) for _ in range(2))
+            sample = int(rng.integers(len(self.images)))
+            tint = rng.uniform(*TINT, 3)
+            box = (slice(top, top + side), slice(left, left + side))
+            if taken[box].any():
+                continue
+            taken[box] = True
+            ink = glyph(self.images[sample], side)
+            alpha = (ink / 255.0)[..., None]
+            scene[box] = scene[box] * (1 - alpha) + tint * alpha
+            labels[box][ink >= INK_THRESHOLD] = self.labels[sample] + 1
+            placed.append(dict(sample=sample, side=side, top=top, left=left))
+        return scene.round().clip(0, 255).astype(np.uint8), labels, placed
+
+    def _background(self, rng: np.random.Generator) -> np.ndarray:
+        photo = self.photos[int(rng.integers(len(self.photos)))]
+        side = int(rng.integers(self.size, self.size * 2 + 1))
+        top = int(rng.integers(0, photo.shape[0] - side + 1))
+        left = int(rng.integers(0, photo.shape[1] - side + 1))
+        crop = Image.fromarray(photo[top : top + side, left : left + side])
+        crop = crop.resize((self.size, self.size), Image.Resampling.BILINEAR)
+        return np.asarray(crop) * DIMMING
+
+
+def scene_makers(train_per_class: int, size: int, seed: int) -> dict[str, SceneMaker]:
+    """Return the makers of the training and of the validation split.
+
+    Args:
+        train_per_class: Digits of each class that training scenes may show.
+        size: Side of a scene in pixels.
+        seed: Seed of the split of the digits and of the scenes.
+    """
+    from sklearn.datasets import load_digits, load_sample_images
+
+    digits = load_digits()
+    photos = load_sample_images().images
+    train, val = split_digits(digits.target, train_per_class, seed)
+    middle = photos[0].shape[1] * 5 // 8
+    parts = dict(
+        train=(train, [np.asarray(photo)[:, :middle] for photo in photos], 2 * seed),
+        val=(val, [np.asarray(photo)[:, middle:] for photo in photos], 2 * seed + 1),
+    )
+    return {
+        split: SceneMaker(digits.images[rows], digits.target[rows], backgrounds, size, number)
+        for split, (rows, backgrounds, number) in parts.items()
+    }
+
+
+def make_scenes(
+    out: Path,
+    num_train: int = 240,
+    num_val: int = 200,
+    train_per_class: int = 60,
+    size: int = 80,
+    seed: int = 0,
+) -> bool:
+    """Write the scenes.
+
+    Args:
+        out: Folder to make.
+        num_train: Scenes to train on.
+        num_val: Scenes to validate on.
+        train_per_class: Digits of each class that training scenes may show.
+        size: Side of a scene in pixels, 48 to 112 (a crop must fit the photographs).
+        seed: Seed of everything.
+
+    Returns:
+        False if ``out`` was complete already and nothing was done.
+
+    Raises:
+        ValueError: If a size or a number is out of range.
+    """
+    if not 48 <= size <= 112:
+        raise ValueError(f"--size must lie between 48 and 112, got {size}.")
+    if num_train < 1 or num_val < 1:
+        raise ValueError("--num-train and --num-val must be at least 1.")
+    params: dict[str, Any] = dict(
+        format=FORMAT,
+        num_train=num_train,
+        num_val=num_val,
+        train_per_class=train_per_class,
+        size=size,
+        seed=seed,
+    )
+    if is_complete(out, params):
+        return False
+    makers = scene_makers(train_per_class, size, seed)
+    with finished_folder(out, params) as (partial, manifest):
+        for split, count in (("train", num_train), ("val", num_val)):
+            for folder in ("img_dir", "ann_dir"):
+                (partial / folder / split).mkdir(parents=True)
+            manifest[split] = []
+            for number in range(count):
+                picture, labels, placed = makers[split].draw(number)
+                name = f"{split}/{number:04d}.png"
+                Image.fromarray(picture).save(partial / "img_dir" / name)
+                Image.fromarray(labels).save(partial / "ann_dir" / name)
+                manifest[split].append(placed)
+            print(f"digit scenes: {split}: {count} pictures", flush=True)
+    return True
+
+
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument(
+        "--out", type=Path, default=Path("data/digit_scenes"), help="folder to make"
+    )
+    parser.add_argument("--num-train", type=int, default=160, help="training scenes")
+    parser.add_argument("--num-val", type=int, default=200, help="validation scenes")
+    parser.add_argument(
+        "--train-per-class", type=int, default=60, help="digits of each class to train on"
+    )
+    parser.add_argument("--size", type=int, default=80, help="side of a scene in pixels")
+    parser.add_argument("--seed", type=int, default=0, help="seed of digits and scenes")
+    return parser.parse_args(argv)
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Entry point of the command line."""
+    args = parse_args(argv)
+    made = make_scenes(
+        args.out, args.num_train, args.num_val, args.train_per_class, args.size, args.seed
+    )
+    state = "ready" if made else "complete already, nothing to do"
+    print(f"digit scenes: {args.out} is {state}")
+
+
+if __name__ == "__main__":
+    main()

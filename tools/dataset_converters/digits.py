@@ -1,0 +1,123 @@
+"""Make class folders of PNG pictures from scikit-learn's digits (no download).
+
+    data/digits/{train,val}/<0..9>/<sample>.png
+
+The layout is that of ``mmpretrain.CustomDataset``. The training split is small and balanced on
+purpose, so that a teacher has something to give; everything else is the validation split.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from finished_folder import finished_folder, is_complete
+from PIL import Image
+
+FORMAT = 1
+NUM_CLASSES = 10
+
+
+def split_digits(
+    labels: np.ndarray, train_per_class: int, seed: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Choose ``train_per_class`` samples of each class; the others validate.
+
+    Args:
+        labels: Digit of each sample, shape (N,), int.
+        train_per_class: Training samples of each class.
+        seed: Seed of the choice.
+
+    Returns:
+        Sorted sample indices of the training and of the validation split, both int64.
+
+    Raises:
+        ValueError: If a class would be left without a sample in one of the splits.
+    """
+    smallest = int(np.bincount(labels, minlength=NUM_CLASSES).min())
+    if not 0 < train_per_class < smallest:
+        raise ValueError(
+            f"--train-per-class must lie between 1 and {smallest - 1}, "
+            f"got {train_per_class}: the smallest class has {smallest} samples."
+        )
+    rng = np.random.default_rng(seed)
+    chosen = [
+        rng.permutation(np.flatnonzero(labels == digit))[:train_per_class]
+        for digit in range(NUM_CLASSES)
+    ]
+    train = np.sort(np.concatenate(chosen))
+    return train, np.setdiff1d(np.arange(len(labels)), train)
+
+
+def glyph(image: np.ndarray, size: int) -> np.ndarray:
+    """Scale one digit to ``size`` pixels a side.
+
+    Args:
+        image: Shape (8, 8), values 0..16.
+        size: Side of the result in pixels.
+
+    Returns:
+        Ink from 0 to 255, shape (size, size), uint8.
+    """
+    ink = np.clip(image * (255 / 16), 0, 255).round().astype(np.uint8)
+    return np.asarray(Image.fromarray(ink).resize((size, size), Image.Resampling.BICUBIC))
+
+
+def make_digits(out: Path, train_per_class: int = 20, size: int = 16, seed: int = 0) -> bool:
+    """Write the digits as class folders.
+
+    Args:
+        out: Folder to make.
+        train_per_class: Training samples of each class.
+        size: Side of the pictures in pixels.
+        seed: Seed of the split.
+
+    Returns:
+        False if ``out`` was complete already and nothing was done.
+    """
+    from sklearn.datasets import load_digits
+
+    params: dict[str, Any] = dict(
+        format=FORMAT, train_per_class=train_per_class, size=size, seed=seed
+    )
+    if is_complete(out, params):
+        return False
+    digits = load_digits()
+    splits = dict(
+        zip(("train", "val"), split_digits(digits.target, train_per_class, seed), strict=True)
+    )
+    with finished_folder(out, params) as (partial, manifest):
+        for split, indices in splits.items():
+            for index in indices:
+                folder = partial / split / str(digits.target[index])
+                folder.mkdir(parents=True, exist_ok=True)
+                picture = Image.fromarray(glyph(digits.images[index], size))
+                picture.save(folder / f"{index:04d}.png")
+            manifest[split] = [int(index) for index in indices]
+            print(f"digits: {split}: {len(indices)} pictures", flush=True)
+    return True
+
+
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--out", type=Path, default=Path("data/digits"), help="folder to make")
+    parser.add_argument(
+        "--train-per-class", type=int, default=20, help="training samples of each digit"
+    )
+    parser.add_argument("--size", type=int, default=16, help="side of the pictures in pixels")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the split")
+    return parser.parse_args(argv)
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Entry point of the command line."""
+    args = parse_args(argv)
+    made = make_digits(args.out, args.train_per_class, args.size, args.seed)
+    print(f"digits: {args.out} is {'ready' if made else 'complete already, nothing to do'}")
+
+
+if __name__ == "__main__":
+    main()
