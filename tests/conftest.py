@@ -32,3 +32,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.get_closest_marker("gpu"):
             item.add_marker(skip)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def no_scope_of_another_module() -> None:
+    """Forget mmengine's default scope: a run leaves its own behind, which others would build in."""
+    from mmengine.registry import DefaultScope
+
+    DefaultScope._instance_dict.clear()
