@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import time
 import uuid
 from pathlib import Path
 from typing import Any
@@ -270,6 +271,9 @@ def build(cfg: Config) -> Runner:
     """The runner of a copy of ``cfg``, in this process."""
     cfg = copy.deepcopy(cfg)
     cfg.experiment_name = f"test_{uuid.uuid4().hex}"  # mmengine keeps one runner per name
+    # and one folder of logs per second: a run resumed at once would write into its first half's
+    while (Path(cfg.work_dir) / time.strftime("%Y%m%d_%H%M%S")).exists():
+        time.sleep(0.05)
     with plain_config_text():
         return RUNNERS.build(cfg) if "runner_type" in cfg else Runner.from_cfg(cfg)
 
