@@ -2,22 +2,44 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from mmickd.banks.memory_bank import MemoryBank
+from mmickd.banks.distributing import Bank
 from mmickd.banks.sampling import image_id
+from mmickd.losses.averaging import average_factors
+from mmickd.losses.kd import counted_kd
+from mmickd.losses.nicd import counted_nicd
+from mmickd.losses.picd import counted_picd
 from mmickd.losses.terms import LossTerms
-from mmickd.retrieval import BaseRetriever
 from mmickd.retrieval.stored_query import StoredQuery
 from mmickd.structures import Context, Samples
 from mmickd.tasks import BaseTask, View
 from mmickd.tasks.levels import queries
 from mmickd.teachers import OfflineTeacher
 from mmickd.utils.timing import Stopwatch
+
+
+@dataclass(frozen=True)
+class _Pending:
+    """A loss that still has to learn over how many queries it is the mean.
+
+    Args:
+        name: in the log.
+        weight: of the term now.
+        loss: of an ``avg_factor``.
+        counted: ``(Q,)`` bool; the queries that count.
+    """
+
+    name: str
+    weight: float
+    loss: Callable[..., Tensor]
+    counted: Tensor
 
 
 class Distiller:
@@ -28,13 +50,12 @@ class Distiller:
         task: task adapter of the student.
         levels: levels of the in-context terms.
         banks: by level; empty if no term retrieves.
-        retriever: finds the context.
+        search: a retriever's, for these banks.
         terms: the losses.
         anchors: pixels per image (level 'pixel').
-        query: 'view' or 'bank'.
+        stored: by level, what replaces the queries' features by the bank's own; empty for none.
         exclude_same_id: leave out rows of the query's own image.
         seed: of the choice of pixels.
-        rank: of this process; ranks choose different pixels.
         device: where the student trains.
     """
 
@@ -43,25 +64,20 @@ class Distiller:
         teacher: OfflineTeacher,
         task: BaseTask,
         levels: Sequence[str],
-        banks: dict[str, MemoryBank],
-        retriever: BaseRetriever,
+        banks: dict[str, Bank],
+        search: Callable[..., tuple[Context, Context]],
         terms: LossTerms,
         anchors: int,
-        query: str,
+        stored: dict[str, StoredQuery],
         exclude_same_id: bool,
         seed: int,
-        rank: int,
         device: torch.device,
     ) -> None:
         self.teacher, self.task, self.levels, self.banks = teacher, task, tuple(levels), banks
-        self.retriever, self.terms = retriever, terms
+        self.search, self.terms, self.stored = search, terms, stored
         self.anchors, self.exclude_same_id = anchors, exclude_same_id
-        self.stored = {level: StoredQuery(bank) for level, bank in banks.items()}
-        if query != "bank":
-            self.stored = {}
         self.stopwatch = Stopwatch(device)
-        self._key = f"{seed}/{rank}"
-        self._generator = torch.Generator(device)
+        self._seed = seed
 
     def step(
         self,
@@ -91,38 +107,45 @@ class Distiller:
         with torch.autocast(student_logits.device.type, enabled=False):
             shape = (inputs.shape[-2], inputs.shape[-1])
             view = self.task.view(self.teacher(inputs), data_samples, shape, student_logits.float())
-            if weights.get("kd"):
-                out["loss_kd"] = weights["kd"] * self._kd(view)
+            pending = [self._kd(view, weights["kd"])] if weights.get("kd") else []
             if weights.get("picd") or weights.get("nicd"):
-                self._generator.manual_seed(image_id(f"{self._key}/{iteration}"))
+                seed = image_id(f"{self._seed}/{iteration}")
                 for level in self.levels:
-                    self._in_context(level, view, weights, out)
+                    pending += self._in_context(level, view, weights, seed, out)
+            factors = average_factors([term.counted for term in pending])
+            for term, factor in zip(pending, factors, strict=True):
+                out[term.name] = term.weight * term.loss(avg_factor=factor)
         return out
 
-    def _kd(self, view: View) -> Tensor:
+    def _kd(self, view: View, weight: float) -> _Pending:
         assert view.student_logits is not None
-        return self.terms.modules["kd"](
-            view.student_logits.flatten(0, 1), view.logits.flatten(0, 1), view.valid.flatten()
+        student, teacher, valid = (
+            x.flatten(0, 1) for x in (view.student_logits, view.logits, view.valid)
         )
+        loss = partial(self.terms.modules["kd"], student, teacher, valid)
+        return _Pending("loss_kd", weight, loss, counted_kd(student, valid))
 
     def _in_context(
-        self, level: str, view: View, weights: dict[str, float], out: dict[str, Tensor]
-    ) -> None:
-        """Losses and diagnostics of one level into ``out``."""
-        samples, student = queries(level, view, self.anchors, self._generator)
+        self, level: str, view: View, weights: dict[str, float], seed: int, out: dict[str, Tensor]
+    ) -> list[_Pending]:
+        """Losses of one level; its diagnostics go into ``out``."""
+        samples, student = queries(level, view, self.anchors, seed)
         positives, negatives = self._retrieve(level, samples, weights)
         suffix = self._suffix(level)
+        pending = []
         if weights.get("picd"):
-            loss = self.terms.modules["picd"](student, positives)
-            out[f"loss_picd{suffix}"] = weights["picd"] * loss
+            loss = partial(self.terms.modules["picd"], student, positives)
+            counted = counted_picd(positives)
+            pending.append(_Pending(f"loss_picd{suffix}", weights["picd"], loss, counted))
             out[f"picd_valid{suffix}"] = _share(positives, samples.labels)
             out[f"picd_sim{suffix}"] = _mean_similarity(positives)
         if weights.get("nicd"):
-            loss = self.terms.modules["nicd"](
-                student, samples.logits, negatives, samples.labels >= 0
-            )
-            out[f"loss_nicd{suffix}"] = weights["nicd"] * loss
+            valid = samples.labels >= 0
+            loss = partial(self.terms.modules["nicd"], student, samples.logits, negatives, valid)
+            counted = counted_nicd(negatives, valid)
+            pending.append(_Pending(f"loss_nicd{suffix}", weights["nicd"], loss, counted))
             out[f"nicd_sim{suffix}"] = _mean_similarity(negatives)
+        return pending
 
     def _retrieve(
         self, level: str, query: Samples, weights: dict[str, float]
@@ -136,7 +159,7 @@ class Distiller:
         if level in self.stored:
             query = self.stored[level](query)
         with self.stopwatch.timed():
-            return self.retriever.search(
+            return self.search(
                 self.banks[level], query, num_positives, num_negatives, self.exclude_same_id
             )
 

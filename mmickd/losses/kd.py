@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mmickd.losses.numerics import masked_mean, widen
+from mmickd.losses.numerics import every_query, masked_mean, widen
 from mmickd.registry import MODELS
 
 
@@ -14,6 +14,7 @@ def kd_loss(
     teacher_logits: Tensor,
     temperature: float = 4.0,
     valid: Tensor | None = None,
+    avg_factor: Tensor | float | None = None,
 ) -> Tensor:
     """``T^2 KL(softmax(z^t / T) || softmax(z^s / T))``, mean over the queries.
 
@@ -24,6 +25,8 @@ def kd_loss(
         teacher_logits: ``(Q, C)``; taken as a constant.
         temperature: ``T`` > 0.
         valid: ``(Q,)`` bool; the queries that count (None: all).
+        avg_factor: what the sum over the queries is divided by; None: the number of queries that
+            count. With several ranks it is their mean number (:mod:`mmickd.losses.averaging`).
 
     Returns:
         Scalar, float32 (float64 for float64 input); 0 with gradient 0 when no query counts.
@@ -38,7 +41,12 @@ def kd_loss(
     log_p = F.log_softmax(student / temperature, dim=1)
     log_t = F.log_softmax(teacher / temperature, dim=1)
     per_query = F.kl_div(log_p, log_t, reduction="none", log_target=True).sum(dim=1)
-    return temperature**2 * masked_mean(per_query, valid)
+    return temperature**2 * masked_mean(per_query, counted_kd(student, valid), avg_factor)
+
+
+def counted_kd(student_logits: Tensor, valid: Tensor | None = None) -> Tensor:
+    """``(Q,)`` bool: the queries that :func:`kd_loss` counts."""
+    return every_query(student_logits) if valid is None else valid
 
 
 @MODELS.register_module()
@@ -54,7 +62,11 @@ class KDLoss(nn.Module):
         self.temperature = temperature
 
     def forward(
-        self, student_logits: Tensor, teacher_logits: Tensor, valid: Tensor | None = None
+        self,
+        student_logits: Tensor,
+        teacher_logits: Tensor,
+        valid: Tensor | None = None,
+        avg_factor: Tensor | float | None = None,
     ) -> Tensor:
         """See :func:`kd_loss`."""
-        return kd_loss(student_logits, teacher_logits, self.temperature, valid)
+        return kd_loss(student_logits, teacher_logits, self.temperature, valid, avg_factor)

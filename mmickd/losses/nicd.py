@@ -17,6 +17,7 @@ def nicd_loss(
     negatives: Context,
     temperature: float = 0.5,
     valid: Tensor | None = None,
+    avg_factor: Tensor | float | None = None,
 ) -> Tensor:
     """Push the student from other-class in-context samples, with the teacher's view as anchor.
 
@@ -37,21 +38,33 @@ def nicd_loss(
         temperature: ``T`` > 0 (the paper's gamma_nicd).
         valid: ``(Q,)`` bool; the queries that count (None: all). Without it a query counts when
             it has a negative; the control has no other way to leave out a padding row.
+        avg_factor: what the sum over the queries is divided by; None: the number of queries that
+            count. With several ranks it is their mean number (:mod:`mmickd.losses.averaging`).
 
     Returns:
         Scalar, float32 (float64 for float64 input): mean over the queries that have a negative;
         0 with gradient 0 when none has.
     """
+    counted = counted_nicd(negatives, valid)
     query = bounded_direction(widen(student_logits))
     own = (query * direction(widen(teacher_logits.detach()))).sum(dim=1)
     if negatives.mask.shape[1] == 0:
-        return masked_mean((1.0 - own) / temperature, valid)
+        return masked_mean((1.0 - own) / temperature, counted, avg_factor)
     others = torch.einsum("qc,qnc->qn", query, direction(widen(negatives.logits)).to(query.dtype))
     others = (others / temperature).masked_fill(~negatives.mask, -torch.inf)
     own = own / temperature
     per_query = torch.cat([own[:, None], others], dim=1).logsumexp(dim=1) - own
-    has_negative = negatives.mask.any(dim=1)
-    return masked_mean(per_query, has_negative if valid is None else has_negative & valid)
+    return masked_mean(per_query, counted, avg_factor)
+
+
+def counted_nicd(negatives: Context, valid: Tensor | None = None) -> Tensor:
+    """``(Q,)`` bool: the queries that :func:`nicd_loss` counts.
+
+    Those with a negative; with negatives of width 0 (the control), all. Of them, the valid ones.
+    """
+    mask = negatives.mask
+    counted = mask.any(dim=1) if mask.shape[1] else mask.new_ones(mask.shape[:1])
+    return counted if valid is None else counted & valid
 
 
 def bounded_direction(logits: Tensor) -> Tensor:
@@ -86,6 +99,9 @@ class NICDLoss(nn.Module):
         teacher_logits: Tensor,
         negatives: Context,
         valid: Tensor | None = None,
+        avg_factor: Tensor | float | None = None,
     ) -> Tensor:
         """See :func:`nicd_loss`."""
-        return nicd_loss(student_logits, teacher_logits, negatives, self.temperature, valid)
+        return nicd_loss(
+            student_logits, teacher_logits, negatives, self.temperature, valid, avg_factor
+        )

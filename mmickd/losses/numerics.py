@@ -11,23 +11,29 @@ def widen(x: Tensor) -> Tensor:
     return x if x.dtype == torch.float64 else x.float()
 
 
-def masked_mean(values: Tensor, valid: Tensor | None) -> Tensor:
-    """Mean of ``values`` where ``valid``; 0 with gradient 0 when none is.
+def masked_mean(
+    values: Tensor, counted: Tensor, avg_factor: Tensor | float | None = None
+) -> Tensor:
+    """Mean of ``values`` where ``counted``; 0 with gradient 0 when none is.
 
     Runs without a host synchronisation: no data-dependent shape, no branch on a tensor.
 
     Args:
         values: ``(Q,)`` floating point.
-        valid: ``(Q,)`` bool, or None for all.
+        counted: ``(Q,)`` bool.
+        avg_factor: what the sum is divided by; None: the number of counted values.
 
     Returns:
         Scalar of the dtype of ``values``.
     """
-    if valid is None:
-        valid = torch.ones_like(values, dtype=torch.bool)
     # where, not a product: 0 * NaN of a row that does not count would be NaN.
-    total = torch.where(valid, values, values.new_zeros(())).sum()
-    return total / valid.sum().clamp(min=1)
+    total = torch.where(counted, values, values.new_zeros(())).sum()
+    return total / (counted.sum().clamp(min=1) if avg_factor is None else avg_factor)
+
+
+def every_query(logits: Tensor) -> Tensor:
+    """``(Q,)`` bool, all True, for ``(Q, C)`` logits."""
+    return torch.ones_like(logits[:, 0], dtype=torch.bool)
 
 
 def center(x: Tensor) -> Tensor:

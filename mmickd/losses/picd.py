@@ -16,6 +16,7 @@ def picd_loss(
     positives: Context,
     temperature: float = 1.0,
     sim_temperature: float = 0.1,
+    avg_factor: Tensor | float | None = None,
 ) -> Tensor:
     """Pull the student to its aggregated same-class in-context samples.
 
@@ -30,17 +31,23 @@ def picd_loss(
         positives: same-class rows of the bank, ``(Q, K)``.
         temperature: ``T`` > 0 of both distributions (the paper's gamma_picd).
         sim_temperature: ``tau`` > 0 (the paper's tau_1); ``inf`` gives equal weights.
+        avg_factor: what the sum over the queries is divided by; None: the number of queries that
+            count. With several ranks it is their mean number (:mod:`mmickd.losses.averaging`).
 
     Returns:
         Scalar, float32 (float64 for float64 input): mean over the queries that have a positive;
         0 with gradient 0 when none has.
     """
     student = widen(student_logits)
-    has_positive = positives.mask.any(dim=1)
     target = aggregate_positives(positives, temperature, sim_temperature).to(student.dtype)
     log_p = F.log_softmax(student / temperature, dim=1)
     per_query = F.kl_div(log_p, target, reduction="none").sum(dim=1)
-    return temperature**2 * masked_mean(per_query, has_positive)
+    return temperature**2 * masked_mean(per_query, counted_picd(positives), avg_factor)
+
+
+def counted_picd(positives: Context) -> Tensor:
+    """``(Q,)`` bool: the queries that :func:`picd_loss` counts, those with a positive."""
+    return positives.mask.any(dim=1)
 
 
 @torch.no_grad()
@@ -80,6 +87,13 @@ class PICDLoss(nn.Module):
         self.sim_temperature = sim_temperature
         self.num_positives = num_positives
 
-    def forward(self, student_logits: Tensor, positives: Context) -> Tensor:
+    def forward(
+        self,
+        student_logits: Tensor,
+        positives: Context,
+        avg_factor: Tensor | float | None = None,
+    ) -> Tensor:
         """See :func:`picd_loss`."""
-        return picd_loss(student_logits, positives, self.temperature, self.sim_temperature)
+        return picd_loss(
+            student_logits, positives, self.temperature, self.sim_temperature, avg_factor
+        )

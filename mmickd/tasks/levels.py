@@ -17,16 +17,14 @@ from mmickd.tasks.view import View
 LEVELS = ("image", "pixel", "region")
 
 
-def queries(
-    level: str, view: View, anchors: int, generator: torch.Generator | None
-) -> tuple[Samples, Tensor]:
+def queries(level: str, view: View, anchors: int, seed: int) -> tuple[Samples, Tensor]:
     """Queries of a batch at one level.
 
     Args:
         level: one of :data:`LEVELS`.
         view: the batch, with student logits.
         anchors: pixels per image (level 'pixel').
-        generator: source of the pixel choice, on the device of the batch.
+        seed: of the pixel choice (level 'pixel'); another one for every iteration.
 
     Returns:
         ``Q`` queries (labels -1 where a slot is empty) and the student's logits ``(Q, C)``.
@@ -36,7 +34,7 @@ def queries(
         samples, student = _region_means(view)
         return samples, student
     if level == "pixel":
-        where = balanced_choice(view.labels, view.num_classes, anchors, generator)
+        where = balanced_choice(view.labels, view.ids, view.num_classes, anchors, seed)
         view = _take(view, where)
     features, logits, labels, ids = _flatten(view)
     assert view.student_logits is not None
@@ -70,37 +68,40 @@ def rows(level: str, view: View, pixels_per_image: int, seed: int) -> tuple[Samp
     return samples, keyed_hash(seed, samples.ids, positions)
 
 
-def balanced_choice(
-    labels: Tensor, num_classes: int, count: int, generator: torch.Generator | None
-) -> Tensor:
+def balanced_choice(labels: Tensor, ids: Tensor, num_classes: int, count: int, seed: int) -> Tensor:
     """Choose locations at random, balanced over the classes present in each image.
 
     Classes take turns: first a random location of each class, then a second of each, and so on
     until ``count`` are chosen; a class that runs out leaves its turns to the others. Locations
     without a label come last, as padding.
 
+    Chance is a hash of (seed, image, location), so that an image has the same locations on
+    whatever rank and in whatever company it comes, and again when a run is resumed.
+
     Args:
         labels: ``(B, L)`` int64, -1 where void.
+        ids: ``(B,)`` int64; an image that is not known (below 0) goes by its place in the batch.
         num_classes: ``C``.
         count: locations to choose per image.
-        generator: on the device of ``labels``.
+        seed: of the choice.
 
     Returns:
         ``(B, min(count, L))`` int64 locations.
     """
-    noise = torch.rand(labels.shape, generator=generator, device=labels.device)
+    slots = torch.arange(labels.shape[1], device=labels.device)
+    places = torch.arange(labels.shape[0], device=labels.device)
+    images = torch.where(ids < 0, -1 - places, ids)[:, None]
     classes = torch.where(labels < 0, num_classes, labels)
-    shuffled = noise.argsort(dim=1)
+    shuffled = keyed_hash(seed, images, slots).argsort(dim=1)
     order = shuffled.gather(1, classes.gather(1, shuffled).argsort(dim=1, stable=True))
     sorted_classes = classes.gather(1, order)
     sizes = torch.zeros_like(classes[:, :1]).repeat(1, num_classes + 1)
     sizes.scatter_add_(1, classes, torch.ones_like(classes))
     begin = (sizes.cumsum(dim=1) - sizes).gather(1, sorted_classes)
-    slots = torch.arange(labels.shape[1], device=labels.device)
     # Inside one turn the classes come in random order, by noise of its own: that which shuffled
     # the locations is smallest in the largest class.
-    turn = slots - begin + torch.rand(labels.shape, generator=generator, device=labels.device)
-    turn = turn.masked_fill(sorted_classes == num_classes, torch.inf)
+    noise = keyed_hash(seed + 1, images, slots).double() / 2**63
+    turn = (slots - begin + noise).masked_fill(sorted_classes == num_classes, torch.inf)
     chosen = turn.argsort(dim=1)[:, :count]
     return order.gather(1, chosen)
 

@@ -121,7 +121,7 @@ def test_building_the_bank_changes_nothing(scope: str, level: Any, workers: int)
     assert_same_run(plain, later, 2)
     assert history(later[0], "loss_kd")[:2] == [0, 0]
     assert history(later[0], "loss_kd")[2] > 0
-    # the pixels to distil are drawn from a generator of its own, too
+    # the pixels to distil are chosen by a hash, not by random numbers
     assert toys.same_state(plain[1].states[2]["random"], later[1].states[2]["random"])
     assert plain[1].batches == later[1].batches
 

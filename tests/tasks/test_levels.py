@@ -39,7 +39,7 @@ label_maps = st.integers(1, 3).flatmap(
 @settings(max_examples=200, deadline=None)
 @given(label_maps, st.integers(1, 50), st.integers(0, 1000))
 def test_balanced_choice(labels, count, seed):
-    chosen = balanced_choice(torch.tensor(labels), 4, count, torch.Generator().manual_seed(seed))
+    chosen = balanced_choice(torch.tensor(labels), torch.arange(len(labels)), 4, count, seed)
     size = len(labels[0])
     assert chosen.shape == (len(labels), min(count, size))
     for own, places in zip(labels, chosen.tolist(), strict=True):
@@ -57,30 +57,44 @@ def test_balanced_choice(labels, count, seed):
                 assert got[c] >= got[other] - 1 or got[c] == has[c]
 
 
-def test_balanced_choice_is_determined_by_the_generator():
+IDS = torch.tensor([7, 2**62, -1])
+
+
+def choose(labels, seed, ids=IDS, count=50):
+    return balanced_choice(labels, ids, 4, count, seed)
+
+
+def test_balanced_choice_is_determined_by_its_seed():
     labels = torch.randint(-1, 4, (3, 200), generator=torch.Generator().manual_seed(0))
-
-    def choose(seed):
-        return balanced_choice(labels, 4, 50, torch.Generator().manual_seed(seed))
-
     torch.manual_seed(1)
-    first = choose(5)
+    first = choose(labels, 5)
     torch.manual_seed(2)
-    assert torch.equal(choose(5), first)
-    assert not torch.equal(choose(6), first)
+    assert torch.equal(choose(labels, 5), first)
+    assert not torch.equal(choose(labels, 6), first)
+
+
+def test_an_image_has_its_locations_in_any_company():
+    labels = torch.randint(-1, 4, (3, 200), generator=torch.Generator().manual_seed(0))
+    together = choose(labels, 5)
+    for i in range(2):
+        assert torch.equal(choose(labels[i : i + 1], 5, IDS[i : i + 1])[0], together[i])
+    same_map = labels[:1].repeat(3, 1)
+    first, second, _ = choose(same_map, 5)
+    assert not torch.equal(first, second)
+    unknowns = choose(same_map, 5, torch.full((3,), -1))
+    assert not torch.equal(unknowns[0], unknowns[1])  # not all alike for want of a name
 
 
 def test_balanced_choice_reaches_every_location():
     labels = torch.tensor([[0] * 30 + [1] * 10 + [-1] * 5])
-    g = torch.Generator().manual_seed(0)
-    seen = torch.cat([balanced_choice(labels, 2, 8, g)[0] for _ in range(150)])
+    seen = torch.cat([choose(labels, seed, IDS[:1], 8)[0] for seed in range(150)])
     assert set(seen.tolist()) == set(range(40))
 
 
 def test_pixel_queries_carry_what_belongs_together():
     labels = [[0, 1, 2, -1, 0, 1], [-1, -1, -1, 1, -1, 2]]
     view = make_view(labels)
-    samples, student = queries("pixel", view, 4, torch.Generator().manual_seed(0))
+    samples, student = queries("pixel", view, 4, 0)
     assert samples.features.shape == (8, 4) and student.shape == (8, 3)
     assert torch.allclose(samples.features.norm(dim=1), torch.ones(8))
     flat = view.logits.flatten(0, 1)
@@ -97,7 +111,7 @@ def test_pixel_queries_carry_what_belongs_together():
 
 def test_image_queries():
     view = make_view([[2], [-1], [0]])
-    samples, student = queries("image", view, 99, None)
+    samples, student = queries("image", view, 99, 0)
     assert samples.labels.tolist() == [2, -1, 0] and samples.ids.tolist() == [100, 101, 102]
     assert torch.equal(samples.logits, view.logits[:, 0])
     assert torch.equal(student, view.student_logits[:, 0])
@@ -107,7 +121,7 @@ def test_image_queries():
 @given(label_maps)
 def test_region_means_equal_loop(labels):
     view = make_view(labels, c=4)
-    samples, student = queries("region", view, 1, None)
+    samples, student = queries("region", view, 1, 0)
     batch = len(labels)
     assert len(samples) == batch * 4 == len(student)
     for image in range(batch):
@@ -128,7 +142,7 @@ def test_region_means_equal_loop(labels):
 
 def test_region_queries_of_a_void_image_are_finite():
     view = make_view([[-1, -1]])
-    samples, student = queries("region", view, 1, None)
+    samples, student = queries("region", view, 1, 0)
     assert samples.labels.tolist() == [-1] * 3
     for tensor in (samples.features, samples.logits, student):
         assert bool(torch.isfinite(tensor).all())
@@ -138,7 +152,7 @@ def test_region_queries_of_a_void_image_are_finite():
 def test_gradients_reach_the_students_pixels(level):
     view = make_view([[0, 1, -1, 0]])
     view.student_logits.requires_grad_()
-    samples, student = queries(level, view, 4, torch.Generator().manual_seed(0))
+    samples, student = queries(level, view, 4, 0)
     student[samples.labels >= 0].sum().backward()
     assert (view.student_logits.grad.abs().sum(dim=2) > 0).tolist() == [[True, True, False, True]]
 
@@ -203,9 +217,8 @@ def test_a_void_image_gives_no_row(level):
 def test_the_last_turn_favours_no_class() -> None:
     """One anchor for classes of 1000, 1 and 10 locations: each comes first as often."""
     labels = torch.cat([torch.zeros(1000), torch.ones(1), torch.full((10,), 2.0)]).long()[None]
-    generator = torch.Generator().manual_seed(0)
     counts = torch.zeros(3)
-    for _ in range(600):
-        chosen = balanced_choice(labels, 3, 1, generator)
+    for seed in range(600):
+        chosen = balanced_choice(labels, IDS[:1], 3, 1, seed)
         counts[labels[0, chosen[0, 0]]] += 1
     assert counts.min() > 150

@@ -60,7 +60,7 @@ def test_mixed_images_have_no_label_but_count_for_kd():
     )
     assert view.labels.tolist() == [[-1], [2], [0], [2]]
     assert bool(view.valid.all())
-    asked, _ = queries("image", view, 1, None)
+    asked, _ = queries("image", view, 1, 0)
     assert asked.labels.tolist() == [-1, 2, 0, 2]
 
 
