@@ -10,12 +10,11 @@ import torch
 from mmengine.logging import print_log
 from torch import nn
 
-from mmickd.banks.images import leaves
 from mmickd.taps import Tap, Tapped, evaluating, find_classifier
 from mmickd.tasks import BaseTask
 from mmickd.teachers import OfflineTeacher
 from mmickd.utils.errors import ICKDError
-from mmickd.utils.modules import plain_name
+from mmickd.utils.modules import is_sharded
 
 
 def probe_teacher(teacher: OfflineTeacher, task: BaseTask, sample: dict[str, Any]) -> None:
@@ -49,7 +48,7 @@ def check_identity(train_dataset: Any, sample: dict[str, Any]) -> None:
     Raises:
         ICKDError: if the training pipeline drops what the bank's pipeline keeps.
     """
-    own = leaves(train_dataset)[0][0]
+    own = train_dataset[0]  # of the wrapper, if there is one: MultiImageMixDataset packs there
     if own is None:  # mmseg and mmpretrain then take another image; which, is left to chance
         return
     in_training = own["data_samples"].metainfo
@@ -79,9 +78,14 @@ def probe_student(model: nn.Module, layer: str, sample: dict[str, Any]) -> tuple
     A sharded model (FSDP) cannot run from here: it gets by with the usual names, or an explicit
     one.
     """
-    sharded = any(plain_name(name) != name for name, _ in model.named_modules())
+    sharded = is_sharded(model)
 
     def run() -> Any:
+        if sharded:
+            raise ICKDError(
+                "the student is sharded (FSDP), so it cannot run once to find its classifier layer "
+                "before training: set the hook's layer to the layer that gives the logits."
+            )
         data = model.data_preprocessor(batch_of(sample), False)  # type: ignore[operator]
         values = data if isinstance(data, Mapping) else {"inputs": data[0]}
         return model(values["inputs"], mode="tensor")

@@ -56,6 +56,12 @@ class Attachment:
                 f"the student's layer '{self._tap.layer}' did not run in its training step. "
                 "Set the hook's layer to the layer that gives the logits."
             )
+        if torch.is_grad_enabled() and not tapped.logits.requires_grad:
+            raise ICKDError(
+                f"the student's layer '{self._tap.layer}' ran without gradients, so distillation "
+                "would not reach the student. Activation checkpointing around that layer needs "
+                "use_reentrant=False; and some parameter before it, or in it, must be trained."
+            )
         inputs, data_samples = _inputs_of(args, kwargs)
         return join_losses(output, self._step(inputs, data_samples, tapped.logits))
 

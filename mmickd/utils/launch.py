@@ -40,8 +40,8 @@ def prepare_launch(cfg: Config) -> None:
     if not torch_dist.is_initialized():
         torch_dist.init_process_group("gloo")
     use_cpu_wrapper(cfg)
-    asked = cfg.pop("sync_bn", None) is not None
-    if revert_sync_bn(cfg.get("model")) or asked:
+    asked = [part.pop("sync_bn", None) for part in (cfg, cfg.get("strategy") or {})]
+    if revert_sync_bn(cfg.get("model")) or any(asked):
         print_log(
             "DistributedDataParallel refuses SyncBN on the CPU: BN is used in its place, with the "
             "statistics of each process by itself.",
@@ -72,17 +72,42 @@ def use_cpu_wrapper(cfg: Config) -> None:
     Args:
         cfg: the whole config.
     """
-    default = dict(
+    if _name(cfg.get("runner_type", "Runner")) == "FlexibleRunner":
+        _use_cpu_strategy(cfg)
+        return
+    own = cfg.get("model_wrapper_cfg") or {}
+    cfg.model_wrapper_cfg = {**_ddp_wrapper(cfg), **own, "device_ids": None}
+
+
+def _use_cpu_strategy(cfg: Config) -> None:
+    """The same for FlexibleRunner, whose strategy has the wrapper."""
+    if cfg.get("strategy") is None:
+        cfg.strategy = dict(type="DDPStrategy")
+    kind = _name(cfg.strategy.type)
+    own = cfg.strategy.get("model_wrapper") or {}
+    if kind == "DDPStrategy":
+        cfg.strategy.model_wrapper = {**_ddp_wrapper(cfg), **own, "device_ids": None}
+    elif kind == "FSDPStrategy":
+        default = {"type": "MMFullyShardedDataParallel"}
+        cfg.strategy.model_wrapper = {**default, **own, "device_id": "cpu"}
+    else:
+        raise ICKDError(
+            f"strategy.type='{kind}' cannot train with several processes on the CPU: use "
+            "DDPStrategy or FSDPStrategy."
+        )
+
+
+def _ddp_wrapper(cfg: Config) -> dict[str, Any]:
+    return dict(
         type="MMDistributedDataParallel",
         broadcast_buffers=False,
         find_unused_parameters=cfg.get("find_unused_parameters", False),
     )
-    if "runner_type" in cfg and "strategy" in cfg:  # FlexibleRunner
-        default.update(cfg.strategy.get("model_wrapper") or {})
-        cfg.strategy.model_wrapper = dict(default, device_ids=None)
-    else:
-        default.update(cfg.get("model_wrapper_cfg") or {})
-        cfg.model_wrapper_cfg = dict(default, device_ids=None)
+
+
+def _name(kind: Any) -> str:
+    """Name of a registered class, which a config gives as a string (with a scope) or as itself."""
+    return getattr(kind, "__name__", str(kind)).rpartition(".")[2]
 
 
 def revert_sync_bn(node: Any) -> bool:

@@ -62,3 +62,11 @@ def get_module(model: nn.Module, name: str) -> nn.Module | None:
         if full_name and plain_name(full_name) == name:
             found = module  # named_modules is top down: the innermost one comes last
     return found
+
+
+def is_sharded(model: nn.Module) -> bool:
+    """Whether FSDP keeps a part of the weights only, so that ``model`` runs in its wrapper only.
+
+    Told by what FSDP marks modules with: the wrapper may lie around ``model``, out of sight.
+    """
+    return any(getattr(module, "_is_fsdp_managed_module", False) for module in model.modules())

@@ -38,9 +38,22 @@ def wrapped(scope: str, kind: str) -> tuple[Config, int]:
     elif kind == "KFoldDataset":
         cfg.train_dataloader.dataset = dict(type="KFoldDataset", fold=1, num_splits=3, dataset=one)
         images = images * 2 // 3
-    elif kind == "nested":
+    elif kind == "MultiImageMixDataset":
+        *load, crop, flip, pack = one.pipeline
+        one.pipeline = load
+        mosaic = dict(type="RandomMosaic", prob=1.0, img_scale=(48, 64))
+        cfg.train_dataloader.dataset = dict(
+            type="MultiImageMixDataset", dataset=one, pipeline=[mosaic, crop, flip, pack]
+        )
+    elif kind == "ConcatDataset of a RepeatDataset":
         inner = dict(type="RepeatDataset", times=2, dataset=one)
         cfg.train_dataloader.dataset = dict(type="ConcatDataset", datasets=[inner])
+    elif kind == "RepeatDataset of a ConcatDataset":
+        other = one.copy()
+        other.data_root = str(make_class_folders(toys.new_folder()))
+        inner = dict(type="ConcatDataset", datasets=[one, other])
+        cfg.train_dataloader.dataset = dict(type="RepeatDataset", times=2, dataset=inner)
+        images *= 2
     return cfg, images
 
 
@@ -51,7 +64,9 @@ CASES = [
     ("mmpretrain", "KFoldDataset"),
     ("mmseg", "ConcatDataset"),
     ("mmseg", "RepeatDataset"),
-    ("mmseg", "nested"),
+    ("mmseg", "MultiImageMixDataset"),
+    ("mmseg", "ConcatDataset of a RepeatDataset"),
+    ("mmpretrain", "RepeatDataset of a ConcatDataset"),
 ]
 
 
@@ -77,14 +92,14 @@ class Queries(Hook):
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:
         if not self.seen:
             distiller = toys.hook_of(runner).distiller
-            search = distiller.retriever.search
+            search = distiller.search
 
             def spy(bank: Any, query: Any, *args: Any, **kwargs: Any) -> Any:
                 found = search(bank, query, *args, **kwargs)
                 self.seen.append((bank, query, found))
                 return found
 
-            distiller.retriever.search = spy
+            distiller.search = spy
             self.seen.append(None)
 
 

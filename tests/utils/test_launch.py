@@ -40,11 +40,35 @@ def test_wrapper_has_no_devices_and_keeps_the_rest():
     assert cfg.model_wrapper_cfg.device_ids is None
 
 
-def test_flexible_runner_has_its_wrapper_in_the_strategy():
-    cfg = Config(dict(runner_type="FlexibleRunner", strategy=dict(type="DDPStrategy")))
+@pytest.mark.parametrize("strategy", [{}, dict(strategy=dict(type="mmengine.DDPStrategy"))])
+def test_flexible_runner_has_its_wrapper_in_the_strategy(strategy):
+    cfg = Config(dict(runner_type="mmengine.FlexibleRunner", **strategy))
     launch.use_cpu_wrapper(cfg)
+    assert cfg.strategy.type.endswith("DDPStrategy")
     assert cfg.strategy.model_wrapper.device_ids is None
     assert "model_wrapper_cfg" not in cfg
+
+
+def test_fsdp_keeps_its_own_wrapper():
+    own = dict(use_orig_params=False, device_id=0)
+    strategy = dict(type="FSDPStrategy", model_wrapper=own)
+    cfg = Config(dict(runner_type="FlexibleRunner", strategy=strategy))
+    launch.use_cpu_wrapper(cfg)
+    wanted = dict(type="MMFullyShardedDataParallel", use_orig_params=False, device_id="cpu")
+    assert cfg.strategy.model_wrapper == wanted
+
+
+@pytest.mark.parametrize("kind", ["SingleDeviceStrategy", "DeepSpeedStrategy"])
+def test_other_strategies_are_refused(kind):
+    cfg = Config(dict(runner_type="FlexibleRunner", strategy=dict(type=kind)))
+    with pytest.raises(ICKDError, match=f"'{kind}' cannot train with several processes on the CPU"):
+        launch.use_cpu_wrapper(cfg)
+
+
+def test_the_usual_runner_may_be_named():
+    cfg = Config(dict(runner_type="Runner"))
+    launch.use_cpu_wrapper(cfg)
+    assert cfg.model_wrapper_cfg.device_ids is None
 
 
 def test_a_single_process_is_left_alone(no_gpu):
