@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any
 
 from mmickd.banks.building import BankOptions
+from mmickd.banks.cache import DEFAULT_LIMIT
 from mmickd.losses.terms import LossTerms
 from mmickd.registry import RETRIEVERS, TEACHERS
 from mmickd.retrieval import BaseRetriever
@@ -15,7 +16,13 @@ from mmickd.tasks.levels import LEVELS
 from mmickd.teachers import OfflineTeacher
 from mmickd.teachers.offline import DTYPES
 from mmickd.utils.errors import ICKDError
-from mmickd.utils.options import check_choice, check_dict, check_integer, parameters_of
+from mmickd.utils.options import (
+    check_choice,
+    check_dict,
+    check_integer,
+    check_positive,
+    parameters_of,
+)
 
 PIXELS_PER_CLASS = 4096
 """Default capacity of a class at pixel level (19 classes of 512-wide fp16 rows: 76 MiB)."""
@@ -28,6 +35,8 @@ class BankSettings:
     Args:
         cache_dir: where finished banks lie; 'auto': ``$MMICKD_CACHE_DIR`` or ``~/.cache/mmickd``;
             None: nowhere.
+        cache_limit: GiB that the banks in ``cache_dir`` may have together, before the least
+            recently used ones are removed; None: no limit.
         dtype: 'fp16' or 'fp32'.
         capacity_per_class: rows per class; None: all, but at pixel level
             :data:`PIXELS_PER_CLASS`.
@@ -37,9 +46,11 @@ class BankSettings:
         pipeline: transforms that read the training images; None: those of validation.
         batch_size: images read at once; None: the training batch size.
         num_workers: processes that read images; None: as many as in training.
+        shard: with several ranks, each keeps its part of the rows instead of all of them.
     """
 
     cache_dir: str | os.PathLike[str] | None = "auto"
+    cache_limit: float | None = DEFAULT_LIMIT
     dtype: str = "fp16"
     capacity_per_class: int | None = None
     pixels_per_image: int = 16
@@ -48,6 +59,7 @@ class BankSettings:
     pipeline: Any = None
     batch_size: int | None = None
     num_workers: int | None = None
+    shard: bool = False
 
     def __post_init__(self) -> None:
         if not isinstance(self.cache_dir, (str, os.PathLike, type(None))):
@@ -55,6 +67,8 @@ class BankSettings:
                 f"bank.cache_dir={self.cache_dir!r}: it must be 'auto', the path of a folder, or "
                 "None (no cache)."
             )
+        if self.cache_limit is not None:
+            check_positive(self.cache_limit, "bank.cache_limit")
         check_choice(self.dtype, ("fp16", "fp32"), "bank.dtype")
         check_integer(self.capacity_per_class, 1, "bank.capacity_per_class", none=True)
         check_integer(self.pixels_per_image, 1, "bank.pixels_per_image")
@@ -62,6 +76,7 @@ class BankSettings:
         check_integer(self.batch_size, 1, "bank.batch_size", none=True)
         check_integer(self.num_workers, 0, "bank.num_workers", none=True)
         check_integer(self.seed, 0, "bank.seed")
+        check_choice(self.shard, (True, False), "bank.shard")
 
     def options(self, level: str) -> BankOptions:
         """What decides which rows the bank of one level holds."""
@@ -117,10 +132,16 @@ class HookOptions:
             raise ICKDError(f"layer={layer!r}: it must be 'auto' or the name of a layer.")
         LossTerms.of(losses, kd_temperature=1.0)
         names = [f.name for f in fields(BankSettings)]
+        settings = BankSettings(**check_dict(bank, names, "bank"))
+        if settings.shard and query == "bank":
+            raise ICKDError(
+                "query='bank' looks its rows up in the whole bank, of which a rank has only a part "
+                "with bank.shard=True. Use query='view', or bank.shard=False."
+            )
         return cls(
             teacher=_build(TEACHERS, teacher, "OfflineTeacher", "teacher"),
             retriever=_build(RETRIEVERS, retriever, "TorchRetriever", "retriever"),
-            bank=BankSettings(**check_dict(bank, names, "bank")),
+            bank=settings,
             levels=levels,
             layer=layer,
             query=query,

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -12,6 +14,7 @@ from torch import nn
 
 from mmickd.banks.building import build_banks
 from mmickd.banks.cache import BankCache, default_cache_dir
+from mmickd.banks.distributing import Bank
 from mmickd.banks.fingerprint import digest, images_digest
 from mmickd.banks.images import BankImages, check_first_sample, choose_pipeline
 from mmickd.banks.memory_bank import MemoryBank
@@ -25,9 +28,11 @@ from mmickd.checks import (
 )
 from mmickd.distiller import Distiller
 from mmickd.losses.terms import LossTerms
-from mmickd.options import BankSettings, HookOptions
+from mmickd.options import HookOptions
+from mmickd.retrieval.sharded import ShardedRetriever
+from mmickd.retrieval.stored_query import StoredQuery
 from mmickd.tasks import BaseTask, make_task
-from mmickd.utils.distributed import failing_together
+from mmickd.utils.distributed import failing_together, patient_ranks
 
 
 @dataclass(frozen=True)
@@ -72,28 +77,36 @@ def prepare(options: HookOptions, run: RunParts) -> tuple[Distiller, str]:
     Raises:
         ICKDError: on every rank, with what is wrong, where, and what to do.
     """
+    with patient_ranks():
+        return _prepare(options, run)
+
+
+def _prepare(options: HookOptions, run: RunParts) -> tuple[Distiller, str]:
     options.teacher.fetch()
     with failing_together():
         checked = _check(options, run)
-    banks: dict[str, MemoryBank] = {}
+    banks: dict[str, Bank] = {}
     if checked.fields:
         banks = obtain_banks(
             checked.fields,
-            _cache(options.bank),
+            _cache(options),
             lambda missing: _build(missing, checked, options, run),
+            options.bank.shard,
         )
+    banks = {level: bank.to(run.device) for level, bank in banks.items()}
+    whole = {level: bank for level, bank in banks.items() if isinstance(bank, MemoryBank)}
+    retriever, sharded = options.retriever, bool(banks) and not whole
     distiller = Distiller(
         teacher=options.teacher,
         task=checked.task,
         levels=checked.levels,
-        banks={level: bank.to(run.device) for level, bank in banks.items()},
-        retriever=options.retriever,
+        banks=banks,
+        search=ShardedRetriever(retriever).search if sharded else retriever.search,
         terms=checked.terms,
         anchors=options.anchors,
-        query=options.query,
+        stored={level: StoredQuery(whole[level]) for level in whole if options.query == "bank"},
         exclude_same_id=options.exclude_same_id,
         seed=options.bank.seed,
-        rank=dist.get_rank(),
         device=run.device,
     )
     return distiller, checked.layer
@@ -134,7 +147,7 @@ def _retrieving(terms: LossTerms) -> list[str]:
 
 def _build(
     levels: list[str], checked: _Checked, options: HookOptions, run: RunParts
-) -> dict[str, MemoryBank]:
+) -> dict[str, MemoryBank | None]:
     settings, images = options.bank, checked.images
     print_log(f"Building the memory bank from {len(images)} training images", logger="current")
     return build_banks(
@@ -147,10 +160,19 @@ def _build(
     )
 
 
-def _cache(settings: BankSettings) -> BankCache | None:
+def _cache(options: HookOptions) -> BankCache | None:
+    settings, teacher = options.bank, options.teacher
     if settings.cache_dir is None:
         return None
-    return BankCache(default_cache_dir() if settings.cache_dir == "auto" else settings.cache_dir)
+    root = default_cache_dir() if settings.cache_dir == "auto" else settings.cache_dir
+    # for people who look for it; the folders above are nobody else's business
+    named = {"checkpoint": teacher.checkpoint, "config": teacher.cfg}
+    about = {
+        f"teacher_{key}": Path(path).name
+        for key, path in named.items()
+        if isinstance(path, (str, os.PathLike))
+    }
+    return BankCache(root, settings.cache_limit, about)
 
 
 def _fields(

@@ -28,9 +28,9 @@ class Searches(Hook):
 
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:
         distiller = toys.hook_of(runner).distiller
-        if "search" in vars(distiller.retriever):
+        if "step" in vars(distiller):
             return
-        search, step = distiller.retriever.search, distiller.step
+        search, step = distiller.search, distiller.step
 
         def spy_search(bank: Any, query: Any, *args: Any) -> Any:
             self.made.append((bank, query, search(bank, query, *args)))
@@ -40,7 +40,7 @@ class Searches(Hook):
             self.logits.append(student_logits.detach().clone())
             return step(inputs, data_samples, student_logits, *args)
 
-        distiller.retriever.search, distiller.step = spy_search, spy_step
+        distiller.search, distiller.step = spy_search, spy_step
 
 
 def searched(cfg: Any) -> tuple[Runner, Searches]:

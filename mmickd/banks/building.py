@@ -51,7 +51,7 @@ def build_banks(
     teacher: OfflineTeacher,
     batch_size: int,
     num_workers: int,
-) -> dict[str, MemoryBank]:
+) -> dict[str, MemoryBank | None]:
     """One pass of the teacher over the training images; every rank takes its share.
 
     The batches are cut before they are dealt to the ranks, so that each image is computed in the
@@ -66,7 +66,7 @@ def build_banks(
         num_workers: processes that read images.
 
     Returns:
-        A bank per level, on the CPU, the same on every rank.
+        By level, the bank of all images on rank 0, on the CPU; None on the other ranks.
 
     Raises:
         ICKDError: on every rank, if an image cannot be read or is labelled wrongly, the teacher
@@ -80,8 +80,10 @@ def build_banks(
     with failing_together():
         _collect(collectors, images, task, teacher, options, batch_size, num_workers)
     banks = {level: collector.finish() for level, collector in collectors.items()}
-    for level, bank in banks.items():
-        _check_classes(level, bank)
+    with failing_together():
+        for level, bank in banks.items():
+            if bank is not None:
+                _check_classes(level, bank)
     return banks
 
 
@@ -149,6 +151,8 @@ def _collect(
             collector.add(found[wanted], keys[wanted])
         if ends_batch:
             clock.step()
+    if world_size > 1:
+        print_log(f"{clock.what}: rank 0 is done and waits for the others", logger="current")
 
 
 def _groups(

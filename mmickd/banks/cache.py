@@ -6,34 +6,37 @@ not match is left alone and reported in one line.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import tempfile
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from typing import Any
 
 from mmengine.logging import print_log
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 
+from mmickd.banks.eviction import evict
 from mmickd.banks.fingerprint import fingerprint_of
+from mmickd.banks.inventory import entries, lock_of
+from mmickd.banks.locking import waiting_for
 from mmickd.banks.memory_bank import MemoryBank
+from mmickd.banks.stored import (
+    FORMAT_VERSION,
+    MANIFEST,
+    TENSORS,
+    UNREADABLE,
+    mismatch,
+    one_line,
+    read_bank,
+    read_manifest,
+    sha256,
+)
 from mmickd.structures import Samples
 
-FORMAT_VERSION = 1
-TENSORS = "bank.safetensors"
-MANIFEST = "manifest.json"
-UNREADABLE = (
-    OSError,
-    ValueError,
-    KeyError,
-    TypeError,
-    AttributeError,
-    RuntimeError,
-    SafetensorError,
-)
-"""What reading files raises that anybody may have written."""
+DEFAULT_LIMIT = 50.0
+"""GiB that the banks of a cache folder may have together."""
 
 
 def default_cache_dir() -> Path:
@@ -45,15 +48,32 @@ class BankCache:
     """Finished banks in a folder.
 
     Args:
-        root: the folder; made when the first bank is written.
+        root: the folder; made when the first bank is locked or written.
+        limit: GiB that :func:`try_save` lets the banks have together; None: no limit.
+        about: names for people to read, written into each manifest beside what counts.
     """
 
-    def __init__(self, root: str | os.PathLike[str]) -> None:
+    def __init__(
+        self,
+        root: str | os.PathLike[str],
+        limit: float | None = DEFAULT_LIMIT,
+        about: dict[str, str] | None = None,
+    ) -> None:
         self.root = Path(root).expanduser()
+        self.limit = limit
+        self.about = about or {}
 
     def folder(self, fields: dict[str, Any]) -> Path:
         """Where the bank that ``fields`` describe lies."""
         return self.root / fingerprint_of({"format": FORMAT_VERSION, **fields})
+
+    def lock(self, fields: dict[str, Any]) -> AbstractContextManager[None]:
+        """Wait until no other run reads, builds or removes this bank, and keep others waiting.
+
+        Where the folder cannot be locked, the run goes on without.
+        """
+        folder = self.folder(fields)
+        return waiting_for(lock_of(folder), f"the {fields.get('level', 'memory')} bank {folder}")
 
     def load(self, fields: dict[str, Any]) -> tuple[MemoryBank | None, str]:
         """The bank that ``fields`` describe, and one line about it.
@@ -65,14 +85,17 @@ class BankCache:
         try:
             if not folder.is_dir():
                 return None, self._nearest(fields)
-            manifest = json.loads((folder / MANIFEST).read_text())
-            reason = _mismatch(manifest, fields, folder / TENSORS)
+            _refuse_link(folder)
+            manifest = read_manifest(folder)
+            reason = mismatch(manifest, fields, folder / TENSORS)
             if reason:
                 return None, f"the bank in {folder} {reason}"
-            tensors = load_file(folder / TENSORS)
-            bank = MemoryBank(Samples(**tensors), int(manifest["num_classes"]))
+            bank = read_bank(folder, manifest)
         except UNREADABLE as error:
-            return None, f"the bank in {folder} cannot be read ({type(error).__name__}: {error})"
+            what = one_line(f"{type(error).__name__}: {error}")
+            return None, f"the bank in {folder} cannot be read ({what})"
+        with suppress(OSError):
+            os.utime(folder / MANIFEST)  # eviction goes by it
         return bank, f"memory bank from {folder}"
 
     def save(self, bank: MemoryBank, fields: dict[str, Any]) -> Path:
@@ -83,16 +106,21 @@ class BankCache:
         """
         folder = self.folder(fields)
         folder.mkdir(parents=True, exist_ok=True)
+        _refuse_link(folder)
         tensors = {name: getattr(bank.samples, name).cpu() for name in Samples.names()}
         with _replacing(folder / TENSORS) as temporary:
-            save_file(tensors, temporary)
-            checksum = _sha256(Path(temporary))
+            try:
+                save_file(tensors, temporary)
+            except SafetensorError as error:  # so it calls a full disk
+                raise OSError(str(error)) from error
+            checksum = sha256(Path(temporary))
         manifest = {
             "format": FORMAT_VERSION,
             "num_classes": bank.num_classes,
             "rows": len(bank),
             "sha256": checksum,
             "fields": fields,
+            "about": self.about,
         }
         with _replacing(folder / MANIFEST) as temporary:
             Path(temporary).write_text(json.dumps(manifest, indent=2, sort_keys=True))
@@ -101,15 +129,15 @@ class BankCache:
     def _nearest(self, fields: dict[str, Any]) -> str:
         """Why none of the banks that lie here is the right one."""
         best: tuple[int, str] | None = None
-        for path in sorted(self.root.glob(f"*/{MANIFEST}")):
+        wanted = {"format": FORMAT_VERSION, **fields}
+        for entry in sorted(entries(self.root), key=lambda entry: entry.folder):
             try:
-                manifest = json.loads(path.read_text())
+                manifest = read_manifest(entry.folder)
                 other = {"format": manifest["format"], **manifest["fields"]}
             except UNREADABLE:
                 continue
-            wanted = {"format": FORMAT_VERSION, **fields}
             differing = sorted(k for k in wanted | other if wanted.get(k) != other.get(k))
-            text = f"the nearest one, {path.parent}, has another {', '.join(differing)}"
+            text = f"the nearest one, {entry.folder}, has another {one_line(', '.join(differing))}"
             if best is None or len(differing) < best[0]:
                 best = len(differing), text
         return f"no bank of this teacher and data set in {self.root}" + (
@@ -144,7 +172,7 @@ class _replacing:
 
 
 def try_save(cache: BankCache, bank: MemoryBank, fields: dict[str, Any]) -> None:
-    """Write a bank if that is possible; a warning says if it is not."""
+    """Write a bank if that is possible, and make room; a warning says if it is not."""
     try:
         folder = cache.save(bank, fields)
     except OSError as error:
@@ -157,23 +185,14 @@ def try_save(cache: BankCache, bank: MemoryBank, fields: dict[str, Any]) -> None
         )
     else:
         print_log(f"Memory bank cached in {folder}", logger="current")
+        evict(cache.root, cache.limit, folder)
 
 
-def _mismatch(manifest: dict[str, Any], fields: dict[str, Any], tensors: Path) -> str:
-    """Why a folder does not hold the bank that it is named for; empty if it does."""
-    if manifest["format"] != FORMAT_VERSION:
-        return f"is of format {manifest['format']}, this version writes {FORMAT_VERSION}"
-    if manifest["fields"] != json.loads(json.dumps(fields)):
-        other = sorted(k for k in fields if manifest["fields"].get(k) != fields[k])
-        return f"is of another {', '.join(other) or 'bank'}"
-    if _sha256(tensors) != manifest["sha256"]:
-        return "is truncated or was altered (checksum)"
-    return ""
+def _refuse_link(folder: Path) -> None:
+    """A link could lead out of the cache.
 
-
-def _sha256(path: Path) -> str:
-    state = hashlib.sha256()
-    with open(path, "rb") as file:
-        while block := file.read(2**24):
-            state.update(block)
-    return state.hexdigest()
+    Raises:
+        OSError: if ``folder`` is one.
+    """
+    if folder.is_symlink():
+        raise OSError(f"{folder} is a link")

@@ -8,7 +8,7 @@ from torch import Tensor
 from mmickd.banks.memory_bank import MemoryBank
 from mmickd.banks.sampling import smallest_per_class
 from mmickd.structures import Samples
-from mmickd.utils.distributed import gather_rows
+from mmickd.utils.distributed import gather_rows_on_main
 
 PRUNE_FACTOR = 4
 """Rows held before a class is cut to its capacity, as a multiple of all capacities together."""
@@ -46,14 +46,17 @@ class RowCollector:
         if self.capacity and self._held > PRUNE_FACTOR * self.capacity * self.num_classes:
             self._prune()
 
-    def finish(self) -> MemoryBank:
-        """The bank of all ranks' rows; the same on every rank, and for every number of ranks.
+    def finish(self) -> MemoryBank | None:
+        """The bank of all ranks' rows on rank 0, the same for every number of ranks; else None.
 
         Every rank must have collected something before, or :meth:`add` an empty part.
         """
         self._prune()
-        samples = Samples(*(gather_rows(getattr(self._parts[0], n)) for n in Samples.names()))
-        keys = gather_rows(self._keys[0])
+        gathered = [gather_rows_on_main(getattr(self._parts[0], n)) for n in Samples.names()]
+        keys = gather_rows_on_main(self._keys[0])
+        if keys is None:
+            return None
+        samples = Samples(*(rows for rows in gathered if rows is not None))
         order = smallest_per_class(samples.labels, keys, self.num_classes, self.capacity)
         # Inside a class by image, so that the bank reads like the data set.
         order = order[torch.argsort(samples.ids[order], stable=True)]

@@ -46,7 +46,31 @@ class BaseRetriever(metaclass=ABCMeta):
         Raises:
             ValueError: if a number is negative, or the widths of query and bank differ.
         """
-        if num_negatives < 0 or (num_positives is not None and num_positives < 0):
+        if num_positives is None:
+            num_positives = bank.max_class_size
+        found = self.topk(bank, query, num_positives, num_negatives, exclude_same_id)
+        positives, negatives = (_look_up(bank, scores, rows) for scores, rows in found)
+        return positives, negatives
+
+    @torch.no_grad()
+    def topk(
+        self,
+        bank: MemoryBank,
+        query: Samples,
+        num_positives: int,
+        num_negatives: int,
+        exclude_same_id: bool = True,
+    ) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
+        """What :meth:`search` finds, as similarities and rows alone.
+
+        Returns:
+            Similarity (float32, -inf where masked) and rows of the positives, ``(Q, K)`` both,
+            and of the negatives, ``(Q, N)`` both.
+
+        Raises:
+            ValueError: if a number is negative, or the widths of query and bank differ.
+        """
+        if num_negatives < 0 or num_positives < 0:
             raise ValueError(
                 "num_positives and num_negatives must not be negative, "
                 f"got {num_positives} and {num_negatives}"
@@ -56,13 +80,8 @@ class BaseRetriever(metaclass=ABCMeta):
                 f"query features are {query.features.shape[1]} wide, "
                 f"those of the bank {bank.features.shape[1]}"
             )
-        if num_positives is None:
-            num_positives = bank.max_class_size
         with torch.autocast(query.features.device.type, enabled=False):
-            positives, negatives = self._topk(
-                bank, query, num_positives, num_negatives, exclude_same_id
-            )
-            return to_context(bank, *positives), to_context(bank, *negatives)
+            return self._topk(bank, query, num_positives, num_negatives, exclude_same_id)
 
     @abstractmethod
     def _topk(
@@ -112,16 +131,25 @@ def masked_topk(scores: Tensor, rows: Tensor | None, k: int) -> tuple[Tensor, Te
     return F.pad(top, (0, missing), value=-torch.inf), F.pad(found, (0, missing))
 
 
-def to_context(bank: MemoryBank, scores: Tensor, rows: Tensor) -> Context:
-    """Scores and rows as a :class:`Context`; nothing of a masked entry is left."""
+def to_context(scores: Tensor, rows: Tensor, logits: Tensor) -> Context:
+    """A :class:`Context` in which nothing of a masked entry is left.
+
+    Args:
+        scores: ``(Q, K)`` float32, -inf where masked.
+        rows: ``(Q, K)`` int64; any number where masked.
+        logits: ``(Q, K, C)`` of the rows; anything where masked.
+    """
     mask = scores > -torch.inf
-    if len(bank):
-        logits = bank.logits[rows.masked_fill(~mask, 0)].float()
-    else:
-        logits = bank.logits.new_zeros((*rows.shape, bank.num_classes), dtype=torch.float32)
     return Context(
         similarity=scores.masked_fill(~mask, 0.0),
-        logits=logits.masked_fill(~mask[..., None], 0.0),
+        logits=logits.float().masked_fill(~mask[..., None], 0.0),
         mask=mask,
         indices=rows.masked_fill(~mask, -1),
     )
+
+
+def _look_up(bank: MemoryBank, scores: Tensor, rows: Tensor) -> Context:
+    """Scores and rows with the rows' logits."""
+    if not len(bank):
+        return to_context(scores, rows, bank.logits.new_zeros((*rows.shape, bank.num_classes)))
+    return to_context(scores, rows, bank.logits[rows.masked_fill(scores == -torch.inf, 0)])

@@ -45,11 +45,10 @@ class TorchRetriever(BaseRetriever):
         exclude_same_id: bool,
     ) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
         chunk = self.chunk_size or max(1, AUTO_CHUNK_ELEMENTS // max(1, len(bank)))
-        features = self._widened(bank)
         parts: list[tuple[Tensor, ...]] = []
         for start in range(0, max(1, len(query)), chunk):
             part = query[slice(start, start + chunk)]
-            similarity = part.features.float() @ features.T
+            similarity = self._similarity(bank, part.features.float())
             if exclude_same_id:
                 _leave_out(similarity, *bank.rows_of_image(part.ids))
             rows, found = bank.rows_of_class(part.labels)
@@ -65,17 +64,33 @@ class TorchRetriever(BaseRetriever):
         )
         return (pos_scores, pos_rows), (neg_scores, neg_rows)
 
-    def _widened(self, bank: MemoryBank) -> Tensor:
-        """Features in float32: a bank in fp16 is half the memory, not half the precision.
+    def _similarity(self, bank: MemoryBank, query: Tensor) -> Tensor:
+        """``(Q, M)`` in float32: a bank in fp16 is half the memory, not half the precision.
 
-        On a CPU widening costs as much as the product, and memory is cheap: the last bank's are
-        kept. On a GPU it is the other way round.
+        On a CPU widening costs as much as the product, and memory is cheap: the last bank's rows
+        are kept in float32. On a GPU it is the other way round: they are widened block by block.
         """
-        if bank.device.type != "cpu":
-            return bank.features.float()
-        if self._bank is not bank:
-            self._bank, self._features = bank, bank.features.float()
-        return self._features
+        if bank.device.type == "cpu":
+            if self._bank is not bank:
+                self._bank, self._features = bank, bank.features.float()
+            return query @ self._features.T
+        return blockwise_product(query, bank.features, AUTO_CHUNK_ELEMENTS)
+
+
+def blockwise_product(query: Tensor, features: Tensor, elements: int) -> Tensor:
+    """``query @ features.T`` in float32, widening no more than ``elements`` of ``features`` at once.
+
+    Args:
+        query: ``(Q, D)`` float32.
+        features: ``(M, D)`` of any floating dtype.
+        elements: at least one row is widened, whatever this says.
+
+    Returns:
+        ``(Q, M)`` float32.
+    """
+    blocks = features.split(max(1, elements // max(1, features.shape[1])))
+    products = [query @ rows.float().T for rows in blocks]
+    return products[0] if len(products) == 1 else torch.cat(products, dim=1)
 
 
 def _leave_out(similarity: Tensor, rows: Tensor, found: Tensor) -> None:

@@ -1,63 +1,126 @@
-"""Distributed helpers for what mmengine.dist does not have."""
+"""What the ranks tell each other before training, and what mmengine.dist has no words for."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
+from typing import Any
 
 import torch
+import torch.distributed as torch_dist
 import torch.nn.functional as F
 from mmengine import dist
 from torch import Tensor
 
 from mmickd.utils.errors import ICKDError
 
+PATIENCE = timedelta(days=1)
+"""How long a rank waits for the others while the bank is built, read or downloaded."""
+CHUNK_BYTES = 2**26
+"""Bytes that one message carries, so that a bank in transit does not take the memory of two."""
 
-def gather_rows(rows: Tensor) -> Tensor:
-    """Rows of all ranks, in the order of the ranks, on every rank.
+_group: Any = None
+
+
+@contextmanager
+def patient_ranks() -> Iterator[None]:
+    """What the functions of this module say inside goes through a group of endless patience.
+
+    What precedes training takes ranks very different times: one reads the cache while the others
+    wait, one has the slow disk. The run's own group would time out (NCCL after 10 minutes), and
+    would move a bank through a GPU's memory; this one is gloo. All ranks enter together.
+    """
+    global _group
+    if not dist.is_distributed() or _group is not None:
+        yield
+        return
+    _group = torch_dist.new_group(backend="gloo", timeout=PATIENCE)
+    try:
+        yield
+    finally:
+        # Its threads must not see the end of the process.
+        group, _group = _group, None
+        torch_dist.destroy_process_group(group)
+
+
+def patient_group() -> Any:
+    """The group of :func:`patient_ranks`; outside of it the run's own."""
+    return _group
+
+
+def gather_rows_on_main(rows: Tensor) -> Tensor | None:
+    """Rows of all ranks, in the order of the ranks, on rank 0.
 
     Args:
-        rows: ``(R, ...)`` on any device; ``R`` may differ between ranks and be 0, the rest and
-            the dtype may not.
+        rows: ``(R, ...)`` on the CPU; ``R`` may differ between ranks and be 0, the rest and the
+            dtype may not.
 
     Returns:
-        ``(R_0 + R_1 + ..., ...)`` on the device of ``rows``.
+        ``(R_0 + R_1 + ..., ...)`` on rank 0, None on the others.
     """
     if dist.get_world_size() == 1:
         return rows
-    device = dist.get_comm_device()
-    counts = dist.all_gather(torch.tensor([rows.shape[0]], device=device))
+    group, is_main = patient_group(), dist.is_main_process()
+    counts = dist.all_gather(torch.tensor([rows.shape[0]]), group)
     sizes = [int(count) for count in counts]
-    padding = (0, 0) * (rows.ndim - 1) + (0, max(sizes) - rows.shape[0])
-    gathered = dist.all_gather(F.pad(rows.to(device), padding).contiguous())
-    parts = [part[:size] for part, size in zip(gathered, sizes, strict=True)]
-    return torch.cat(parts).to(rows.device)
+    step = rows_per_chunk(rows.shape, rows.dtype)
+    parts: list[list[Tensor]] = [[] for _ in sizes]
+    for start in range(0, max(sizes), step):
+        length = min(step, max(sizes) - start)
+        own = rows[start : start + length]
+        padded = F.pad(own, (0, 0) * (rows.ndim - 1) + (0, length - own.shape[0])).contiguous()
+        received = [torch.empty_like(padded) for _ in sizes] if is_main else None
+        torch_dist.gather(padded, received, dst=0, group=group)
+        for part, piece, size in zip(parts, received or [], sizes, strict=False):
+            part.append(piece[: max(0, size - start)])
+    if not is_main:
+        return None
+    return torch.cat([piece for part in parts for piece in part] or [rows])
 
 
-def broadcast_rows(rows: Tensor | None, like: tuple[tuple[int, ...], torch.dtype]) -> Tensor:
-    """Rank 0's ``rows`` on every rank (on the CPU).
+def broadcast_from_main(value: Any) -> Any:
+    """Rank 0's picklable ``value``, on every rank."""
+    values = [value]
+    dist.broadcast_object_list(values, src=0, group=patient_group())
+    return values[0]
+
+
+def chunks_from_main(
+    rows: Tensor | None, shape: tuple[int, ...], dtype: torch.dtype
+) -> Iterator[tuple[int, Tensor]]:
+    """Rank 0's ``rows`` piece by piece, on every rank.
 
     Args:
-        rows: the tensor, on rank 0.
-        like: its shape and dtype, on every rank.
+        rows: ``(R, ...)`` on the CPU, on rank 0.
+        shape: of ``rows``, on every rank.
+        dtype: of ``rows``, on every rank.
+
+    Yields:
+        First row and ``(r, ...)`` rows of each piece.
     """
-    shape, dtype = like
-    if dist.get_world_size() == 1:
-        assert rows is not None
-        return rows
-    device = dist.get_comm_device()
-    tensor = torch.empty(shape, dtype=dtype, device=device)
-    if rows is not None:
-        tensor.copy_(rows)
-    dist.broadcast(tensor, src=0)
-    return tensor.cpu()
+    step = rows_per_chunk(shape, dtype)
+    for start in range(0, shape[0], step):
+        length = min(step, shape[0] - start)
+        if rows is not None:
+            chunk = rows[start : start + length].contiguous()
+        else:
+            chunk = torch.empty((length, *shape[1:]), dtype=dtype)
+        if dist.get_world_size() > 1:
+            dist.broadcast(chunk, src=0, group=patient_group())
+        yield start, chunk
+
+
+def rows_per_chunk(shape: tuple[int, ...], dtype: torch.dtype) -> int:
+    """How many rows of a tensor one message carries, at least 1."""
+    return max(1, CHUNK_BYTES // max(1, dtype.itemsize * torch.Size(shape[1:]).numel()))
 
 
 @contextmanager
 def failing_together() -> Iterator[None]:
     """Raise on every rank what one rank raises, so that none waits for the others in vain.
 
-    Nothing inside may communicate between the ranks.
+    What is inside may communicate between the ranks only where none can have failed before.
 
     Raises:
         Exception: that of this rank.
@@ -69,7 +132,7 @@ def failing_together() -> Iterator[None]:
     except Exception as caught:  # whatever it is, the other ranks must not wait for this one
         error = caught
     message = "" if error is None else f"{type(error).__name__}: {error}"
-    messages = dist.all_gather_object(message)
+    messages = dist.all_gather_object(message, group=patient_group())
     if error is not None:
         raise error
     for rank, message in enumerate(messages):

@@ -1,8 +1,10 @@
 """What is read from the cache is what was written, or nothing, with the reason."""
 
 import json
+import os
 import shutil
 import struct
+import time
 
 import pytest
 import torch
@@ -14,8 +16,8 @@ from mmickd.banks.cache import (
     MANIFEST,
     TENSORS,
     BankCache,
-    _sha256,
     default_cache_dir,
+    sha256,
     try_save,
 )
 from mmickd.structures import Samples
@@ -55,7 +57,7 @@ def rewrite(folder, tensors=None, **manifest):
     if tensors is not None:
         save_file(tensors, folder / TENSORS)
     values = json.loads((folder / MANIFEST).read_text())
-    values["sha256"] = _sha256(folder / TENSORS)
+    values["sha256"] = sha256(folder / TENSORS)
     (folder / MANIFEST).write_text(json.dumps({**values, **manifest}))
 
 
@@ -70,6 +72,23 @@ def test_round_trip_is_exact(tmp_path, dtype):
         assert a.dtype == b.dtype and torch.equal(a, b)
     assert again.num_classes == 3
     assert sorted(p.name for p in folder.iterdir()) == [TENSORS, MANIFEST]
+
+
+def test_the_manifest_remembers_the_last_use(stored):
+    cache, folder = stored
+    os.utime(folder / MANIFEST, (1, 1))
+    rejected(cache, {**FIELDS, "images": "x"})
+    assert (folder / MANIFEST).stat().st_mtime == 1  # looked at, not used
+    assert cache.load(FIELDS)[0] is not None
+    assert time.time() - (folder / MANIFEST).stat().st_mtime < 3600
+
+
+def test_names_for_people_do_not_move_the_folder(tmp_path):
+    named = BankCache(tmp_path, about={"teacher_checkpoint": "../../iter_9.pth"})
+    folder = named.save(make_bank(), FIELDS)
+    assert folder == BankCache(tmp_path).folder(FIELDS)
+    assert BankCache(tmp_path).load(FIELDS)[0] is not None
+    assert json.loads((folder / MANIFEST).read_text())["about"] == named.about
 
 
 def test_saving_twice_replaces(stored):

@@ -47,6 +47,11 @@ OUT_OF_RANGE = {
     "no level": (dict(level=[]), ["level=[]"]),
     "level of another kind": (dict(level=3), ["level=3", "image, pixel, region"]),
     "level twice": (dict(level=["pixel", "pixel"]), ["twice"]),
+    "shard that is no bool": (dict(bank=dict(shard="yes")), ["bank.shard='yes'"]),
+    "stored query of a dealt bank": (
+        dict(query="bank", bank=dict(shard=True)),
+        ["query='bank'", "bank.shard=True", "query='view'"],
+    ),
     "query": (dict(query="views"), ["query='views'", "'view'"]),
     "layer": (dict(layer=None), ["layer=None", "'auto'"]),
     "anchors": (dict(anchors=0), ["anchors=0", "at least 1"]),

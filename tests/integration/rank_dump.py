@@ -10,8 +10,22 @@ from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 
+from mmickd.banks import MemoryBank
+from mmickd.banks.shard import BankShard
+from mmickd.structures import Samples
 from tests.toy import history
 from tests.toys import hook_of
+
+LOSSES = ("loss_kd", "loss_picd", "loss_nicd", "loss_picd_pixel", "loss_nicd_region")
+
+
+def held(bank: MemoryBank | BankShard) -> MemoryBank:
+    """The rows that lie on this rank."""
+    return bank.part if isinstance(bank, BankShard) else bank
+
+
+def logged(runner: Runner, name: str) -> bool:
+    return f"train/{name}" in runner.message_hub.log_scalars
 
 
 @HOOKS.register_module()
@@ -28,10 +42,10 @@ class RankDump(Hook):
             dict(
                 parameters={n: p.detach() for n, p in runner.model.module.named_parameters()},
                 banks={
-                    level: {n: getattr(bank, n) for n in ("features", "logits", "labels", "ids")}
+                    level: {n: getattr(held(bank), n) for n in Samples.names()}
                     for level, bank in distiller.banks.items()
                 },
-                loss_kd=history(runner, "loss_kd"),
+                losses={name: history(runner, name) for name in LOSSES if logged(runner, name)},
                 world_size=runner.world_size,
             ),
             Path(runner.work_dir) / f"rank{runner.rank}.pt",

@@ -18,12 +18,9 @@ CASES: dict[str, Any] = {"mmpretrain": "image", "mmseg": ["pixel", "region"]}
 BY_EPOCH = dict(kd=dict(loss_weight=dict(value=1.0, end=1, by_epoch=True)))
 
 
-def config(scope: str, level: Any, cache: Path | None) -> Config:
-    cfg = toys.toy(scope).distilled(
-        level=level,
-        bank=dict(cache_dir=cache and str(cache), batch_size=4, capacity_per_class=20),
-        losses=BY_EPOCH,
-    )
+def config(scope: str, level: Any, cache: Path | None, **bank: Any) -> Config:
+    bank.update(cache_dir=cache and str(cache), batch_size=4, capacity_per_class=20)
+    cfg = toys.toy(scope).distilled(level=level, bank=bank, losses=BY_EPOCH)
     cfg.train_dataloader.sampler = dict(type="InfiniteSampler", shuffle=True)
     return cfg
 
@@ -65,7 +62,7 @@ def test_bank_and_parameters_are_those_of_one_rank(scope: str) -> None:
             assert toys.same_state(dump["parameters"], held[0]["parameters"])
         # the epochs of a schedule are those of all ranks together
         per_epoch = {"mmpretrain": {2: 3, 3: 2}, "mmseg": {2: 2, 3: 1}}[scope][ranks]
-        assert [v > 0 for v in held[0]["loss_kd"]] == [i < per_epoch for i in range(3)]
+        assert [v > 0 for v in held[0]["losses"]["loss_kd"]] == [i < per_epoch for i in range(3)]
 
 
 @pytest.mark.slow
@@ -79,6 +76,29 @@ def test_a_cached_bank_reaches_all_ranks() -> None:
     for dump in dumps(cfg, 2):
         for name, bank in toys.cached_banks(cache).items():
             assert toys.same_state(dump["banks"][name], bank)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("scope", CASES)
+def test_a_dealt_bank_teaches_what_a_whole_one_does(scope: str) -> None:
+    cache = toys.new_folder()
+    run(config(scope, CASES[scope], cache))
+    dealt = config(scope, CASES[scope], cache, shard=True)
+    whole = config(scope, CASES[scope], cache, shard=False)
+    text = launch(dealt, 2).ok()
+    assert "rank 0's 1/2 of" in text
+    launch(whole, 2).ok()
+    parts, wholes = dumps(dealt, 2), dumps(whole, 2)
+    for level, bank in wholes[0]["banks"].items():
+        for name, rows in bank.items():
+            for rank in (0, 1):
+                assert torch.equal(parts[rank]["banks"][level][name], rows[rank::2]), name
+    for part, full in zip(parts, wholes, strict=True):
+        assert part["losses"].keys() == full["losses"].keys() > {"loss_kd"}
+        for name, values in full["losses"].items():
+            assert part["losses"][name] == pytest.approx(values, rel=1e-4, abs=1e-6), name
+        for name, value in full["parameters"].items():
+            assert torch.allclose(part["parameters"][name], value, atol=1e-5), name
 
 
 @pytest.mark.slow

@@ -6,6 +6,7 @@ from hypothesis import given, settings
 
 from mmickd.banks import MemoryBank
 from mmickd.retrieval import TorchRetriever
+from mmickd.retrieval.torch_retriever import blockwise_product
 from mmickd.structures import Samples
 from tests.retrieval import slow
 from tests.retrieval.cases import Case, cases, check_form, run, samples
@@ -202,3 +203,10 @@ def test_bad_questions():
         run(TorchRetriever(), fixed_case(query=narrow))
     with pytest.raises(ValueError, match="chunk_size"):
         TorchRetriever(chunk_size=0)
+
+
+@pytest.mark.parametrize("elements", [0, 1, 20, 21, 10**6])
+@pytest.mark.parametrize("rows", [0, 1, 7])
+def test_rows_are_widened_in_blocks(elements, rows):
+    query, features = torch.randn(3, 5), torch.randn(rows, 5).half()
+    assert torch.allclose(blockwise_product(query, features, elements), query @ features.float().T)

@@ -1,4 +1,4 @@
-"""Small helpers: options, modules, random state, timing, config references, stack, ranks."""
+"""Small helpers: options, modules, random state, timing, config references, stack."""
 
 import os
 import random
@@ -15,7 +15,6 @@ from torch import nn
 
 from mmickd.utils import config as config_module
 from mmickd.utils.config import find_config, load_config
-from mmickd.utils.distributed import broadcast_rows, failing_together, gather_rows
 from mmickd.utils.errors import ICKDError
 from mmickd.utils.modules import get_module, plain_name
 from mmickd.utils.options import (
@@ -195,65 +194,6 @@ def test_a_base_of_mmseg_resolves_after_the_repair(tmp_path):
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.stdout.strip().endswith("18"), done.stderr[-500:]
-
-
-def test_one_process_gathers_nothing():
-    rows = torch.arange(6).view(3, 2)
-    assert gather_rows(rows) is rows
-    assert broadcast_rows(rows, ((3, 2), torch.long)) is rows
-    with failing_together():
-        pass
-    with pytest.raises(KeyError, match="own"), failing_together():
-        raise KeyError("own")
-
-
-RANKS = """
-import sys, torch
-import torch.distributed as td
-from mmickd.utils.distributed import broadcast_rows, failing_together, gather_rows
-rank = int(sys.argv[1])
-td.init_process_group("gloo", init_method=sys.argv[2], rank=rank, world_size=3)
-for dtype in (torch.float16, torch.int64):
-    # Uneven: 2, 0 and 1 rows.
-    own = torch.full(((2, 0, 1)[rank], 4), rank, dtype=dtype)
-    assert gather_rows(own)[:, 0].tolist() == [0, 0, 2]
-    assert gather_rows(own).dtype == dtype
-assert gather_rows(torch.arange(rank)).tolist() == [0, 0, 1]
-assert gather_rows(torch.zeros(0, 3)).shape == (0, 3)
-want = torch.arange(6.0).view(2, 3)
-got = broadcast_rows(want if rank == 0 else None, ((2, 3), torch.float32))
-assert torch.equal(got, want)
-try:
-    with failing_together():
-        if rank == 1:
-            raise ValueError("broken.png")
-except Exception as error:
-    print(rank, type(error).__name__, error)
-with failing_together():
-    pass
-print(rank, "end")
-"""
-
-
-def test_three_ranks(tmp_path):
-    where = f"file://{tmp_path / 'rendezvous'}"
-    env = {**os.environ, "OMP_NUM_THREADS": "1"}
-    ranks = [
-        subprocess.Popen(
-            [sys.executable, "-c", RANKS, str(rank), where],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            env=env,
-        )
-        for rank in range(3)
-    ]
-    outs = [rank.communicate(timeout=120) for rank in ranks]
-    for rank, (out, err) in enumerate(outs):
-        assert out.strip().endswith(f"{rank} end"), err[-800:]
-    assert "0 ICKDError [rank 1] ValueError: broken.png" in outs[0][0]
-    assert "1 ValueError broken.png" in outs[1][0]
-    assert "2 ICKDError [rank 1]" in outs[2][0]
 
 
 def test_the_config_module_imports_no_model_package():

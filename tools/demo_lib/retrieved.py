@@ -53,7 +53,7 @@ def retrieve(opened: Opened, queries: int = 8, each: int = 5) -> list[Answer]:
     together = Samples(
         *(torch.cat([getattr(sample, name) for sample in samples]) for name in Samples.names())
     )
-    contexts = opened.distiller.retriever.search(bank, together, each, each, exclude_same_id=True)
+    contexts = opened.distiller.search(bank, together, each, each, exclude_same_id=True)
     finder = _Finder(opened, level)
     answers = []
     for row, (place, _) in enumerate(chosen):

@@ -1,0 +1,139 @@
+"""Retrieval from a bank that is dealt to all ranks."""
+
+from __future__ import annotations
+
+import torch
+import torch.distributed as torch_dist
+import torch.nn.functional as F
+from torch import Tensor
+
+from mmickd.banks.shard import BankShard
+from mmickd.retrieval.base import BaseRetriever, masked_topk, to_context
+from mmickd.structures import Context, Samples
+
+
+class ShardedRetriever:
+    """Asks every rank for its best rows, and keeps the best of those.
+
+    The answer is that of the whole bank on one rank, up to the rounding of a matrix product of
+    another shape. All ranks search together; each brings queries of its own, any number of them.
+
+    Each step, with ``Q`` queries of all ranks together: the queries go to every rank, ``Q K``
+    similarities and row numbers come back from each, and then the logits of the rows that were
+    chosen, each once. The sizes of these messages are read by the host, which a bank in one piece
+    does not need.
+
+    Args:
+        local: finds the best rows among a rank's own.
+    """
+
+    def __init__(self, local: BaseRetriever) -> None:
+        self._local = local
+
+    @torch.no_grad()
+    def search(
+        self,
+        bank: BankShard,
+        query: Samples,
+        num_positives: int | None,
+        num_negatives: int,
+        exclude_same_id: bool = True,
+    ) -> tuple[Context, Context]:
+        """See :meth:`BaseRetriever.search`; ``indices`` are rows of the whole bank."""
+        if num_positives is None:
+            num_positives = bank.max_class_size
+        asked, sizes = gather_queries(query)
+        found = self._local.topk(bank.part, asked, num_positives, num_negatives, exclude_same_id)
+        positives, negatives = (
+            _best_of_all(scores, bank.rows_in_bank(rows), sizes, len(query))
+            for scores, rows in found
+        )
+        scores, rows = (torch.cat(pair, dim=1) for pair in zip(positives, negatives, strict=True))
+        context = to_context(scores, rows, _logits_of(bank, scores, rows))
+        return _columns(context, slice(0, num_positives)), _columns(
+            context, slice(num_positives, None)
+        )
+
+
+def gather_queries(query: Samples) -> tuple[Samples, list[int]]:
+    """The queries of all ranks in the order of the ranks (without logits), and how many of each."""
+    world_size = torch_dist.get_world_size()
+    own = torch.tensor([len(query)], device=query.labels.device)
+    counts = torch.empty(world_size, dtype=own.dtype, device=own.device)
+    torch_dist.all_gather_into_tensor(counts, own)
+    sizes = counts.tolist()
+
+    def gathered(rows: Tensor) -> Tensor:
+        padded = F.pad(rows, (0, 0, 0, max(sizes) - rows.shape[0])).contiguous()
+        every = padded.new_empty((world_size * max(sizes), rows.shape[1]))
+        torch_dist.all_gather_into_tensor(every, padded)
+        parts = every.split(max(sizes)) if max(sizes) else [every] * world_size
+        return torch.cat([part[:size] for part, size in zip(parts, sizes, strict=True)])
+
+    features = gathered(query.features.float())
+    labels, ids = gathered(torch.stack([query.labels, query.ids], dim=1)).T.contiguous()
+    return Samples(features, features.new_empty((len(features), 0)), labels, ids), sizes
+
+
+def fetch_rows(bank: BankShard, source: Tensor, rows: Tensor) -> Tensor:
+    """Rows of the whole bank, from the ranks that hold them.
+
+    Args:
+        bank: this rank's part.
+        source: ``(m, ...)``; of that part, the tensor to read from.
+        rows: ``(R,)`` int64; rows of the whole bank that this rank wants.
+
+    Returns:
+        ``(R, ...)`` of the dtype of ``source``.
+    """
+    owners = rows % bank.world_size
+    order = owners.argsort()
+    wanted = torch.bincount(owners, minlength=bank.world_size)
+    given = torch.empty_like(wanted)
+    torch_dist.all_to_all_single(given, wanted)
+    wanted_sizes, given_sizes = torch.stack([wanted, given]).tolist()
+    asked = rows.new_empty(sum(given_sizes))
+    torch_dist.all_to_all_single(asked, rows[order] // bank.world_size, given_sizes, wanted_sizes)
+    received = source.new_empty((len(rows), *source.shape[1:]))
+    torch_dist.all_to_all_single(received, source[asked], wanted_sizes, given_sizes)
+    return torch.empty_like(received).index_copy_(0, order, received)
+
+
+def _best_of_all(scores: Tensor, rows: Tensor, sizes: list[int], own: int) -> tuple[Tensor, Tensor]:
+    """The best rows of this rank's queries, of what all ranks found for all queries.
+
+    Args:
+        scores: ``(Q_0 + Q_1 + ..., k)``; what this rank found for the queries of all.
+        rows: the same shape; rows of the whole bank.
+        sizes: queries of each rank.
+        own: queries of this rank.
+
+    Returns:
+        ``(own, k)`` scores and rows.
+    """
+    k, world_size = scores.shape[1], len(sizes)
+
+    def exchanged(answers: Tensor) -> Tensor:
+        received = answers.new_empty((world_size * own, k))
+        torch_dist.all_to_all_single(received, answers.contiguous(), [own] * world_size, sizes)
+        return received.view(world_size, own, k).transpose(0, 1).reshape(own, world_size * k)
+
+    return masked_topk(exchanged(scores), exchanged(rows), k)
+
+
+def _logits_of(bank: BankShard, scores: Tensor, rows: Tensor) -> Tensor:
+    """``(Q, K, C)`` logits of the rows, 0 where masked; a row that many chose travels once."""
+    mask = scores > -torch.inf
+    chosen, places = rows[mask].unique(return_inverse=True)
+    logits = bank.part.logits.new_zeros((*rows.shape, bank.num_classes))
+    logits[mask] = fetch_rows(bank, bank.part.logits, chosen)[places]
+    return logits
+
+
+def _columns(context: Context, columns: slice) -> Context:
+    return Context(
+        similarity=context.similarity[:, columns],
+        logits=context.logits[:, columns],
+        mask=context.mask[:, columns],
+        indices=context.indices[:, columns],
+    )

@@ -1,0 +1,95 @@
+"""What the ranks tell each other before training."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+import torch
+
+from mmickd.utils import distributed
+from mmickd.utils.distributed import (
+    broadcast_from_main,
+    chunks_from_main,
+    failing_together,
+    gather_rows_on_main,
+    patient_group,
+    patient_ranks,
+)
+from mmickd.utils.errors import ICKDError
+from tests.ranks import on_ranks
+
+
+def test_one_process_needs_no_others() -> None:
+    rows = torch.arange(6).view(3, 2)
+    with patient_ranks():
+        assert patient_group() is None
+    assert gather_rows_on_main(rows) is rows
+    assert broadcast_from_main({"a": 1}) == {"a": 1}
+    (piece,) = chunks_from_main(rows, (3, 2), torch.long)
+    assert piece[0] == 0 and torch.equal(piece[1], rows)
+    with failing_together():
+        pass
+    with pytest.raises(KeyError, match="own"), failing_together():
+        raise KeyError("own")
+
+
+def talk(chunk_bytes: int) -> None:
+    distributed.CHUNK_BYTES = chunk_bytes
+    with patient_ranks():
+        talk_patiently(chunk_bytes)
+
+
+def talk_patiently(chunk_bytes: int) -> None:
+    rank = torch.distributed.get_rank()
+    for dtype in (torch.float16, torch.int64):
+        for sizes in ((2, 0, 5), (0, 0, 0), (0, 7, 1)):
+            parts = [
+                torch.arange(4 * n).view(n, 4).to(dtype) + 100 * r for r, n in enumerate(sizes)
+            ]
+            gathered = gather_rows_on_main(parts[rank])
+            if rank == 0:
+                assert gathered is not None and gathered.dtype == dtype
+                assert torch.equal(gathered, torch.cat(parts))
+            else:
+                assert gathered is None
+    keys = gather_rows_on_main(torch.arange(rank))
+    assert keys is None or keys.tolist() == [0, 0, 1]
+
+    want = torch.arange(21.0).view(7, 3)
+    pieces = list(chunks_from_main(want if rank == 0 else None, (7, 3), torch.float32))
+    assert [start for start, _ in pieces] == list(range(0, 7, max(1, chunk_bytes // 12)))
+    assert torch.equal(torch.cat([piece for _, piece in pieces]), want)
+    assert broadcast_from_main(["level", rank]) == ["level", 0]
+
+    wanted = "broken.png" if rank == 1 else r"\[rank 1\] ValueError: broken.png"
+    error = ValueError if rank == 1 else ICKDError
+    with pytest.raises(error, match=wanted), failing_together():
+        if rank == 1:
+            raise ValueError("broken.png")
+    with failing_together():
+        pass
+
+
+@pytest.mark.parametrize("chunk_bytes", [1, 24, 2**26])
+def test_three_ranks(chunk_bytes: int) -> None:
+    on_ranks(3, talk, chunk_bytes)
+
+
+def wait_for_a_slow_rank() -> str:
+    with patient_ranks(), failing_together():
+        if torch.distributed.get_rank() == 1:
+            time.sleep(6)
+    # the same wait, with the run's own patience
+    try:
+        with failing_together():
+            if torch.distributed.get_rank() == 1:
+                time.sleep(6)
+    except RuntimeError as error:
+        return str(error)
+    return ""
+
+
+def test_a_rank_waits_longer_than_a_collective_may_take() -> None:
+    """As with a slow disk: the run's own timeout is 2 s here."""
+    assert "imed out" in "".join(on_ranks(2, wait_for_a_slow_rank, timeout=2.0))
