@@ -78,7 +78,7 @@ class TorchRetriever(BaseRetriever):
 
 
 def blockwise_product(query: Tensor, features: Tensor, elements: int) -> Tensor:
-    """``query @ features.T`` in float32, widening no more than ``elements`` of ``features`` at once.
+    """``query @ features.T`` in float32, widening ``elements`` of ``features`` at once.
 
     Args:
         query: ``(Q, D)`` float32.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 from collections.abc import MutableMapping
+from datetime import timedelta
 from typing import Any
 
 import torch.distributed as torch_dist
@@ -38,7 +39,9 @@ def prepare_launch(cfg: Config) -> None:
         return
     _set_rank_variables(launcher)
     if not torch_dist.is_initialized():
-        torch_dist.init_process_group("gloo")
+        seconds = ((cfg.get("env_cfg") or {}).get("dist_cfg") or {}).get("timeout")
+        timeout = None if seconds is None else timedelta(seconds=seconds)
+        torch_dist.init_process_group("gloo", timeout=timeout)
     use_cpu_wrapper(cfg)
     asked = [part.pop("sync_bn", None) for part in (cfg, cfg.get("strategy") or {})]
     if revert_sync_bn(cfg.get("model")) or any(asked):

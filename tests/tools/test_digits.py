@@ -117,7 +117,7 @@ def test_a_complete_folder_is_left_alone_and_another_one_replaced(tmp_path: Path
     assert (out / "manifest.json").stat().st_mtime_ns == before
     assert digits.make_digits(out, train_per_class=3)
     assert len(list((out / "train").rglob("*.png"))) == 30
-    assert not out.with_name("set.partial").exists()
+    assert not list(out.parent.glob(".set*"))
 
 
 def test_an_interrupted_folder_is_not_taken_for_complete(

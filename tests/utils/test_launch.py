@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import socket
+
 import pytest
+import torch
 from mmengine.config import Config
 
 from mmickd.utils import launch
@@ -83,6 +86,19 @@ def test_a_launcher_without_its_variables_is_explained(no_gpu, monkeypatch):
         monkeypatch.delenv(name, raising=False)
     with pytest.raises(ICKDError, match=r"needs RANK, WORLD_SIZE, MASTER_ADDR.*dist_train\.sh"):
         launch.prepare_launch(Config(dict(launcher="pytorch")))
+
+
+def test_the_timeout_of_the_config_holds_without_a_gpu_too(no_gpu, monkeypatch):
+    """Nobody else comes to this meeting of two."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    place = dict(RANK="0", WORLD_SIZE="2", MASTER_ADDR="127.0.0.1", MASTER_PORT=port)
+    for name, value in place.items():
+        monkeypatch.setenv(name, value)
+    cfg = Config(dict(launcher="pytorch", env_cfg=dict(dist_cfg=dict(backend="nccl", timeout=2))))
+    with pytest.raises(torch.distributed.DistError, match=r"imed out"):
+        launch.prepare_launch(cfg)
 
 
 def test_mixed_precision_needs_a_gpu(no_gpu, monkeypatch):

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+from staging import staged_folder
 
 MANIFEST = "manifest.json"
 
@@ -45,11 +46,7 @@ def finished_folder(out: Path, params: dict[str, Any]) -> Iterator[tuple[Path, d
             f"{out} exists and was not written by this converter (no {MANIFEST}). "
             "Choose another --out, or remove it yourself."
         )
-    partial = out.with_name(f"{out.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
     manifest: dict[str, Any] = dict(params=params)
-    yield partial, manifest
-    (partial / MANIFEST).write_text(json.dumps(manifest))
-    shutil.rmtree(out, ignore_errors=True)
-    partial.rename(out)
+    with staged_folder(out, replace=True) as partial:
+        yield partial, manifest
+        (partial / MANIFEST).write_text(json.dumps(manifest))

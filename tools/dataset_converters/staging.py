@@ -8,11 +8,12 @@ from pathlib import Path
 
 
 @contextmanager
-def staged_folder(target: Path) -> Iterator[Path]:
+def staged_folder(target: Path, replace: bool = False) -> Iterator[Path]:
     """Give a temporary folder beside ``target`` that becomes ``target`` when the block succeeds.
 
     Args:
         target (Path): The final folder. Must not exist yet, or be empty.
+        replace (bool): Whether it may exist after all, and is then replaced. Defaults to False.
 
     Yields:
         Path: The folder to write to.
@@ -20,7 +21,7 @@ def staged_folder(target: Path) -> Iterator[Path]:
     Raises:
         SystemExit: If ``target`` holds something already.
     """
-    if target.exists() and not (target.is_dir() and not any(target.iterdir())):
+    if not replace and target.exists() and not (target.is_dir() and not any(target.iterdir())):
         raise SystemExit(f"{target} exists already; remove it or name another output folder.")
     target.parent.mkdir(parents=True, exist_ok=True)
     stage = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
@@ -28,6 +29,8 @@ def staged_folder(target: Path) -> Iterator[Path]:
         # mkdtemp makes it private to its owner; a data set is shared.
         stage.chmod(0o755)
         yield stage
+        if replace:
+            shutil.rmtree(target, ignore_errors=True)
         stage.replace(target)
     except BaseException:
         shutil.rmtree(stage, ignore_errors=True)
