@@ -12,6 +12,7 @@ from typing import Any, BinaryIO
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
+from torch import Tensor
 
 from mmickd.banks.memory_bank import MemoryBank
 from mmickd.structures import Samples
@@ -23,7 +24,7 @@ MAX_MANIFEST_BYTES = 2**20
 """Ours have about 1 kB."""
 MAX_WORDS = 200
 """Characters of an error that are shown."""
-CHECKED_ROWS = 2**16
+CHECKED_ROWS = 2**12
 """Rows that are looked through for NaN at once."""
 FLOATS = ("F16", "F32")
 UNREADABLE = (
@@ -89,10 +90,20 @@ def read_bank(folder: Path, manifest: dict[str, Any]) -> MemoryBank:
     _check_layout(found, num_classes, rows)
     tensors = load_file(folder / TENSORS)
     for name in ("features", "logits"):
-        for part in tensors[name].split(CHECKED_ROWS):
-            if not bool(torch.isfinite(part).all()):
-                raise ValueError(f"{name} hold NaN or Inf")
+        if not _is_finite(tensors[name]):
+            raise ValueError(f"{name} hold NaN or Inf")
     return MemoryBank(Samples(**tensors), num_classes)
+
+
+def _is_finite(values: Tensor) -> bool:
+    """Whether no row of fp16 or fp32 values holds NaN or Inf, several times faster than isfinite.
+
+    These are the numbers whose exponent has all its bits set.
+    """
+    half = values.dtype == torch.float16
+    bits, exponent = (torch.int16, 0x7C00) if half else (torch.int32, 0x7F800000)
+    parts = values.view(bits).split(CHECKED_ROWS)
+    return all(bool(((part & exponent) != exponent).all()) for part in parts)
 
 
 def _check_layout(found: dict[str, tuple[str, list[int]]], num_classes: Any, rows: Any) -> None:

@@ -15,6 +15,8 @@ from mmengine import dist
 from mmengine.logging import print_log
 from torch import Tensor, nn
 
+from mmickd.teachers.archive import check_archive
+from mmickd.utils.distributed import patient_group
 from mmickd.utils.errors import ICKDError
 
 MAX_NAMES = 5
@@ -53,6 +55,8 @@ def load_checkpoint(path: str, trust: bool = False) -> dict[str, Any]:
     Raises:
         ICKDError: if it cannot be read.
     """
+    if not trust:
+        check_archive(path)
     try:
         with torch.serialization.safe_globals(_harmless_globals()):
             checkpoint = torch.load(path, map_location="cpu", weights_only=not trust)
@@ -62,7 +66,7 @@ def load_checkpoint(path: str, trust: bool = False) -> dict[str, Any]:
             f"checkpoint ({_first_line(error)}). If you trust where it comes from, "
             "set teacher.trust_checkpoint=True."
         ) from error
-    except (RuntimeError, EOFError, OSError) as error:
+    except Exception as error:  # whatever a damaged file leads to, up to a missing key
         raise ICKDError(
             f"teacher.checkpoint '{path}' cannot be read, it may be truncated: {_first_line(error)}"
         ) from error
@@ -78,16 +82,22 @@ def state_dict_of(checkpoint: dict[str, Any]) -> dict[str, Tensor]:
         ICKDError: if there are none.
     """
     state = checkpoint.get("state_dict", checkpoint)
-    if not isinstance(state, dict):
+    if not isinstance(state, dict) or not all(isinstance(name, str) for name in state):
         raise ICKDError(f"teacher.checkpoint has a {type(state).__name__} for its state_dict.")
     return {re.sub(r"^module\.", "", name): value for name, value in state.items()}
 
 
 def classes_of(checkpoint: dict[str, Any]) -> tuple[str, ...] | None:
     """Names of the classes that the teacher was trained on, in order; None if not recorded."""
-    meta = checkpoint.get("meta") or {}
-    classes = (meta.get("dataset_meta") or {}).get("classes") or meta.get("CLASSES")
-    return None if classes is None else tuple(str(name) for name in classes)
+    meta = _dict(checkpoint.get("meta"))
+    classes = _dict(meta.get("dataset_meta")).get("classes") or meta.get("CLASSES")
+    if not isinstance(classes, (list, tuple)):
+        return None
+    return tuple(str(name) for name in classes)
+
+
+def _dict(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
 
 
 def load_strictly(model: nn.Module, state: dict[str, Tensor], path: str) -> None:
@@ -100,9 +110,9 @@ def load_strictly(model: nn.Module, state: dict[str, Tensor], path: str) -> None
     missing = [name for name in own if name not in state]
     unexpected = [name for name in state if name not in own]
     shapes = [
-        f"{name} {tuple(state[name].shape)} for {tuple(own[name].shape)}"
+        f"{name} {_shape_of(state[name])} for {_shape_of(own[name])}"
         for name in own
-        if name in state and state[name].shape != own[name].shape
+        if name in state and _shape_of(state[name]) != _shape_of(own[name])
     ]
     if missing or unexpected or shapes:
         faults = [
@@ -118,7 +128,18 @@ def load_strictly(model: nn.Module, state: dict[str, Tensor], path: str) -> None
             f"teacher.checkpoint '{path}' does not fit teacher.cfg ({'; '.join(faults)}). "
             "Give the config that this checkpoint was trained with, or the other checkpoint."
         )
-    model.load_state_dict(state, strict=True)
+    try:
+        model.load_state_dict(state, strict=True)
+    except (RuntimeError, NotImplementedError) as error:  # tensors without values, or sparse
+        raise ICKDError(
+            f"teacher.checkpoint '{path}' cannot be loaded ({_first_line(error)}). Give a "
+            "checkpoint with ordinary tensors."
+        ) from error
+
+
+def _shape_of(value: Any) -> Any:
+    """Shape of a tensor, else the name of what it is."""
+    return tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
 
 
 def _first_line(error: Exception) -> str:
@@ -155,7 +176,7 @@ def fetch(path: str) -> str:
         except Exception as error:
             failure = f"{type(error).__name__}: {error}"
     # Every rank learns of a failure, none waits for a file that will not come.
-    failures = [text for text in dist.all_gather_object(failure) if text]
+    failures = [text for text in dist.all_gather_object(failure, group=patient_group()) if text]
     if failures:
         raise ICKDError(
             f"teacher.checkpoint {path} cannot be downloaded ({failures[0]}). Download it by hand "
@@ -164,20 +185,36 @@ def fetch(path: str) -> str:
     return str(file)
 
 
+class _Ignored:
+    """Stands for an object that nobody asks for, so that its own class need not be trusted.
+
+    Even numpy's arrays are not made: the state of a forged dtype can turn bytes into addresses.
+    """
+
+    def __init__(self, *_: Any) -> None:
+        """Whatever it was made of."""
+
+    def __setstate__(self, _: Any) -> None:
+        """Whatever it held."""
+
+
+class _History(_Ignored):
+    """Stands for mmengine's HistoryBuffer."""
+
+
+def _history_method(owner: Any, name: Any) -> None:
+    """A HistoryBuffer pickles its methods by getattr; anybody else's getattr is refused."""
+    if owner is not _History or name not in ("min", "max", "mean", "current"):
+        raise UnpicklingError(f"getattr({owner!r}, {name!r}) in a checkpoint")
+
+
 def _harmless_globals() -> list[Any]:
-    """What mmengine's own checkpoints hold beside tensors."""
-    import numpy as np
-    from mmengine.logging.history_buffer import HistoryBuffer
-
-    dtypes = {type(np.dtype(t)) for t in (np.int64, np.int32, np.float64, np.float32, np.bool_)}
-    scalar = np.float64(0.0).__reduce__()[0]
-    array = np.zeros(0).__reduce__()[0]
-
-    def history_method(owner: type, name: str) -> Any:
-        if owner is not HistoryBuffer or name not in ("min", "max", "mean", "current"):
-            raise UnpicklingError(f"getattr({owner!r}, {name!r}) in a checkpoint")
-        return getattr(owner, name)
-
-    # A HistoryBuffer pickles its methods by getattr; anybody else's getattr is refused.
-    statistics = (history_method, "builtins.getattr")
-    return [np.ndarray, np.dtype, scalar, array, *dtypes, HistoryBuffer, slice, statistics]
+    """What mmengine's own checkpoints hold beside tensors: allowed, and left out."""
+    names = ["numpy.ndarray", "numpy.dtype", "builtins.slice"]
+    for module in ("numpy.core", "numpy._core"):  # of numpy 1 and 2
+        names += [f"{module}.multiarray._reconstruct", f"{module}.multiarray.scalar"]
+    return [
+        *((_Ignored, name) for name in names),
+        (_History, "mmengine.logging.history_buffer.HistoryBuffer"),
+        (_history_method, "builtins.getattr"),
+    ]

@@ -15,7 +15,13 @@ from safetensors.torch import load_file, save_file
 
 from mmickd.banks import MemoryBank
 from mmickd.banks.cache import BankCache, try_save
-from mmickd.banks.stored import MANIFEST, MAX_MANIFEST_BYTES, TENSORS
+from mmickd.banks.stored import (
+    CHECKED_ROWS,
+    MANIFEST,
+    MAX_MANIFEST_BYTES,
+    TENSORS,
+    _is_finite,
+)
 from mmickd.structures import Samples
 from tests.banks.test_cache import FIELDS, make_bank, rejected, rewrite
 
@@ -124,6 +130,20 @@ CHANGES = {
     "negative label": lambda t: t["labels"].fill_(-1),
     "large label": lambda t: t["labels"].fill_(2**62),
 }
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float32])
+@pytest.mark.parametrize("row", [0, CHECKED_ROWS, 2 * CHECKED_ROWS])
+def test_one_value_that_is_not_finite_anywhere(dtype, row):
+    limits = torch.finfo(dtype)
+    values = torch.tensor([limits.max, limits.min, limits.tiny, 0.0, -0.0], dtype=dtype)
+    values = values.repeat(2 * CHECKED_ROWS + 1, 1)
+    assert _is_finite(values)
+    for value in ("nan", "inf", "-inf"):
+        values[row, 4] = float(value)
+        assert not _is_finite(values)
+    values[row, 4] = 1.0
+    assert _is_finite(values)
 
 
 @pytest.mark.parametrize("name", CHANGES)

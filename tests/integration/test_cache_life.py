@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +15,11 @@ import pytest
 import torch
 from mmengine.config import Config
 
+from mmickd.options import BankSettings
+from mmickd.utils.errors import ICKDError
 from tests import toys
-from tests.toy import make_scenes, run, save_teacher
+from tests.integration.commands import ROOT, Outcome, command
+from tests.toy import make_scenes, plain_config_text, run, save_teacher
 
 
 @pytest.fixture(scope="module")
@@ -45,8 +50,13 @@ def lines(log: str, word: str) -> list[str]:
 
 
 def only_folder(cache: Path) -> Path:
-    (folder,) = cache.iterdir()
+    (folder,) = folders(cache)
     return folder
+
+
+def folders(cache: Path) -> list[Path]:
+    """Of the banks; their locks lie beside them."""
+    return [path for path in cache.iterdir() if path.is_dir()]
 
 
 def test_second_run_reads_it(cache: Path) -> None:
@@ -56,6 +66,7 @@ def test_second_run_reads_it(cache: Path) -> None:
     assert "Building" not in log
     assert toys.same_state(toys.cached_banks(cache)["pixel"], before)
     manifest = json.loads((only_folder(cache) / "manifest.json").read_text())
+    assert manifest["about"] == {"teacher_checkpoint": "teacher.pth"}  # its config is a dict here
     assert manifest["rows"] == len(before["labels"])
     assert sorted(p.name for p in only_folder(cache).iterdir()) == [
         "bank.safetensors",
@@ -152,7 +163,7 @@ def test_bank_of_another_kind_is_left_alone(cache: Path, name: str) -> None:
     assert len(found) == 1
     assert f"the nearest one, {old}, has another" in found[0]
     assert field in found[0].partition("has another")[2]
-    assert len(list(cache.iterdir())) == 2
+    assert len(folders(cache)) == 2
     assert (old / "bank.safetensors").exists()
 
 
@@ -215,3 +226,46 @@ def test_levels_are_cached_one_by_one(cache: Path) -> None:
     assert len(lines(log, "memory bank from /")) == 1
     assert len(lines(log, "Building: ")) == 1
     assert set(toys.cached_banks(cache)) == {"pixel", "region"}
+
+
+@pytest.mark.slow
+def test_two_runs_at_once_build_one_bank(tmp_path: Path) -> None:
+    """The second waits for the lock of the first, whichever that is, and reads its bank."""
+    files = []
+    for number in range(2):
+        cfg = distilled(tmp_path / "cache", num_workers=1)
+        files.append(tmp_path / f"run{number}.py")
+        with plain_config_text():
+            cfg.dump(files[-1])
+
+    def train(file: Path) -> Outcome:
+        work_dir = file.with_suffix("")
+        return command(
+            *(sys.executable, ROOT / "tools/train.py", file, "--work-dir", work_dir), timeout=280
+        )
+
+    with ThreadPoolExecutor() as pool:
+        logs = [outcome.ok() for outcome in pool.map(train, files)]
+    log = "\n".join(logs)
+    assert len(lines(log, "Building: ")) == 1
+    assert len(lines(log, f"memory bank from {only_folder(tmp_path / 'cache')}")) == 1
+    states = [
+        torch.load(file.with_suffix("") / "iter_3.pth", weights_only=False)["state_dict"]
+        for file in files
+    ]
+    assert toys.same_state(*states)
+
+
+def test_the_cache_stays_below_its_limit(cache: Path) -> None:
+    old = only_folder(cache)
+    log = toys.log_of(run(distilled(cache, cache_limit=1e-6, seed=9)))
+    (line,) = lines(log, "Removed the memory bank")
+    assert str(old) in line and "bank.cache_limit" in line
+    assert only_folder(cache) != old
+    assert "Building" not in toys.log_of(run(distilled(cache, cache_limit=None, seed=9)))
+
+
+@pytest.mark.parametrize("limit", [0, -1.0, "10", True, float("inf"), float("nan")])
+def test_a_limit_that_is_none(limit: Any) -> None:
+    with pytest.raises(ICKDError, match=r"bank\.cache_limit=.*positive number"):
+        BankSettings(cache_limit=limit)
