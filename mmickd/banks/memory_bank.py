@@ -114,6 +114,16 @@ class MemoryBank:
         places, found = _slots(begin, end, self.max_image_size)
         return self._rows_by_image[places] if places.numel() else places, found
 
+    def leave_out(self, similarity: Tensor, ids: Tensor | None) -> None:
+        """Mask the queries' own images, in place.
+
+        Args:
+            similarity: ``(Q, M)``.
+            ids: ``(Q,)`` int64; None masks nothing.
+        """
+        if ids is not None:
+            mask_rows(similarity, *self.rows_of_image(ids))
+
     def to(self, device: torch.device | str) -> MemoryBank:
         """The same bank on ``device``; itself where it lies there already."""
         if torch.device(device) == self.device:
@@ -126,3 +136,16 @@ def _slots(begin: Tensor, end: Tensor, width: int) -> tuple[Tensor, Tensor]:
     places = begin[:, None] + torch.arange(width, device=begin.device)
     found = places < end[:, None]
     return torch.minimum(places, end[:, None] - 1).clamp(min=0), found
+
+
+def mask_rows(similarity: Tensor, rows: Tensor, found: Tensor) -> None:
+    """Mask the given rows of each query, in place.
+
+    Args:
+        similarity: ``(Q, M)``, to be masked.
+        rows: ``(Q, R)``; slots that are not found repeat a found one, if there is any.
+        found: ``(Q, R)`` bool.
+    """
+    kept = similarity.gather(1, rows)
+    # All slots of a query that has rows name such rows, so writing twice writes the same.
+    similarity.scatter_(1, rows, kept.masked_fill_(found.any(dim=1, keepdim=True), -torch.inf))

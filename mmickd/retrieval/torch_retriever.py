@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from mmickd.banks.memory_bank import MemoryBank
+from mmickd.banks.memory_bank import MemoryBank, mask_rows
 from mmickd.registry import RETRIEVERS
 from mmickd.retrieval.base import BaseRetriever, masked_topk
 from mmickd.structures import Samples
@@ -49,13 +49,12 @@ class TorchRetriever(BaseRetriever):
         for start in range(0, max(1, len(query)), chunk):
             part = query[slice(start, start + chunk)]
             similarity = self._similarity(bank, part.features.float())
-            if exclude_same_id:
-                _leave_out(similarity, *bank.rows_of_image(part.ids))
+            bank.leave_out(similarity, part.ids if exclude_same_id else None)
             rows, found = bank.rows_of_class(part.labels)
             own = similarity.gather(1, rows).masked_fill_(~found, -torch.inf)
             answer = masked_topk(own, rows, num_positives)
             if num_negatives:
-                _leave_out(similarity, rows, found)
+                mask_rows(similarity, rows, found)
             negatives = masked_topk(similarity, None, num_negatives)
             negatives[0].masked_fill_((part.labels < 0)[:, None], -torch.inf)
             parts.append((*answer, *negatives))
@@ -91,16 +90,3 @@ def blockwise_product(query: Tensor, features: Tensor, elements: int) -> Tensor:
     blocks = features.split(max(1, elements // max(1, features.shape[1])))
     products = [query @ rows.float().T for rows in blocks]
     return products[0] if len(products) == 1 else torch.cat(products, dim=1)
-
-
-def _leave_out(similarity: Tensor, rows: Tensor, found: Tensor) -> None:
-    """Mask the given rows of each query in ``(Q, M)`` similarities, in place.
-
-    Args:
-        similarity: to be masked.
-        rows: ``(Q, R)``; slots that are not found repeat a found one, if there is any.
-        found: ``(Q, R)`` bool.
-    """
-    kept = similarity.gather(1, rows)
-    # All slots of a query that has rows name such rows, so writing twice writes the same.
-    similarity.scatter_(1, rows, kept.masked_fill_(found.any(dim=1, keepdim=True), -torch.inf))

@@ -1,0 +1,138 @@
+"""Class-wise queues against python's deques."""
+
+from __future__ import annotations
+
+from collections import deque
+
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mmickd.banks import MemoryBank, QueueBank
+from mmickd.retrieval import TorchRetriever
+from mmickd.structures import Samples
+
+CLASSES, WIDTH = 3, 4
+steps = st.lists(
+    st.lists(st.tuples(st.integers(-1, CLASSES - 1), st.integers(-1, 5)), max_size=9), max_size=6
+)
+
+
+def batch(rows: list[tuple[int, int]], number: int) -> Samples:
+    """Rows of (label, image) with random features, other ones in every batch."""
+    g = torch.Generator().manual_seed(number)
+    return Samples(
+        F.normalize(torch.randn(len(rows), WIDTH, generator=g), dim=1),
+        torch.randn(len(rows), CLASSES, generator=g),
+        torch.tensor([label for label, _ in rows], dtype=torch.long),
+        torch.tensor([image for _, image in rows], dtype=torch.long),
+    )
+
+
+def filled(bank: QueueBank) -> list[list[tuple[float, ...]]]:
+    """By class, the rows that lie in the queue, oldest first: feature, logits, id."""
+    found = []
+    for c, (count, head) in enumerate(zip(bank.counts.tolist(), bank.heads.tolist(), strict=True)):
+        size = bank.max_class_size
+        slots = [c * size + (head - count + i) % size for i in range(count)]
+        found.append([_row(bank, slot) for slot in slots])
+    return found
+
+
+def _row(rows: Samples | QueueBank, i: int) -> tuple[float, ...]:
+    return (*rows.features[i].tolist(), *rows.logits[i].tolist(), int(rows.ids[i]))
+
+
+@settings(max_examples=200, deadline=None)
+@given(steps, st.integers(1, 5))
+def test_the_latest_rows_of_each_class_stay(pushed: list, capacity: int) -> None:
+    bank = QueueBank(CLASSES, capacity, WIDTH)
+    slow: list[deque] = [deque(maxlen=capacity) for _ in range(CLASSES)]
+    for number, rows in enumerate(pushed):
+        samples = batch(rows, number)
+        bank.push(samples)
+        for i, (label, _) in enumerate(rows):
+            if label >= 0:
+                slow[label].append(_row(samples, i))
+        assert filled(bank) == [list(queue) for queue in slow]
+        assert bool((bank.counts <= capacity).all())
+
+
+@settings(max_examples=100, deadline=None)
+@given(steps, st.integers(1, 5), st.integers(0, 6), st.integers(0, 9), st.booleans())
+def test_retrieval_is_that_of_a_memory_bank_of_the_same_rows(
+    pushed: list, capacity: int, num_positives: int, num_negatives: int, exclude: bool
+) -> None:
+    bank = QueueBank(CLASSES, capacity, WIDTH)
+    for number, rows in enumerate(pushed):
+        bank.push(batch(rows, number))
+    at = [
+        c * capacity + i for c in range(CLASSES) for i in range(int(bank.counts[c]))
+    ]  # the filled slots
+    frozen = MemoryBank(
+        Samples(bank.features[at], bank.logits[at], bank.labels[at], bank.ids[at]), CLASSES
+    )
+    query = batch([(label, image) for label in range(-1, CLASSES) for image in (-1, 0, 3)], 99)
+    retriever = TorchRetriever()
+    asked = (query, num_positives, num_negatives, exclude)
+    for got, want in zip(
+        retriever.search(bank, *asked), retriever.search(frozen, *asked), strict=True
+    ):
+        assert torch.equal(got.mask, want.mask)
+        assert torch.allclose(got.similarity, want.similarity, atol=1e-6)
+        assert torch.equal(got.logits, want.logits)
+        slots = torch.tensor([*at, -1])[want.indices]  # -1 is the last
+        assert torch.equal(got.indices, slots)
+
+
+def test_a_later_search_sees_later_rows() -> None:
+    """The retriever keeps features of the last bank; a queue changes under it."""
+    bank, retriever = QueueBank(CLASSES, 2, WIDTH), TorchRetriever()
+    query = batch([(0, 7)], 1)
+    for number in range(5):
+        bank.push(batch([(0, 1)], number))
+        best, _ = retriever.search(bank, query, 1, 0)
+        wanted = (query.features @ bank.features[: int(bank.counts[0])].T).max()
+        assert float(best.similarity[0, 0]) == pytest.approx(float(wanted), abs=1e-6)
+
+
+def test_an_empty_queue_gives_nothing() -> None:
+    bank = QueueBank(CLASSES, 2, WIDTH)
+    for context in TorchRetriever().search(bank, batch([(0, 1), (2, -1)], 0), None, 3):
+        assert not bool(context.mask.any())
+
+
+@settings(max_examples=50, deadline=None)
+@given(steps, steps)
+def test_a_restored_queue_goes_on_as_if_nothing_had_happened(before: list, after: list) -> None:
+    bank = QueueBank(CLASSES, 3, WIDTH)
+    for number, rows in enumerate(before):
+        bank.push(batch(rows, number))
+    saved = {name: tensor.clone() for name, tensor in bank.state_dict().items()}
+    restored = QueueBank(CLASSES, 3, WIDTH)
+    restored.load_state_dict(saved)
+    for number, rows in enumerate(after):
+        for queue in (bank, restored):
+            queue.push(batch(rows, 50 + number))
+    for name, tensor in bank.state_dict().items():
+        assert torch.equal(restored.state_dict()[name], tensor), name
+
+
+@pytest.mark.parametrize("other", [(4, 3, WIDTH), (CLASSES, 2, WIDTH), (CLASSES, 3, 5)])
+def test_a_state_of_another_queue_is_refused(other: tuple[int, int, int]) -> None:
+    bank = QueueBank(CLASSES, 3, WIDTH)
+    bank.push(batch([(0, 1), (1, 2)], 0))
+    before = {name: tensor.clone() for name, tensor in bank.state_dict().items()}
+    with pytest.raises(ValueError, match="is wanted"):
+        bank.load_state_dict(QueueBank(*other).state_dict())
+    with pytest.raises(ValueError, match="missing"):
+        bank.load_state_dict({})
+    assert all(torch.equal(before[name], tensor) for name, tensor in bank.state_dict().items())
+
+
+@pytest.mark.parametrize("sizes", [(0, 1, 1), (1, 0, 1), (1, 1, 0)])
+def test_sizes_are_checked(sizes: tuple[int, int, int]) -> None:
+    with pytest.raises(ValueError, match="at least 1"):
+        QueueBank(*sizes)
