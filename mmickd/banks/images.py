@@ -39,7 +39,8 @@ class BankImages(Dataset):
     """The images of a training set, under a deterministic pipeline.
 
     Shares the annotations of the live data set (nothing is scanned again) and leaves it as it is.
-    Wrappers that repeat images are seen through: every image comes once.
+    Wrappers that repeat images are seen through, and parts of a data set that share an image file
+    give it once: every image comes once.
 
     Args:
         dataset: the live training set, wrappers included.
@@ -55,11 +56,20 @@ class BankImages(Dataset):
         self._places = [
             (part, index) for part, data in enumerate(self._parts) for index in range(len(data))
         ]
+        if len(self._parts) > 1:
+            self._places = self._distinct()
         if not self._places:
             raise ICKDError(
                 "the training data set is empty, no memory bank can be built from it: check "
                 "data_root, data_prefix and ann_file of train_dataloader.dataset."
             )
+
+    def _distinct(self) -> list[tuple[int, int]]:
+        """The first place of each image; of images without a path, every place."""
+        first: dict[Any, tuple[int, int]] = {}
+        for index, place in enumerate(self._places):
+            first.setdefault(self.info(index).get("img_path") or place, place)
+        return list(first.values())
 
     def __len__(self) -> int:
         return len(self._places)

@@ -134,6 +134,15 @@ def test_concat_inside_of_repeat_and_mmseg_mix(scenes):
     assert images[0]["data_samples"].gt_sem_seg.data.shape == (1, 48, 64)
 
 
+def test_parts_that_share_images_give_them_once(data, dataset):
+    other = custom(data, "val")
+    joined = ConcatDataset([dataset, other, custom(data)], ignore_keys="dataset_type")
+    pipeline = Compose(LOAD + PACK)
+    images = BankImages(joined, pipeline)
+    once = paths(BankImages(dataset, pipeline)) + paths(BankImages(other, pipeline))
+    assert paths(images) == once and len(set(once)) == len(once)
+
+
 def test_the_live_data_set_stays_as_it_is(dataset, monkeypatch):
     wrapped = RepeatDataset(dataset, times=2)
     before = dict(vars(dataset))
