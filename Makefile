@@ -9,7 +9,7 @@ PYTEST_ARGS ?= -n auto --maxprocesses 4 --dist loadfile
 export OMP_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo test lint types gpu-test clean
+.PHONY: help env demo test lint types gpu-test fault-test clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  \1\t/' | expand -t 14
@@ -38,6 +38,9 @@ gpu-test: $(if $(PYTHON),,env) ## the tests that need a CUDA device
 	@$(GPU_PYTHON) -c 'import sys, torch; sys.exit(0 if torch.cuda.is_available() else \
 	    "torch %s sees no CUDA device: the GPU tests were not run." % torch.__version__)'
 	$(GPU_PYTHON) -m pytest -m gpu
+
+fault-test: env ## kill runs at every stage, resume and compare them; watch memory (20 minutes)
+	$(BIN)/python -m pytest -m faults
 
 clean: ## remove .venv, caches and builds; data and work_dirs stay
 	rm -rf $(VENV) build dist *.egg-info mmickd/.mim .mypy_cache .pytest_cache .ruff_cache .hypothesis

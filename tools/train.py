@@ -1,6 +1,7 @@
 """Train any model of mmsegmentation or mmpretrain, with or without distillation."""
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,6 +16,7 @@ from mmickd.utils.cli import add_common_arguments, build_runner, load_run_config
 from mmickd.utils.errors import ICKDError
 from mmickd.utils.launch import check_amp, prepare_launch
 from mmickd.utils.preflight import check_files
+from mmickd.utils.resuming import latest_checkpoint
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -51,9 +53,10 @@ def merge_args(cfg: Config, args: argparse.Namespace) -> None:
         cfg.val_cfg = cfg.val_dataloader = cfg.val_evaluator = None
     if args.amp:
         enable_amp(cfg)
-    if args.resume is not None:
-        cfg.resume = True
-        cfg.load_from = None if args.resume == "auto" else args.resume
+    if args.resume == "auto":
+        resume_latest(cfg)
+    elif args.resume is not None:
+        cfg.resume, cfg.load_from = True, args.resume
     if args.auto_scale_lr:
         if "base_batch_size" not in (cfg.get("auto_scale_lr") or {}):
             raise ICKDError(
@@ -68,6 +71,16 @@ def merge_args(cfg: Config, args: argparse.Namespace) -> None:
         if args.deterministic:
             randomness["deterministic"] = True
         cfg.randomness = randomness
+
+
+def resume_latest(cfg: Config) -> None:
+    """Resume from the latest complete checkpoint in the work dir, else start as ``cfg`` says."""
+    latest = latest_checkpoint(cfg.work_dir)
+    if latest.path is not None or not (latest.warning or cfg.get("load_from")):
+        # mmengine looks by itself where it would find the same
+        cfg.resume, cfg.load_from = True, latest.path if latest.warning else None
+    if latest.warning and os.environ.get("LOCAL_RANK", "0") == "0":
+        print(f"warning: {latest.warning}", file=sys.stderr, flush=True)
 
 
 def enable_amp(cfg: Config) -> None:
