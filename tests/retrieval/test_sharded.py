@@ -11,6 +11,7 @@ from mmickd.banks.shard import BankShard
 from mmickd.retrieval import BaseRetriever, FaissRetriever, TorchRetriever
 from mmickd.retrieval.sharded import ShardedRetriever, fetch_rows
 from mmickd.structures import Samples
+from mmickd.utils import distributed
 from tests.ranks import on_ranks
 from tests.retrieval.cases import check_form, samples
 
@@ -72,10 +73,13 @@ def test_answers_of_faiss_are_the_same() -> None:
     assert all(count > 300 for count in on_ranks(2, compare, FaissRetriever))
 
 
-def fetch(pieces: int) -> None:
-    from mmickd.utils import distributed
+def fetch() -> None:
+    for pieces in (1, 100, 2**26):
+        distributed.CHUNK_BYTES = pieces
+        fetch_in_pieces()
 
-    distributed.CHUNK_BYTES = pieces
+
+def fetch_in_pieces() -> None:
     rank = torch.distributed.get_rank()
     bank = make_case(1)[0]
     shard = deal(bank if rank == 0 else None)
@@ -89,9 +93,8 @@ def fetch(pieces: int) -> None:
         assert torch.equal(getattr(whole, name), getattr(bank, name))
 
 
-@pytest.mark.parametrize("pieces", [1, 100, 2**26])
-def test_rows_travel_in_pieces_of_any_size(pieces: int) -> None:
-    on_ranks(2, fetch, pieces)
+def test_rows_travel_in_pieces_of_any_size() -> None:
+    on_ranks(2, fetch)
 
 
 def test_one_rank_keeps_the_bank() -> None:
