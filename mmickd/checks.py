@@ -12,13 +12,16 @@ from torch import nn
 
 from mmickd.taps import Tap, Tapped, evaluating, find_classifier
 from mmickd.tasks import BaseTask
-from mmickd.teachers import OfflineTeacher
+from mmickd.teachers import BaseTeacher
 from mmickd.utils.errors import ICKDError
 from mmickd.utils.modules import is_sharded
 
 
-def probe_teacher(teacher: OfflineTeacher, task: BaseTask, sample: dict[str, Any]) -> None:
+def probe_teacher(teacher: BaseTeacher, task: BaseTask, sample: dict[str, Any]) -> Tapped:
     """Run the teacher on one packed sample, and let the task adapter read it.
+
+    Returns:
+        What the teacher gave.
 
     Raises:
         ICKDError: if its classifier layer is not found, or it cannot run on such an image.
@@ -27,6 +30,7 @@ def probe_teacher(teacher: OfflineTeacher, task: BaseTask, sample: dict[str, Any
         inputs = teacher.preprocess(batch_of(sample))
         tapped = teacher.probe(inputs)
         task.view(tapped, [sample["data_samples"]], (inputs.shape[2], inputs.shape[3]))
+        return tapped
     except ICKDError:
         raise
     except Exception as error:  # whatever a network raises on an input that it cannot take

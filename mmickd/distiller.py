@@ -11,6 +11,8 @@ import torch
 from torch import Tensor
 
 from mmickd.banks.distributing import Bank
+from mmickd.banks.gathering import gather_samples
+from mmickd.banks.queue_bank import QueueBank
 from mmickd.banks.sampling import image_id
 from mmickd.losses.averaging import average_factors
 from mmickd.losses.kd import counted_kd
@@ -21,7 +23,7 @@ from mmickd.retrieval.stored_query import StoredQuery
 from mmickd.structures import Context, Samples
 from mmickd.tasks import BaseTask, View
 from mmickd.tasks.levels import queries
-from mmickd.teachers import OfflineTeacher
+from mmickd.teachers import BaseTeacher
 from mmickd.utils.timing import Stopwatch
 
 
@@ -49,7 +51,7 @@ class Distiller:
         teacher: built and probed.
         task: task adapter of the student.
         levels: levels of the in-context terms.
-        banks: by level; empty if no term retrieves.
+        banks: by level; empty if no term retrieves. Queues are fed with what each step gives.
         search: a retriever's, for these banks.
         terms: the losses.
         anchors: pixels per image (level 'pixel').
@@ -61,10 +63,10 @@ class Distiller:
 
     def __init__(
         self,
-        teacher: OfflineTeacher,
+        teacher: BaseTeacher,
         task: BaseTask,
         levels: Sequence[str],
-        banks: dict[str, Bank],
+        banks: dict[str, Bank | QueueBank],
         search: Callable[..., tuple[Context, Context]],
         terms: LossTerms,
         anchors: int,
@@ -117,6 +119,12 @@ class Distiller:
                 out[term.name] = term.weight * term.loss(avg_factor=factor)
         return out
 
+    def _feed(self, level: str, samples: Samples) -> None:
+        """Append what the ranks have seen to a queue, on every rank the same."""
+        bank = self.banks.get(level)
+        if isinstance(bank, QueueBank):
+            bank.push(gather_samples(samples)[0])
+
     def _kd(self, view: View, weight: float) -> _Pending:
         assert view.student_logits is not None
         student, teacher, valid = (
@@ -145,6 +153,7 @@ class Distiller:
             counted = counted_nicd(negatives, valid)
             pending.append(_Pending(f"loss_nicd{suffix}", weights["nicd"], loss, counted))
             out[f"nicd_sim{suffix}"] = _mean_similarity(negatives)
+        self._feed(level, samples)
         return pending
 
     def _retrieve(

@@ -11,10 +11,10 @@ from mmickd.banks.building import BankOptions
 from mmickd.banks.cache import DEFAULT_LIMIT
 from mmickd.losses.terms import LossTerms
 from mmickd.registry import RETRIEVERS, TEACHERS
-from mmickd.retrieval import BaseRetriever
+from mmickd.retrieval import BaseRetriever, TorchRetriever
 from mmickd.tasks.levels import LEVELS
-from mmickd.teachers import OfflineTeacher
-from mmickd.teachers.offline import DTYPES
+from mmickd.teachers import BaseTeacher
+from mmickd.teachers.base import DTYPES
 from mmickd.utils.errors import ICKDError
 from mmickd.utils.options import (
     check_choice,
@@ -26,6 +26,8 @@ from mmickd.utils.options import (
 
 PIXELS_PER_CLASS = 4096
 """Default capacity of a class at pixel level (19 classes of 512-wide fp16 rows: 76 MiB)."""
+QUEUE_ROWS = 128
+"""Default capacity of a class in the queue of a teacher that learns."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +41,7 @@ class BankSettings:
             recently used ones are removed; None: no limit.
         dtype: 'fp16' or 'fp32'.
         capacity_per_class: rows per class; None: all, but at pixel level
-            :data:`PIXELS_PER_CLASS`.
+            :data:`PIXELS_PER_CLASS`, and :data:`QUEUE_ROWS` in the queue of a teacher that learns.
         pixels_per_image: most pixels of one class from one image.
         max_images: images to read; None: all.
         seed: of the choice of rows and of anchors.
@@ -96,7 +98,7 @@ class BankSettings:
 class HookOptions:
     """All options of :class:`~mmickd.hooks.ICKDHook`, with what can be built from them alone."""
 
-    teacher: OfflineTeacher
+    teacher: BaseTeacher
     retriever: BaseRetriever
     bank: BankSettings
     levels: tuple[str, ...] | None
@@ -149,6 +151,38 @@ class HookOptions:
             exclude_same_id=exclude_same_id,
             losses=losses,
         )
+
+    def check_queue(self, terms: LossTerms) -> int:
+        """Rows per class of the queues that hold what a learning teacher gave lately.
+
+        Raises:
+            ICKDError: if an option is for the frozen banks of frozen teachers, or the queue is
+                shorter than what is to be retrieved from one class of it.
+        """
+        capacity = self.bank.capacity_per_class or QUEUE_ROWS
+        if self.query == "bank":
+            raise ICKDError(
+                "query='bank' needs a frozen bank with a row of every image; this teacher learns, "
+                "and its queue holds the latest rows. Use query='view'."
+            )
+        if self.bank.shard:
+            raise ICKDError(
+                "bank.shard=True deals the bank of a frozen teacher; the queue of a teacher that "
+                "learns is small and lies on every rank. Use bank.shard=False."
+            )
+        if not isinstance(self.retriever, TorchRetriever):
+            raise ICKDError(
+                f"{type(self.retriever).__name__} searches frozen banks; this teacher learns, and "
+                "its queue changes with every step. Use retriever=dict(type='TorchRetriever')."
+            )
+        wanted = terms.num_positives
+        if wanted is not None and capacity < wanted:
+            raise ICKDError(
+                f"bank.capacity_per_class={capacity} is less than "
+                f"losses.picd.num_positives={wanted}: a queue must hold as many rows of a class as "
+                "are to be retrieved."
+            )
+        return capacity
 
     def resolve_levels(self, offered: tuple[str, ...]) -> tuple[str, ...]:
         """The levels, once the task is known.

@@ -19,6 +19,8 @@ from mmickd.banks.fingerprint import digest, images_digest
 from mmickd.banks.images import BankImages, check_first_sample, choose_pipeline
 from mmickd.banks.memory_bank import MemoryBank
 from mmickd.banks.obtaining import obtain_banks
+from mmickd.banks.queue_bank import QueueBank
+from mmickd.banks.shard import BankShard
 from mmickd.checks import (
     check_classes,
     check_identity,
@@ -66,6 +68,7 @@ class _Checked:
     images: BankImages
     fields: dict[str, dict[str, Any]]
     layer: str
+    queues: dict[str, QueueBank]
 
 
 def prepare(options: HookOptions, run: RunParts) -> tuple[Distiller, str]:
@@ -85,17 +88,18 @@ def _prepare(options: HookOptions, run: RunParts) -> tuple[Distiller, str]:
     options.teacher.fetch()
     with failing_together():
         checked = _check(options, run)
-    banks: dict[str, Bank] = {}
+    banks: dict[str, Bank | QueueBank] = dict(checked.queues)
     if checked.fields:
-        banks = obtain_banks(
+        frozen = obtain_banks(
             checked.fields,
             _cache(options),
             lambda missing: _build(missing, checked, options, run),
             options.bank.shard,
         )
-    banks = {level: bank.to(run.device) for level, bank in banks.items()}
+        banks.update({level: bank.to(run.device) for level, bank in frozen.items()})
     whole = {level: bank for level, bank in banks.items() if isinstance(bank, MemoryBank)}
-    retriever, sharded = options.retriever, bool(banks) and not whole
+    retriever = options.retriever
+    sharded = any(isinstance(bank, BankShard) for bank in banks.values())
     distiller = Distiller(
         teacher=options.teacher,
         task=checked.task,
@@ -115,7 +119,7 @@ def _prepare(options: HookOptions, run: RunParts) -> tuple[Distiller, str]:
 def _check(options: HookOptions, run: RunParts) -> _Checked:
     """Build the teacher and let it, the student and the data meet for one image."""
     teacher = options.teacher
-    teacher.build(run.device, getattr(run.model, "data_preprocessor", None))
+    teacher.build(run.device, run.model)
     task = make_task(run.model, teacher.model)
     task.check_student(run.model)
     levels = options.resolve_levels(task.levels)
@@ -128,9 +132,10 @@ def _check(options: HookOptions, run: RunParts) -> _Checked:
     images.limit(options.bank.max_images, options.bank.seed)
     needs_bank = terms.needs_bank and not all(terms.schedules[t].is_off for t in _retrieving(terms))
     # Before any image is read: transforms may keep what they meet.
-    fields = _fields(options, levels, images, task) if needs_bank else {}
+    cacheable = needs_bank and teacher.is_frozen
+    fields = _fields(options, levels, images, task) if cacheable else {}
     sample = check_first_sample(images, task.has_label)
-    probe_teacher(teacher, task, sample)
+    tapped = probe_teacher(teacher, task, sample)
     layer, width = probe_student(run.model, options.layer, sample)
     check_classes(width, teacher.tap.num_classes, teacher.classes, run.train_dataset)
     if needs_bank and options.exclude_same_id:
@@ -138,7 +143,13 @@ def _check(options: HookOptions, run: RunParts) -> _Checked:
     warn_of_mixing(run.model)
     for level in fields:
         fields[level].update(teacher.fingerprint(), num_classes=teacher.tap.num_classes)
-    return _Checked(task, levels, terms, images, fields, layer)
+    queues = {}
+    if not teacher.is_frozen:
+        capacity = options.check_queue(terms)
+        if needs_bank:
+            shape = teacher.tap.num_classes, capacity, tapped.features.shape[1]
+            queues = {level: QueueBank(*shape, device=run.device) for level in levels}
+    return _Checked(task, levels, terms, images, fields, layer, queues)
 
 
 def _retrieving(terms: LossTerms) -> list[str]:
@@ -166,9 +177,9 @@ def _cache(options: HookOptions) -> BankCache | None:
         return None
     root = default_cache_dir() if settings.cache_dir == "auto" else settings.cache_dir
     # for people who look for it; the folders above are nobody else's business
-    named = {"checkpoint": teacher.checkpoint, "config": teacher.cfg}
+    named = {key: getattr(teacher, key, None) for key in ("checkpoint", "cfg")}
     about = {
-        f"teacher_{key}": Path(path).name
+        f"teacher_{'config' if key == 'cfg' else key}": Path(path).name
         for key, path in named.items()
         if isinstance(path, (str, os.PathLike))
     }

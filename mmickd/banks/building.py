@@ -18,7 +18,7 @@ from mmickd.banks.rows import RowCollector
 from mmickd.taps import Tapped
 from mmickd.tasks import BaseTask
 from mmickd.tasks.levels import rows
-from mmickd.teachers import OfflineTeacher
+from mmickd.teachers import BaseTeacher
 from mmickd.utils.distributed import failing_together
 from mmickd.utils.errors import ICKDError
 
@@ -48,7 +48,7 @@ def build_banks(
     options: Mapping[str, BankOptions],
     images: BankImages,
     task: BaseTask,
-    teacher: OfflineTeacher,
+    teacher: BaseTeacher,
     batch_size: int,
     num_workers: int,
 ) -> dict[str, MemoryBank | None]:
@@ -123,7 +123,7 @@ def _collect(
     collectors: dict[str, RowCollector],
     images: BankImages,
     task: BaseTask,
-    teacher: OfflineTeacher,
+    teacher: BaseTeacher,
     options: Mapping[str, BankOptions],
     batch_size: int,
     num_workers: int,

@@ -11,6 +11,7 @@ from mmickd.structures import Samples
 from mmickd.utils.distributed import broadcast_from_main, chunks_from_main
 
 Bank = MemoryBank | BankShard
+"""A frozen bank on a rank."""
 
 
 def replicate(bank: MemoryBank | None) -> MemoryBank:

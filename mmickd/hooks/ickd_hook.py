@@ -16,6 +16,7 @@ from torch import nn
 
 from mmickd.distiller import Distiller
 from mmickd.hooks.attachment import Attachment
+from mmickd.hooks.learnt import CHECKPOINT_KEY, restore, state_of
 from mmickd.options import HookOptions
 from mmickd.preparation import RunParts, prepare
 from mmickd.registry import HOOKS
@@ -32,10 +33,11 @@ class ICKDHook(Hook):
     keys, optimizer and EMA stay as they are; with every weight 0 the run is bit for bit the run
     without the hook.
 
-    Source: arXiv 2501.07040 (offline paradigm).
+    Source: arXiv 2501.07040 (its offline and teacher-free paradigms).
 
     Args:
-        teacher: config of the teacher, see :class:`~mmickd.teachers.OfflineTeacher`.
+        teacher: config of the teacher, see :class:`~mmickd.teachers.OfflineTeacher` and
+            :class:`~mmickd.teachers.SelfTeacher`.
         level: 'image', 'pixel', 'region', or ['pixel', 'region']; None: 'image' for classifiers,
             'pixel' for segmenters.
         layer: the student's last classifier layer; 'auto' finds it.
@@ -77,6 +79,7 @@ class ICKDHook(Hook):
         self._distiller: Distiller | None = None
         self._attachment: Attachment | None = None
         self._runner: Any = None
+        self._saved: dict[str, Any] | None = None
         self._last_iter_end = 0.0
 
     @property
@@ -95,7 +98,9 @@ class ICKDHook(Hook):
         begin = time.monotonic()
         with preserved_random_state():
             self._distiller, layer = prepare(self._options, _parts_of(runner, model))
-        self._runner = runner
+        if runner.iter:  # resumed
+            restore(self._distiller, self._saved)
+        self._runner, self._saved = runner, None
         self._attachment = Attachment(model, layer, self._step)
         self._last_iter_end = time.perf_counter()
         print_log(
@@ -108,12 +113,23 @@ class ICKDHook(Hook):
     def after_train_iter(
         self, runner: Any, batch_idx: int, data_batch: Any = None, outputs: Any = None
     ) -> None:
-        """Log the share of the iteration that retrieval took."""
+        """Let the teacher learn, and log the share of the iteration that retrieval took."""
+        if self._distiller is not None:
+            self._distiller.teacher.update(_unwrap(runner.model))
         now = time.perf_counter()
         passed, self._last_iter_end = now - self._last_iter_end, now
         if self._distiller is not None and self._distiller.banks and passed > 0:
             share = self._distiller.stopwatch.collect() / passed
             runner.message_hub.update_scalar("train/retrieval_share", share)
+
+    def before_save_checkpoint(self, runner: Any, checkpoint: dict[str, Any]) -> None:
+        """Put what the teacher has learnt beside the student, where stock tools do not look."""
+        if self._distiller is not None and not self._distiller.teacher.is_frozen:
+            checkpoint[CHECKPOINT_KEY] = state_of(self._distiller)
+
+    def after_load_checkpoint(self, runner: Any, checkpoint: dict[str, Any]) -> None:
+        """Keep what a resumed run's teacher had learnt until the teacher is there."""
+        self._saved = checkpoint.get(CHECKPOINT_KEY)
 
     def after_train(self, runner: Any) -> None:
         """Leave the student as it was."""

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import torch
 import torch.distributed as torch_dist
-import torch.nn.functional as F
 from torch import Tensor
 
+from mmickd.banks.gathering import gather_samples
 from mmickd.banks.shard import BankShard
 from mmickd.retrieval.base import BaseRetriever, masked_topk, to_context
 from mmickd.structures import Context, Samples
@@ -42,7 +42,9 @@ class ShardedRetriever:
         """See :meth:`BaseRetriever.search`; ``indices`` are rows of the whole bank."""
         if num_positives is None:
             num_positives = bank.max_class_size
-        asked, sizes = gather_queries(query)
+        features = query.features.float()
+        nothing = features.new_empty((len(query), 0))  # nobody needs the queries' own logits
+        asked, sizes = gather_samples(Samples(features, nothing, query.labels, query.ids))
         found = self._local.topk(bank.part, asked, num_positives, num_negatives, exclude_same_id)
         positives, negatives = (
             _best_of_all(scores, bank.rows_in_bank(rows), sizes, len(query))
@@ -53,26 +55,6 @@ class ShardedRetriever:
         return _columns(context, slice(0, num_positives)), _columns(
             context, slice(num_positives, None)
         )
-
-
-def gather_queries(query: Samples) -> tuple[Samples, list[int]]:
-    """The queries of all ranks in the order of the ranks (without logits), and how many of each."""
-    world_size = torch_dist.get_world_size()
-    own = torch.tensor([len(query)], device=query.labels.device)
-    counts = torch.empty(world_size, dtype=own.dtype, device=own.device)
-    torch_dist.all_gather_into_tensor(counts, own)
-    sizes = counts.tolist()
-
-    def gathered(rows: Tensor) -> Tensor:
-        padded = F.pad(rows, (0, 0, 0, max(sizes) - rows.shape[0])).contiguous()
-        every = padded.new_empty((world_size * max(sizes), rows.shape[1]))
-        torch_dist.all_gather_into_tensor(every, padded)
-        parts = every.split(max(sizes)) if max(sizes) else [every] * world_size
-        return torch.cat([part[:size] for part, size in zip(parts, sizes, strict=True)])
-
-    features = gathered(query.features.float())
-    labels, ids = gathered(torch.stack([query.labels, query.ids], dim=1)).T.contiguous()
-    return Samples(features, features.new_empty((len(features), 0)), labels, ids), sizes
 
 
 def fetch_rows(bank: BankShard, source: Tensor, rows: Tensor) -> Tensor:

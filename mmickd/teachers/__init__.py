@@ -1,5 +1,7 @@
 """Teachers: building, loading, preprocessing."""
 
+from mmickd.teachers.base import BaseTeacher
 from mmickd.teachers.offline import OfflineTeacher
+from mmickd.teachers.self_teacher import SelfTeacher
 
-__all__ = ["OfflineTeacher"]
+__all__ = ["BaseTeacher", "OfflineTeacher", "SelfTeacher"]

@@ -100,8 +100,16 @@ def _dict(value: Any) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
-def load_strictly(model: nn.Module, state: dict[str, Tensor], path: str) -> None:
+def load_strictly(
+    model: nn.Module, state: dict[str, Tensor], path: str, owner: str = "teacher.cfg"
+) -> None:
     """Load weights, every one of them.
+
+    Args:
+        model: to be filled.
+        state: the weights.
+        path: where they come from, for messages.
+        owner: whose architecture ``model`` has, for messages.
 
     Raises:
         ICKDError: if the checkpoint is of another architecture.
@@ -125,7 +133,7 @@ def load_strictly(model: nn.Module, state: dict[str, Tensor], path: str) -> None
             if names
         ]
         raise ICKDError(
-            f"teacher.checkpoint '{path}' does not fit teacher.cfg ({'; '.join(faults)}). "
+            f"teacher.checkpoint '{path}' does not fit {owner} ({'; '.join(faults)}). "
             "Give the config that this checkpoint was trained with, or the other checkpoint."
         )
     try:

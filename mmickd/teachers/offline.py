@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import hashlib
 import os
 from typing import Any
 
@@ -12,10 +11,10 @@ from mmengine.config import ConfigDict
 from mmengine.model import revert_sync_batchnorm
 from mmengine.registry import MODELS as ROOT_MODELS
 from mmengine.registry import DefaultScope
-from torch import Tensor, nn
+from torch import nn
 
 from mmickd.registry import TEACHERS
-from mmickd.taps import Tap, Tapped, find_classifier
+from mmickd.teachers.base import BaseTeacher
 from mmickd.teachers.checkpoint import (
     check_checkpoint_path,
     classes_of,
@@ -24,20 +23,15 @@ from mmickd.teachers.checkpoint import (
     load_strictly,
     state_dict_of,
 )
-from mmickd.teachers.normalization import InputConverter, InputNormalization
 from mmickd.utils.config import ConfigLike, find_config, load_config
 from mmickd.utils.errors import ICKDError
 
-DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
-
 
 @TEACHERS.register_module()
-class OfflineTeacher:
+class OfflineTeacher(BaseTeacher):
     """A trained model, frozen.
 
-    Built under its own scope, loaded strictly, in eval as a whole, without gradients; its forward
-    pass ends at its classifier (``mode='tensor'``: no auxiliary head, no resize, no loss). It is
-    never a part of the student, so it is in no checkpoint, optimizer or EMA.
+    Built under its own scope and loaded strictly.
 
     Args:
         cfg: config of the trained model: a file, a Config, a dict, ``'mmseg::...'`` or
@@ -53,6 +47,8 @@ class OfflineTeacher:
         ICKDError: if ``dtype`` is none of the three.
     """
 
+    is_frozen = True
+
     def __init__(
         self,
         cfg: ConfigLike,
@@ -61,30 +57,11 @@ class OfflineTeacher:
         dtype: str = "fp32",
         trust_checkpoint: bool = False,
     ) -> None:
-        if dtype not in DTYPES:
-            raise ICKDError(f"teacher.dtype='{dtype}': it must be one of {', '.join(DTYPES)}.")
+        super().__init__(layer, dtype)
         self.cfg = cfg
         self.checkpoint = "" if checkpoint is None else os.path.expanduser(os.fspath(checkpoint))
-        self.layer = layer
-        self.dtype = dtype
         self.trust_checkpoint = trust_checkpoint
-        self.classes: tuple[str, ...] | None = None
         self._file = ""
-        self._model: nn.Module | None = None
-        self._tap: Tap | None = None
-        self._converter: InputConverter | None = None
-
-    @property
-    def model(self) -> nn.Module:
-        """The network, after :meth:`build`."""
-        assert self._model is not None, "OfflineTeacher.build comes first"
-        return self._model
-
-    @property
-    def tap(self) -> Tap:
-        """Its classifier layer, after :meth:`probe`."""
-        assert self._tap is not None, "OfflineTeacher.probe comes first"
-        return self._tap
 
     def check_files(self) -> None:
         """Look whether config and checkpoint are there; building comes much later in a run.
@@ -104,12 +81,8 @@ class OfflineTeacher:
         """
         self._file = fetch(self.checkpoint)
 
-    def build(self, device: torch.device, student_preprocessor: nn.Module | None) -> None:
-        """Build and load the network.
-
-        Args:
-            device: where it runs.
-            student_preprocessor: whose output the teacher gets in training.
+    def build(self, device: torch.device, student: nn.Module | None) -> None:
+        """Build and load the network; see :meth:`BaseTeacher.build`.
 
         Raises:
             ICKDError: if the config cannot be built, or the checkpoint does not fit it.
@@ -120,86 +93,12 @@ class OfflineTeacher:
         checkpoint = load_checkpoint(self._file or self.checkpoint, self.trust_checkpoint)
         load_strictly(model, state_dict_of(checkpoint), self.checkpoint)
         self.classes = classes_of(checkpoint)
-        model = revert_sync_batchnorm(model)
-        model.requires_grad_(False)
-        # As a statement: the ResNet of mmpretrain returns None from train(), hence from eval().
-        model.eval()
-        model.to(device)
-        self._model = model
-        target = InputNormalization.of(model.data_preprocessor)
-        source = (
-            target if student_preprocessor is None else InputNormalization.of(student_preprocessor)
-        )
-        self._converter = InputConverter(source, target).to(device)
-
-    @torch.no_grad()
-    def probe(self, inputs: Tensor) -> Tapped:
-        """Find the classifier layer on a first input, and read it.
-
-        Args:
-            inputs: ``(B, 3, h, w)``, normalised for the teacher.
-
-        Raises:
-            ICKDError: if the layer is not found, or does not run.
-        """
-        layer = self.layer
-        if layer == "auto":
-            layer = find_classifier(
-                self.model, lambda: self._run(inputs), "teacher", "teacher.layer"
-            )
-        self._tap = Tap(self.model, layer)
-        return self.forward_normalized(inputs)
-
-    def preprocess(self, data: dict[str, Any]) -> Tensor:
-        """Collated samples of one size to the teacher's own normalised input ``(B, 3, h, w)``."""
-        preprocessor = self.model.data_preprocessor
-        return preprocessor(data, False)["inputs"]  # type: ignore[operator]
-
-    def __call__(self, inputs: Tensor) -> Tapped:
-        """Features and logits of a training batch.
-
-        Args:
-            inputs: ``(B, 3, h, w)``, normalised and augmented for the student.
-        """
-        assert self._converter is not None
-        with torch.no_grad():
-            return self.forward_normalized(self._converter(inputs.float()))
-
-    @torch.no_grad()
-    def forward_normalized(self, inputs: Tensor) -> Tapped:
-        """Features and logits of inputs that are normalised for the teacher."""
-        self.tap.arm()
-        self._run(inputs)
-        tapped = self.tap.take()
-        if tapped is None:
-            raise ICKDError(
-                f"the teacher's layer '{self.tap.layer}' does not run in its forward pass. "
-                "Set teacher.layer to the layer that gives the logits."
-            )
-        return tapped
-
-    def _run(self, inputs: Tensor) -> Any:
-        dtype = DTYPES[self.dtype]
-        with torch.autocast(
-            inputs.device.type,
-            dtype=torch.bfloat16 if self.dtype == "fp32" else dtype,
-            enabled=self.dtype != "fp32",
-        ):
-            return self.model(inputs, mode="tensor")
+        self._set_model(revert_sync_batchnorm(model), student, device)
 
     def fingerprint(self) -> dict[str, str]:
         """What makes its features what they are, as text."""
-        digest = hashlib.sha256()
-        for name, value in sorted(self.model.state_dict().items()):
-            digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
-            digest.update(value.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy())
         model_cfg = teacher_model_cfg(load_config(self.cfg, "teacher.cfg"))
-        return {
-            "teacher_weights": digest.hexdigest(),
-            "teacher_config": hashlib.sha256(repr(_sorted(model_cfg)).encode()).hexdigest(),
-            "teacher_layer": self.tap.layer,
-            "teacher_dtype": self.dtype,
-        }
+        return self._fingerprint_of(repr(_sorted(model_cfg)))
 
 
 def teacher_model_cfg(cfg: Any) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from typing import Any
 
@@ -70,3 +71,19 @@ def is_sharded(model: nn.Module) -> bool:
     Told by what FSDP marks modules with: the wrapper may lie around ``model``, out of sight.
     """
     return any(getattr(module, "_is_fsdp_managed_module", False) for module in model.modules())
+
+
+def plain_copy(model: nn.Module) -> nn.Module:
+    """A copy whose methods are its own.
+
+    ``torch.compile`` as mmengine uses it puts a method of the one model into the model's
+    ``__dict__``, by which a copy would run the original.
+    """
+    bound = {n: v for n, v in vars(model).items() if callable(v) and hasattr(type(model), n)}
+    for name in bound:
+        delattr(model, name)
+    try:
+        return copy.deepcopy(model)
+    finally:
+        for name, value in bound.items():
+            setattr(model, name, value)

@@ -2,6 +2,7 @@
 
 import copy
 import subprocess
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -112,7 +113,7 @@ def test_the_students_input_becomes_the_teachers(files):
     cfg, checkpoint = files["mmpretrain"]
     student = ClsDataPreprocessor(mean=[10, 20, 30], std=[1, 2, 3], to_rgb=False)
     teacher = OfflineTeacher(cfg, str(checkpoint))
-    teacher.build(CPU, student)
+    teacher.build(CPU, SimpleNamespace(data_preprocessor=student))
     teacher.probe(torch.randn(1, 3, 32, 32))
     raw = torch.randint(0, 256, (3, 32, 32), dtype=torch.uint8)
 

@@ -1,0 +1,133 @@
+"""The student's own past as its teacher."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import pytest
+import torch
+from mmengine.registry import MODELS, init_default_scope
+from torch import nn
+
+from mmickd.teachers import SelfTeacher
+from mmickd.utils.errors import ICKDError
+from tests import toys
+
+CPU = torch.device("cpu")
+
+
+def student(seed: int = 0) -> nn.Module:
+    cfg = toys.classifier().cfg
+    init_default_scope("mmpretrain")
+    torch.manual_seed(seed)
+    model_cfg = dict(copy.deepcopy(cfg.model), data_preprocessor=cfg.data_preprocessor)
+    return MODELS.build(dict(model_cfg, data_preprocessor=dict(
+        model_cfg["data_preprocessor"], type="ClsDataPreprocessor")))  # fmt: skip
+
+
+def stir(model: nn.Module) -> None:
+    """What a step of training changes."""
+    with torch.no_grad():
+        for value in model.state_dict().values():
+            value.add_(torch.randn(value.shape) if value.is_floating_point() else 1)
+
+
+@pytest.mark.parametrize(("momentum", "warmup"), [(0.1, 0), (0.001, 3), (1.0, 0)])
+def test_the_average_follows_its_formula(momentum: float, warmup: int) -> None:
+    model = student()
+    teacher = SelfTeacher(momentum=momentum, warmup=warmup)
+    teacher.build(CPU, model)
+    slow = copy.deepcopy(dict(model.state_dict()))
+    for step in range(6):
+        stir(model)
+        teacher.update(model)
+        share = max(momentum, warmup / (warmup + step)) if warmup else momentum
+        for name, value in model.state_dict().items():
+            if value.is_floating_point():
+                slow[name] = (1 - share) * slow[name] + share * value
+            else:
+                slow[name] = value.clone()
+    for name, value in teacher.model.state_dict().items():
+        assert torch.allclose(value, slow[name], atol=1e-5), name
+    assert not any(p.requires_grad for p in teacher.model.parameters())
+    assert not any(m.training for m in teacher.model.modules())
+
+
+def test_the_student_stays_its_own() -> None:
+    model = student()
+    before = copy.deepcopy(dict(model.state_dict()))
+    teacher = SelfTeacher()
+    teacher.build(CPU, model)
+    stir(teacher.model)
+    assert toys.same_state(dict(model.state_dict()), before)
+    assert all(p.requires_grad for p in model.parameters())
+
+
+def test_a_compiled_method_is_not_taken_along() -> None:
+    """mmengine sets the compiled train_step on the model: a copy would run the student's."""
+    model = student()
+    own = model.train_step
+    model.train_step = own  # as mmengine's _maybe_compile leaves it
+    teacher = SelfTeacher()
+    teacher.build(CPU, model)
+    assert teacher.model.train_step.__self__ is teacher.model
+    assert model.train_step.__self__ is model
+
+
+def test_a_restored_average_goes_on() -> None:
+    model, other = student(), student(1)
+    teacher, restored = SelfTeacher(warmup=2), SelfTeacher(warmup=2)
+    teacher.build(CPU, model)
+    for _ in range(3):
+        stir(model)
+        teacher.update(model)
+    restored.build(CPU, other)
+    restored.load_state_dict(copy.deepcopy(teacher.state_dict()))
+    for _ in range(2):
+        stir(model)
+        for one in (teacher, restored):
+            one.update(model)
+    assert toys.same_state(dict(teacher.model.state_dict()), dict(restored.model.state_dict()))
+
+
+def test_an_earlier_checkpoint_is_frozen(tmp_path: Any) -> None:
+    past, model = student(1), student()
+    torch.save(dict(state_dict=past.state_dict()), tmp_path / "past.pth")
+    teacher = SelfTeacher(mode="checkpoint", checkpoint=str(tmp_path / "past.pth"))
+    teacher.check_files()
+    teacher.fetch()
+    teacher.build(CPU, model)
+    assert teacher.is_frozen and not SelfTeacher().is_frozen
+    stir(model)
+    teacher.update(model)
+    assert toys.same_state(dict(teacher.model.state_dict()), dict(past.state_dict()))
+    assert teacher.state_dict() == {}
+
+
+def test_a_checkpoint_of_another_model_is_refused() -> None:
+    toy = toys.classifier()  # its teacher is twice as wide as its student
+    teacher = SelfTeacher(mode="checkpoint", checkpoint=str(toy.checkpoint))
+    with pytest.raises(ICKDError, match="does not fit the student"):
+        teacher.build(CPU, student())
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (dict(momentum=0.0), "momentum"),
+        (dict(momentum=1.5), "momentum"),
+        (dict(momentum="fast"), "momentum"),
+        (dict(warmup=-1), "warmup"),
+        (dict(mode="emma"), "'ema'"),
+        (dict(mode="checkpoint"), "teacher.checkpoint"),
+        (dict(checkpoint="x.pth"), "teacher.mode='checkpoint'"),
+        (dict(resume="no"), "strict, fresh"),
+        (dict(dtype="half"), "teacher.dtype"),
+    ],
+)
+def test_options_are_checked(options: dict[str, Any], words: str) -> None:
+    with pytest.raises(ICKDError, match=words):
+        SelfTeacher(**options)
+    with pytest.raises(ICKDError, match="does not exist"):
+        SelfTeacher(mode="checkpoint", checkpoint="no.pth").check_files()
