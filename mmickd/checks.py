@@ -76,8 +76,14 @@ def batch_of(sample: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def probe_student(model: nn.Module, layer: str, sample: dict[str, Any]) -> tuple[str, int]:
-    """Name and width of the student's classifier layer, after one pass of it in eval.
+def probe_student(
+    model: nn.Module,
+    layer: str,
+    sample: dict[str, Any],
+    owner: str = "student",
+    option: str = "layer",
+) -> tuple[str, int]:
+    """Name and width of a training network's classifier layer, after one pass of it in eval.
 
     A sharded model (FSDP) cannot run from here: it gets by with the usual names, or an explicit
     one.
@@ -95,7 +101,7 @@ def probe_student(model: nn.Module, layer: str, sample: dict[str, Any]) -> tuple
         return model(values["inputs"], mode="tensor")
 
     if layer == "auto":
-        layer = find_classifier(model, run, "student", "layer")
+        layer = find_classifier(model, run, owner, option)
     tap = Tap(model, layer)
     try:
         if not sharded:

@@ -8,11 +8,11 @@ from functools import partial
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from mmickd.banks.distributing import Bank
 from mmickd.banks.gathering import gather_samples
-from mmickd.banks.queue_bank import QueueBank
+from mmickd.banks.queue_bank import QueueBank, load_queue_states, queue_states
 from mmickd.banks.sampling import image_id
 from mmickd.losses.averaging import average_factors
 from mmickd.losses.kd import counted_kd
@@ -21,9 +21,9 @@ from mmickd.losses.picd import counted_picd
 from mmickd.losses.terms import LossTerms
 from mmickd.retrieval.stored_query import StoredQuery
 from mmickd.structures import Context, Samples
+from mmickd.taps import Tapped
 from mmickd.tasks import BaseTask, View
 from mmickd.tasks.levels import queries
-from mmickd.teachers import BaseTeacher
 from mmickd.utils.timing import Stopwatch
 
 
@@ -63,7 +63,7 @@ class Distiller:
 
     def __init__(
         self,
-        teacher: BaseTeacher,
+        teacher: Any,
         task: BaseTask,
         levels: Sequence[str],
         banks: dict[str, Bank | QueueBank],
@@ -80,12 +80,13 @@ class Distiller:
         self.anchors, self.exclude_same_id = anchors, exclude_same_id
         self.stopwatch = Stopwatch(device)
         self._seed = seed
+        self._arrived: dict[str, Samples] = {}
 
     def step(
         self,
         inputs: Tensor,
         data_samples: Sequence[Any],
-        student_logits: Tensor,
+        student: Tapped,
         weights: dict[str, float],
         iteration: int,
     ) -> dict[str, Tensor]:
@@ -94,7 +95,7 @@ class Distiller:
         Args:
             inputs: ``(B, 3, h, w)``, the student's normalised input.
             data_samples: ``B`` of them.
-            student_logits: ``(B, C[, h, w])``, with gradient.
+            student: of its classifier layer; logits ``(B, C[, h, w])``, with gradient.
             weights: by name of the term; a term of weight 0 is not computed.
             iteration: of the run; with the seed it decides which pixels are chosen.
 
@@ -102,7 +103,7 @@ class Distiller:
             ``loss_*`` scalars, to be added to the task's, and diagnostics without 'loss' in their
             names.
         """
-        names = self._loss_names()
+        student_logits, names = student.logits, self._loss_names()
         out = {name: student_logits.new_zeros((), dtype=torch.float32) for name in names}
         if not any(weights.values()):
             return out
@@ -119,11 +120,50 @@ class Distiller:
                 out[term.name] = term.weight * term.loss(avg_factor=factor)
         return out
 
-    def _feed(self, level: str, samples: Samples) -> None:
-        """Append what the ranks have seen to a queue, on every rank the same."""
-        bank = self.banks.get(level)
-        if isinstance(bank, QueueBank):
-            bank.push(gather_samples(samples)[0])
+    @property
+    def learns(self) -> bool:
+        """Whether there is something that a resumed run must find in its checkpoint."""
+        return not self.teacher.is_frozen
+
+    @property
+    def teacher_layers(self) -> str:
+        """Classifier layer of the teacher, for the log."""
+        return self.teacher.tap.layer
+
+    def after_step(self, student: nn.Module) -> dict[str, Tensor]:
+        """Let the teacher learn from the student's step; what there is to log of it."""
+        self.feed()
+        self.teacher.update(student)
+        return {}
+
+    def feed(self) -> None:
+        """Append what the ranks have seen in this step to the queues, on every rank the same."""
+        for level, samples in self._arrived.items():
+            bank = self.banks.get(level)
+            if isinstance(bank, QueueBank):
+                bank.push(gather_samples(samples)[0])
+        self.forget()
+
+    def forget(self) -> None:
+        """Let go of what was seen in this step."""
+        self._arrived = {}
+
+    def retrieval_seconds(self) -> float:
+        """Time that retrieval took since the last call."""
+        return self.stopwatch.collect()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Tensors and plain values: a teacher that learns, and its queues by level."""
+        return {"teacher": self.teacher.state_dict(), "banks": queue_states(self.banks)}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on where a run was stopped.
+
+        Raises:
+            ICKDError: if the state is of another teacher, or of other queues.
+        """
+        self.teacher.load_state_dict(state["teacher"])
+        load_queue_states(self.banks, state["banks"])
 
     def _kd(self, view: View, weight: float) -> _Pending:
         assert view.student_logits is not None
@@ -153,7 +193,7 @@ class Distiller:
             counted = counted_nicd(negatives, valid)
             pending.append(_Pending(f"loss_nicd{suffix}", weights["nicd"], loss, counted))
             out[f"nicd_sim{suffix}"] = _mean_similarity(negatives)
-        self._feed(level, samples)
+        self._arrived[level] = samples
         return pending
 
     def _retrieve(

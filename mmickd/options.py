@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
@@ -231,8 +232,8 @@ def _build(registry: Any, given: Any, default: str, where: str) -> Any:
     if kind is None:
         check_choice(name, registry.module_dict, f"{where}.type")
     check_dict(options, parameters_of(kind), where)
-    missing = [n for n in ("cfg",) if n in parameters_of(kind) and n not in options]
-    if missing:
+    cfg = inspect.signature(kind).parameters.get("cfg")
+    if cfg is not None and cfg.default is cfg.empty and "cfg" not in options:
         raise ICKDError(f"{where}.cfg is not set: give the config of the trained {where}.")
     try:
         return kind(**options)

@@ -7,10 +7,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from mmengine import dist
 from mmengine.logging import print_log
-from torch import nn
 
 from mmickd.banks.building import build_banks
 from mmickd.banks.cache import BankCache, default_cache_dir
@@ -30,32 +28,15 @@ from mmickd.checks import (
 )
 from mmickd.distiller import Distiller
 from mmickd.losses.terms import LossTerms
+from mmickd.mutual import MutualDistiller
+from mmickd.mutual_preparation import prepare_mutual
 from mmickd.options import HookOptions
 from mmickd.retrieval.sharded import ShardedRetriever
 from mmickd.retrieval.stored_query import StoredQuery
+from mmickd.run_parts import RunParts
 from mmickd.tasks import BaseTask, make_task
+from mmickd.teachers import OnlineTeacher
 from mmickd.utils.distributed import failing_together, patient_ranks
-
-
-@dataclass(frozen=True)
-class RunParts:
-    """What preparation needs of a run.
-
-    Args:
-        model: the unwrapped student.
-        device: where it trains.
-        train_dataset: the live training set.
-        val_dataset: the live validation set, or None.
-        batch_size: of training.
-        num_workers: of the training loader.
-    """
-
-    model: nn.Module
-    device: torch.device
-    train_dataset: Any
-    val_dataset: Any
-    batch_size: int
-    num_workers: int
 
 
 @dataclass(frozen=True)
@@ -71,7 +52,7 @@ class _Checked:
     queues: dict[str, QueueBank]
 
 
-def prepare(options: HookOptions, run: RunParts) -> tuple[Distiller, str]:
+def prepare(options: HookOptions, run: RunParts) -> tuple[Distiller | MutualDistiller, str]:
     """Check everything, build the teacher, get the banks.
 
     Returns:
@@ -81,6 +62,8 @@ def prepare(options: HookOptions, run: RunParts) -> tuple[Distiller, str]:
         ICKDError: on every rank, with what is wrong, where, and what to do.
     """
     with patient_ranks():
+        if isinstance(options.teacher, OnlineTeacher):
+            return prepare_mutual(options, options.teacher, run)
         return _prepare(options, run)
 
 

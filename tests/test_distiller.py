@@ -36,9 +36,9 @@ class Searches(Hook):
             self.made.append((bank, query, search(bank, query, *args)))
             return self.made[-1][2]
 
-        def spy_step(inputs: Any, data_samples: Any, student_logits: Any, *args: Any) -> Any:
-            self.logits.append(student_logits.detach().clone())
-            return step(inputs, data_samples, student_logits, *args)
+        def spy_step(inputs: Any, data_samples: Any, student: Any, *args: Any) -> Any:
+            self.logits.append(student.logits.detach().clone())
+            return step(inputs, data_samples, student, *args)
 
         distiller.search, distiller.step = spy_search, spy_step
 

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import torch
 from torch import Tensor
 
 from mmickd.structures import NO_ID, Samples
+from mmickd.utils.errors import ICKDError
 
 
 class QueueBank:
@@ -147,3 +151,30 @@ class QueueBank:
                 raise ValueError(f"the queue's {name} are {found}, {tuple(own.shape)} is wanted")
         for name, own in self.state_dict().items():
             own.copy_(state[name])
+
+
+def queue_states(banks: Mapping[str, Any]) -> dict[str, dict[str, Tensor]]:
+    """States of the queues among ``banks``, on the CPU, by the same names."""
+    return {
+        name: {part: rows.cpu() for part, rows in bank.state_dict().items()}
+        for name, bank in banks.items()
+        if isinstance(bank, QueueBank)
+    }
+
+
+def load_queue_states(banks: Mapping[str, Any], states: dict[str, dict[str, Tensor]]) -> None:
+    """Fill the queues among ``banks`` with what :func:`queue_states` gave.
+
+    Raises:
+        ICKDError: if a state is missing, or of another queue.
+    """
+    for name, bank in banks.items():
+        if not isinstance(bank, QueueBank):
+            continue
+        try:
+            bank.load_state_dict(states.get(name, {}))
+        except ValueError as error:
+            raise ICKDError(
+                f"the resumed checkpoint holds another {name} queue ({error}). Resume with the "
+                "config that it was trained with."
+            ) from error

@@ -8,11 +8,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mmickd.taps import Tap
+from mmickd.losses.joining import join_losses
+from mmickd.taps import Tap, Tapped
 from mmickd.utils.errors import ICKDError
 from mmickd.utils.modules import LocalHook
 
-Step = Callable[[Tensor, Sequence[Any], Tensor], dict[str, Tensor]]
+Step = Callable[[Tensor, Sequence[Any], Tapped], dict[str, Tensor]]
 
 
 class Attachment:
@@ -21,7 +22,7 @@ class Attachment:
     Args:
         model: the unwrapped student.
         layer: its classifier layer.
-        step: makes losses from inputs, data samples and the student's logits.
+        step: makes losses from inputs, data samples and what the layer took and gave.
     """
 
     def __init__(self, model: nn.Module, layer: str, step: Step) -> None:
@@ -63,17 +64,7 @@ class Attachment:
                 "use_reentrant=False; and some parameter before it, or in it, must be trained."
             )
         inputs, data_samples = _inputs_of(args, kwargs)
-        return join_losses(output, self._step(inputs, data_samples, tapped.logits))
-
-
-def join_losses(task_losses: dict[str, Any], extra: dict[str, Tensor]) -> dict[str, Any]:
-    """The student's losses and ours.
-
-    mmpretrain calls its loss ``loss``, the name under which mmengine logs the total: it would hide
-    the total in the log, so it becomes ``loss_ce``.
-    """
-    named = {("loss_ce" if name == "loss" else name): v for name, v in task_losses.items()}
-    return {**named, **extra}
+        return join_losses(output, self._step(inputs, data_samples, tapped))
 
 
 def _is_training_step(model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:

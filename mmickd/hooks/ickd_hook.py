@@ -11,15 +11,18 @@ from mmengine.dataset import InfiniteSampler
 from mmengine.hooks import Hook
 from mmengine.logging import print_log
 from mmengine.model import is_model_wrapper
-from mmengine.runner import BaseLoop
+from mmengine.runner import BaseLoop, Runner
 from torch import nn
 
 from mmickd.distiller import Distiller
 from mmickd.hooks.attachment import Attachment
-from mmickd.hooks.learnt import CHECKPOINT_KEY, restore, state_of
+from mmickd.hooks.learnt import CHECKPOINT_KEY, restore
+from mmickd.mutual import MutualDistiller
 from mmickd.options import HookOptions
-from mmickd.preparation import RunParts, prepare
+from mmickd.preparation import prepare
 from mmickd.registry import HOOKS
+from mmickd.run_parts import PeerTools, RunParts
+from mmickd.taps import Tapped
 from mmickd.utils.options import check_names, parameters_of
 from mmickd.utils.random_state import preserved_random_state
 from mmickd.utils.stack import repair_scopes
@@ -76,14 +79,14 @@ class ICKDHook(Hook):
         self._options = HookOptions.of(
             teacher, level, layer, query, bank, anchors, retriever, losses, exclude_same_id
         )
-        self._distiller: Distiller | None = None
+        self._distiller: Distiller | MutualDistiller | None = None
         self._attachment: Attachment | None = None
         self._runner: Any = None
         self._saved: dict[str, Any] | None = None
         self._last_iter_end = 0.0
 
     @property
-    def distiller(self) -> Distiller | None:
+    def distiller(self) -> Distiller | MutualDistiller | None:
         """Teacher, banks and losses while the run trains."""
         return self._distiller
 
@@ -99,14 +102,14 @@ class ICKDHook(Hook):
         with preserved_random_state():
             self._distiller, layer = prepare(self._options, _parts_of(runner, model))
         if runner.iter:  # resumed
-            restore(self._distiller, self._saved)
+            restore(self._distiller, self._saved, self._options.teacher.resume)
         self._runner, self._saved = runner, None
         self._attachment = Attachment(model, layer, self._step)
         self._last_iter_end = time.perf_counter()
         print_log(
             f"In-context distillation is ready after {time.monotonic() - begin:.1f} s: levels "
             f"{', '.join(self._distiller.levels)}; student layer {layer}, teacher layer "
-            f"{self._distiller.teacher.tap.layer}",
+            f"{self._distiller.teacher_layers}",
             logger="current",
         )
 
@@ -115,17 +118,23 @@ class ICKDHook(Hook):
     ) -> None:
         """Let the teacher learn, and log the share of the iteration that retrieval took."""
         if self._distiller is not None:
-            self._distiller.teacher.update(_unwrap(runner.model))
+            for name, value in self._distiller.after_step(_unwrap(runner.model)).items():
+                runner.message_hub.update_scalar(f"train/{name}", value)
         now = time.perf_counter()
         passed, self._last_iter_end = now - self._last_iter_end, now
         if self._distiller is not None and self._distiller.banks and passed > 0:
-            share = self._distiller.stopwatch.collect() / passed
+            share = self._distiller.retrieval_seconds() / passed
             runner.message_hub.update_scalar("train/retrieval_share", share)
+
+    def after_train_epoch(self, runner: Any) -> None:
+        """Step what of the peers counts epochs."""
+        if isinstance(self._distiller, MutualDistiller):
+            self._distiller.after_epoch()
 
     def before_save_checkpoint(self, runner: Any, checkpoint: dict[str, Any]) -> None:
         """Put what the teacher has learnt beside the student, where stock tools do not look."""
-        if self._distiller is not None and not self._distiller.teacher.is_frozen:
-            checkpoint[CHECKPOINT_KEY] = state_of(self._distiller)
+        if self._distiller is not None and self._distiller.learns:
+            checkpoint[CHECKPOINT_KEY] = self._distiller.state_dict()
 
     def after_load_checkpoint(self, runner: Any, checkpoint: dict[str, Any]) -> None:
         """Keep what a resumed run's teacher had learnt until the teacher is there."""
@@ -137,7 +146,7 @@ class ICKDHook(Hook):
             self._attachment.detach()
         self._attachment = self._distiller = self._runner = None
 
-    def _step(self, inputs: Any, data_samples: Any, student_logits: Any) -> dict[str, Any]:
+    def _step(self, inputs: Any, data_samples: Any, student: Tapped) -> dict[str, Any]:
         """One distilled step, with the weights of now."""
         assert self._distiller is not None
         runner = self._runner
@@ -146,7 +155,7 @@ class ICKDHook(Hook):
         iterations = (float(runner.iter), float(runner.max_iters))
         epochs = (iterations[0] / length, iterations[1] / length)
         weights = self._distiller.terms.weights({False: iterations, True: epochs})
-        return self._distiller.step(inputs, data_samples, student_logits, weights, runner.iter)
+        return self._distiller.step(inputs, data_samples, student, weights, runner.iter)
 
 
 def _unwrap(model: nn.Module) -> nn.Module:
@@ -173,4 +182,5 @@ def _parts_of(runner: Any, model: nn.Module) -> RunParts:
         val_dataset=getattr(val_loader, "dataset", None),
         batch_size=int(getattr(loader, "batch_size", None) or 1),
         num_workers=int(getattr(loader, "num_workers", 0)),
+        peer_tools=PeerTools(runner) if isinstance(runner, Runner) else None,
     )

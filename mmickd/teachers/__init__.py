@@ -2,6 +2,7 @@
 
 from mmickd.teachers.base import BaseTeacher
 from mmickd.teachers.offline import OfflineTeacher
+from mmickd.teachers.online import OnlineTeacher
 from mmickd.teachers.self_teacher import SelfTeacher
 
-__all__ = ["BaseTeacher", "OfflineTeacher", "SelfTeacher"]
+__all__ = ["BaseTeacher", "OfflineTeacher", "OnlineTeacher", "SelfTeacher"]

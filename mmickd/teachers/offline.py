@@ -89,7 +89,7 @@ class OfflineTeacher(BaseTeacher):
         """
         self.check_files()
         cfg = load_config(self.cfg, "teacher.cfg")
-        model = _build_model(teacher_model_cfg(cfg), _scope_of(cfg, self.cfg))
+        model = build_model(teacher_model_cfg(cfg), scope_of(cfg, self.cfg))
         checkpoint = load_checkpoint(self._file or self.checkpoint, self.trust_checkpoint)
         load_strictly(model, state_dict_of(checkpoint), self.checkpoint)
         self.classes = classes_of(checkpoint)
@@ -126,7 +126,12 @@ def teacher_model_cfg(cfg: Any) -> dict[str, Any]:
     return model
 
 
-def _build_model(model_cfg: dict[str, Any], scope: str | None) -> nn.Module:
+def build_model(model_cfg: dict[str, Any], scope: str | None) -> nn.Module:
+    """A network under its own scope.
+
+    Raises:
+        ICKDError: if it cannot be built.
+    """
     try:
         with ROOT_MODELS.switch_scope_and_registry(scope) as registry:
             return registry.build(ConfigDict(model_cfg))
@@ -138,7 +143,7 @@ def _build_model(model_cfg: dict[str, Any], scope: str | None) -> nn.Module:
         ) from error
 
 
-def _scope_of(cfg: Any, reference: ConfigLike) -> str | None:
+def scope_of(cfg: Any, reference: ConfigLike | None) -> str | None:
     """Scope of a config: what it says, else its package, else that of the run."""
     if cfg.get("default_scope"):
         return cfg.default_scope

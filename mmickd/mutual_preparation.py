@@ -1,0 +1,154 @@
+"""Everything between a built run and its first step with peers: checks, peers, queues."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import torch
+from mmengine.model import revert_sync_batchnorm
+from torch import nn
+
+from mmickd.banks.images import BankImages, check_first_sample, choose_pipeline
+from mmickd.banks.queue_bank import QueueBank
+from mmickd.checks import check_classes, check_identity, probe_student, warn_of_mixing
+from mmickd.distiller import Distiller
+from mmickd.losses.terms import LossTerms
+from mmickd.mutual import LiveTeacher, MutualDistiller
+from mmickd.options import HookOptions
+from mmickd.run_parts import PeerTools, RunParts
+from mmickd.tasks import make_task
+from mmickd.teachers.normalization import InputConverter, InputNormalization
+from mmickd.teachers.offline import build_model, scope_of
+from mmickd.teachers.online import OnlineTeacher
+from mmickd.teachers.peer import Peer
+from mmickd.utils.config import load_config
+from mmickd.utils.errors import ICKDError
+from mmickd.utils.modules import get_module, is_sharded
+
+
+def prepare_mutual(
+    options: HookOptions, teacher: OnlineTeacher, run: RunParts
+) -> tuple[MutualDistiller, str]:
+    """Check everything, build the peers and their queues.
+
+    Returns:
+        The distiller, and the name of the student's classifier layer.
+
+    Raises:
+        ICKDError: with what is wrong, where, and what to do.
+    """
+    tools = run.peer_tools
+    if tools is None or is_sharded(run.model):
+        raise ICKDError(
+            "OnlineTeacher trains its peers by mmengine's Runner, alone or with DDP: leave "
+            "FlexibleRunner and FSDP out of the config."
+        )
+    images = BankImages(
+        run.train_dataset,
+        choose_pipeline(options.bank.pipeline, run.train_dataset, run.val_dataset),
+    )
+    task = make_task(run.model, run.model)
+    sample = check_first_sample(images, task.has_label)
+    layer, width = probe_student(run.model, options.layer, sample)
+    networks, layers = [run.model], [layer]
+    for number, cfg in enumerate(teacher.cfgs):
+        peer = _build_peer(cfg, tools, run.device, seed=options.bank.seed + 1 + number)
+        name, peer_width = probe_student(peer, teacher.layer, sample, "peer", "teacher.layer")
+        check_classes(width, peer_width, None, run.train_dataset)
+        if hasattr(peer, "decode_head") is not hasattr(run.model, "decode_head"):
+            raise ICKDError(
+                f"peer {number} is a {type(peer).__name__}, the student a "
+                f"{type(run.model).__name__}: both must be classifiers, or both segmenters."
+            )
+        networks.append(peer)
+        layers.append(name)
+    task.check_student(run.model)
+    levels = options.resolve_levels(task.levels)
+    terms = LossTerms.of(options.losses, task.kd_temperature)
+    capacity = options.check_queue(terms)
+    needs_bank = terms.needs_bank
+    if needs_bank and options.exclude_same_id:
+        check_identity(run.train_dataset, sample)
+    warn_of_mixing(run.model)
+
+    banks = [
+        {
+            level: QueueBank(width, capacity, _feature_width(net, own), run.device)
+            for level in levels
+        }
+        if needs_bank
+        else {}
+        for net, own in zip(networks, layers, strict=True)
+    ]
+    live = [LiveTeacher() for _ in networks]
+    pairs = {
+        (learner, other): Distiller(
+            teacher=live[other],
+            task=make_task(networks[learner], networks[other]),
+            levels=levels,
+            banks=dict(banks[other]),
+            search=options.retriever.search,
+            terms=terms,
+            anchors=options.anchors,
+            stored={},
+            exclude_same_id=options.exclude_same_id,
+            seed=options.bank.seed,
+            device=run.device,
+        )
+        for learner in range(len(networks))
+        for other in range(len(networks))
+        if learner != other
+    }
+    peers = [
+        _trained(f"peer{i}", networks[i + 1], layers[i + 1], teacher, tools, run, options.bank.seed)
+        for i in range(len(teacher.cfgs))
+    ]
+    return MutualDistiller(peers, pairs, live, banks, terms), layer
+
+
+def _build_peer(cfg: Any, tools: PeerTools, device: torch.device, seed: int) -> nn.Module:
+    """A new network with weights of its own."""
+    loaded = tools.run_cfg if cfg is None else load_config(cfg, "teacher.cfg")
+    model_cfg = copy.deepcopy(loaded.model.to_dict())
+    if loaded.get("data_preprocessor") is not None:
+        model_cfg.setdefault("data_preprocessor", loaded.data_preprocessor.to_dict())
+    if "decode_head" not in model_cfg:
+        model_cfg.pop("train_cfg", None)  # batch augmentation, which the student's batch has had
+    torch.manual_seed(seed)
+    model = build_model(model_cfg, scope_of(loaded, cfg))
+    model.init_weights()  # type: ignore[operator]
+    if tools.world_size == 1:
+        model = revert_sync_batchnorm(model)
+    return model.to(device)
+
+
+def _trained(
+    name: str,
+    network: nn.Module,
+    layer: str,
+    teacher: OnlineTeacher,
+    tools: PeerTools,
+    run: RunParts,
+    seed: int,
+) -> Peer:
+    """A peer with all that trains it."""
+    try:
+        optim_wrapper = tools.optim_wrapper(network, teacher.optim_wrapper)
+        schedulers = tools.param_schedulers(optim_wrapper, teacher.param_scheduler)
+    except Exception as error:  # whatever mmengine or torch say of such a config
+        raise ICKDError(
+            "teacher.optim_wrapper or teacher.param_scheduler cannot be built for a peer "
+            f"({type(error).__name__}: {str(error)[:300]})."
+        ) from error
+    own = InputNormalization.of(network.data_preprocessor)  # type: ignore[arg-type]
+    students = InputNormalization.of(run.model.data_preprocessor)  # type: ignore[arg-type]
+    converter = InputConverter(students, own).to(run.device)
+    return Peer(name, tools.wrap(network), optim_wrapper, schedulers, layer, converter, seed)
+
+
+def _feature_width(network: nn.Module, layer: str) -> int:
+    module = get_module(network, layer)
+    width = getattr(module, "in_features", None) or getattr(module, "in_channels", None)
+    assert width is not None, layer
+    return int(width)

@@ -1,0 +1,64 @@
+"""What preparation needs of a run."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from mmengine import dist
+from mmengine.optim import build_optim_wrapper
+from torch import nn
+
+
+@dataclass(frozen=True)
+class RunParts:
+    """Parts of a runner.
+
+    Args:
+        model: the unwrapped student.
+        device: where it trains.
+        train_dataset: the live training set.
+        val_dataset: the live validation set, or None.
+        batch_size: of training.
+        num_workers: of the training loader.
+        peer_tools: what trains further networks as the student is trained; None where the runner
+            cannot (FlexibleRunner).
+    """
+
+    model: nn.Module
+    device: torch.device
+    train_dataset: Any
+    val_dataset: Any
+    batch_size: int
+    num_workers: int
+    peer_tools: PeerTools | None = None
+
+
+class PeerTools:
+    """Builds what a peer needs as the runner builds it for the student.
+
+    Args:
+        runner: of mmengine, with its training loop.
+    """
+
+    def __init__(self, runner: Any) -> None:
+        self._runner = runner
+        self.run_cfg = runner.cfg
+        self.world_size = dist.get_world_size()
+
+    def wrap(self, network: nn.Module) -> nn.Module:
+        """For distributed training, as the student is wrapped."""
+        return self._runner.wrap_model(self.run_cfg.get("model_wrapper_cfg"), network)
+
+    def optim_wrapper(self, network: nn.Module, cfg: Any) -> Any:
+        """By ``cfg``, or as the run's own."""
+        return build_optim_wrapper(network, copy.deepcopy(cfg or self.run_cfg.optim_wrapper))
+
+    def param_schedulers(self, optim_wrapper: Any, cfg: Any) -> list[Any]:
+        """By ``cfg``, or as the run's own."""
+        cfg = self.run_cfg.get("param_scheduler") if cfg is None else cfg
+        if not cfg:
+            return []
+        return self._runner._build_param_scheduler(copy.deepcopy(cfg), optim_wrapper)

@@ -1,0 +1,72 @@
+"""The teachers of the online paradigm: peers that learn with the student."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from mmickd.registry import TEACHERS
+from mmickd.utils.config import ConfigLike, find_config
+from mmickd.utils.errors import ICKDError
+from mmickd.utils.options import check_choice, check_integer
+
+
+@TEACHERS.register_module()
+class OnlineTeacher:
+    """Networks that train beside the student, each the others' teacher.
+
+    Source: the online paradigm of arXiv 2501.07040; with KD alone it is deep mutual learning (Zhang
+    et al. 2018).
+
+    Args:
+        cfg: config of the peers' model: a file, a Config, a dict, ``'mmseg::...'`` or
+            ``'mmpretrain::...'``; None: another copy of the student. A list gives each peer its
+            own.
+        optim_wrapper: of each peer; None: a copy of the run's.
+        param_scheduler: of each peer; None: a copy of the run's.
+        num_peers: how many; with a list for ``cfg``, its length.
+        layer: name of their last classifier layer; 'auto' finds it.
+        validate: validate the peers too, whenever the student is validated.
+        resume: what a resumed run does if its checkpoint holds no peers: 'strict' stops, 'fresh'
+            begins new ones.
+
+    Raises:
+        ICKDError: if an option is out of range.
+    """
+
+    is_frozen = False
+
+    def __init__(
+        self,
+        cfg: ConfigLike | list[ConfigLike] | None = None,
+        optim_wrapper: Any = None,
+        param_scheduler: Any = None,
+        num_peers: int | None = None,
+        layer: str = "auto",
+        validate: bool = False,
+        resume: str = "strict",
+    ) -> None:
+        check_integer(num_peers, 1, "teacher.num_peers", none=True)
+        check_choice(resume, ("strict", "fresh"), "teacher.resume")
+        check_choice(validate, (True, False), "teacher.validate")
+        cfgs = list(cfg) if isinstance(cfg, (list, tuple)) else [cfg] * (num_peers or 1)
+        if not cfgs or len(cfgs) != (num_peers or len(cfgs)):
+            raise ICKDError(
+                f"teacher.num_peers={num_peers} and teacher.cfg gives {len(cfgs)} configs: leave "
+                "num_peers out, or give one config for all."
+            )
+        self.cfgs, self.optim_wrapper, self.param_scheduler = cfgs, optim_wrapper, param_scheduler
+        self.layer, self.validate, self.resume = layer, validate, resume
+
+    def check_files(self) -> None:
+        """Look whether the configs are there.
+
+        Raises:
+            ICKDError: if one is not.
+        """
+        for cfg in self.cfgs:
+            if isinstance(cfg, (str, os.PathLike)):
+                find_config(cfg, "teacher.cfg")
+
+    def fetch(self) -> None:
+        """Nothing is to be downloaded."""

@@ -1,0 +1,187 @@
+"""Peers that train beside the student: they learn, each from the others, and are resumed."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import pytest
+from mmengine.config import Config
+from mmengine.runner import Runner
+
+from mmickd.banks import QueueBank
+from mmickd.mutual import MutualDistiller
+from mmickd.utils.launch import prepare_launch
+from tests import toys
+from tests.hooks.test_self_teacher_runs import config as plain_config
+from tests.hooks.test_self_teacher_runs import stopped
+from tests.ranks import on_ranks
+from tests.toy import build, history, plain_config_text, run
+
+LEVELS = [("mmpretrain", "image"), ("mmseg", "pixel"), ("mmseg", ["pixel", "region"])]
+
+
+def config(scope: str, level: Any, iters: int = 4, **teacher: Any) -> Config:
+    cfg = plain_config(scope, level, iters)
+    cfg.custom_hooks[0].teacher = dict(type="OnlineTeacher", **teacher)
+    return cfg
+
+
+def wider(scope: str) -> dict[str, Any]:
+    """A config of another architecture than the student's."""
+    return toys.toy(scope).teacher_cfg.to_dict()
+
+
+def peers_of(runner: Runner) -> list[dict[str, Any]]:
+    return toys.checkpoint_of(runner)["mmickd"]["peers"]
+
+
+@pytest.mark.parametrize(("scope", "level"), LEVELS)
+def test_student_and_peers_learn(scope: str, level: Any) -> None:
+    runner = run(config(scope, level, cfg=[wider(scope), None]))
+    suffixes = [f"_{name}" for name in level] if isinstance(level, list) else [""]
+    task = "loss_ce" if scope == "mmpretrain" else "decode.loss_ce"
+    for owner in ("", "peer0.", "peer1."):
+        values = {name: history(runner, f"{owner}{name}") for name in (task, "loss_kd", "loss")}
+        assert all(value > 0 for one in values.values() for value in one)
+        for suffix in suffixes:
+            picd = history(runner, f"{owner}loss_picd{suffix}")
+            assert picd[0] == 0 and all(value > 0 for value in picd[1:])
+    saved = peers_of(runner)
+    assert len(saved) == 2 and saved[0]["state_dict"].keys() >= saved[1]["state_dict"].keys()
+    assert toys.checkpoint_of(runner)["state_dict"].keys() == runner.model.state_dict().keys()
+
+
+def test_weight_zero_is_the_student_without_the_hook() -> None:
+    """Whatever the peers do: dropout of theirs draws from generators of their own."""
+    cfg = toys.segmenter().student(train_cfg__max_iters=4)
+    plain = toys.checkpoint_of(run(cfg))
+    beside = copy.deepcopy(cfg)
+    beside.work_dir = str(toys.new_folder())
+    hook = dict(type="mmickd.ICKDHook", teacher=dict(type="OnlineTeacher"), losses=toys.OFF)
+    beside.custom_hooks = [hook]
+    runner = run(beside)
+    assert toys.same_state(
+        dict(toys.checkpoint_of(runner)["state_dict"]), dict(plain["state_dict"])
+    )
+    losses = history(runner, "peer0.decode.loss_ce")
+    assert len(set(losses)) == 4
+
+
+def test_a_peer_alone_trains_as_a_run_would() -> None:
+    """Weights 0: the peer is the student of another seed, schedulers and momentum included."""
+    cfg = config("mmpretrain", "image", iters=5)
+    cfg.custom_hooks[0].losses = toys.OFF
+    cfg.param_scheduler = [dict(type="MultiStepLR", milestones=[2], gamma=0.0, by_epoch=False)]
+    cfg.optim_wrapper.optimizer.momentum = 0.0
+    runner = build(cfg)
+    states = []
+    from mmengine.hooks import Hook
+
+    class Watch(Hook):
+        priority = "LOWEST"
+
+        def after_train_iter(self, runner: Runner, *args: Any, **kwargs: Any) -> None:
+            peer = toys.hook_of(runner).distiller.peers[0]
+            states.append({n: p.detach().clone() for n, p in peer.network.named_parameters()})
+
+    runner.register_hook(Watch())
+    with plain_config_text():
+        runner.train()
+    assert not toys.same_state(states[0], states[1])
+    # the rate is 0 from the third step on
+    assert toys.same_state(states[2], states[3]) and toys.same_state(states[3], states[4])
+
+
+@pytest.mark.parametrize(("scope", "level"), LEVELS)
+def test_a_resumed_run_goes_on_bit_for_bit(scope: str, level: Any) -> None:
+    whole = run(config(scope, level, iters=5, cfg=wider(scope)))
+    cfg = config(scope, level, iters=3, cfg=wider(scope))
+    run(cfg)
+    cfg.train_cfg.max_iters = 5
+    cfg.resume = True
+    resumed = run(cfg)
+    assert toys.same_state(
+        dict(toys.checkpoint_of(resumed)["state_dict"]),
+        dict(toys.checkpoint_of(whole)["state_dict"]),
+    )
+    for part in ("state_dict", "optimizer"):
+        assert toys.same_state(dict(peers_of(resumed)[0][part]), dict(peers_of(whole)[0][part]))
+    banks = [toys.checkpoint_of(one)["mmickd"]["banks"] for one in (resumed, whole)]
+    assert toys.same_state(*banks)
+    assert history(resumed, "peer0.loss")[-2:] == history(whole, "peer0.loss")[-2:]
+
+
+def on_rank(path: str) -> dict[str, Any]:
+    cfg = Config.fromfile(path)
+    cfg.launcher = "pytorch"
+    prepare_launch(cfg)
+    runner = build(cfg)
+    kept: dict[str, Any] = {}
+    from mmengine.hooks import Hook
+
+    class Watch(Hook):
+        priority = "LOWEST"
+
+        def after_train_iter(self, runner: Runner, *args: Any, **kwargs: Any) -> None:
+            distiller = toys.hook_of(runner).distiller
+            assert isinstance(distiller, MutualDistiller)
+            assert all(isinstance(bank, QueueBank) for bank in distiller.banks.values())
+            networks = [runner.model.module, *(peer.network for peer in distiller.peers)]
+            kept.update(
+                networks=dict(enumerate(
+                    {n: p.detach().clone() for n, p in net.named_parameters()} for net in networks
+                )),
+                banks={name: copy.deepcopy(bank.state_dict()) for name, bank in distiller.banks.items()},
+            )  # fmt: skip
+
+    runner.register_hook(Watch())
+    with plain_config_text():
+        runner.train()
+    return kept
+
+
+@pytest.mark.parametrize("accumulative_counts", [1, 2])
+def test_ranks_hold_equal_peers_and_queues(accumulative_counts: int) -> None:
+    path = toys.new_folder() / "run.py"
+    cfg = config("mmseg", ["pixel", "region"], iters=4, cfg=[wider("mmseg"), None])
+    cfg.optim_wrapper.accumulative_counts = accumulative_counts
+    with plain_config_text():
+        cfg.dump(path)
+    first, second = on_ranks(2, on_rank, str(path))
+    for part in ("networks", "banks"):
+        assert toys.same_state(first[part], second[part]), part
+    counts = [int(state["counts"].sum()) for state in first["banks"].values()]
+    assert len(counts) == 6 and min(counts) > 0
+
+
+@pytest.mark.parametrize(
+    ("teacher", "words"),
+    [
+        (dict(cfg="mmseg"), "both must be classifiers"),
+        (
+            dict(optim_wrapper=dict(optimizer=dict(type="SGDD", lr=0.1))),
+            "cannot be built for a peer",
+        ),
+        (dict(num_peers=3, cfg=[None]), "teacher.num_peers=3"),
+        (dict(layer="head.no"), "head.no"),
+    ],
+)
+def test_bad_peers_stop_before_the_first_step(teacher: dict[str, Any], words: str) -> None:
+    from mmickd.utils.errors import ICKDError
+
+    if teacher.get("cfg") == "mmseg":
+        teacher = dict(cfg=wider("mmseg"))
+    cfg = config("mmpretrain", "image", **teacher)
+    with pytest.raises(ICKDError, match=words):
+        raise ICKDError(stopped(cfg))
+
+
+def test_resuming_without_peers_in_the_checkpoint() -> None:
+    cfg = config("mmpretrain", "image", iters=2)
+    hooks, cfg.custom_hooks = cfg.custom_hooks, []
+    run(cfg)
+    cfg.custom_hooks, cfg.resume, cfg.train_cfg.max_iters = hooks, True, 4
+    assert "teacher.resume='fresh'" in stopped(cfg)
+    cfg.custom_hooks[0].teacher.resume = "fresh"
+    assert run(cfg).iter == 4
