@@ -52,4 +52,5 @@ def _rank(
         timeout=timedelta(seconds=timeout),
     )
     torch.save(function(*args), f"{folder}/{rank}.pt")
-    torch_dist.destroy_process_group()
+    if torch_dist.is_initialized():
+        torch_dist.destroy_process_group()

@@ -38,7 +38,8 @@ class SelfTeacher(BaseTeacher):
         momentum: share ``m`` of the student in a step of the average, in (0, 1]:
             ``average = (1 - m) * average + m * student``.
         warmup: the share is ``max(m, warmup / (warmup + steps))``, so that the average leaves the
-            initial weights soon; 0 for none.
+            initial weights soon: it is of about the last ``1 / warmup`` of the steps so far. 0 for
+            none.
         checkpoint: path or URL (mode 'checkpoint').
         layer: name of the last classifier layer; 'auto' finds it.
         dtype: see :class:`BaseTeacher`.
@@ -55,7 +56,7 @@ class SelfTeacher(BaseTeacher):
         self,
         mode: str = "ema",
         momentum: float = 0.001,
-        warmup: int = 100,
+        warmup: int = 10,
         checkpoint: str | None = None,
         layer: str = "auto",
         dtype: str = "fp32",

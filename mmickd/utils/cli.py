@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import gc
 import os
 import sys
 from collections.abc import Callable
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import torch.distributed as torch_dist
 from mmengine.config import Config, DictAction
 
 from mmickd.utils.config import find_config
@@ -117,3 +119,16 @@ def run_cli(main: Callable[[], None]) -> None:
         if rank == "0":  # once per machine: the files of another one may be what is missing
             print(f"\nerror: {error}", file=sys.stderr, flush=True)
         sys.exit(2)
+    leave_ranks()
+
+
+def leave_ranks() -> None:
+    """End distributed training before the process ends.
+
+    The threads of a gloo group that is still there abort a process that has done all of its work
+    (torch 2.11: 'terminate called without an active exception'), and the launcher takes the run for
+    failed.
+    """
+    if torch_dist.is_available() and torch_dist.is_initialized():
+        gc.collect()  # what still holds the group: runners and wrappers are knots of references
+        torch_dist.destroy_process_group()

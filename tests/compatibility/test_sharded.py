@@ -11,6 +11,7 @@ from torch.distributed.fsdp import FullyShardedDataParallel
 
 from mmickd.checks import probe_student
 from mmickd.taps import Tap
+from mmickd.teachers import SelfTeacher
 from mmickd.utils.errors import ICKDError
 from mmickd.utils.modules import is_sharded
 
@@ -43,6 +44,12 @@ def test_the_layer_of_a_sharded_student_must_be_named(wrapper: FullyShardedDataP
     with pytest.raises(ICKDError, match=r"sharded \(FSDP\).*set the hook's layer"):
         probe_student(model, "auto", {})
     assert probe_student(model, "last", {}) == ("last", 3)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_it_cannot_be_copied_as_its_own_teacher(wrapper: FullyShardedDataParallel) -> None:
+    with pytest.raises(ICKDError, match=r"SelfTeacher copies the student.*use DDP"):
+        SelfTeacher().build(torch.device("cpu"), wrapper.module)
 
 
 @pytest.mark.filterwarnings("ignore")

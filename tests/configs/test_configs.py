@@ -29,7 +29,7 @@ def shipped(*folders: str) -> list[str]:
     )
 
 
-TRAINABLE = shipped("teachers", "baselines", "ickd", "demo")
+TRAINABLE = shipped("teachers", "baselines", "ickd", "ickd_self", "demo")
 
 
 @pytest.fixture(scope="module")
@@ -86,9 +86,14 @@ def load(name: str, data: dict[str, Path], teachers: dict[str, str], work_dir: P
     cfg.work_dir = str(work_dir)
     cfg.env_cfg.cudnn_benchmark = False
     for hook in cfg.get("custom_hooks") or []:
-        if hook.type == "mmickd.ICKDHook":
+        if hook.type == "mmickd.ICKDHook" and "cfg" in hook.teacher:
             hook.teacher.checkpoint = teachers[hook.teacher.cfg]
     return cfg
+
+
+def without_teacher(cfg: Config) -> bool:
+    hooks = cfg.get("custom_hooks") or []
+    return any("SelfTeacher" in h.get("teacher", {}).get("type", "") for h in hooks)
 
 
 def expected_losses(cfg: Config) -> set[str]:
@@ -108,10 +113,16 @@ def test_config_runs_two_iterations(
 ) -> None:
     monkeypatch.setenv("MMICKD_CACHE_DIR", str(tmp_path / "cache"))
     cfg = load(name, data, teachers, tmp_path / "run")
+    iterations = 2
+    if without_teacher(cfg):
+        # Its weights start at 0, and then its queue is still empty: PICD comes two steps later.
+        iterations = 4
+        unit = "max_iters" if "max_iters" in cfg.train_cfg else "max_epochs"
+        cfg.train_cfg[unit] *= 2
     runner = Runner.from_cfg(cfg)
     runner.train()
 
-    assert runner.iter == 2
+    assert runner.iter == iterations
     logged = {
         key.removeprefix("train/"): history.current()
         for key, history in runner.message_hub.log_scalars.items()
@@ -145,13 +156,24 @@ def test_kd_baseline_differs_in_the_in_context_terms_alone(name: str) -> None:
     assert kd._cfg_dict == ickd._cfg_dict
 
 
-@pytest.mark.parametrize("name", shipped("ickd"))
+@pytest.mark.parametrize("name", shipped("ickd", "ickd_self"))
 def test_ickd_config_is_the_students_own_plus_the_hook(name: str) -> None:
     cfg = Config.fromfile(CONFIGS / name)
     students = [Config.fromfile(CONFIGS / s) for s in shipped("baselines") if "/kd_" not in s]
     added = {"custom_hooks", "checkpoint_hint"}
     rest = {key: value for key, value in cfg._cfg_dict.items() if key not in added}
     assert [s for s in students if s._cfg_dict == rest]
+
+
+@pytest.mark.parametrize("name", shipped("ickd_self"))
+def test_teacher_free_weights_grow_within_the_run(name: str) -> None:
+    cfg = Config.fromfile(CONFIGS / name)
+    hook = cfg.custom_hooks[0]
+    assert hook.teacher.type == "SelfTeacher"
+    for term in ("kd", "picd", "nicd"):
+        weight = hook.losses[term].loss_weight
+        unit = "max_epochs" if weight.get("by_epoch") else "max_iters"
+        assert 0 < weight.warmup <= cfg.train_cfg[unit] / 2, term
 
 
 @pytest.mark.parametrize("name", shipped("ickd"))

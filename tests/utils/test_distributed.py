@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from mmickd.utils import distributed
+from mmickd.utils.cli import run_cli
 from mmickd.utils.distributed import (
     broadcast_from_main,
     chunks_from_main,
@@ -74,6 +75,16 @@ def talk_patiently(chunk_bytes: int) -> None:
 
 def test_three_ranks_talk_in_messages_of_any_size() -> None:
     on_ranks(3, talk)
+
+
+def end_as_a_tool() -> bool:
+    run_cli(lambda: None)
+    return torch.distributed.is_initialized()
+
+
+def test_tools_leave_the_group_before_their_process_ends() -> None:
+    """Else one of them in five may abort after all its work is done."""
+    assert on_ranks(2, end_as_a_tool) == [False, False]
 
 
 def wait_for_a_slow_rank() -> str:

@@ -11,7 +11,13 @@ from comparing.environment import TOOLS
 from comparing.jobs import Job
 
 CONFIGS = TOOLS.parent / "configs" / "demo"
-STUDENTS = {"student": "student, task loss", "kd": "KD", "ickd": "IC-KD"}
+STUDENTS = {
+    "student": "student, task loss",
+    "kd": "KD",
+    "ickd": "IC-KD",
+    "self": "IC-KD, self",
+}
+WITHOUT_TEACHER = ("student", "self")
 
 
 @dataclass(frozen=True)
@@ -23,7 +29,7 @@ class Task:
         converter: script that makes its data.
         metric: key of the metric in the log.
         shown: the metric's name in the table.
-        costs: rough seconds of teacher, student, KD and IC-KD on one quiet core.
+        costs: rough seconds of the teacher and of each student on one quiet core.
         quick_data: arguments of the converter for ``--quick``.
     """
 
@@ -34,6 +40,11 @@ class Task:
     costs: dict[str, float]
     quick_data: tuple[str, ...] = ()
 
+    @property
+    def students(self) -> tuple[str, ...]:
+        """Its methods, in the order of the table."""
+        return tuple(method for method in STUDENTS if method in self.costs)
+
 
 TASKS = {
     "digits": Task(
@@ -41,7 +52,7 @@ TASKS = {
         "digits.py",
         "accuracy/top1",
         "accuracy (%)",
-        dict(teacher=32, student=18, kd=26, ickd=27),
+        dict(teacher=32, student=18, kd=26, ickd=27, self=27),
     ),
     "scenes": Task(
         "scenes",
@@ -119,11 +130,11 @@ def make_plan(task: Task, out: Path, seeds: Sequence[int], quick: bool = False) 
         f"custom_hooks.0.teacher.checkpoint={teacher.folder / _last_checkpoint(teacher)}",
         f"custom_hooks.0.bank.cache_dir={out / 'banks'}",
     ]
-    students = {
-        "student": [training("student", seed, (data,), []) for seed in seeds],
-        "kd": [training("kd", seed, (data, teacher), distilled) for seed in seeds],
-        "ickd": [training("ickd", seed, (data, teacher), distilled) for seed in seeds],
-    }
+    students = {}
+    for method in task.students:
+        alone = method in WITHOUT_TEACHER
+        after, options = ((data,), []) if alone else ((data, teacher), distilled)
+        students[method] = [training(method, seed, after, options) for seed in seeds]
     first = {"teacher": teacher, **{method: jobs[0] for method, jobs in students.items()}}
     pictures = _pictures(task, folder / "pictures", first, students["ickd"][0])
     return TaskPlan(task, data, teacher, students, pictures)
