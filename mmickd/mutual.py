@@ -12,8 +12,9 @@ from mmickd.banks.queue_bank import QueueBank, load_queue_states, queue_states
 from mmickd.distiller import Distiller
 from mmickd.losses.joining import join_losses
 from mmickd.losses.terms import LossTerms
-from mmickd.taps import Tapped
+from mmickd.taps import Tapped, evaluating
 from mmickd.teachers.peer import Peer
+from mmickd.utils.errors import ICKDError
 
 
 class LiveTeacher:
@@ -117,6 +118,23 @@ class MutualDistiller:
         for peer in self.peers:
             peer.step_schedulers(by_epoch=True)
 
+    def validate(self, loader: Any, evaluator: Any) -> dict[str, Any]:
+        """Metrics of each peer on the run's validation data, as validation logs them.
+
+        Args:
+            loader: of the validation loop.
+            evaluator: of the validation loop; it is left as it was found, empty.
+        """
+        found = {}
+        for peer in self.peers:
+            with evaluating(peer.network), torch.no_grad():
+                for batch in loader:
+                    outputs = peer.network.val_step(batch)  # type: ignore[operator]
+                    evaluator.process(data_samples=outputs, data_batch=batch)
+            metrics = evaluator.evaluate(len(loader.dataset))
+            found.update({f"{peer.name}.{name}": value for name, value in metrics.items()})
+        return found
+
     def retrieval_seconds(self) -> float:
         """Time that retrieval took since the last call."""
         return sum(pair.retrieval_seconds() for pair in self.pairs.values())
@@ -132,6 +150,12 @@ class MutualDistiller:
         Raises:
             ICKDError: if the state is of other peers, or of other queues.
         """
-        for peer, saved in zip(self.peers, state.get("peers", []), strict=True):
-            peer.load_state_dict(saved)
+        saved = state.get("peers", [])
+        if len(saved) != len(self.peers):
+            raise ICKDError(
+                f"the resumed checkpoint holds {len(saved)} peers, the config has "
+                f"{len(self.peers)}. Resume with the config that it was trained with."
+            )
+        for peer, own in zip(self.peers, saved, strict=True):
+            peer.load_state_dict(own)
         load_queue_states(self.banks, state["banks"])

@@ -23,6 +23,7 @@ from mmickd.teachers.offline import build_model, scope_of
 from mmickd.teachers.online import OnlineTeacher
 from mmickd.teachers.peer import Peer
 from mmickd.utils.config import load_config
+from mmickd.utils.distributed import failing_together
 from mmickd.utils.errors import ICKDError
 from mmickd.utils.modules import get_module, is_sharded
 
@@ -44,33 +45,34 @@ def prepare_mutual(
             "OnlineTeacher trains its peers by mmengine's Runner, alone or with DDP: leave "
             "FlexibleRunner and FSDP out of the config."
         )
-    images = BankImages(
-        run.train_dataset,
-        choose_pipeline(options.bank.pipeline, run.train_dataset, run.val_dataset),
-    )
-    task = make_task(run.model, run.model)
-    sample = check_first_sample(images, task.has_label)
-    layer, width = probe_student(run.model, options.layer, sample)
-    networks, layers = [run.model], [layer]
-    for number, cfg in enumerate(teacher.cfgs):
-        peer = _build_peer(cfg, tools, run.device, seed=options.bank.seed + 1 + number)
-        name, peer_width = probe_student(peer, teacher.layer, sample, "peer", "teacher.layer")
-        check_classes(width, peer_width, None, run.train_dataset)
-        if hasattr(peer, "decode_head") is not hasattr(run.model, "decode_head"):
-            raise ICKDError(
-                f"peer {number} is a {type(peer).__name__}, the student a "
-                f"{type(run.model).__name__}: both must be classifiers, or both segmenters."
-            )
-        networks.append(peer)
-        layers.append(name)
-    task.check_student(run.model)
-    levels = options.resolve_levels(task.levels)
-    terms = LossTerms.of(options.losses, task.kd_temperature)
-    capacity = options.check_queue(terms)
-    needs_bank = terms.needs_bank
-    if needs_bank and options.exclude_same_id:
-        check_identity(run.train_dataset, sample)
-    warn_of_mixing(run.model)
+    with failing_together():
+        images = BankImages(
+            run.train_dataset,
+            choose_pipeline(options.bank.pipeline, run.train_dataset, run.val_dataset),
+        )
+        task = make_task(run.model, run.model)
+        sample = check_first_sample(images, task.has_label)
+        layer, width = probe_student(run.model, options.layer, sample)
+        networks, layers = [run.model], [layer]
+        for number, cfg in enumerate(teacher.cfgs):
+            peer = _build_peer(cfg, tools, run.device, seed=options.bank.seed + 1 + number)
+            name, peer_width = probe_student(peer, teacher.layer, sample, "peer", "teacher.layer")
+            check_classes(width, peer_width, None, run.train_dataset)
+            if hasattr(peer, "decode_head") is not hasattr(run.model, "decode_head"):
+                raise ICKDError(
+                    f"peer {number} is a {type(peer).__name__}, the student a "
+                    f"{type(run.model).__name__}: both must be classifiers, or both segmenters."
+                )
+            networks.append(peer)
+            layers.append(name)
+        task.check_student(run.model)
+        levels = options.resolve_levels(task.levels)
+        terms = LossTerms.of(options.losses, task.kd_temperature)
+        capacity = options.check_queue(terms)
+        needs_bank = terms.needs_bank
+        if needs_bank and options.exclude_same_id:
+            check_identity(run.train_dataset, sample)
+        warn_of_mixing(run.model)
 
     banks = [
         {

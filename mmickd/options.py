@@ -14,7 +14,7 @@ from mmickd.losses.terms import LossTerms
 from mmickd.registry import RETRIEVERS, TEACHERS
 from mmickd.retrieval import BaseRetriever, TorchRetriever
 from mmickd.tasks.levels import LEVELS
-from mmickd.teachers import BaseTeacher
+from mmickd.teachers import BaseTeacher, OnlineTeacher
 from mmickd.teachers.base import DTYPES
 from mmickd.utils.errors import ICKDError
 from mmickd.utils.options import (
@@ -99,7 +99,7 @@ class BankSettings:
 class HookOptions:
     """All options of :class:`~mmickd.hooks.ICKDHook`, with what can be built from them alone."""
 
-    teacher: BaseTeacher
+    teacher: BaseTeacher | OnlineTeacher
     retriever: BaseRetriever
     bank: BankSettings
     levels: tuple[str, ...] | None

@@ -35,7 +35,7 @@ from mmickd.retrieval.sharded import ShardedRetriever
 from mmickd.retrieval.stored_query import StoredQuery
 from mmickd.run_parts import RunParts
 from mmickd.tasks import BaseTask, make_task
-from mmickd.teachers import OnlineTeacher
+from mmickd.teachers import BaseTeacher, OnlineTeacher
 from mmickd.utils.distributed import failing_together, patient_ranks
 
 
@@ -64,19 +64,19 @@ def prepare(options: HookOptions, run: RunParts) -> tuple[Distiller | MutualDist
     with patient_ranks():
         if isinstance(options.teacher, OnlineTeacher):
             return prepare_mutual(options, options.teacher, run)
-        return _prepare(options, run)
+        return _prepare(options, options.teacher, run)
 
 
-def _prepare(options: HookOptions, run: RunParts) -> tuple[Distiller, str]:
-    options.teacher.fetch()
+def _prepare(options: HookOptions, teacher: BaseTeacher, run: RunParts) -> tuple[Distiller, str]:
+    teacher.fetch()
     with failing_together():
-        checked = _check(options, run)
+        checked = _check(options, teacher, run)
     banks: dict[str, Bank | QueueBank] = dict(checked.queues)
     if checked.fields:
         frozen = obtain_banks(
             checked.fields,
             _cache(options),
-            lambda missing: _build(missing, checked, options, run),
+            lambda missing: _build(missing, checked, options, teacher, run),
             options.bank.shard,
         )
         banks.update({level: bank.to(run.device) for level, bank in frozen.items()})
@@ -84,7 +84,7 @@ def _prepare(options: HookOptions, run: RunParts) -> tuple[Distiller, str]:
     retriever = options.retriever
     sharded = any(isinstance(bank, BankShard) for bank in banks.values())
     distiller = Distiller(
-        teacher=options.teacher,
+        teacher=teacher,
         task=checked.task,
         levels=checked.levels,
         banks=banks,
@@ -99,9 +99,8 @@ def _prepare(options: HookOptions, run: RunParts) -> tuple[Distiller, str]:
     return distiller, checked.layer
 
 
-def _check(options: HookOptions, run: RunParts) -> _Checked:
+def _check(options: HookOptions, teacher: BaseTeacher, run: RunParts) -> _Checked:
     """Build the teacher and let it, the student and the data meet for one image."""
-    teacher = options.teacher
     teacher.build(run.device, run.model)
     task = make_task(run.model, teacher.model)
     task.check_student(run.model)
@@ -140,7 +139,11 @@ def _retrieving(terms: LossTerms) -> list[str]:
 
 
 def _build(
-    levels: list[str], checked: _Checked, options: HookOptions, run: RunParts
+    levels: list[str],
+    checked: _Checked,
+    options: HookOptions,
+    teacher: BaseTeacher,
+    run: RunParts,
 ) -> dict[str, MemoryBank | None]:
     settings, images = options.bank, checked.images
     print_log(f"Building the memory bank from {len(images)} training images", logger="current")
@@ -148,7 +151,7 @@ def _build(
         {level: settings.options(level) for level in levels},
         images,
         checked.task,
-        options.teacher,
+        teacher,
         settings.batch_size or run.batch_size,
         run.num_workers if settings.num_workers is None else settings.num_workers,
     )

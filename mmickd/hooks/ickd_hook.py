@@ -23,6 +23,7 @@ from mmickd.preparation import prepare
 from mmickd.registry import HOOKS
 from mmickd.run_parts import PeerTools, RunParts
 from mmickd.taps import Tapped
+from mmickd.teachers import OnlineTeacher
 from mmickd.utils.options import check_names, parameters_of
 from mmickd.utils.random_state import preserved_random_state
 from mmickd.utils.stack import repair_scopes
@@ -36,11 +37,11 @@ class ICKDHook(Hook):
     keys, optimizer and EMA stay as they are; with every weight 0 the run is bit for bit the run
     without the hook.
 
-    Source: arXiv 2501.07040 (its offline and teacher-free paradigms).
+    Source: arXiv 2501.07040 (offline, online and teacher-free).
 
     Args:
-        teacher: config of the teacher, see :class:`~mmickd.teachers.OfflineTeacher` and
-            :class:`~mmickd.teachers.SelfTeacher`.
+        teacher: config of the teacher, see :class:`~mmickd.teachers.OfflineTeacher`,
+            :class:`~mmickd.teachers.SelfTeacher` and :class:`~mmickd.teachers.OnlineTeacher`.
         level: 'image', 'pixel', 'region', or ['pixel', 'region']; None: 'image' for classifiers,
             'pixel' for segmenters.
         layer: the student's last classifier layer; 'auto' finds it.
@@ -130,6 +131,15 @@ class ICKDHook(Hook):
         """Step what of the peers counts epochs."""
         if isinstance(self._distiller, MutualDistiller):
             self._distiller.after_epoch()
+
+    def after_val_epoch(self, runner: Any, metrics: dict[str, float] | None = None) -> None:
+        """Validate the peers, if that is wanted."""
+        distiller, loop, teacher = self._distiller, runner.val_loop, self._options.teacher
+        wanted = isinstance(teacher, OnlineTeacher) and teacher.validate
+        if wanted and isinstance(distiller, MutualDistiller):
+            found = distiller.validate(loop.dataloader, loop.evaluator)
+            for name, value in found.items():
+                runner.message_hub.update_scalar(f"val/{name}", value)
 
     def before_save_checkpoint(self, runner: Any, checkpoint: dict[str, Any]) -> None:
         """Put what the teacher has learnt beside the student, where stock tools do not look."""

@@ -95,6 +95,7 @@ class Peer:
             "state_dict": self.network.state_dict(),
             "optimizer": self.optim_wrapper.state_dict(),
             "param_schedulers": [scheduler.state_dict() for scheduler in self.param_schedulers],
+            "random": self._random.state_dict(),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -108,6 +109,7 @@ class Peer:
             self.optim_wrapper.load_state_dict(state["optimizer"])
             for own, saved in zip(self.param_schedulers, state["param_schedulers"], strict=True):
                 own.load_state_dict(saved)
+            self._random.load_state_dict(state["random"])
         except (RuntimeError, ValueError, KeyError) as error:
             raise ICKDError(
                 f"the resumed checkpoint holds another {self.name} ({str(error).splitlines()[0]}). "
@@ -136,6 +138,16 @@ class _RandomState:
                 yield
             finally:
                 self._keep()
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """The generators as they are now."""
+        return {"cpu": self._cpu, **({"gpu": self._gpu} if self._cuda else {})}
+
+    def load_state_dict(self, state: dict[str, Tensor]) -> None:
+        """Go on where they were; a GPU that was not there begins with its own."""
+        self._cpu = state["cpu"].cpu()
+        if self._cuda and "gpu" in state:
+            self._gpu = state["gpu"].cpu()
 
     def _keep(self) -> None:
         self._cpu = torch.get_rng_state()

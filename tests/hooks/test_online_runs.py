@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import copy
+import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from mmengine.config import Config
+from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
 from mmickd.banks import QueueBank
 from mmickd.mutual import MutualDistiller
+from mmickd.utils.errors import ICKDError
 from mmickd.utils.launch import prepare_launch
 from tests import toys
 from tests.hooks.test_self_teacher_runs import config as plain_config
 from tests.hooks.test_self_teacher_runs import stopped
+from tests.integration.commands import ROOT, command
 from tests.ranks import on_ranks
 from tests.toy import build, history, plain_config_text, run
 
@@ -76,14 +82,13 @@ def test_a_peer_alone_trains_as_a_run_would() -> None:
     cfg.optim_wrapper.optimizer.momentum = 0.0
     runner = build(cfg)
     states = []
-    from mmengine.hooks import Hook
 
     class Watch(Hook):
         priority = "LOWEST"
 
         def after_train_iter(self, runner: Runner, *args: Any, **kwargs: Any) -> None:
             peer = toys.hook_of(runner).distiller.peers[0]
-            states.append({n: p.detach().clone() for n, p in peer.network.named_parameters()})
+            states.append(parameters(peer.network))
 
     runner.register_hook(Watch())
     with plain_config_text():
@@ -112,13 +117,16 @@ def test_a_resumed_run_goes_on_bit_for_bit(scope: str, level: Any) -> None:
     assert history(resumed, "peer0.loss")[-2:] == history(whole, "peer0.loss")[-2:]
 
 
+def parameters(network: Any) -> dict[str, torch.Tensor]:
+    return {name: value.detach().clone() for name, value in network.named_parameters()}
+
+
 def on_rank(path: str) -> dict[str, Any]:
     cfg = Config.fromfile(path)
     cfg.launcher = "pytorch"
     prepare_launch(cfg)
     runner = build(cfg)
     kept: dict[str, Any] = {}
-    from mmengine.hooks import Hook
 
     class Watch(Hook):
         priority = "LOWEST"
@@ -128,12 +136,8 @@ def on_rank(path: str) -> dict[str, Any]:
             assert isinstance(distiller, MutualDistiller)
             assert all(isinstance(bank, QueueBank) for bank in distiller.banks.values())
             networks = [runner.model.module, *(peer.network for peer in distiller.peers)]
-            kept.update(
-                networks=dict(enumerate(
-                    {n: p.detach().clone() for n, p in net.named_parameters()} for net in networks
-                )),
-                banks={name: copy.deepcopy(bank.state_dict()) for name, bank in distiller.banks.items()},
-            )  # fmt: skip
+            kept["networks"] = dict(enumerate(parameters(net) for net in networks))
+            kept["banks"] = {n: copy.deepcopy(b.state_dict()) for n, b in distiller.banks.items()}
 
     runner.register_hook(Watch())
     with plain_config_text():
@@ -168,13 +172,41 @@ def test_ranks_hold_equal_peers_and_queues(accumulative_counts: int) -> None:
     ],
 )
 def test_bad_peers_stop_before_the_first_step(teacher: dict[str, Any], words: str) -> None:
-    from mmickd.utils.errors import ICKDError
-
     if teacher.get("cfg") == "mmseg":
         teacher = dict(cfg=wider("mmseg"))
     cfg = config("mmpretrain", "image", **teacher)
     with pytest.raises(ICKDError, match=words):
         raise ICKDError(stopped(cfg))
+
+
+def test_peers_are_validated_and_exported() -> None:
+    cfg = config("mmpretrain", "image", cfg=wider("mmpretrain"), validate=True)
+    runner = run(cfg)
+    scalars = runner.message_hub.log_scalars
+    (student,), (peer,) = (scalars[f"val/{n}accuracy/top1"].data[0] for n in ("", "peer0."))
+    assert 0 <= student <= 100 and 0 <= peer <= 100
+    checkpoint = (Path(runner.work_dir) / "last_checkpoint").read_text()
+    out = toys.new_folder() / "peer.pth"
+    command(sys.executable, ROOT / "tools/export_peer.py", checkpoint, out).ok()
+    exported = torch.load(out)
+    assert toys.same_state(exported["state_dict"], dict(peers_of(runner)[0]["state_dict"]))
+
+    plain = toys.classifier().teacher_cfg.copy()  # the stock runner tests it as any checkpoint
+    plain.work_dir, plain.load_from = str(toys.new_folder()), str(out)
+    with plain_config_text():
+        metrics = build(plain).test()
+    assert metrics["accuracy/top1"] == pytest.approx(peer)
+    again = command(sys.executable, ROOT / "tools/export_peer.py", checkpoint, out)
+    assert again.code == 2 and "exists already" in again.text
+    more = ["--peer", "1"]
+    none = command(sys.executable, ROOT / "tools/export_peer.py", checkpoint, f"{out}x", *more)
+    assert none.code == 2 and "there is no peer 1" in none.text
+
+
+def test_flexible_runner_is_refused() -> None:
+    cfg = config("mmpretrain", "image")
+    cfg.runner_type, cfg.strategy = "FlexibleRunner", dict(type="SingleDeviceStrategy")
+    assert "leave FlexibleRunner and FSDP out" in stopped(cfg)
 
 
 def test_resuming_without_peers_in_the_checkpoint() -> None:
