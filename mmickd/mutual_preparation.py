@@ -55,7 +55,7 @@ def prepare_mutual(
         layer, width = probe_student(run.model, options.layer, sample)
         networks, layers = [run.model], [layer]
         for number, cfg in enumerate(teacher.cfgs):
-            peer = _build_peer(cfg, tools, run.device, seed=options.bank.seed + 1 + number)
+            peer = _build_peer(cfg, tools, run.device, tools.seed(f"weights {number}"))
             name, peer_width = probe_student(peer, teacher.layer, sample, "peer", "teacher.layer")
             check_classes(width, peer_width, None, run.train_dataset)
             if hasattr(peer, "decode_head") is not hasattr(run.model, "decode_head"):
@@ -103,7 +103,7 @@ def prepare_mutual(
         if learner != other
     }
     peers = [
-        _trained(f"peer{i}", networks[i + 1], layers[i + 1], teacher, tools, run, options.bank.seed)
+        _trained(f"peer{i}", networks[i + 1], layers[i + 1], teacher, tools, run)
         for i in range(len(teacher.cfgs))
     ]
     return MutualDistiller(peers, pairs, live, banks, terms), layer
@@ -132,7 +132,6 @@ def _trained(
     teacher: OnlineTeacher,
     tools: PeerTools,
     run: RunParts,
-    seed: int,
 ) -> Peer:
     """A peer with all that trains it."""
     try:
@@ -146,6 +145,7 @@ def _trained(
     own = InputNormalization.of(network.data_preprocessor)  # type: ignore[arg-type]
     students = InputNormalization.of(run.model.data_preprocessor)  # type: ignore[arg-type]
     converter = InputConverter(students, own).to(run.device)
+    seed = tools.seed(name)
     return Peer(name, tools.wrap(network), optim_wrapper, schedulers, layer, converter, seed)
 
 

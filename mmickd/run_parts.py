@@ -11,6 +11,8 @@ from mmengine import dist
 from mmengine.optim import build_optim_wrapper
 from torch import nn
 
+from mmickd.banks.sampling import image_id
+
 
 @dataclass(frozen=True)
 class RunParts:
@@ -47,6 +49,11 @@ class PeerTools:
         self._runner = runner
         self.run_cfg = runner.cfg
         self.world_size = dist.get_world_size()
+        self._seed = runner.seed
+
+    def seed(self, what: str) -> int:
+        """Of what a peer draws at random; it follows from the run's own."""
+        return image_id(f"{self._seed}/{what}") % 2**32
 
     def wrap(self, network: nn.Module) -> nn.Module:
         """For distributed training, as the student is wrapped."""

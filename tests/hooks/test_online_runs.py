@@ -203,6 +203,18 @@ def test_peers_are_validated_and_exported() -> None:
     assert none.code == 2 and "there is no peer 1" in none.text
 
 
+def test_peers_follow_the_seed_of_the_run() -> None:
+    def first_losses(seed: int) -> list[float]:
+        cfg = config("mmpretrain", "image", iters=1, num_peers=2)
+        cfg.randomness = dict(seed=seed)
+        runner = run(cfg)
+        return [history(runner, f"{owner}loss_ce")[0] for owner in ("", "peer0.", "peer1.")]
+
+    losses = [*first_losses(1), *first_losses(2)]
+    assert len(set(losses)) == 6
+    assert first_losses(1) == losses[:3]
+
+
 def test_flexible_runner_is_refused() -> None:
     cfg = config("mmpretrain", "image")
     cfg.runner_type, cfg.strategy = "FlexibleRunner", dict(type="SingleDeviceStrategy")
