@@ -29,7 +29,7 @@ def shipped(*folders: str) -> list[str]:
     )
 
 
-TRAINABLE = shipped("teachers", "baselines", "ickd", "ickd_self", "demo")
+TRAINABLE = shipped("teachers", "baselines", "ickd", "ickd_self", "ickd_online", "demo")
 
 
 @pytest.fixture(scope="module")
@@ -86,7 +86,7 @@ def load(name: str, data: dict[str, Path], teachers: dict[str, str], work_dir: P
     cfg.work_dir = str(work_dir)
     cfg.env_cfg.cudnn_benchmark = False
     for hook in cfg.get("custom_hooks") or []:
-        if hook.type == "mmickd.ICKDHook" and "cfg" in hook.teacher:
+        if hook.type == "mmickd.ICKDHook" and "checkpoint" in hook.teacher:
             hook.teacher.checkpoint = teachers[hook.teacher.cfg]
     return cfg
 
@@ -156,7 +156,7 @@ def test_kd_baseline_differs_in_the_in_context_terms_alone(name: str) -> None:
     assert kd._cfg_dict == ickd._cfg_dict
 
 
-@pytest.mark.parametrize("name", shipped("ickd", "ickd_self"))
+@pytest.mark.parametrize("name", shipped("ickd", "ickd_self", "ickd_online"))
 def test_ickd_config_is_the_students_own_plus_the_hook(name: str) -> None:
     cfg = Config.fromfile(CONFIGS / name)
     students = [Config.fromfile(CONFIGS / s) for s in shipped("baselines") if "/kd_" not in s]

@@ -1,0 +1,16 @@
+# The student's config plus one hook: a larger network trains beside it, from nothing, each the
+# other's teacher. The weights are those of configs/ickd (our choice, not tuned for peers).
+_base_ = ['../baselines/resnet8x4_cifar100.py']
+
+custom_hooks = [
+    dict(
+        type='mmickd.ICKDHook',
+        teacher=dict(
+            type='OnlineTeacher', cfg='configs/teachers/resnet32x4_cifar100.py'),
+        level='image',
+        bank=dict(capacity_per_class=128),
+        losses=dict(
+            kd=dict(loss_weight=4.0, temperature=4.0),
+            picd=dict(loss_weight=0.3, num_positives=16),
+            nicd=dict(loss_weight=5.0, num_negatives=32)))
+]
