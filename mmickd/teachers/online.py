@@ -34,8 +34,6 @@ class OnlineTeacher:
         ICKDError: if an option is out of range.
     """
 
-    is_frozen = False
-
     def __init__(
         self,
         cfg: ConfigLike | list[ConfigLike] | None = None,
@@ -67,6 +65,3 @@ class OnlineTeacher:
         for cfg in self.cfgs:
             if isinstance(cfg, (str, os.PathLike)):
                 find_config(cfg, "teacher.cfg")
-
-    def fetch(self) -> None:
-        """Nothing is to be downloaded."""
