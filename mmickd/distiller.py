@@ -15,11 +15,13 @@ from mmickd.banks.gathering import gather_samples
 from mmickd.banks.queue_bank import QueueBank, load_queue_states, queue_states
 from mmickd.banks.sampling import image_id
 from mmickd.losses.averaging import average_factors
+from mmickd.losses.joining import join_losses
 from mmickd.losses.kd import counted_kd
 from mmickd.losses.nicd import counted_nicd
 from mmickd.losses.picd import counted_picd
 from mmickd.losses.terms import LossTerms
 from mmickd.retrieval.stored_query import StoredQuery
+from mmickd.schedules import RunTime
 from mmickd.structures import Context, Samples
 from mmickd.taps import Tapped
 from mmickd.tasks import BaseTask, View
@@ -59,6 +61,8 @@ class Distiller:
         exclude_same_id: leave out rows of the query's own image.
         seed: of the choice of pixels.
         device: where the student trains.
+        encoder: in the place of the teacher in all that is retrieved, asked and stored; None: the
+            teacher itself.
     """
 
     def __init__(
@@ -74,13 +78,38 @@ class Distiller:
         exclude_same_id: bool,
         seed: int,
         device: torch.device,
+        encoder: Callable[[Tensor], Tapped] | None = None,
     ) -> None:
+        self.encoder = encoder
         self.teacher, self.task, self.levels, self.banks = teacher, task, tuple(levels), banks
         self.search, self.terms, self.stored = search, terms, stored
         self.anchors, self.exclude_same_id = anchors, exclude_same_id
         self.stopwatch = Stopwatch(device)
         self._seed = seed
         self._arrived: dict[str, Samples] = {}
+
+    def joined(
+        self,
+        inputs: Tensor,
+        data_samples: Sequence[Any],
+        student: Tapped,
+        task_losses: dict[str, Any],
+        time: RunTime,
+    ) -> dict[str, Any]:
+        """The task's losses and those of distillation, see :meth:`step`, with the weights of now.
+
+        Args:
+            inputs: see :meth:`step`.
+            data_samples: see :meth:`step`.
+            student: see :meth:`step`.
+            task_losses: what the student's forward pass returned.
+            time: now.
+        """
+        weights = self.terms.weights(time)
+        if not self.teacher.is_ready:
+            weights = dict.fromkeys(weights, 0.0)
+        extra = self.step(inputs, data_samples, student, weights, time.iteration)
+        return join_losses(task_losses, extra, self.terms.task_weight(time, weights))
 
     def step(
         self,
@@ -109,9 +138,12 @@ class Distiller:
             return out
         with torch.autocast(student_logits.device.type, enabled=False):
             shape = (inputs.shape[-2], inputs.shape[-1])
-            view = self.task.view(self.teacher(inputs), data_samples, shape, student_logits.float())
+            student_logits = student_logits.float()
+            view = self.task.view(self.teacher(inputs), data_samples, shape, student_logits)
             pending = [self._kd(view, weights["kd"])] if weights.get("kd") else []
             if weights.get("picd") or weights.get("nicd"):
+                if self.encoder is not None:
+                    view = self.task.view(self.encoder(inputs), data_samples, shape, student_logits)
                 seed = image_id(f"{self._seed}/{iteration}")
                 for level in self.levels:
                     pending += self._in_context(level, view, weights, seed, out)
@@ -130,19 +162,25 @@ class Distiller:
         """Classifier layer of the teacher, for the log."""
         return self.teacher.tap.layer
 
-    def after_step(self, student: nn.Module) -> dict[str, Tensor]:
+    def after_step(self, student: nn.Module, ends_epoch: bool) -> dict[str, Tensor]:
         """Let the teacher learn from the student's step; what there is to log of it."""
         self.feed()
-        self.teacher.update(student)
+        self.teacher.update(student, ends_epoch)
         return {}
 
-    def feed(self) -> None:
-        """Append what the ranks have seen in this step to the queues, on every rank the same."""
+    def feed(self) -> bool:
+        """Append what the ranks have seen in this step to the queues, on every rank the same.
+
+        Returns:
+            Whether anything was seen.
+        """
+        arrived = bool(self._arrived)
         for level, samples in self._arrived.items():
             bank = self.banks.get(level)
             if isinstance(bank, QueueBank):
                 bank.push(gather_samples(samples)[0])
         self.forget()
+        return arrived
 
     def forget(self) -> None:
         """Let go of what was seen in this step."""

@@ -11,8 +11,9 @@ from torch import Tensor, nn
 from mmickd.banks.queue_bank import QueueBank, load_queue_states, queue_states
 from mmickd.distiller import Distiller
 from mmickd.losses.joining import join_losses
-from mmickd.losses.terms import LossTerms
+from mmickd.schedules import RunTime
 from mmickd.taps import Tapped, evaluating
+from mmickd.teachers.momentum_encoder import MomentumEncoder
 from mmickd.teachers.peer import Peer
 from mmickd.utils.errors import ICKDError
 
@@ -41,7 +42,7 @@ class MutualDistiller:
         pairs: by (learner, teacher), what distils the one from the other.
         live: by network, what hands its features and logits to the others.
         banks: by network and level, its queues.
-        terms: the losses.
+        encoders: by network, what its queues hold rows of; empty if they hold its own.
     """
 
     learns = True
@@ -52,9 +53,10 @@ class MutualDistiller:
         pairs: Mapping[tuple[int, int], Distiller],
         live: Sequence[LiveTeacher],
         banks: Sequence[Mapping[str, QueueBank]],
-        terms: LossTerms,
+        encoders: Sequence[MomentumEncoder] = (),
     ) -> None:
-        self.peers, self.pairs, self.live, self.terms = list(peers), dict(pairs), list(live), terms
+        self.peers, self.pairs, self.live = list(peers), dict(pairs), list(live)
+        self.encoders = list(encoders)
         self.levels = next(iter(self.pairs.values())).levels
         names = ["student", *(peer.name for peer in self.peers)]
         self.banks = {
@@ -69,45 +71,51 @@ class MutualDistiller:
         """Classifier layers of the peers, for the log."""
         return ", ".join(f"{peer.tap.layer} ({peer.name})" for peer in self.peers)
 
-    def step(
+    def joined(
         self,
         inputs: Tensor,
         data_samples: Sequence[Any],
         student: Tapped,
-        weights: dict[str, float],
-        iteration: int,
-    ) -> dict[str, Tensor]:
-        """The student's losses and diagnostics, see :meth:`Distiller.step`; the peers learn."""
+        task_losses: dict[str, Any],
+        time: RunTime,
+    ) -> dict[str, Any]:
+        """The student's losses, see :meth:`Distiller.joined`; the peers learn."""
         outcomes = [peer.forward(inputs, data_samples) for peer in self.peers]
         tapped = [student, *(tapped for _, tapped in outcomes)]
         for live, own in zip(self.live, tapped, strict=True):
             live.tapped = Tapped(own.features.detach(), own.logits.detach())
+        for encoder in self.encoders:
+            encoder.encode(inputs)
 
-        def lessons(learner: int) -> dict[str, Tensor]:
-            others = [t for t in range(len(tapped)) if t != learner]
+        def lessons(learner: int, own_losses: dict[str, Any]) -> dict[str, Any]:
+            pairs = [pair for (who, _), pair in self.pairs.items() if who == learner]
+            terms = pairs[0].terms
+            weights = terms.weights(time)
             given = [
-                self.pairs[learner, teacher].step(
-                    inputs, data_samples, tapped[learner], weights, iteration
-                )
-                for teacher in others
+                pair.step(inputs, data_samples, tapped[learner], weights, time.iteration)
+                for pair in pairs
             ]
-            return {name: torch.stack([one[name] for one in given]).mean(0) for name in given[0]}
+            extra = {name: torch.stack([one[name] for one in given]).mean(0) for name in given[0]}
+            return join_losses(own_losses, extra, terms.task_weight(time, weights))
 
-        taught = lessons(0)
+        taught = lessons(0, task_losses)
         for number, (peer, (losses, _)) in enumerate(zip(self.peers, outcomes, strict=True), 1):
-            self._logged.update(peer.learn(join_losses(losses, lessons(number))))
+            self._logged.update(peer.learn(lessons(number, losses)))
         return taught
 
-    def after_step(self, student: nn.Module) -> dict[str, Tensor]:
+    def after_step(self, student: nn.Module, ends_epoch: bool) -> dict[str, Tensor]:
         """Feed each network's queues once; what there is to log of the peers."""
         fed = set()
         for (_, teacher), pair in self.pairs.items():
-            if teacher not in fed:
-                pair.feed()
+            # of a pair whose learner retrieves; the other's weights may be 0
+            if teacher not in fed and pair.feed():
                 fed.add(teacher)
             pair.forget()
         for live in self.live:
             live.tapped = None
+        networks = [student, *(peer.network for peer in self.peers)]
+        for encoder, network in zip(self.encoders, networks, strict=False):
+            encoder.follow(network)
         for peer in self.peers:
             peer.step_schedulers(by_epoch=False)
         logged, self._logged = self._logged, {}
@@ -140,9 +148,12 @@ class MutualDistiller:
         return sum(pair.retrieval_seconds() for pair in self.pairs.values())
 
     def state_dict(self) -> dict[str, Any]:
-        """Tensors and plain values: the peers with their optimizers, and all queues."""
-        peers = [peer.state_dict() for peer in self.peers]
-        return {"peers": peers, "banks": queue_states(self.banks)}
+        """Tensors and plain values: peers with their optimizers, encoders, and all queues."""
+        return {
+            "peers": [peer.state_dict() for peer in self.peers],
+            "encoders": [encoder.state_dict() for encoder in self.encoders],
+            "banks": queue_states(self.banks),
+        }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on where a run was stopped.
@@ -150,12 +161,14 @@ class MutualDistiller:
         Raises:
             ICKDError: if the state is of other peers, or of other queues.
         """
-        saved = state.get("peers", [])
-        if len(saved) != len(self.peers):
-            raise ICKDError(
-                f"the resumed checkpoint holds {len(saved)} peers, the config has "
-                f"{len(self.peers)}. Resume with the config that it was trained with."
-            )
-        for peer, own in zip(self.peers, saved, strict=True):
-            peer.load_state_dict(own)
+        learners: dict[str, list[Any]] = {"peers": self.peers, "encoders": self.encoders}
+        for kind, own in learners.items():
+            saved = state.get(kind, [])
+            if len(saved) != len(own):
+                raise ICKDError(
+                    f"the resumed checkpoint holds {len(saved)} {kind}, the config has {len(own)}. "
+                    "Resume with the config that it was trained with."
+                )
+            for learner, its_state in zip(own, saved, strict=True):
+                learner.load_state_dict(its_state)
         load_queue_states(self.banks, state["banks"])

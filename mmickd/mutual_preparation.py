@@ -18,6 +18,7 @@ from mmickd.mutual import LiveTeacher, MutualDistiller
 from mmickd.options import HookOptions
 from mmickd.run_parts import PeerTools, RunParts
 from mmickd.tasks import make_task
+from mmickd.teachers.momentum_encoder import MomentumEncoder
 from mmickd.teachers.normalization import InputConverter, InputNormalization
 from mmickd.teachers.offline import build_model, scope_of
 from mmickd.teachers.online import OnlineTeacher
@@ -67,9 +68,11 @@ def prepare_mutual(
             layers.append(name)
         task.check_student(run.model)
         levels = options.resolve_levels(task.levels)
-        terms = LossTerms.of(options.losses, task.kd_temperature)
-        capacity = options.check_queue(terms)
-        needs_bank = terms.needs_bank
+        students = LossTerms.of(options.losses, task.kd_temperature)
+        peers_own = LossTerms.of(teacher.losses, task.kd_temperature, "teacher.losses")
+        peers_terms = students if teacher.losses is None else peers_own
+        capacity = max(options.check_queue(terms) for terms in (students, peers_terms))
+        needs_bank = students.needs_bank or peers_terms.needs_bank
         if needs_bank and options.exclude_same_id:
             check_identity(run.train_dataset, sample)
         warn_of_mixing(run.model)
@@ -78,12 +81,22 @@ def prepare_mutual(
         {
             level: QueueBank(width, capacity, _feature_width(net, own), run.device)
             for level in levels
+            if needs_bank
         }
-        if needs_bank
-        else {}
         for net, own in zip(networks, layers, strict=True)
     ]
+    peers = [
+        _trained(f"peer{i}", networks[i + 1], layers[i + 1], teacher, tools, run)
+        for i in range(len(teacher.cfgs))
+    ]
     live = [LiveTeacher() for _ in networks]
+    encoders = []
+    if options.bank.momentum is not None and needs_bank:
+        converters = [None, *(peer.converter for peer in peers)]
+        encoders = [
+            MomentumEncoder(net, own, options.bank.momentum, converter, run.device)
+            for net, own, converter in zip(networks, layers, converters, strict=True)
+        ]
     pairs = {
         (learner, other): Distiller(
             teacher=live[other],
@@ -91,22 +104,19 @@ def prepare_mutual(
             levels=levels,
             banks=dict(banks[other]),
             search=options.retriever.search,
-            terms=terms,
+            terms=students if learner == 0 else peers_terms,
             anchors=options.anchors,
             stored={},
             exclude_same_id=options.exclude_same_id,
             seed=options.bank.seed,
             device=run.device,
+            encoder=encoders[other] if encoders else None,
         )
         for learner in range(len(networks))
         for other in range(len(networks))
         if learner != other
     }
-    peers = [
-        _trained(f"peer{i}", networks[i + 1], layers[i + 1], teacher, tools, run)
-        for i in range(len(teacher.cfgs))
-    ]
-    return MutualDistiller(peers, pairs, live, banks, terms), layer
+    return MutualDistiller(peers, pairs, live, banks, encoders), layer
 
 
 def _build_peer(cfg: Any, tools: PeerTools, device: torch.device, seed: int) -> nn.Module:

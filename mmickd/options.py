@@ -22,6 +22,7 @@ from mmickd.utils.options import (
     check_dict,
     check_integer,
     check_positive,
+    check_share,
     parameters_of,
 )
 
@@ -50,6 +51,9 @@ class BankSettings:
         batch_size: images read at once; None: the training batch size.
         num_workers: processes that read images; None: as many as in training.
         shard: with several ranks, each keeps its part of the rows instead of all of them.
+        momentum: of peers that learn together. The rows of a network's queue, and what is asked of
+            them, come from its moving average (a momentum encoder, as in MoCo, arXiv 1911.05722),
+            which takes this share of it in a step; None: from the network itself.
     """
 
     cache_dir: str | os.PathLike[str] | None = "auto"
@@ -63,6 +67,7 @@ class BankSettings:
     batch_size: int | None = None
     num_workers: int | None = None
     shard: bool = False
+    momentum: float | None = None
 
     def __post_init__(self) -> None:
         if not isinstance(self.cache_dir, (str, os.PathLike, type(None))):
@@ -80,6 +85,8 @@ class BankSettings:
         check_integer(self.num_workers, 0, "bank.num_workers", none=True)
         check_integer(self.seed, 0, "bank.seed")
         check_choice(self.shard, (True, False), "bank.shard")
+        if self.momentum is not None:
+            check_share(self.momentum, "bank.momentum")
 
     def options(self, level: str) -> BankOptions:
         """What decides which rows the bank of one level holds."""
@@ -141,8 +148,16 @@ class HookOptions:
                 "query='bank' looks its rows up in the whole bank, of which a rank has only a part "
                 "with bank.shard=True. Use query='view', or bank.shard=False."
             )
+        built = _build(TEACHERS, teacher, "OfflineTeacher", "teacher")
+        if isinstance(built, OnlineTeacher):
+            LossTerms.of(built.losses, 1.0, "teacher.losses")
+        elif settings.momentum is not None:
+            raise ICKDError(
+                "bank.momentum is for the queues of peers (OnlineTeacher); the average of a "
+                "SelfTeacher has its own, teacher.momentum."
+            )
         return cls(
-            teacher=_build(TEACHERS, teacher, "OfflineTeacher", "teacher"),
+            teacher=built,
             retriever=_build(RETRIEVERS, retriever, "TorchRetriever", "retriever"),
             bank=settings,
             levels=levels,

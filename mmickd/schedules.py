@@ -12,6 +12,37 @@ DECAYS = (None, "linear", "cosine")
 
 
 @dataclass(frozen=True)
+class RunTime:
+    """Where a run stands.
+
+    Args:
+        iteration: that runs now, from 0.
+        max_iterations: of the run.
+        epoch_length: iterations in which the training set is seen once.
+    """
+
+    iteration: int
+    max_iterations: int
+    epoch_length: int
+
+    def __post_init__(self) -> None:
+        assert self.epoch_length > 0
+
+    def of(self, by_epoch: bool) -> tuple[float, float]:
+        """Now, and the length of the run, in epochs or in iterations.
+
+        Epochs are counted in iterations, which loops by iteration count too.
+        """
+        unit = self.epoch_length if by_epoch else 1
+        return self.iteration / unit, self.max_iterations / unit
+
+    @property
+    def ends_epoch(self) -> bool:
+        """Whether the iteration is the last one of an epoch."""
+        return (self.iteration + 1) % self.epoch_length == 0
+
+
+@dataclass(frozen=True)
 class WeightSchedule:
     """A loss weight as a function of the time in the run; nothing but the time, so it resumes.
 
@@ -27,6 +58,8 @@ class WeightSchedule:
         decay: None, 'linear' or 'cosine'.
         end_value: weight at the end of the decay.
         by_epoch: whether times are epochs.
+        stepwise: the weight keeps through an epoch (an iteration, without ``by_epoch``) the value
+            that it has at its end, as in methods that number epochs from 1.
 
     Raises:
         ICKDError: if an option is out of range.
@@ -39,6 +72,7 @@ class WeightSchedule:
     decay: str | None = None
     end_value: float = 0.0
     by_epoch: bool = False
+    stepwise: bool = False
     name: str = field(default="loss_weight", compare=False)
 
     def __post_init__(self) -> None:
@@ -52,8 +86,9 @@ class WeightSchedule:
                 self._refuse(f"{option}={number} must be finite and not negative")
         if self.decay not in DECAYS:
             self._refuse(f"decay={self.decay!r} must be one of {DECAYS}")
-        if not isinstance(self.by_epoch, bool):
-            self._refuse(f"by_epoch={self.by_epoch!r} must be True or False")
+        for option in ("by_epoch", "stepwise"):
+            if not isinstance(getattr(self, option), bool):
+                self._refuse(f"{option}={getattr(self, option)!r} must be True or False")
         if self.end is not None and self.end < self.begin + self.warmup:
             self._refuse(f"end={self.end} lies before begin + warmup={self.begin + self.warmup}")
 
@@ -63,7 +98,12 @@ class WeightSchedule:
     @property
     def is_off(self) -> bool:
         """Whether the weight is 0 at every time."""
-        return self.value == 0 and (self.decay is None or self.end_value == 0)
+        return self.largest == 0
+
+    @property
+    def largest(self) -> float:
+        """The largest weight that it can give."""
+        return self.value if self.decay is None else max(self.value, self.end_value)
 
     def at(self, time: float, run_length: float) -> float:
         """The weight.
@@ -74,6 +114,8 @@ class WeightSchedule:
         """
         if time < self.begin or (self.end is not None and time >= self.end):
             return 0.0
+        if self.stepwise:
+            time = math.floor(time) + 1
         full = self.begin + self.warmup
         if time < full:
             return self.value * (time - self.begin) / self.warmup

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mmickd.schedules import WeightSchedule
+from mmickd.schedules import RunTime, WeightSchedule
 from mmickd.utils.errors import ICKDError
 
 
@@ -80,6 +80,25 @@ def test_falls_after_the_warmup_and_rises_in_it(begin, warmup, time):
             assert then >= now
         else:
             assert then <= now
+
+
+def test_stepwise_keeps_the_value_that_an_epoch_ends_with():
+    """Epochs numbered from 1: the weight of epoch t of T is value * t / T."""
+    schedule = WeightSchedule(0.8, warmup=4, by_epoch=True, stepwise=True)
+    found = [schedule.at(time / 3, 4) for time in range(12)]
+    assert found == [0.8 * (1 + time // 3) / 4 for time in range(12)]
+    falls = WeightSchedule(1.0, decay="linear", stepwise=True)
+    assert [falls.at(time, 4) for time in range(4)] == [0.75, 0.5, 0.25, 0.0]
+    waits = WeightSchedule(1.0, begin=2, end=3, by_epoch=True, stepwise=True)
+    assert [waits.at(time / 2, 9) for time in range(2, 8)] == [0, 0, 1, 1, 0, 0]
+
+
+def test_time_of_a_run():
+    time = RunTime(iteration=7, max_iterations=20, epoch_length=4)
+    assert time.of(by_epoch=False) == (7, 20)
+    assert time.of(by_epoch=True) == (1.75, 5)
+    assert time.ends_epoch
+    assert not RunTime(8, 20, 4).ends_epoch
 
 
 def test_is_off():

@@ -8,21 +8,21 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mmickd.losses.joining import join_losses
 from mmickd.taps import Tap, Tapped
 from mmickd.utils.errors import ICKDError
 from mmickd.utils.modules import LocalHook
 
-Step = Callable[[Tensor, Sequence[Any], Tapped], dict[str, Tensor]]
+Step = Callable[[Tensor, Sequence[Any], Tapped, dict[str, Any]], dict[str, Any]]
 
 
 class Attachment:
-    """Adds losses to what an unmodified model returns in training.
+    """Changes the losses that an unmodified model returns in training.
 
     Args:
         model: the unwrapped student.
         layer: its classifier layer.
-        step: makes losses from inputs, data samples and what the layer took and gave.
+        step: makes the new losses from inputs, data samples, what the layer took and gave, and the
+            losses that the model returned.
     """
 
     def __init__(self, model: nn.Module, layer: str, step: Step) -> None:
@@ -64,7 +64,7 @@ class Attachment:
                 "use_reentrant=False; and some parameter before it, or in it, must be trained."
             )
         inputs, data_samples = _inputs_of(args, kwargs)
-        return join_losses(output, self._step(inputs, data_samples, tapped))
+        return self._step(inputs, data_samples, tapped, output)
 
 
 def _is_training_step(model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:

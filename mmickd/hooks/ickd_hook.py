@@ -22,6 +22,7 @@ from mmickd.options import HookOptions
 from mmickd.preparation import prepare
 from mmickd.registry import HOOKS
 from mmickd.run_parts import PeerTools, RunParts
+from mmickd.schedules import RunTime
 from mmickd.taps import Tapped
 from mmickd.teachers import OnlineTeacher
 from mmickd.utils.options import check_names, parameters_of
@@ -52,7 +53,8 @@ class ICKDHook(Hook):
         retriever: config of the retriever; None: ``TorchRetriever``.
         losses: dicts of options under 'kd', 'picd' and 'nicd'; ``loss_weight`` is a number or a
             dict (:class:`~mmickd.schedules.WeightSchedule`). An omitted term keeps its defaults,
-            None switches it off.
+            None switches it off. Under 'task', ``loss_weight`` of the task's own losses (1), or
+            'complement': 1 minus that of KD.
         exclude_same_id: leave out bank rows of the query's own image.
 
     Raises:
@@ -119,7 +121,9 @@ class ICKDHook(Hook):
     ) -> None:
         """Let the teacher learn, and log the share of the iteration that retrieval took."""
         if self._distiller is not None:
-            for name, value in self._distiller.after_step(_unwrap(runner.model)).items():
+            ends_epoch = _time_of(runner).ends_epoch
+            logged = self._distiller.after_step(_unwrap(runner.model), ends_epoch)
+            for name, value in logged.items():
                 runner.message_hub.update_scalar(f"train/{name}", value)
         now = time.perf_counter()
         passed, self._last_iter_end = now - self._last_iter_end, now
@@ -156,20 +160,22 @@ class ICKDHook(Hook):
             self._attachment.detach()
         self._attachment = self._distiller = self._runner = None
 
-    def _step(self, inputs: Any, data_samples: Any, student: Tapped) -> dict[str, Any]:
-        """One distilled step, with the weights of now."""
+    def _step(
+        self, inputs: Any, data_samples: Any, student: Tapped, task_losses: dict[str, Any]
+    ) -> dict[str, Any]:
+        """One distilled step."""
         assert self._distiller is not None
-        runner = self._runner
-        length = _iterations_per_epoch(runner.train_dataloader)
-        # Epochs are counted in iterations, which loops by iteration count too.
-        iterations = (float(runner.iter), float(runner.max_iters))
-        epochs = (iterations[0] / length, iterations[1] / length)
-        weights = self._distiller.terms.weights({False: iterations, True: epochs})
-        return self._distiller.step(inputs, data_samples, student, weights, runner.iter)
+        time = _time_of(self._runner)
+        return self._distiller.joined(inputs, data_samples, student, task_losses, time)
 
 
 def _unwrap(model: nn.Module) -> nn.Module:
     return model.module if is_model_wrapper(model) else model  # type: ignore[return-value]
+
+
+def _time_of(runner: Any) -> RunTime:
+    length = _iterations_per_epoch(runner.train_dataloader)
+    return RunTime(runner.iter, runner.max_iters, length)
 
 
 def _iterations_per_epoch(loader: Any) -> int:

@@ -95,7 +95,12 @@ class BaseTeacher(metaclass=ABCMeta):
     def fingerprint(self) -> dict[str, str]:
         """What makes the features of a frozen teacher what they are, as text."""
 
-    def update(self, student: nn.Module) -> None:  # noqa: B027 (most need none)
+    @property
+    def is_ready(self) -> bool:
+        """Whether there is something to learn from it yet."""
+        return True
+
+    def update(self, student: nn.Module, ends_epoch: bool) -> None:  # noqa: B027 (most need none)
         """Learn from the student's step; most teachers do not."""
 
     def state_dict(self) -> dict[str, Any]:
@@ -132,8 +137,12 @@ class BaseTeacher(metaclass=ABCMeta):
             layer = find_classifier(
                 self.model, lambda: self._run(inputs), "teacher", "teacher.layer"
             )
-        self._tap = Tap(self.model, layer)
+        self.attach(layer)
         return self.forward_normalized(inputs)
+
+    def attach(self, layer: str) -> None:
+        """Read the classifier layer of this name from now on."""
+        self._tap = Tap(self.model, layer)
 
     def preprocess(self, data: dict[str, Any]) -> Tensor:
         """Collated samples of one size to the teacher's own normalised input ``(B, 3, h, w)``."""

@@ -25,6 +25,7 @@ class OnlineTeacher:
         optim_wrapper: of each peer; None: a copy of the run's.
         param_scheduler: of each peer; None: a copy of the run's.
         num_peers: how many; with a list for ``cfg``, its length.
+        losses: what the peers learn, as the hook's ``losses``; None: what the student learns.
         layer: name of their last classifier layer; 'auto' finds it.
         validate: validate the peers too, whenever the student is validated.
         resume: what a resumed run does if its checkpoint holds no peers: 'strict' stops, 'fresh'
@@ -40,6 +41,7 @@ class OnlineTeacher:
         optim_wrapper: Any = None,
         param_scheduler: Any = None,
         num_peers: int | None = None,
+        losses: Any = None,
         layer: str = "auto",
         validate: bool = False,
         resume: str = "strict",
@@ -55,6 +57,7 @@ class OnlineTeacher:
             )
         self.cfgs, self.optim_wrapper, self.param_scheduler = cfgs, optim_wrapper, param_scheduler
         self.layer, self.validate, self.resume = layer, validate, resume
+        self.losses = losses
 
     def check_files(self) -> None:
         """Look whether the configs are there.

@@ -20,33 +20,38 @@ from mmickd.teachers.checkpoint import (
 )
 from mmickd.utils.errors import ICKDError
 from mmickd.utils.modules import is_sharded, plain_copy
-from mmickd.utils.options import check_choice, check_integer
+from mmickd.utils.options import check_choice, check_integer, check_share
 
-MODES = ("ema", "checkpoint")
+MODES = ("ema", "snapshot", "checkpoint")
 
 
 @TEACHERS.register_module()
 class SelfTeacher(BaseTeacher):
-    """The student's own past: its moving average, or an earlier checkpoint of it.
+    """The student's own past: its moving average, its last epoch, or an earlier checkpoint of it.
 
     Source: the teacher-free paradigm of arXiv 2501.07040; that the past is an average is our choice
-    (as in 'Mean teachers are better role models', Tarvainen and Valpola 2017, section 2).
+    (as in 'Mean teachers are better role models', Tarvainen and Valpola 2017, section 2). The last
+    epoch is the teacher of PS-KD (arXiv 2006.12000), the checkpoint that of Tf-KD's self-training
+    (arXiv 1909.11723).
 
     Args:
-        mode: 'ema' averages the student's parameters and buffers after each step; 'checkpoint'
-            freezes an earlier checkpoint of the same model, which then is an offline teacher.
+        mode: 'ema' averages the student's parameters and buffers after each step; 'snapshot' is the
+            student as it was at the end of the last epoch, and teaches from the second epoch on;
+            'checkpoint' freezes an earlier checkpoint of the same model, which then is an offline
+            teacher.
         momentum: share ``m`` of the student in a step of the average, in (0, 1]:
             ``average = (1 - m) * average + m * student``.
         warmup: the share is ``max(m, warmup / (warmup + steps))``, so that the average leaves the
             initial weights soon: it is of about the last ``1 / warmup`` of the steps so far. 0 for
             none.
+        interval: epochs from one snapshot to the next.
         checkpoint: path or URL (mode 'checkpoint').
         layer: name of the last classifier layer; 'auto' finds it.
         dtype: see :class:`BaseTeacher`.
         trust_checkpoint: allow a checkpoint that holds more than tensors and plain values (it can
             run code).
-        resume: what a resumed run does if its checkpoint holds no average: 'strict' stops, 'fresh'
-            begins a new one with the resumed student.
+        resume: what a resumed run does if its checkpoint holds no such teacher: 'strict' stops,
+            'fresh' begins a new one with the resumed student.
 
     Raises:
         ICKDError: if an option is out of range, or does not belong to the mode.
@@ -57,6 +62,7 @@ class SelfTeacher(BaseTeacher):
         mode: str = "ema",
         momentum: float = 0.001,
         warmup: int = 10,
+        interval: int = 1,
         checkpoint: str | None = None,
         layer: str = "auto",
         dtype: str = "fp32",
@@ -67,24 +73,28 @@ class SelfTeacher(BaseTeacher):
         check_choice(mode, MODES, "teacher.mode")
         check_choice(resume, ("strict", "fresh"), "teacher.resume")
         check_integer(warmup, 0, "teacher.warmup")
-        if isinstance(momentum, bool) or not isinstance(momentum, (int, float)):
-            raise ICKDError(f"teacher.momentum={momentum!r}: it must be a number in (0, 1].")
-        if not 0 < momentum <= 1:
-            raise ICKDError(f"teacher.momentum={momentum}: it must lie in (0, 1].")
+        check_integer(interval, 1, "teacher.interval")
+        check_share(momentum, "teacher.momentum")
         if (checkpoint is None) is (mode == "checkpoint"):
             raise ICKDError(
                 "teacher.checkpoint belongs to teacher.mode='checkpoint': set both, or neither."
             )
         self.mode, self.momentum, self.warmup, self.resume = mode, momentum, warmup, resume
+        self.interval = interval
         self.checkpoint = "" if checkpoint is None else os.path.expanduser(os.fspath(checkpoint))
         self.trust_checkpoint = trust_checkpoint
         self._file = ""
-        self._steps = 0
+        self._begin()
 
     @property
     def is_frozen(self) -> bool:
-        """An average moves; an earlier checkpoint does not."""
+        """An earlier checkpoint stays as it is; the others follow the student."""
         return self.mode == "checkpoint"
+
+    @property
+    def is_ready(self) -> bool:
+        """There is no last epoch in the first one."""
+        return self.mode != "snapshot" or self._taken
 
     def check_files(self) -> None:
         """See :meth:`BaseTeacher.check_files`."""
@@ -115,13 +125,21 @@ class SelfTeacher(BaseTeacher):
             load_strictly(model, state_dict_of(checkpoint), self.checkpoint, "the student")
             self.classes = classes_of(checkpoint)
         self._set_model(model, student, device)
-        self._steps = 0
+        self._begin()
+
+    def update(self, student: nn.Module, ends_epoch: bool) -> None:
+        """Follow the student, after its step; a frozen teacher stays."""
+        if self.mode == "ema":
+            self._average(student)
+        elif self.mode == "snapshot" and ends_epoch:
+            self._epochs += 1
+            if self._epochs % self.interval == 0:
+                self.model.load_state_dict(student.state_dict())
+                self._taken = True
 
     @torch.no_grad()
-    def update(self, student: nn.Module) -> None:
-        """Move the average towards the student, after its step; a frozen teacher stays."""
-        if self.is_frozen:
-            return
+    def _average(self, student: nn.Module) -> None:
+        """Move towards the student."""
         share = self.momentum
         if self.warmup:
             share = max(share, self.warmup / (self.warmup + self._steps))
@@ -136,17 +154,33 @@ class SelfTeacher(BaseTeacher):
         """What a resumed run needs; empty for a frozen teacher."""
         if self.is_frozen:
             return {}
-        return {"steps": self._steps, "model": self.model.state_dict()}
+        return {
+            "mode": self.mode,
+            "steps": self._steps,
+            "epochs": self._epochs,
+            "taken": self._taken,
+            "model": self.model.state_dict(),
+        }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take over a saved state.
 
         Raises:
-            ICKDError: if it is of another model.
+            ICKDError: if it is of another model or mode.
         """
+        if state.get("mode") != self.mode:
+            raise ICKDError(
+                f"the resumed checkpoint holds a SelfTeacher of mode '{state.get('mode')}', the "
+                f"config has '{self.mode}'. Resume with the config that it was trained with."
+            )
         weights: dict[str, Tensor] = state.get("model", {})
-        load_strictly(self.model, weights, "the average in the resumed checkpoint", "the student")
-        self._steps = int(state["steps"])
+        load_strictly(self.model, weights, "the teacher in the resumed checkpoint", "the student")
+        self._steps, self._epochs = int(state["steps"]), int(state["epochs"])
+        self._taken = bool(state["taken"])
+
+    def _begin(self) -> None:
+        self._steps = self._epochs = 0
+        self._taken = False
 
     def fingerprint(self) -> dict[str, str]:
         """See :class:`BaseTeacher`; of a frozen teacher only."""

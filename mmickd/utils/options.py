@@ -74,6 +74,17 @@ def check_positive(value: Any, name: str, infinite: bool = False) -> None:
         raise ICKDError(f"{name}={value!r}: it must be a positive number.")
 
 
+def check_share(value: Any, name: str) -> None:
+    """Refuse all but numbers in (0, 1].
+
+    Raises:
+        ICKDError: with the range.
+    """
+    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if not number or not 0 < value <= 1:
+        raise ICKDError(f"{name}={value!r}: it must be a number in (0, 1].")
+
+
 def check_choice(value: Any, choices: Iterable[Any], name: str) -> None:
     """Refuse what is none of the choices.
 

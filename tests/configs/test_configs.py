@@ -29,7 +29,8 @@ def shipped(*folders: str) -> list[str]:
     )
 
 
-TRAINABLE = shipped("teachers", "baselines", "ickd", "ickd_self", "ickd_online", "demo")
+FOLDERS = ("teachers", "baselines", "ickd", "ickd_self", "ickd_online", "demo", "small")
+TRAINABLE = shipped(*FOLDERS)
 
 
 @pytest.fixture(scope="module")
@@ -40,6 +41,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         "cityscapes": make_cityscapes(root / "cityscapes"),
         "camvid": make_camvid(root / "camvid"),
         "tin100": make_class_folders(root / "tin100"),
+        "tin10": make_class_folders(root / "tin10", num_classes=10),
         "cifar100": root / "cifar100",
         "digits": make_class_folders(root / "digits", num_classes=10, size=(16, 16)),
         "scenes": make_camvid(root / "scenes"),
@@ -87,13 +89,15 @@ def load(name: str, data: dict[str, Path], teachers: dict[str, str], work_dir: P
     cfg.env_cfg.cudnn_benchmark = False
     for hook in cfg.get("custom_hooks") or []:
         if hook.type == "mmickd.ICKDHook" and "checkpoint" in hook.teacher:
-            hook.teacher.checkpoint = teachers[hook.teacher.cfg]
+            own = str((CONFIGS / name).relative_to(REPO))  # of a student that is its own teacher
+            hook.teacher.checkpoint = teachers[hook.teacher.get("cfg", own)]
     return cfg
 
 
 def without_teacher(cfg: Config) -> bool:
     hooks = cfg.get("custom_hooks") or []
-    return any("SelfTeacher" in h.get("teacher", {}).get("type", "") for h in hooks)
+    types = [hook.get("teacher", {}).get("type", "") for hook in hooks]
+    return any(kind in ("SelfTeacher", "OnlineTeacher") for kind in types)
 
 
 def expected_losses(cfg: Config) -> set[str]:
@@ -156,10 +160,14 @@ def test_kd_baseline_differs_in_the_in_context_terms_alone(name: str) -> None:
     assert kd._cfg_dict == ickd._cfg_dict
 
 
-@pytest.mark.parametrize("name", shipped("ickd", "ickd_self", "ickd_online"))
-def test_ickd_config_is_the_students_own_plus_the_hook(name: str) -> None:
+STUDENTS = [name for name in shipped("baselines") if "kd_" not in name and "dml_" not in name]
+WITH_HOOK = sorted({*shipped("ickd", "ickd_self", "ickd_online", "baselines")} - {*STUDENTS})
+
+
+@pytest.mark.parametrize("name", WITH_HOOK)
+def test_a_config_with_the_hook_is_the_students_own_plus_the_hook(name: str) -> None:
     cfg = Config.fromfile(CONFIGS / name)
-    students = [Config.fromfile(CONFIGS / s) for s in shipped("baselines") if "/kd_" not in s]
+    students = [Config.fromfile(CONFIGS / s) for s in STUDENTS]
     added = {"custom_hooks", "checkpoint_hint"}
     rest = {key: value for key, value in cfg._cfg_dict.items() if key not in added}
     assert [s for s in students if s._cfg_dict == rest]
@@ -174,6 +182,12 @@ def test_teacher_free_weights_grow_within_the_run(name: str) -> None:
         weight = hook.losses[term].loss_weight
         unit = "max_epochs" if weight.get("by_epoch") else "max_iters"
         assert 0 < weight.warmup <= cfg.train_cfg[unit] / 2, term
+
+
+def test_schedules_of_progressive_self_distillation_last_the_run() -> None:
+    for name in (n for n in TRAINABLE if "pskd" in n):
+        cfg = Config.fromfile(CONFIGS / name)
+        assert cfg.custom_hooks[0].losses.kd.loss_weight.warmup == cfg.train_cfg.max_epochs
 
 
 @pytest.mark.parametrize("name", shipped("ickd"))

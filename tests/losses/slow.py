@@ -21,11 +21,34 @@ def mean(values: Row) -> float:
     return sum(values) / len(values) if values else 0.0
 
 
-def kd(student: list[Row], teacher: list[Row], t: float, valid: list[bool] | None = None) -> float:
+def entropy(p: Row) -> float:
+    return -sum(x * math.log(x) for x in p if x > 0)
+
+
+def balanced(ps: Row, pt: Row, emphasis: float) -> float:
+    if entropy(ps) > entropy(pt):  # the student is less sure: sharpen it
+        return kl(pt, ps) + emphasis * kl(ps, pt)
+    return emphasis * kl(pt, ps) + kl(ps, pt)
+
+
+def kd(
+    student: list[Row],
+    teacher: list[Row],
+    t: float,
+    valid: list[bool] | None = None,
+    divergence: str = "forward",
+    emphasis: float = 2.0,
+) -> float:
     values = []
     for i, (zs, zt) in enumerate(zip(student, teacher, strict=True)):
         if valid is None or valid[i]:
-            values.append(t * t * kl(softmax(zt, t), softmax(zs, t)))
+            ps, pt = softmax(zs, t), softmax(zt, t)
+            d = {
+                "forward": kl(pt, ps),
+                "reverse": kl(ps, pt),
+                "balanced": balanced(ps, pt, emphasis),
+            }
+            values.append(t * t * d[divergence])
     return mean(values)
 
 

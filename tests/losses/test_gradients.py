@@ -28,6 +28,8 @@ def test_gradcheck(shape):
     valid = torch.arange(shape[0]) != 1
     assert gradcheck(lambda s: kd_loss(s, teacher), student)
     assert gradcheck(lambda s: kd_loss(s, teacher, 1.0, valid), student)
+    for divergence in ("reverse", "balanced"):
+        assert gradcheck(lambda s, d=divergence: kd_loss(s, teacher, divergence=d), student)
     assert gradcheck(lambda s: picd_loss(s, context), student)
     assert gradcheck(lambda s: nicd_loss(s, teacher, context), student)
     assert gradcheck(lambda s: nicd_loss(s, teacher, context, valid=valid), student)

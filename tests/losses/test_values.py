@@ -40,6 +40,30 @@ def test_kd_equals_loop(shape, temperature):
     assert float(KDLoss(temperature)(student, teacher)) == pytest.approx(want, rel=1e-12)
 
 
+@pytest.mark.parametrize("shape", CASES)
+@pytest.mark.parametrize("temperature", [0.5, 1.0, 4.0])
+@pytest.mark.parametrize("emphasis", [1.0, 2.0, 3.5])
+@pytest.mark.parametrize("divergence", ["forward", "reverse", "balanced"])
+def test_divergences_equal_loop(shape, temperature, emphasis, divergence):
+    student, teacher, _ = tensors(*shape)
+    valid = torch.arange(shape[0]) % 3 != 1
+    rows = student.tolist(), teacher.tolist()
+    want = slow.kd(*rows, temperature, valid.tolist(), divergence, emphasis)
+    loss = KDLoss(temperature, divergence, emphasis)
+    assert float(loss(student, teacher, valid)) == pytest.approx(want, rel=1e-12)
+
+
+def test_balanced_emphasises_by_the_gap_of_the_entropies():
+    """A case by hand: one student less sure than its teacher, one surer."""
+    unsure, sure = torch.tensor([[0.0, 0.0]]), torch.tensor([[math.log(3.0), 0.0]])
+    forward = 0.75 * math.log(0.75 / 0.5) + 0.25 * math.log(0.25 / 0.5)
+    backward = 0.5 * math.log(0.5 / 0.75) + 0.5 * math.log(0.5 / 0.25)
+    found = kd_loss(unsure, sure, 1.0, divergence="balanced", emphasis=5.0)
+    assert float(found) == pytest.approx(forward + 5 * backward, rel=1e-6)
+    found = kd_loss(sure, unsure, 1.0, divergence="balanced", emphasis=5.0)
+    assert float(found) == pytest.approx(5 * backward + forward, rel=1e-6)
+
+
 def test_kd_counts_valid_queries_only():
     student, teacher, _ = tensors(6, 4, 1)
     valid = torch.tensor([True, False, True, False, False, True])

@@ -41,7 +41,7 @@ def test_the_average_follows_its_formula(momentum: float, warmup: int) -> None:
     slow = copy.deepcopy(dict(model.state_dict()))
     for step in range(6):
         stir(model)
-        teacher.update(model)
+        teacher.update(model, ends_epoch=False)
         share = max(momentum, warmup / (warmup + step)) if warmup else momentum
         for name, value in model.state_dict().items():
             if value.is_floating_point():
@@ -81,14 +81,59 @@ def test_a_restored_average_goes_on() -> None:
     teacher.build(CPU, model)
     for _ in range(3):
         stir(model)
-        teacher.update(model)
+        teacher.update(model, ends_epoch=False)
     restored.build(CPU, other)
     restored.load_state_dict(copy.deepcopy(teacher.state_dict()))
     for _ in range(2):
         stir(model)
         for one in (teacher, restored):
-            one.update(model)
+            one.update(model, ends_epoch=False)
     assert toys.same_state(dict(teacher.model.state_dict()), dict(restored.model.state_dict()))
+
+
+def snapshot_of(model: nn.Module, interval: int = 1) -> SelfTeacher:
+    teacher = SelfTeacher(mode="snapshot", interval=interval)
+    teacher.build(CPU, model)
+    return teacher
+
+
+@pytest.mark.parametrize("interval", [1, 3])
+def test_a_snapshot_is_the_student_at_the_end_of_an_epoch(interval: int) -> None:
+    model = student()
+    teacher = snapshot_of(model, interval)
+    wanted = copy.deepcopy(dict(model.state_dict()))
+    for step in range(1, 15):
+        stir(model)
+        teacher.update(model, ends_epoch=step % 2 == 0)
+        if step % (2 * interval) == 0:
+            wanted = copy.deepcopy(dict(model.state_dict()))
+        assert teacher.is_ready is (step >= 2 * interval)
+        assert toys.same_state(dict(teacher.model.state_dict()), wanted)
+    assert not teacher.is_frozen
+
+
+def test_a_restored_snapshot_goes_on() -> None:
+    """Also one that was saved between two snapshots, or before the first."""
+    for steps in (1, 3):
+        model = student()
+        teacher, restored = snapshot_of(model, 2), snapshot_of(student(1), 2)
+        for _ in range(steps):
+            stir(model)
+            teacher.update(model, ends_epoch=True)
+        restored.load_state_dict(copy.deepcopy(teacher.state_dict()))
+        assert restored.is_ready is teacher.is_ready
+        stir(model)
+        for one in (teacher, restored):
+            one.update(model, ends_epoch=True)
+        assert toys.same_state(dict(teacher.model.state_dict()), dict(restored.model.state_dict()))
+
+
+def test_a_state_of_another_mode_is_refused() -> None:
+    model = student()
+    average = SelfTeacher()
+    average.build(CPU, model)
+    with pytest.raises(ICKDError, match="mode 'ema', the config has 'snapshot'"):
+        snapshot_of(model).load_state_dict(average.state_dict())
 
 
 def test_an_earlier_checkpoint_is_frozen(tmp_path: Any) -> None:
@@ -100,7 +145,7 @@ def test_an_earlier_checkpoint_is_frozen(tmp_path: Any) -> None:
     teacher.build(CPU, model)
     assert teacher.is_frozen and not SelfTeacher().is_frozen
     stir(model)
-    teacher.update(model)
+    teacher.update(model, ends_epoch=False)
     assert toys.same_state(dict(teacher.model.state_dict()), dict(past.state_dict()))
     assert teacher.state_dict() == {}
 
@@ -118,7 +163,10 @@ def test_a_checkpoint_of_another_model_is_refused() -> None:
         (dict(momentum=0.0), "momentum"),
         (dict(momentum=1.5), "momentum"),
         (dict(momentum="fast"), "momentum"),
+        (dict(momentum=float("nan")), "momentum"),
+        (dict(momentum=True), "momentum"),
         (dict(warmup=-1), "warmup"),
+        (dict(interval=0), "interval"),
         (dict(mode="emma"), "'ema'"),
         (dict(mode="checkpoint"), "teacher.checkpoint"),
         (dict(checkpoint="x.pth"), "teacher.mode='checkpoint'"),

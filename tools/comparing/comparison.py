@@ -62,7 +62,7 @@ def read_comparison(
     Args:
         file: the description, see ``benchmarks/README.md``.
         out: folder of all runs.
-        seeds: of the students; the teacher takes the first.
+        seeds: of the students; the teacher takes its own ``seed``, or the first of them.
         options: ``--cfg-options`` of every run, after those in the file.
 
     Raises:
@@ -76,7 +76,8 @@ def read_comparison(
     if reference not in plan["students"]:
         raise ValueError(f"{file}: students have no '{reference}' to compare the others to")
     common = [*plan.get("options", []), *options]
-    teacher = _training("teacher", plan["teacher"], out / "teacher", seeds[0], common, ())
+    seed = plan["teacher"].get("seed", seeds[0])
+    teacher = _training("teacher", plan["teacher"], out / "teacher", seed, common, ())
     checkpoint = teacher.folder / f"{teacher.unit}_{teacher.steps}.pth"
     students = {
         name: [
@@ -107,7 +108,7 @@ def _training(
     config = TOOLS.parent / entry["config"]
     options = [*common, *entry.get("options", [])]
     cfg = Config.fromfile(config)
-    if teacher is not None and cfg.get("custom_hooks"):
+    if teacher is not None and _reads_checkpoint(cfg):
         options.append(f"custom_hooks.0.teacher.checkpoint={teacher}")
     given = (option.split("=", 1) for option in options)
     cfg.merge_from_dict({key: DictAction._parse_iterable(value) for key, value in given})
@@ -119,6 +120,12 @@ def _training(
         command += ["--cfg-options", *options]
     cost = float(entry.get("minutes", 10)) * 60
     return Job(name, command, folder, cfg.dump(), after, cost, steps, unit)
+
+
+def _reads_checkpoint(cfg: Any) -> bool:
+    """Whether the teacher of the first hook is a trained one; others learn with the student."""
+    hooks = cfg.get("custom_hooks") or [{}]
+    return "checkpoint" in hooks[0].get("teacher", {})
 
 
 def _slug(name: str) -> str:

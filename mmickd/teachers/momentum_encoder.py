@@ -1,0 +1,67 @@
+"""What fills a queue more steadily than a network that learns: its moving average."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from mmickd.taps import Tapped
+from mmickd.teachers.normalization import InputConverter
+from mmickd.teachers.self_teacher import SelfTeacher
+
+
+class MomentumEncoder:
+    """The moving average of a student or peer, asked once per step.
+
+    Source: MoCo (arXiv 1911.05722), section 3.2; the warm-up of the average is our choice.
+
+    Args:
+        network: unwrapped; the average begins with its weights.
+        layer: its classifier layer.
+        momentum: share of the network in a step of the average.
+        converter: from the student's normalised inputs to the network's; None: they are its own.
+        device: where it runs.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        layer: str,
+        momentum: float,
+        converter: InputConverter | None,
+        device: torch.device,
+    ) -> None:
+        self._average = SelfTeacher(momentum=momentum)
+        self._average.build(device, network)
+        self._average.attach(layer)
+        self._converter = converter
+        self._tapped: Tapped | None = None
+
+    def encode(self, inputs: Tensor) -> None:
+        """Read this step's batch ``(B, 3, h, w)``, normalised for the student."""
+        own = inputs.float() if self._converter is None else self._converter(inputs.float())
+        self._tapped = self._average(own)
+
+    def __call__(self, inputs: Tensor) -> Tapped:
+        """Features and logits of the batch that was read last."""
+        assert self._tapped is not None
+        return self._tapped
+
+    def follow(self, network: nn.Module) -> None:
+        """Take a step towards the network, and let go of the batch."""
+        self._average.update(network, ends_epoch=False)
+        self._tapped = None
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a resumed run needs."""
+        return self._average.state_dict()
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take over what :meth:`state_dict` gave.
+
+        Raises:
+            ICKDError: if it is of another network.
+        """
+        self._average.load_state_dict(state)
