@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -29,6 +30,27 @@ from mmickd.utils.errors import ICKDError
 from mmickd.utils.modules import get_module, is_sharded
 
 
+@dataclass(frozen=True)
+class _Checked:
+    """A run that was found right, with what was built for the look.
+
+    Args:
+        networks: the student, then the peers.
+        layers: the classifier layer of each.
+        num_classes: of all.
+        levels: of the in-context terms.
+        terms: of each network.
+        capacity: rows per class of a queue; 0 if no term retrieves.
+    """
+
+    networks: list[nn.Module]
+    layers: list[str]
+    num_classes: int
+    levels: tuple[str, ...]
+    terms: list[LossTerms]
+    capacity: int
+
+
 def prepare_mutual(
     options: HookOptions, teacher: OnlineTeacher, run: RunParts
 ) -> tuple[MutualDistiller, str]:
@@ -47,51 +69,16 @@ def prepare_mutual(
             "FlexibleRunner and FSDP out of the config."
         )
     with failing_together():
-        images = BankImages(
-            run.train_dataset,
-            choose_pipeline(options.bank.pipeline, run.train_dataset, run.val_dataset),
-        )
-        task = make_task(run.model, run.model)
-        sample = check_first_sample(images, task.has_label)
-        layer, width = probe_student(run.model, options.layer, sample)
-        networks, layers = [run.model], [layer]
-        for number, cfg in enumerate(teacher.cfgs):
-            peer = _build_peer(cfg, tools, run.device, tools.seed(f"weights {number}"))
-            name, peer_width = probe_student(peer, teacher.layer, sample, "peer", "teacher.layer")
-            check_classes(width, peer_width, None, run.train_dataset)
-            if hasattr(peer, "decode_head") is not hasattr(run.model, "decode_head"):
-                raise ICKDError(
-                    f"peer {number} is a {type(peer).__name__}, the student a "
-                    f"{type(run.model).__name__}: both must be classifiers, or both segmenters."
-                )
-            networks.append(peer)
-            layers.append(name)
-        task.check_student(run.model)
-        levels = options.resolve_levels(task.levels)
-        students = LossTerms.of(options.losses, task.kd_temperature)
-        peers_own = LossTerms.of(teacher.losses, task.kd_temperature, "teacher.losses")
-        peers_terms = students if teacher.losses is None else peers_own
-        capacity = max(options.check_queue(terms) for terms in (students, peers_terms))
-        needs_bank = students.needs_bank or peers_terms.needs_bank
-        if needs_bank and options.exclude_same_id:
-            check_identity(run.train_dataset, sample)
-        warn_of_mixing(run.model)
-
-    banks = [
-        {
-            level: QueueBank(width, capacity, _feature_width(net, own), run.device)
-            for level in levels
-            if needs_bank
-        }
-        for net, own in zip(networks, layers, strict=True)
-    ]
+        checked = _check(options, teacher, run, tools)
+    networks, layers = checked.networks, checked.layers
+    banks = [_queues(checked, net, own, run) for net, own in zip(networks, layers, strict=True)]
     peers = [
         _trained(f"peer{i}", networks[i + 1], layers[i + 1], teacher, tools, run)
         for i in range(len(teacher.cfgs))
     ]
     live = [LiveTeacher() for _ in networks]
     encoders = []
-    if options.bank.momentum is not None and needs_bank:
+    if options.bank.momentum is not None and checked.capacity:
         converters = [None, *(peer.converter for peer in peers)]
         encoders = [
             MomentumEncoder(net, own, options.bank.momentum, converter, run.device)
@@ -101,10 +88,10 @@ def prepare_mutual(
         (learner, other): Distiller(
             teacher=live[other],
             task=make_task(networks[learner], networks[other]),
-            levels=levels,
+            levels=checked.levels,
             banks=dict(banks[other]),
             search=options.retriever.search,
-            terms=students if learner == 0 else peers_terms,
+            terms=checked.terms[learner],
             anchors=options.anchors,
             stored={},
             exclude_same_id=options.exclude_same_id,
@@ -116,7 +103,55 @@ def prepare_mutual(
         for other in range(len(networks))
         if learner != other
     }
-    return MutualDistiller(peers, pairs, live, banks, encoders), layer
+    return MutualDistiller(peers, pairs, live, banks, encoders), layers[0]
+
+
+def _check(
+    options: HookOptions, teacher: OnlineTeacher, run: RunParts, tools: PeerTools
+) -> _Checked:
+    """Build the peers and let them, the student and the data meet for one image."""
+    images = BankImages(
+        run.train_dataset,
+        choose_pipeline(options.bank.pipeline, run.train_dataset, run.val_dataset),
+    )
+    task = make_task(run.model, run.model)
+    sample = check_first_sample(images, task.has_label)
+    layer, width = probe_student(run.model, options.layer, sample)
+    networks, layers = [run.model], [layer]
+    for number, cfg in enumerate(teacher.cfgs):
+        peer = _build_peer(cfg, tools, run.device, tools.seed(f"weights {number}"))
+        name, peer_width = probe_student(peer, teacher.layer, sample, "peer", "teacher.layer")
+        check_classes(width, peer_width, None, run.train_dataset)
+        if hasattr(peer, "decode_head") is not hasattr(run.model, "decode_head"):
+            raise ICKDError(
+                f"peer {number} is a {type(peer).__name__}, the student a "
+                f"{type(run.model).__name__}: both must be classifiers, or both segmenters."
+            )
+        networks.append(peer)
+        layers.append(name)
+    task.check_student(run.model)
+    levels = options.resolve_levels(task.levels)
+    students = peers_terms = LossTerms.of(options.losses, task.kd_temperature)
+    if teacher.losses is not None:
+        peers_terms = LossTerms.of(teacher.losses, task.kd_temperature, "teacher.losses")
+    capacity = max(options.check_queue(terms) for terms in (students, peers_terms))
+    if not (students.needs_bank or peers_terms.needs_bank):
+        capacity = 0
+    elif options.exclude_same_id:
+        check_identity(run.train_dataset, sample)
+    warn_of_mixing(run.model)
+    terms = [students] + [peers_terms] * len(teacher.cfgs)
+    return _Checked(networks, layers, width, levels, terms, capacity)
+
+
+def _queues(
+    checked: _Checked, network: nn.Module, layer: str, run: RunParts
+) -> dict[str, QueueBank]:
+    """The queues of one network by level; none if no term retrieves."""
+    if not checked.capacity:
+        return {}
+    shape = checked.num_classes, checked.capacity, _feature_width(network, layer)
+    return {level: QueueBank(*shape, device=run.device) for level in checked.levels}
 
 
 def _build_peer(cfg: Any, tools: PeerTools, device: torch.device, seed: int) -> nn.Module:
