@@ -22,11 +22,15 @@ from mmengine.fileio.backends import LocalBackend
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS, TRANSFORMS
 
+from mmickd.banks.queue_bank import QueueBank
+from mmickd.teachers.peer import Peer
+
 WAIT_SECONDS = 240.0
 """When a place gives up waiting: the campaign is gone."""
 
 _times: Counter[str] = Counter()
 _replace, _open = os.replace, builtins.open
+_learn_undisturbed, _push_undisturbed = Peer.learn, QueueBank.push
 
 
 def reach(place: str) -> None:
@@ -103,7 +107,20 @@ def _open_record(path: Any, mode: str = "r", *args: Any, **kwargs: Any) -> Any:
     return file
 
 
+def _learn(self: Peer, losses: dict[str, Any]) -> dict[str, Any]:
+    """Student and peers have run forward, some peers have learnt, the student has not."""
+    reach("peer learns")
+    return _learn_undisturbed(self, losses)
+
+
+def _push(self: QueueBank, samples: Any) -> None:
+    """All networks have learnt, some of the queues have been fed."""
+    reach("queue is fed")
+    _push_undisturbed(self, samples)
+
+
 LocalBackend.put = _put
+Peer.learn, QueueBank.push = _learn, _push
 safetensors.torch.serialize_file = _serialize_file
 os.replace = _replace_reaching
 mmengine.hooks.checkpoint_hook.open = _open_record

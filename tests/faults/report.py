@@ -32,6 +32,7 @@ class Record:
     """What came of one kill. ``right``: the run that went on from it ended with what it should."""
 
     kill: Kill
+    model: str
     ranks: int
     seconds: float
     orphans: list[str]
@@ -59,7 +60,7 @@ def moment(kill: Kill) -> str:
 
 
 def table(findings: Findings) -> str:
-    """Kills by moment and ranks, and what must be 0."""
+    """Kills by moment and ranks, by model, and what must be 0."""
     lines = [f"{'moment':<24}{'ranks':>6}{'kills':>7}{'resumed right':>15}{'seconds':>9}"]
     groups: dict[tuple[str, int], list[Record]] = {}
     for record in findings.records:
@@ -71,6 +72,9 @@ def table(findings: Findings) -> str:
         sum(getattr(r, name) for r in findings.records) for name in ("right", "seconds")
     )
     lines.append(f"{'all':<24}{'':>6}{len(findings.records):>7}{right:>15}{seconds:>9.0f}")
+    for model in dict.fromkeys(record.model for record in findings.records):
+        own = [record for record in findings.records if record.model == model]
+        lines.append(f"{model:<24}{'':>6}{len(own):>7}{sum(r.right for r in own):>15}")
     orphans = sum(len(record.orphans) for record in findings.records)
     lines += [
         f"runs started: {findings.runs}; wrong: {len(findings.wrong)}; orphan processes: {orphans}",

@@ -19,6 +19,59 @@ from tests.toy import plain_config_text
 def classifier() -> Config:
     """By iterations, with processes that load data; keeps one checkpoint, the most fragile way."""
     cfg = toys.classifier().distilled(bank=dict(cache_dir="auto", num_workers=1))
+    return _by_iterations(cfg)
+
+
+def segmenter() -> Config:
+    """By epochs, in one process; writes checkpoints again when they are the best."""
+    return _by_epochs(toys.segmenter().distilled(bank=dict(cache_dir="auto"), anchors=64))
+
+
+def peers_of_classifier() -> Config:
+    """A wider peer and one like the student, with a recipe of their own; both are validated."""
+    schedule = dict(type="MultiStepLR", milestones=[5, 11], gamma=0.3, by_epoch=False)
+    teacher = dict(
+        type="OnlineTeacher",
+        cfg=[toys.classifier().teacher_cfg.to_dict(), None],
+        optim_wrapper=dict(optimizer=dict(type="AdamW", lr=1e-3), clip_grad=dict(max_norm=5.0)),
+        param_scheduler=[schedule],
+        validate=True,
+    )
+    return _by_iterations(_learning(toys.classifier(), teacher))
+
+
+def peer_of_segmenter() -> Config:
+    """A wider peer with dropout, the run's own recipe, two levels, momentum encoders."""
+    wider = toys.segmenter().teacher_cfg.to_dict()
+    assert wider["model"]["decode_head"]["dropout_ratio"] > 0
+    teacher = dict(type="OnlineTeacher", cfg=wider)
+    cfg = _learning(toys.segmenter(), teacher, ["pixel", "region"])
+    cfg.custom_hooks[0]["bank"]["momentum"] = 0.1
+    cfg.param_scheduler = [dict(type="MultiStepLR", milestones=[3, 6], gamma=0.3, by_epoch=True)]
+    return _by_epochs(cfg)
+
+
+def average_of_classifier() -> Config:
+    """The student's moving average, still warming up when runs are killed."""
+    return _by_iterations(_learning(toys.classifier(), dict(type="SelfTeacher", momentum=0.1)))
+
+
+def last_epoch_of_segmenter() -> Config:
+    """The student as the last epoch left it, at two levels."""
+    teacher = dict(type="SelfTeacher", mode="snapshot")
+    return _by_epochs(_learning(toys.segmenter(), teacher, ["pixel", "region"]))
+
+
+def _learning(toy: toys.Toy, teacher: dict[str, Any], level: Any = None) -> Config:
+    """With a teacher that learns, and queues so short that they come round."""
+    cfg = toy.student()
+    hook = dict(type="mmickd.ICKDHook", teacher=teacher, level=level, anchors=64)
+    hook.update(bank=dict(capacity_per_class=7), losses=dict(picd=dict(num_positives=3)))
+    cfg.custom_hooks = [hook]
+    return cfg
+
+
+def _by_iterations(cfg: Config) -> Config:
     cfg.train_cfg = dict(type="IterBasedTrainLoop", max_iters=18, val_interval=4)
     cfg.train_dataloader.sampler = dict(type="InfiniteSampler", shuffle=True)
     cfg.default_hooks.checkpoint = dict(
@@ -29,9 +82,7 @@ def classifier() -> Config:
     return _finished(cfg)
 
 
-def segmenter() -> Config:
-    """By epochs, in one process; writes checkpoints again when they are the best."""
-    cfg = toys.segmenter().distilled(bank=dict(cache_dir="auto"), anchors=64)
+def _by_epochs(cfg: Config) -> Config:
     cfg.train_cfg = dict(type="EpochBasedTrainLoop", max_epochs=8, val_interval=1)
     cfg.log_processor.by_epoch = True
     cfg.default_hooks.checkpoint = dict(
@@ -53,14 +104,23 @@ def _finished(cfg: Config) -> Config:
     return cfg
 
 
-MODELS = {"classifier": classifier, "segmenter": segmenter}
+FROZEN = {"classifier": classifier, "segmenter": segmenter}
+"""Runs with a frozen teacher, whose bank is cached."""
+LEARNING = {
+    "classifier's peers": peers_of_classifier,
+    "segmenter's peer": peer_of_segmenter,
+    "classifier's average": average_of_classifier,
+    "segmenter's last epoch": last_epoch_of_segmenter,
+}
+"""Runs whose teachers learn, and lie in the checkpoint with their queues."""
+MODELS = {**FROZEN, **LEARNING}
 
 
 @functools.cache
 def config_file(model: str) -> Path:
     """The config of a run, as a file."""
     cfg = MODELS[model]()
-    path = toys.new_folder() / f"{model}.py"
+    path = toys.new_folder() / "run.py"
     with plain_config_text():
         cfg.dump(path)
     return path
@@ -102,9 +162,3 @@ class Folders:
         """The checkpoint that is named as the last one."""
         path = (self.work / "last_checkpoint").read_text()
         return torch.load(path, map_location="cpu", weights_only=False)
-
-
-def histories(checkpoint: dict[str, Any]) -> dict[str, list[float]]:
-    """Losses of all steps, as the message hub of a checkpoint keeps them."""
-    scalars = checkpoint["message_hub"]["log_scalars"]
-    return {name: [float(v) for v in scalars[name].data[0]] for name in scalars if "loss" in name}

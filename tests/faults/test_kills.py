@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.faults.lives import Life
+from tests.faults.lives import Life, reference
 from tests.faults.report import Findings, Kill, table
 
 
@@ -25,6 +25,21 @@ def test_one_rank_of_two_is_killed_and_both_are_resumed() -> None:
     findings = Findings()
     assert Life("segmenter", 2, findings).live([Kill("training", 3, rank=0, victim=1)])
     _check(findings, kills=1)
+
+
+@pytest.mark.slow
+def test_unequal_peers_are_killed_in_the_middle_of_a_step_and_resumed() -> None:
+    """In the fifth step, when all networks have learnt and one queue of three has been fed."""
+    model, findings = "classifier's peers", Findings()
+    assert Life(model, 1, findings).live([Kill("queue is fed", 3 * 4 + 2)])
+    _check(findings, kills=1)
+    assert findings.taken == 1  # the checkpoint of the third step
+    ended = reference(model, 1).checkpoint
+    student, (wider, equal) = ended["state_dict"], ended["mmickd"]["peers"]
+    name = "head.fc.weight"
+    assert student[name].shape == equal["state_dict"][name].shape
+    assert student[name].shape != wider["state_dict"][name].shape
+    assert wider["optimizer"]["state"] and len(ended["mmickd"]["banks"]) == 3
 
 
 def _check(findings: Findings, kills: int) -> None:
