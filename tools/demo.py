@@ -10,6 +10,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 from comparing.environment import environment
 from comparing.jobs import Job
+from comparing.launching import WarmStart, can_fork, spawn
 from comparing.scheduler import JobFailed, Scheduler, available_cores, clock
 from demo_lib.plan import TASKS, TaskPlan, make_plan
 from demo_lib.report import write_report
@@ -48,7 +49,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     jobs = in_turns(plans)
     print(f"demo: {len(jobs)} jobs, {args.workers} at a time, below {args.out}", flush=True)
     try:
-        Scheduler(jobs, args.workers, environment()).run()
+        launch = spawn
+        if can_fork():
+            launch = WarmStart("demo_lib.imports", environment(), args.out / "imports.txt")
+        Scheduler(jobs, args.workers, environment(), launch=launch).run()
         write_report(plans, args.out, args.quick)
     except (JobFailed, ValueError) as error:
         print(f"\nerror: {error}", file=sys.stderr)

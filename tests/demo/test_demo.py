@@ -23,7 +23,7 @@ def demo(*args: str) -> subprocess.CompletedProcess:
 
 
 STUDENTS = {
-    "digits": ["student, task loss", "KD", "IC-KD", "IC-KD, self"],
+    "digits": ["student, task loss", "KD", "IC-KD", "IC-KD, self", "IC-KD, online"],
     "scenes": ["student, task loss", "KD", "IC-KD"],
 }
 

@@ -11,6 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from comparing.launching import Launch, Process, spawn
+
 STAMP = "done.json"
 LOG = "log.txt"
 
@@ -58,15 +60,11 @@ class Job:
             return None
         return float(stamp["seconds"]) if stamp.get("signature") == self.signature else None
 
-    def start(self, env: dict[str, str]) -> Running:
+    def start(self, env: dict[str, str], launch: Launch = spawn) -> Running:
         """Empty the folder and start the command."""
         shutil.rmtree(self.folder, ignore_errors=True)
         self.folder.mkdir(parents=True)
-        with self.log.open("w") as log:
-            process = subprocess.Popen(
-                list(self.command), stdout=log, stderr=subprocess.STDOUT, env=env
-            )
-        return Running(self, process)
+        return Running(self, launch(self.command, self.log, env))
 
 
 @dataclass(eq=False)
@@ -74,7 +72,7 @@ class Running:
     """A job whose process was started."""
 
     job: Job
-    process: subprocess.Popen
+    process: Process
     begin: float = field(default_factory=time.monotonic)
 
     @property

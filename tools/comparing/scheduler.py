@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Sequence
 
 from comparing.jobs import Job, Running
+from comparing.launching import Launch, spawn
 from comparing.training_log import steps_done
 
 TAIL = 15
@@ -33,6 +34,7 @@ class Scheduler:
         env: environment variables to add.
         every: seconds between two progress lines.
         say: takes a line of progress.
+        launch: starts a job's command.
     """
 
     def __init__(
@@ -42,9 +44,10 @@ class Scheduler:
         env: dict[str, str],
         every: float = 5.0,
         say: Callable[[str], None] = lambda line: print(line, flush=True),
+        launch: Launch = spawn,
     ) -> None:
         self.jobs, self.workers, self.every, self.say = list(jobs), workers, every, say
-        self.env = {**os.environ, **env}
+        self.env, self.launch = {**os.environ, **env}, launch
         self.done: dict[Job, float] = {}
         self.ran: dict[Job, float] = {}
         self.running: list[Running] = []
@@ -81,7 +84,7 @@ class Scheduler:
                 return
             if job in self.done or job in busy or any(b not in self.done for b in job.after):
                 continue
-            self.running.append(job.start(self.env))
+            self.running.append(job.start(self.env, self.launch))
             self._line(job, "started")
 
     def _collect(self) -> None:
