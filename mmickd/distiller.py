@@ -65,6 +65,9 @@ class Distiller:
             teacher itself.
     """
 
+    learnt_key = "teacher"
+    """Of its state; that of another kind of teacher has another."""
+
     def __init__(
         self,
         teacher: Any,

@@ -46,6 +46,8 @@ class MutualDistiller:
     """
 
     learns = True
+    learnt_key = "peers"
+    """Of its state, see :class:`Distiller`."""
 
     def __init__(
         self,

@@ -12,7 +12,13 @@ from torch import nn
 
 from mmickd.banks.images import BankImages, check_first_sample, choose_pipeline
 from mmickd.banks.queue_bank import QueueBank
-from mmickd.checks import check_classes, check_identity, probe_student, warn_of_mixing
+from mmickd.checks import (
+    check_classes,
+    check_identity,
+    probe_student,
+    warn_of_early_weights,
+    warn_of_mixing,
+)
 from mmickd.distiller import Distiller
 from mmickd.losses.terms import LossTerms
 from mmickd.mutual import LiveTeacher, MutualDistiller
@@ -120,13 +126,14 @@ def _check(
     networks, layers = [run.model], [layer]
     for number, cfg in enumerate(teacher.cfgs):
         peer = _build_peer(cfg, tools, run.device, tools.seed(f"weights {number}"))
-        name, peer_width = probe_student(peer, teacher.layer, sample, "peer", "teacher.layer")
-        check_classes(width, peer_width, None, run.train_dataset)
+        name, peer_width = _probe_peer(number, peer, teacher.layer, sample)
         if hasattr(peer, "decode_head") is not hasattr(run.model, "decode_head"):
             raise ICKDError(
                 f"peer {number} is a {type(peer).__name__}, the student a "
                 f"{type(run.model).__name__}: both must be classifiers, or both segmenters."
             )
+        check_classes(width, peer_width, None, run.train_dataset, f"peer {number}")
+        task.check_student(peer)
         networks.append(peer)
         layers.append(name)
     task.check_student(run.model)
@@ -140,6 +147,7 @@ def _check(
     elif options.exclude_same_id:
         check_identity(run.train_dataset, sample)
     warn_of_mixing(run.model)
+    warn_of_early_weights(students, ["nicd"])
     terms = [students] + [peers_terms] * len(teacher.cfgs)
     return _Checked(networks, layers, width, levels, terms, capacity)
 
@@ -170,6 +178,23 @@ def _build_peer(cfg: Any, tools: PeerTools, device: torch.device, seed: int) -> 
     return model.to(device)
 
 
+def _probe_peer(
+    number: int, peer: nn.Module, layer: str, sample: dict[str, Any]
+) -> tuple[str, int]:
+    """See :func:`probe_student`; the config of a peer may build what cannot run."""
+    try:
+        return probe_student(peer, layer, sample, f"peer {number}", "teacher.layer")
+    except ICKDError:
+        raise
+    except Exception as error:  # whatever a network raises on an input that it cannot take
+        shape = "x".join(str(n) for n in sample["inputs"].shape[-2:])
+        raise ICKDError(
+            f"peer {number} cannot run on a training image of {shape} pixels "
+            f"({type(error).__name__}: {str(error)[:200]}). Give a model for such images in "
+            "teacher.cfg."
+        ) from error
+
+
 def _trained(
     name: str,
     network: nn.Module,
@@ -179,14 +204,23 @@ def _trained(
     run: RunParts,
 ) -> Peer:
     """A peer with all that trains it."""
+    option = "optim_wrapper"
     try:
         optim_wrapper = tools.optim_wrapper(network, teacher.optim_wrapper)
+        option = "param_scheduler"
         schedulers = tools.param_schedulers(optim_wrapper, teacher.param_scheduler)
     except Exception as error:  # whatever mmengine or torch say of such a config
         raise ICKDError(
-            "teacher.optim_wrapper or teacher.param_scheduler cannot be built for a peer "
-            f"({type(error).__name__}: {str(error)[:300]})."
+            f"teacher.{option} cannot be built for {name} "
+            f"({type(error).__name__}: {str(error)[:300]}). Write it as the run's own "
+            f"{option}, or leave it out for a copy of that."
         ) from error
+    waiting = [type(s).__name__ for s in schedulers if getattr(s, "need_val_args", False)]
+    if waiting:
+        raise ICKDError(
+            f"{waiting[0]} waits for metrics of validation, which the schedulers of peers do not "
+            "get. Give another scheduler in teacher.param_scheduler."
+        )
     own = InputNormalization.of(network.data_preprocessor)  # type: ignore[arg-type]
     students = InputNormalization.of(run.model.data_preprocessor)  # type: ignore[arg-type]
     converter = InputConverter(students, own).to(run.device)

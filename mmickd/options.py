@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import inspect
+import logging
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
+
+from mmengine.logging import print_log
 
 from mmickd.banks.building import BankOptions
 from mmickd.banks.cache import DEFAULT_LIMIT
@@ -30,6 +33,17 @@ PIXELS_PER_CLASS = 4096
 """Default capacity of a class at pixel level (19 classes of 512-wide fp16 rows: 76 MiB)."""
 QUEUE_ROWS = 128
 """Default capacity of a class in the queue of a teacher that learns."""
+
+FROZEN_ONLY = (
+    "cache_dir",
+    "cache_limit",
+    "dtype",
+    "pixels_per_image",
+    "max_images",
+    "batch_size",
+    "num_workers",
+)
+"""Options of ``bank`` that mean nothing for a queue."""
 
 
 @dataclass(frozen=True)
@@ -156,6 +170,8 @@ class HookOptions:
                 "bank.momentum is for the queues of peers (OnlineTeacher); the average of a "
                 "SelfTeacher has its own, teacher.momentum."
             )
+        if isinstance(built, OnlineTeacher) or not built.is_frozen:
+            _warn_of_idle(settings)
         return cls(
             teacher=built,
             retriever=_build(RETRIEVERS, retriever, "TorchRetriever", "retriever"),
@@ -172,7 +188,7 @@ class HookOptions:
         """Rows per class of the queues that hold what a learning teacher gave lately.
 
         Raises:
-            ICKDError: if an option is for the frozen banks of frozen teachers, or the queue is
+            ICKDError: if an option needs the frozen bank of a frozen teacher, or the queue is
                 shorter than what is to be retrieved from one class of it.
         """
         capacity = self.bank.capacity_per_class or QUEUE_ROWS
@@ -220,6 +236,19 @@ class HookOptions:
                 "query='view' at pixel level."
             )
         return levels
+
+
+def _warn_of_idle(bank: BankSettings) -> None:
+    """Some options mean nothing for a queue; a config may carry them along."""
+    idle = [f.name for f in fields(bank) if f.name in FROZEN_ONLY]
+    idle = [name for name in idle if getattr(bank, name) != getattr(BankSettings, name)]
+    if idle:
+        print_log(
+            f"bank.{', bank.'.join(idle)}: for the bank of a frozen teacher. This teacher learns, "
+            "and its queue is fed by the steps: without effect here.",
+            logger="current",
+            level=logging.WARNING,
+        )
 
 
 def _levels(level: Any) -> tuple[str, ...] | None:

@@ -24,6 +24,7 @@ from mmickd.checks import (
     check_identity,
     probe_student,
     probe_teacher,
+    warn_of_early_weights,
     warn_of_mixing,
 )
 from mmickd.distiller import Distiller
@@ -128,6 +129,7 @@ def _check(options: HookOptions, teacher: BaseTeacher, run: RunParts) -> _Checke
     queues = {}
     if not teacher.is_frozen:
         capacity = options.check_queue(terms)
+        warn_of_early_weights(terms, ["kd", "nicd"] if teacher.is_ready else ["nicd"])
         if needs_bank:
             shape = teacher.tap.num_classes, capacity, tapped.features.shape[1]
             queues = {level: QueueBank(*shape, device=run.device) for level in levels}

@@ -60,8 +60,22 @@ class PeerTools:
         return self._runner.wrap_model(self.run_cfg.get("model_wrapper_cfg"), network)
 
     def optim_wrapper(self, network: nn.Module, cfg: Any) -> Any:
-        """By ``cfg``, or as the run's own."""
-        return build_optim_wrapper(network, copy.deepcopy(cfg or self.run_cfg.optim_wrapper))
+        """By ``cfg``, or as the run's own; it scales rates and counts iterations as the run does.
+
+        Raises:
+            Exception: whatever mmengine or torch raise of such a config.
+        """
+        runner = self._runner
+        wrapper = build_optim_wrapper(network, copy.deepcopy(cfg or self.run_cfg.optim_wrapper))
+        scaling = self.run_cfg.get("auto_scale_lr") or {}
+        if scaling.get("enable", False):
+            batch_size = self.world_size * runner.train_dataloader.batch_size
+            for group in wrapper.optimizer.param_groups:
+                group["lr"] *= batch_size / scaling["base_batch_size"]
+        if wrapper.clip_grad_kwargs:
+            wrapper.clip_func([], **wrapper.clip_grad_kwargs)  # else it fails in the first step
+        wrapper.initialize_count_status(network, runner.iter, runner.max_iters)
+        return wrapper
 
     def param_schedulers(self, optim_wrapper: Any, cfg: Any) -> list[Any]:
         """By ``cfg``, or as the run's own."""

@@ -101,6 +101,11 @@ class WeightSchedule:
         return self.largest == 0
 
     @property
+    def starts_full(self) -> bool:
+        """Whether the weight is at its full value from the first step on."""
+        return self.value > 0 and self.begin == 0 and self.warmup == 0
+
+    @property
     def largest(self) -> float:
         """The largest weight that it can give."""
         return self.value if self.decay is None else max(self.value, self.end_value)

@@ -1,5 +1,6 @@
 # The student's config plus one hook: another network like it trains beside it, each the other's
-# teacher. The weights are those of configs/ickd (our choice, not tuned for peers).
+# teacher. The weights grow from 0 over the first 500 of 1000 iterations: early peers know little
+# (our choice, not tuned).
 _base_ = ['../baselines/deeplabv3_r18_camvid_slim.py']
 
 custom_hooks = [
@@ -10,7 +11,10 @@ custom_hooks = [
         anchors=64,
         bank=dict(capacity_per_class=512),
         losses=dict(
-            kd=dict(loss_weight=1.0, temperature=1.0),
-            picd=dict(loss_weight=0.3, num_positives=16),
-            nicd=dict(loss_weight=1.0, num_negatives=32)))
+            kd=dict(
+                loss_weight=dict(value=1.0, warmup=500), temperature=1.0),
+            picd=dict(
+                loss_weight=dict(value=0.3, warmup=500), num_positives=16),
+            nicd=dict(
+                loss_weight=dict(value=1.0, warmup=500), num_negatives=32)))
 ]

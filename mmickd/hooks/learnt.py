@@ -17,20 +17,21 @@ def restore(distiller: Any, state: dict[str, Any] | None, resume: str) -> None:
 
     Args:
         distiller: newly prepared.
-        state: what its ``state_dict`` gave then; None if the checkpoint holds nothing of ours.
-        resume: 'strict', or 'fresh' to begin anew where ``state`` is None.
+        state: what the ``state_dict`` of then gave; None if the checkpoint holds nothing of ours.
+        resume: 'strict', or 'fresh' to begin anew where ``state`` is of no such teacher.
 
     Raises:
         ICKDError: if the checkpoint holds nothing, or something of another teacher.
     """
     if not distiller.learns:
         return
-    if state is not None:
+    if state is not None and distiller.learnt_key in state:
         distiller.load_state_dict(state)
     elif resume == "fresh":
-        print_log("The resumed checkpoint holds no teacher: it begins anew", logger="current")
+        print_log("The resumed checkpoint holds no such teacher: it begins anew", logger="current")
     else:
         raise ICKDError(
-            "the resumed checkpoint holds no teacher of this hook: it was trained without, or with "
-            "a frozen one. Resume with that config, or set teacher.resume='fresh' to begin anew."
+            "the resumed checkpoint holds no such teacher of this hook: it was trained without, or "
+            "with one of another kind. Resume with that config, or set teacher.resume='fresh' to "
+            "begin anew."
         )

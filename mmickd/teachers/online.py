@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from typing import Any
+
+from mmengine.config import Config
 
 from mmickd.registry import TEACHERS
 from mmickd.utils.config import ConfigLike, find_config
@@ -49,6 +52,17 @@ class OnlineTeacher:
         check_integer(num_peers, 1, "teacher.num_peers", none=True)
         check_choice(resume, ("strict", "fresh"), "teacher.resume")
         check_choice(validate, (True, False), "teacher.validate")
+        _check_kind(optim_wrapper, "optim_wrapper", Mapping, "a dict")
+        for one in (
+            param_scheduler if isinstance(param_scheduler, (list, tuple)) else [param_scheduler]
+        ):
+            _check_kind(one, "param_scheduler", Mapping, "a dict or a list of dicts")
+        for one in cfg if isinstance(cfg, (list, tuple)) else [cfg]:
+            _check_kind(
+                one, "cfg", (str, os.PathLike, Mapping, Config), "a file, a Config or a dict"
+            )
+        if not isinstance(layer, str):
+            raise ICKDError(f"teacher.layer={layer!r}: it must be 'auto' or the name of a layer.")
         cfgs = list(cfg) if isinstance(cfg, (list, tuple)) else [cfg] * (num_peers or 1)
         if not cfgs or len(cfgs) != (num_peers or len(cfgs)):
             raise ICKDError(
@@ -68,3 +82,9 @@ class OnlineTeacher:
         for cfg in self.cfgs:
             if isinstance(cfg, (str, os.PathLike)):
                 find_config(cfg, "teacher.cfg")
+
+
+def _check_kind(value: Any, option: str, kinds: Any, words: str) -> None:
+    """Refuse what is not of these kinds, and not None."""
+    if value is not None and (not isinstance(value, kinds) or value == {}):
+        raise ICKDError(f"teacher.{option}={value!r}: it must be {words}, or None.")

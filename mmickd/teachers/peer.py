@@ -40,6 +40,7 @@ class Peer:
     ) -> None:
         self.name, self.model, self.optim_wrapper = name, model, optim_wrapper
         self.param_schedulers, self.converter = list(param_schedulers), converter
+        self.optim_wrapper.message_hub = _OwnLog(name, optim_wrapper.message_hub)
         self.tap = Tap(self.network, layer)
         self._random = _RandomState(seed, next(model.parameters()).device)
 
@@ -63,7 +64,12 @@ class Peer:
         """
         self.network.train()
         self.tap.arm()
-        with self._random.own(), self.optim_wrapper.optim_context(self.model):
+        with (
+            self._random.own(),
+            # it runs inside of the student's step, whose autocast is not its own
+            torch.autocast(self._random.device.type, enabled=False),
+            self.optim_wrapper.optim_context(self.model),
+        ):
             losses = self.model(
                 inputs=self.converter(inputs.float()), data_samples=data_samples, mode="loss"
             )
@@ -96,7 +102,15 @@ class Peer:
             "optimizer": self.optim_wrapper.state_dict(),
             "param_schedulers": [scheduler.state_dict() for scheduler in self.param_schedulers],
             "random": self._random.state_dict(),
+            "recipe": self._recipe,
         }
+
+    @property
+    def _recipe(self) -> list[str]:
+        """Kinds of its optimizer and schedulers: the state of one is none for another."""
+        return [
+            type(one).__name__ for one in (self.optim_wrapper.optimizer, *self.param_schedulers)
+        ]
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take over what :meth:`state_dict` gave.
@@ -105,16 +119,30 @@ class Peer:
             ICKDError: if it is of another network or recipe.
         """
         try:
+            if state["recipe"] != self._recipe:
+                raise ValueError(f"trained by {', '.join(state['recipe'])}")
             self.network.load_state_dict(state["state_dict"], strict=True)
             self.optim_wrapper.load_state_dict(state["optimizer"])
             for own, saved in zip(self.param_schedulers, state["param_schedulers"], strict=True):
                 own.load_state_dict(saved)
             self._random.load_state_dict(state["random"])
         except (RuntimeError, ValueError, KeyError) as error:
+            what = " ".join(str(error).split())[:200]
             raise ICKDError(
-                f"the resumed checkpoint holds another {self.name} ({str(error).splitlines()[0]}). "
+                f"the resumed checkpoint holds another {self.name} ({what}). "
                 "Resume with the config that it was trained with."
             ) from error
+
+
+class _OwnLog:
+    """A message hub in which what a peer's optimizer logs (norms of gradients) has its name."""
+
+    def __init__(self, name: str, hub: Any) -> None:
+        self._name, self._hub = name, hub
+
+    def update_scalar(self, name: str, *args: Any, **kwargs: Any) -> None:
+        """See ``MessageHub``."""
+        self._hub.update_scalar(name.replace("/", f"/{self._name}.", 1), *args, **kwargs)
 
 
 class _RandomState:

@@ -18,6 +18,7 @@ from mmickd.teachers.checkpoint import (
     load_strictly,
     state_dict_of,
 )
+from mmickd.utils.distributed import buffers_from_main
 from mmickd.utils.errors import ICKDError
 from mmickd.utils.modules import is_sharded, plain_copy
 from mmickd.utils.options import check_choice, check_integer, check_share
@@ -135,6 +136,7 @@ class SelfTeacher(BaseTeacher):
             self._epochs += 1
             if self._epochs % self.interval == 0:
                 self.model.load_state_dict(student.state_dict())
+                buffers_from_main(self.model)
                 self._taken = True
 
     @torch.no_grad()
@@ -149,6 +151,8 @@ class SelfTeacher(BaseTeacher):
         torch._foreach_lerp_([own[n] for n in averaged], [theirs[n] for n in averaged], share)
         for name in own.keys() - set(averaged):  # counters
             own[name].copy_(theirs[name])
+        # a rank's running statistics are its own; a resumed run has those of rank 0 alone
+        buffers_from_main(self.model)
 
     def state_dict(self) -> dict[str, Any]:
         """What a resumed run needs; empty for a frozen teacher."""

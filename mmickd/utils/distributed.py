@@ -11,7 +11,7 @@ import torch
 import torch.distributed as torch_dist
 import torch.nn.functional as F
 from mmengine import dist
-from torch import Tensor
+from torch import Tensor, nn
 
 from mmickd.utils.errors import ICKDError
 
@@ -109,6 +109,22 @@ def chunks_from_main(
         if dist.get_world_size() > 1:
             dist.broadcast(chunk, src=0, group=patient_group())
         yield start, chunk
+
+
+@torch.no_grad()
+def buffers_from_main(model: nn.Module) -> None:
+    """Take over rank 0's floating buffers (running statistics), in one message; in place.
+
+    Args:
+        model: on every rank the same but for its buffers.
+    """
+    buffers = [buffer for buffer in model.buffers() if buffer.is_floating_point()]
+    if dist.get_world_size() == 1 or not buffers:
+        return
+    flat = torch.cat([buffer.flatten().float() for buffer in buffers])
+    dist.broadcast(flat, src=0)
+    for buffer, values in zip(buffers, flat.split([b.numel() for b in buffers]), strict=True):
+        buffer.copy_(values.view_as(buffer))
 
 
 def rows_per_chunk(shape: tuple[int, ...], dtype: torch.dtype) -> int:

@@ -173,11 +173,11 @@ def test_a_config_with_the_hook_is_the_students_own_plus_the_hook(name: str) -> 
     assert [s for s in students if s._cfg_dict == rest]
 
 
-@pytest.mark.parametrize("name", shipped("ickd_self"))
-def test_teacher_free_weights_grow_within_the_run(name: str) -> None:
+@pytest.mark.parametrize("name", shipped("ickd_self", "ickd_online"))
+def test_weights_of_teachers_that_learn_grow_within_the_run(name: str) -> None:
     cfg = Config.fromfile(CONFIGS / name)
     hook = cfg.custom_hooks[0]
-    assert hook.teacher.type == "SelfTeacher"
+    assert hook.teacher.type == ("SelfTeacher" if "ickd_self" in name else "OnlineTeacher")
     for term in ("kd", "picd", "nicd"):
         weight = hook.losses[term].loss_weight
         unit = "max_epochs" if weight.get("by_epoch") else "max_iters"

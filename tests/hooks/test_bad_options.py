@@ -22,6 +22,14 @@ def weight(**options: Any) -> dict[str, Any]:
     return losses("kd", loss_weight=options)
 
 
+def online(**options: Any) -> dict[str, Any]:
+    return dict(teacher=dict(type="OnlineTeacher", **options))
+
+
+def self_taught(**options: Any) -> dict[str, Any]:
+    return dict(teacher=dict(type="SelfTeacher", **options))
+
+
 UNKNOWN = {
     "hook": (dict(levels="image"), ["ICKDHook", "'levels'", "'level'"]),
     "hook, nothing near": (dict(zzz=1), ["ICKDHook", "'zzz'", "teacher, level"]),
@@ -35,6 +43,11 @@ UNKNOWN = {
     "nicd": (losses("nicd", num_negative=1), ["losses.nicd", "'num_negatives'"]),
     "option of another term": (losses("kd", num_positives=1), ["losses.kd", "'num_positives'"]),
     "schedule": (weight(valeu=1), ["losses.kd.loss_weight", "'valeu'", "'value'"]),
+    "checkpoint of peers": (online(checkpoint="x.pth"), ["teacher", "'checkpoint'", "num_peers"]),
+    "dtype of peers": (online(dtype="fp16"), ["teacher", "'dtype'", "optim_wrapper"]),
+    "momentum of peers": (online(momentum=0.1), ["teacher", "'momentum'", "optim_wrapper"]),
+    "trust in peers": (online(trust_checkpoint=True), ["teacher", "'trust_checkpoint'"]),
+    "config of the student's past": (self_taught(cfg="x.py"), ["teacher", "'cfg'", "checkpoint"]),
     "retriever": (dict(retriever=dict(chunks=1)), ["retriever", "'chunks'", "'chunk_size'"]),
     "retriever type": (
         dict(retriever=dict(type="TorchRetreiver")),
@@ -90,6 +103,35 @@ OUT_OF_RANGE = {
     "faiss without it": (
         dict(retriever=dict(type="FaissRetriever", gpu=7)),
         ["FaissRetriever(gpu=7)", "gpu=None"],
+    ),
+    "momentum of 0": (self_taught(momentum=0), ["teacher.momentum=0", "(0, 1]"]),
+    "momentum above 1": (self_taught(momentum=1.01), ["teacher.momentum=1.01", "(0, 1]"]),
+    "negative momentum": (self_taught(momentum=-0.1), ["teacher.momentum=-0.1", "(0, 1]"]),
+    "momentum is nan": (self_taught(momentum=float("nan")), ["teacher.momentum=nan", "(0, 1]"]),
+    "infinite momentum": (self_taught(momentum=float("inf")), ["teacher.momentum=inf", "(0, 1]"]),
+    "momentum is a bool": (self_taught(momentum=True), ["teacher.momentum=True", "(0, 1]"]),
+    "momentum is text": (self_taught(momentum="0.1"), ["teacher.momentum='0.1'", "(0, 1]"]),
+    "warmup is a bool": (self_taught(warmup=True), ["teacher.warmup=True", "at least 0"]),
+    "no peers": (online(num_peers=0), ["teacher.num_peers=0", "at least 1"]),
+    "peers are a bool": (online(num_peers=True), ["teacher.num_peers=True", "at least 1"]),
+    "no peer in the list": (online(cfg=[]), ["teacher.cfg gives 0 configs"]),
+    "two numbers of peers": (online(num_peers=3, cfg=[None]), ["teacher.num_peers=3", "1 configs"]),
+    "peer of a number": (online(cfg=3), ["teacher.cfg=3", "a file, a Config or a dict"]),
+    "peers of numbers": (online(cfg=[None, 3]), ["teacher.cfg=3", "a file, a Config or a dict"]),
+    "layer of peers": (online(layer=None), ["teacher.layer=None", "'auto'"]),
+    "validate": (online(validate="yes"), ["teacher.validate='yes'", "True, False"]),
+    "resume of peers": (online(resume="frsh"), ["teacher.resume='frsh'", "Did you mean 'fresh'"]),
+    "optimizer is text": (online(optim_wrapper="SGD"), ["teacher.optim_wrapper='SGD'", "a dict"]),
+    "optimizers": (online(optim_wrapper=[dict(type="SGD")]), ["teacher.optim_wrapper=", "a dict"]),
+    "optimizer without anything": (
+        online(optim_wrapper={}),
+        ["teacher.optim_wrapper={}", "a dict"],
+    ),
+    "no optimizer": (online(optim_wrapper=False), ["teacher.optim_wrapper=False", "or None"]),
+    "scheduler is text": (online(param_scheduler="x"), ["teacher.param_scheduler='x'", "a list"]),
+    "schedulers are text": (
+        online(param_scheduler=["x"]),
+        ["teacher.param_scheduler='x'", "a dict"],
     ),
     "no teacher": (dict(teacher=None), ["teacher.cfg is not set"]),
     "no teacher config": (dict(teacher=dict(checkpoint="x.pth")), ["teacher.cfg is not set"]),

@@ -15,31 +15,13 @@ from mmengine.runner import Runner
 
 from mmickd.banks import QueueBank
 from mmickd.mutual import MutualDistiller
-from mmickd.utils.errors import ICKDError
 from mmickd.utils.launch import prepare_launch
 from tests import toys
-from tests.hooks.test_self_teacher_runs import config as plain_config
-from tests.hooks.test_self_teacher_runs import stopped
+from tests.hooks.learning_runs import LEVELS, peers_of, stopped, wider
+from tests.hooks.learning_runs import online as config
 from tests.integration.commands import ROOT, command
 from tests.ranks import on_ranks
 from tests.toy import build, history, plain_config_text, run
-
-LEVELS = [("mmpretrain", "image"), ("mmseg", "pixel"), ("mmseg", ["pixel", "region"])]
-
-
-def config(scope: str, level: Any, iters: int = 4, **teacher: Any) -> Config:
-    cfg = plain_config(scope, level, iters)
-    cfg.custom_hooks[0].teacher = dict(type="OnlineTeacher", **teacher)
-    return cfg
-
-
-def wider(scope: str) -> dict[str, Any]:
-    """A config of another architecture than the student's."""
-    return toys.toy(scope).teacher_cfg.to_dict()
-
-
-def peers_of(runner: Runner) -> list[dict[str, Any]]:
-    return toys.checkpoint_of(runner)["mmickd"]["peers"]
 
 
 @pytest.mark.parametrize(("scope", "level"), LEVELS)
@@ -159,26 +141,6 @@ def test_ranks_hold_equal_peers_and_queues(accumulative_counts: int) -> None:
     assert len(counts) == 6 and min(counts) > 0
 
 
-@pytest.mark.parametrize(
-    ("teacher", "words"),
-    [
-        (dict(cfg="mmseg"), "both must be classifiers"),
-        (
-            dict(optim_wrapper=dict(optimizer=dict(type="SGDD", lr=0.1))),
-            "cannot be built for a peer",
-        ),
-        (dict(num_peers=3, cfg=[None]), "teacher.num_peers=3"),
-        (dict(layer="head.no"), "head.no"),
-    ],
-)
-def test_bad_peers_stop_before_the_first_step(teacher: dict[str, Any], words: str) -> None:
-    if teacher.get("cfg") == "mmseg":
-        teacher = dict(cfg=wider("mmseg"))
-    cfg = config("mmpretrain", "image", **teacher)
-    with pytest.raises(ICKDError, match=words):
-        raise ICKDError(stopped(cfg))
-
-
 def test_peers_are_validated_and_exported() -> None:
     cfg = config("mmpretrain", "image", cfg=wider("mmpretrain"), validate=True)
     runner = run(cfg)
@@ -219,13 +181,3 @@ def test_flexible_runner_is_refused() -> None:
     cfg = config("mmpretrain", "image")
     cfg.runner_type, cfg.strategy = "FlexibleRunner", dict(type="SingleDeviceStrategy")
     assert "leave FlexibleRunner and FSDP out" in stopped(cfg)
-
-
-def test_resuming_without_peers_in_the_checkpoint() -> None:
-    cfg = config("mmpretrain", "image", iters=2)
-    hooks, cfg.custom_hooks = cfg.custom_hooks, []
-    run(cfg)
-    cfg.custom_hooks, cfg.resume, cfg.train_cfg.max_iters = hooks, True, 4
-    assert "teacher.resume='fresh'" in stopped(cfg)
-    cfg.custom_hooks[0].teacher.resume = "fresh"
-    assert run(cfg).iter == 4

@@ -13,27 +13,11 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
 from mmickd.banks import QueueBank
-from mmickd.utils.errors import ICKDError
 from tests import toys
+from tests.hooks.learning_runs import LEVELS, stopped
+from tests.hooks.learning_runs import self_taught as config
 from tests.ranks import on_ranks
 from tests.toy import build, history, plain_config_text, run
-
-SELF = dict(type="SelfTeacher", warmup=2)
-LEVELS = [("mmpretrain", "image"), ("mmseg", "pixel"), ("mmseg", ["pixel", "region"])]
-
-
-def config(scope: str, level: Any, iters: int = 6, **options: Any) -> Config:
-    """A run without anything random, so that resumed runs can be compared."""
-    cfg = toys.toy(scope).student(train_cfg__max_iters=iters)
-    cfg.train_dataloader.sampler = dict(type="InfiniteSampler", shuffle=True)
-    pipeline = cfg.train_dataloader.dataset.pipeline
-    cfg.train_dataloader.dataset.pipeline = [t for t in pipeline if "Random" not in t.type]
-    if scope == "mmseg":
-        cfg.model.decode_head.dropout_ratio = 0.0
-    teacher = dict(SELF, **options.pop("teacher", {}))
-    hook = dict(type="mmickd.ICKDHook", teacher=teacher, level=level, anchors=32, **options)
-    cfg.custom_hooks = [hook]
-    return cfg
 
 
 class Watch(Hook):
@@ -47,7 +31,7 @@ class Watch(Hook):
 
     def after_train_iter(self, runner: Runner, *args: Any, **kwargs: Any) -> None:
         distiller = toys.hook_of(runner).distiller
-        banks = {level: bank for level, bank in distiller.banks.items()}
+        banks = dict(distiller.banks)
         assert all(isinstance(bank, QueueBank) for bank in banks.values())
         self.counts.append({level: int(bank.counts.sum()) for level, bank in banks.items()})
         self.states.append(copy.deepcopy(dict(
@@ -62,15 +46,6 @@ def watched(cfg: Config) -> tuple[Runner, Watch]:
     with plain_config_text():
         runner.train()
     return runner, watch
-
-
-def stopped(cfg: Config) -> str:
-    """Why a run ends before its first step."""
-    runner = build(cfg)
-    with pytest.raises(ICKDError) as caught, plain_config_text():
-        runner.train()
-    assert not list(Path(runner.work_dir).glob(f"iter_{cfg.train_cfg.max_iters}.pth"))
-    return str(caught.value)
 
 
 @pytest.mark.parametrize(("scope", "level"), LEVELS)
@@ -183,8 +158,7 @@ def on_rank(path: str) -> dict[str, Any]:
     prepare_launch(cfg)
     runner, watch = watched(cfg)
     student = {name: p.detach() for name, p in runner.model.module.named_parameters()}
-    # running statistics are those of a rank
-    teacher = {n: v for n, v in watch.states[-1]["teacher"].items() if "running" not in n}
+    teacher = watch.states[-1]["teacher"]  # running statistics too
     banks = watch.states[-1]["banks"]
     return dict(banks=banks, counts=watch.counts, student=student, teacher=teacher)
 

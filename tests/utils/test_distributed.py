@@ -6,11 +6,13 @@ import time
 
 import pytest
 import torch
+from mmengine import dist
 
 from mmickd.utils import distributed
 from mmickd.utils.cli import run_cli
 from mmickd.utils.distributed import (
     broadcast_from_main,
+    buffers_from_main,
     chunks_from_main,
     failing_together,
     gather_rows_on_main,
@@ -104,3 +106,22 @@ def wait_for_a_slow_rank() -> str:
 def test_a_rank_waits_longer_than_a_collective_may_take() -> None:
     """As with a slow disk: the run's own timeout is 2 s here."""
     assert "imed out" in "".join(on_ranks(2, wait_for_a_slow_rank, timeout=2.0))
+
+
+def norm_of_main() -> dict[str, torch.Tensor]:
+    model = torch.nn.Sequential(torch.nn.BatchNorm2d(3), torch.nn.BatchNorm2d(2).half())
+    for number, buffer in enumerate(model.buffers()):
+        buffer.fill_(10 * dist.get_rank() + number)
+    buffers_from_main(model)
+    return dict(model.named_buffers())
+
+
+def test_running_statistics_are_taken_from_rank_0() -> None:
+    first, second = on_ranks(2, norm_of_main)
+    means = [0.0, 1.0, 3.0, 4.0]
+    for buffers in (first, second):
+        running = [b for name, b in buffers.items() if "running" in name]
+        assert [float(b.mean()) for b in running] == means
+    assert running[2].dtype == torch.float16
+    # counters are left alone
+    assert second["0.num_batches_tracked"] == 12

@@ -1,0 +1,87 @@
+"""Peers on a GPU: mmengine's own mixed precision, loss scaling, generators and resuming."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import pytest
+import torch
+from mmengine.config import Config
+
+from tests import toys
+from tests.hooks.learning_runs import LEVELS, online, peers_of, wider
+from tests.hooks.network_watch import watched
+from tests.toy import history, run
+
+DEVICE = os.environ.get("MMICKD_TEST_DEVICE", "cuda")
+pytestmark = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(DEVICE == "cpu", reason="AmpOptimWrapper needs a GPU"),
+]
+DTYPES = dict(float16=torch.float16, bfloat16=torch.bfloat16)
+SGD = dict(type="SGD", lr=0.02, momentum=0.9)
+
+
+def mixed(scope: str, level: Any, iters: int, dtype: str, **teacher: Any) -> Config:
+    cfg = online(scope, level, iters, **teacher)
+    cfg.optim_wrapper.update(type="AmpOptimWrapper", dtype=dtype, loss_scale=dict(init_scale=256.0))
+    return cfg
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(("scope", "level"), LEVELS)
+def test_peers_run_under_amp(scope: str, level: Any, dtype: str) -> None:
+    cfg = mixed(scope, level, 4, dtype, cfg=[wider(scope), None])
+    runner, watch = watched(cfg)
+    full = run(online(scope, level, 4, cfg=[wider(scope), None]))
+    for name in ("student", "peer0", "peer1"):
+        assert watch.logits[name] == {DTYPES[dtype]}
+        weights = watch.weights[name][-1].values()
+        assert all(w.dtype == torch.float32 and torch.isfinite(w).all() for w in weights)
+        assert watch.moved(name)[-1]
+        loss = "loss" if name == "student" else f"{name}.loss"
+        values = torch.tensor(history(runner, loss))
+        assert torch.isfinite(values).all()
+        assert float(values[0]) == pytest.approx(history(full, loss)[0], rel=0.1, abs=1e-2)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_a_peer_has_a_scaler_of_its_own(dtype: str) -> None:
+    """Too large a scale at first, which halves until it fits; the student's stays."""
+    own = dict(
+        type="AmpOptimWrapper", optimizer=SGD, dtype=dtype, loss_scale=dict(init_scale=2.0**127)
+    )
+    runner, watch = watched(mixed("mmpretrain", "image", 3, dtype, optim_wrapper=own))
+    assert watch.moved("peer0")[0] is False and watch.moved("student") == [True] * 3
+    (peer,) = peers_of(runner)
+    assert peer["optimizer"]["loss_scaler"]["scale"] < 2.0**127
+    assert toys.checkpoint_of(runner)["optimizer"]["loss_scaler"]["scale"] == 256.0
+
+
+@pytest.mark.parametrize("accumulative_counts", [1, 2])
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_a_resumed_run_goes_on_with_its_scaler(
+    dtype: str, accumulative_counts: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.backends.cudnn, "deterministic", True)
+
+    def cfg(iters: int) -> Config:
+        one = mixed("mmpretrain", "image", iters, dtype, cfg=wider("mmpretrain"))
+        one.optim_wrapper.loss_scale.growth_interval = 2
+        one.optim_wrapper.accumulative_counts = accumulative_counts
+        return one
+
+    whole = run(cfg(8))
+    first = cfg(4)
+    run(first)
+    first.train_cfg.max_iters, first.resume = 8, True
+    resumed = run(first)
+    peer, wanted = peers_of(resumed)[0], peers_of(whole)[0]
+    assert peer["optimizer"]["loss_scaler"] == wanted["optimizer"]["loss_scaler"]
+    assert peer["optimizer"]["loss_scaler"]["scale"] > 256.0
+    assert history(resumed, "peer0.loss")[-4:] == pytest.approx(
+        history(whole, "peer0.loss")[-4:], rel=1e-3
+    )
+    for name, value in peer["state_dict"].items():
+        torch.testing.assert_close(value, wanted["state_dict"][name], rtol=1e-3, atol=1e-4)
