@@ -14,6 +14,6 @@ custom_hooks = [
                 loss_weight=dict(value=0.3, warmup=15, by_epoch=True),
                 num_positives=16),
             nicd=dict(
-                loss_weight=dict(value=1.0, warmup=15, by_epoch=True),
+                loss_weight=dict(value=0.3, warmup=15, by_epoch=True),
                 num_negatives=32)))
 ]

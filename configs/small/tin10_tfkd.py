@@ -13,7 +13,7 @@ custom_hooks = [
             checkpoint='work_dirs/tin10_student/epoch_30.pth'),
         losses=dict(
             task=dict(loss_weight='complement'),
-            kd=dict(loss_weight=0.9, temperature=4.0),
+            kd=dict(loss_weight=0.2, temperature=4.0),
             picd=None,
             nicd=None))
 ]
