@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import copy
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -28,19 +29,33 @@ def probe_teacher(teacher: BaseTeacher, task: BaseTask, sample: dict[str, Any]) 
     Raises:
         ICKDError: if its classifier layer is not found, or it cannot run on such an image.
     """
-    try:
+    remedy = (
+        "Use a teacher for such images, or set bank.pipeline to transforms that make images of its "
+        "size."
+    )
+    with explained("the teacher", sample, remedy):
         inputs = teacher.preprocess(batch_of(sample))
         tapped = teacher.probe(inputs)
         task.view(tapped, [sample["data_samples"]], (inputs.shape[2], inputs.shape[3]))
-        return tapped
+    return tapped
+
+
+@contextmanager
+def explained(owner: str, sample: dict[str, Any], remedy: str) -> Iterator[None]:
+    """Say what is wrong if a network cannot run on a packed sample.
+
+    Raises:
+        ICKDError: for whatever the network raises inside.
+    """
+    try:
+        yield
     except ICKDError:
         raise
     except Exception as error:  # whatever a network raises on an input that it cannot take
         shape = "x".join(str(n) for n in sample["inputs"].shape[-2:])
         raise ICKDError(
-            f"the teacher cannot run on a training image of {shape} pixels "
-            f"({type(error).__name__}: {str(error)[:200]}). Use a teacher for such images, or set "
-            "bank.pipeline to transforms that make images of its size."
+            f"{owner} cannot run on a training image of {shape} pixels "
+            f"({type(error).__name__}: {str(error)[:200]}). {remedy}"
         ) from error
 
 

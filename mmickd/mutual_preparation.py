@@ -15,6 +15,7 @@ from mmickd.banks.queue_bank import QueueBank
 from mmickd.checks import (
     check_classes,
     check_identity,
+    explained,
     probe_student,
     warn_of_early_weights,
     warn_of_mixing,
@@ -126,13 +127,15 @@ def _check(
     networks, layers = [run.model], [layer]
     for number, cfg in enumerate(teacher.cfgs):
         peer = _build_peer(cfg, tools, run.device, tools.seed(f"weights {number}"))
-        name, peer_width = _probe_peer(number, peer, teacher.layer, sample)
+        owner = f"peer {number}"
+        with explained(owner, sample, "Give a model for such images in teacher.cfg."):
+            name, peer_width = probe_student(peer, teacher.layer, sample, owner, "teacher.layer")
         if hasattr(peer, "decode_head") is not hasattr(run.model, "decode_head"):
             raise ICKDError(
-                f"peer {number} is a {type(peer).__name__}, the student a "
+                f"{owner} is a {type(peer).__name__}, the student a "
                 f"{type(run.model).__name__}: both must be classifiers, or both segmenters."
             )
-        check_classes(width, peer_width, None, run.train_dataset, f"peer {number}")
+        check_classes(width, peer_width, None, run.train_dataset, owner)
         task.check_student(peer)
         networks.append(peer)
         layers.append(name)
@@ -176,23 +179,6 @@ def _build_peer(cfg: Any, tools: PeerTools, device: torch.device, seed: int) -> 
     if tools.world_size == 1:
         model = revert_sync_batchnorm(model)
     return model.to(device)
-
-
-def _probe_peer(
-    number: int, peer: nn.Module, layer: str, sample: dict[str, Any]
-) -> tuple[str, int]:
-    """See :func:`probe_student`; the config of a peer may build what cannot run."""
-    try:
-        return probe_student(peer, layer, sample, f"peer {number}", "teacher.layer")
-    except ICKDError:
-        raise
-    except Exception as error:  # whatever a network raises on an input that it cannot take
-        shape = "x".join(str(n) for n in sample["inputs"].shape[-2:])
-        raise ICKDError(
-            f"peer {number} cannot run on a training image of {shape} pixels "
-            f"({type(error).__name__}: {str(error)[:200]}). Give a model for such images in "
-            "teacher.cfg."
-        ) from error
 
 
 def _trained(

@@ -13,22 +13,15 @@ from mmengine.runner import Runner
 
 from mmickd.utils.errors import ICKDError
 from tests import toys
+from tests.hooks.learning_runs import hooked
 from tests.toy import build, history, plain_config_text, run
 
 MOMENTUM = 0.25
 
 
-def config(scope: str, iters: int, cfg: Any = None, **hook: Any) -> Config:
-    student = toys.toy(scope).student(train_cfg__max_iters=iters)
-    student.train_dataloader.sampler = dict(type="InfiniteSampler", shuffle=True)
-    pipeline = student.train_dataloader.dataset.pipeline
-    student.train_dataloader.dataset.pipeline = [t for t in pipeline if "Random" not in t.type]
-    if scope == "mmseg":
-        student.model.decode_head.dropout_ratio = 0.0
+def config(scope: str, iters: int, cfg: Any = None) -> Config:
     teacher = dict(type="OnlineTeacher", cfg=cfg)
-    hook = dict(bank=dict(momentum=MOMENTUM), anchors=16, **hook)
-    student.custom_hooks = [dict(type="mmickd.ICKDHook", teacher=teacher, **hook)]
-    return student
+    return hooked(scope, None, iters, teacher, bank=dict(momentum=MOMENTUM))
 
 
 class Watch(Hook):
