@@ -66,7 +66,7 @@ class Distiller:
     """
 
     learnt_key = "teacher"
-    """Of its state; that of another kind of teacher has another."""
+    """Key that its ``state_dict`` has, and that of another kind of teacher has not."""
 
     def __init__(
         self,

@@ -47,7 +47,7 @@ class MutualDistiller:
 
     learns = True
     learnt_key = "peers"
-    """Of its state, see :class:`Distiller`."""
+    """See :class:`Distiller`."""
 
     def __init__(
         self,
