@@ -86,8 +86,6 @@ class MutualDistiller:
         tapped = [student, *(tapped for _, tapped in outcomes)]
         for live, own in zip(self.live, tapped, strict=True):
             live.tapped = Tapped(own.features.detach(), own.logits.detach())
-        for encoder in self.encoders:
-            encoder.encode(inputs)
 
         def lessons(learner: int, own_losses: dict[str, Any]) -> dict[str, Any]:
             pairs = [pair for (who, _), pair in self.pairs.items() if who == learner]

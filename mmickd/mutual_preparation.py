@@ -151,6 +151,8 @@ def _check(
         check_identity(run.train_dataset, sample)
     warn_of_mixing(run.model)
     warn_of_early_weights(students, ["nicd"])
+    if peers_terms is not students:
+        warn_of_early_weights(peers_terms, ["nicd"], "teacher.losses")
     terms = [students] + [peers_terms] * len(teacher.cfgs)
     return _Checked(networks, layers, width, levels, terms, capacity)
 

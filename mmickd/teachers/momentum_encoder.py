@@ -39,18 +39,19 @@ class MomentumEncoder:
         self._converter = converter
         self._tapped: Tapped | None = None
 
-    def encode(self, inputs: Tensor) -> None:
-        """Read this step's batch ``(B, 3, h, w)``, normalised for the student."""
-        own = inputs.float() if self._converter is None else self._converter(inputs.float())
-        self._tapped = self._average(own)
-
     def __call__(self, inputs: Tensor) -> Tapped:
-        """Features and logits of the batch that was read last."""
-        assert self._tapped is not None
+        """Features and logits of this step's batch; it runs for the first who asks.
+
+        Args:
+            inputs: ``(B, 3, h, w)``, normalised for the student.
+        """
+        if self._tapped is None:
+            own = inputs.float() if self._converter is None else self._converter(inputs.float())
+            self._tapped = self._average(own)
         return self._tapped
 
     def follow(self, network: nn.Module) -> None:
-        """Take a step towards the network, and let go of the batch."""
+        """Take a step towards the network; the next batch is another."""
         self._average.update(network, ends_epoch=False)
         self._tapped = None
 

@@ -128,3 +128,22 @@ def test_a_queue_is_fed_whoever_retrieves_from_it() -> None:
         assert all(value > 0 for value in history(runner, f"{name}.loss_picd")[1:])
     counts = [bank["counts"] for bank in toys.checkpoint_of(runner)["mmickd"]["banks"].values()]
     assert len(counts) == 3 and all(int(c.sum()) == 16 for c in counts)
+
+
+@pytest.mark.parametrize("losses", [toys.OFF, dict()], ids=["off", "on"])
+def test_averages_are_asked_once_a_step_if_something_is_retrieved(losses: dict[str, Any]) -> None:
+    cfg = config("mmpretrain", 2, [None, None])
+    cfg.custom_hooks[0].losses = losses
+    runner, asked = build(cfg), []
+
+    class Listen(Hook):
+        priority = "LOWEST"
+
+        def before_train(self, runner: Runner) -> None:
+            for encoder in toys.hook_of(runner).distiller.encoders:
+                encoder._average.model.register_forward_hook(lambda *_: asked.append(1))
+
+    runner.register_hook(Listen())
+    with plain_config_text():
+        runner.train()
+    assert runner.iter == 2 and len(asked) == (0 if losses else 2 * 3)

@@ -163,3 +163,11 @@ def test_a_full_weight_from_the_first_step_is_warned_of(
     losses = dict(kd=GROWING, nicd=nicd)
     log = toys.log_of(run(hooked("mmpretrain", "image", 1, teacher, losses=losses)))
     assert log.count("losses.nicd.loss_weight: full from the first step") == (nicd is FULL)
+
+
+def test_full_weights_of_the_peers_own_are_warned_of_too() -> None:
+    teacher = dict(ONLINE, losses=dict(nicd=FULL))
+    cfg = hooked("mmpretrain", "image", 1, teacher, losses=dict(nicd=None))
+    log = toys.log_of(run(cfg))
+    assert log.count("teacher.losses.nicd.loss_weight: full from the first step") == 1
+    assert " losses.nicd.loss_weight: full" not in log
