@@ -13,7 +13,6 @@ from torch import Tensor, nn
 from mmickd.banks.distributing import Bank
 from mmickd.banks.gathering import gather_samples
 from mmickd.banks.queue_bank import QueueBank, load_queue_states, queue_states
-from mmickd.banks.sampling import image_id
 from mmickd.losses.averaging import average_factors
 from mmickd.losses.joining import join_losses
 from mmickd.losses.kd import counted_kd
@@ -21,6 +20,7 @@ from mmickd.losses.nicd import counted_nicd
 from mmickd.losses.picd import counted_picd
 from mmickd.losses.terms import LossTerms
 from mmickd.retrieval.stored_query import StoredQuery
+from mmickd.sampling import image_id
 from mmickd.schedules import RunTime
 from mmickd.structures import Context, Samples
 from mmickd.taps import Tapped

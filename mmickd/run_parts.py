@@ -11,7 +11,7 @@ from mmengine import dist
 from mmengine.optim import build_optim_wrapper
 from torch import nn
 
-from mmickd.banks.sampling import image_id
+from mmickd.sampling import image_id
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ import torch
 from mmengine.dataset import Compose
 from torch.utils.data import Dataset, Subset
 
-from mmickd.banks.sampling import image_id, keyed_hash
+from mmickd.sampling import image_id, keyed_hash
 from mmickd.utils.errors import ICKDError
 
 RANDOM_WORDS = (

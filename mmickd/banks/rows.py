@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from mmickd.banks.memory_bank import MemoryBank
-from mmickd.banks.sampling import smallest_per_class
+from mmickd.sampling import smallest_per_class
 from mmickd.structures import Samples
 from mmickd.utils.distributed import gather_rows_on_main
 

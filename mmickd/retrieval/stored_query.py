@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from mmickd.banks.memory_bank import MemoryBank
-from mmickd.banks.sampling import keyed_hash
+from mmickd.sampling import keyed_hash
 from mmickd.structures import Samples
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mmickd.banks.sampling import image_id
+from mmickd.sampling import image_id
 from mmickd.structures import NO_ID
 from mmickd.taps import Tapped
 from mmickd.tasks.view import View

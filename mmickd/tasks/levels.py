@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from mmickd.banks.sampling import keyed_hash, smallest_per_class
+from mmickd.sampling import keyed_hash, smallest_per_class
 from mmickd.structures import NO_LABEL, Samples
 from mmickd.tasks.view import View
 

@@ -6,9 +6,10 @@ import pytest
 import torch
 from mmengine.registry import init_default_scope
 
-from mmickd.banks import building, image_id
+from mmickd.banks import building
 from mmickd.banks.building import BankOptions, build_banks
 from mmickd.banks.images import BankImages
+from mmickd.sampling import image_id
 from mmickd.structures import Samples
 from mmickd.tasks import ClassificationTask, SegmentationTask
 from mmickd.teachers import OfflineTeacher

@@ -5,7 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mmickd.banks.sampling import keyed_hash
+from mmickd.sampling import keyed_hash
 from mmickd.tasks.levels import balanced_choice, queries, rows
 from mmickd.tasks.view import View
 

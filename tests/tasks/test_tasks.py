@@ -8,7 +8,7 @@ from mmengine.structures import PixelData
 from mmseg.structures import SegDataSample
 from torch import nn
 
-from mmickd.banks import image_id
+from mmickd.sampling import image_id
 from mmickd.taps import Tapped
 from mmickd.tasks import ClassificationTask, SegmentationTask, make_task
 from mmickd.tasks.base import data_sample_id

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from demo_lib.loading import Opened
-from mmickd.banks import image_id
+from mmickd.sampling import image_id
 from mmickd.structures import Samples
 
 

@@ -8,9 +8,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mmickd.banks import image_id
 from mmickd.banks.rows import RowCollector
-from mmickd.banks.sampling import keyed_hash, smallest_per_class
+from mmickd.sampling import image_id, keyed_hash, smallest_per_class
 from mmickd.structures import Samples
 
 WORD = (1 << 64) - 1
@@ -47,7 +46,7 @@ def test_golden_values():
 
 def test_the_same_in_another_process():
     code = (
-        "import torch; from mmickd.banks.sampling import *;"
+        "import torch; from mmickd.sampling import *;"
         "print(image_id('x.png'), keyed_hash(3, torch.arange(3), torch.arange(3)).tolist())"
     )
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
