@@ -62,7 +62,7 @@ def make_data(folder: Path, args: argparse.Namespace) -> None:
     """Pictures and a random teacher twice as wide as the student, for both models."""
     from mmengine.logging import MMLogger
 
-    from tests.toy import make_class_folders, make_scenes, save_teacher
+    from tests.helpers.tiny import make_class_folders, make_scenes, save_teacher
 
     MMLogger.get_instance("mmengine", log_level="WARNING")
     make_class_folders(folder / "classifier", per_class=args.images)
@@ -72,7 +72,7 @@ def make_data(folder: Path, args: argparse.Namespace) -> None:
 
 
 def config(model: str, folder: Path, args: argparse.Namespace, factor: int = 1) -> Any:
-    from tests.toy import classifier_config, segmenter_config
+    from tests.helpers.tiny import classifier_config, segmenter_config
 
     make = classifier_config if model == "classifier" else segmenter_config
     cfg = make(folder / model, folder / "work", args.width * factor, args.steps + args.warmup)
@@ -90,7 +90,7 @@ def measure(model: str, row: int, args: argparse.Namespace) -> dict[str, float]:
     """One run: milliseconds of the median step, and the highest resident memory of the process."""
     import torch
 
-    from tests.toy import build, plain_config_text, with_hook
+    from tests.helpers.tiny import build, plain_config_text, with_hook
 
     torch.set_num_threads(args.threads)
     cfg = config(model, args.folder, args)

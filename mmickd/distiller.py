@@ -1,285 +1,219 @@
-"""One distillation step: from a batch to named losses."""
+"""One distilled step: from a batch to the losses of the student, and of whoever learns with it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from mmickd.banks.distributing import Bank
-from mmickd.banks.gathering import gather_samples
-from mmickd.banks.queue_bank import QueueBank, load_queue_states, queue_states
-from mmickd.losses.averaging import average_factors
-from mmickd.losses.joining import join_losses
-from mmickd.losses.kd import counted_kd
-from mmickd.losses.nicd import counted_nicd
-from mmickd.losses.picd import counted_picd
-from mmickd.losses.terms import LossTerms
-from mmickd.retrieval.stored_query import StoredQuery
+from mmickd.losses.base import average_factors, masked_sum
+from mmickd.losses.schedules import RunTime
+from mmickd.losses.terms import LossTerms, Term
+from mmickd.retrieval.memory import Memory
 from mmickd.sampling import image_id
-from mmickd.schedules import RunTime
-from mmickd.structures import Context, Samples
-from mmickd.taps import Tapped
-from mmickd.tasks import BaseTask, View
-from mmickd.tasks.levels import queries
-from mmickd.utils.timing import Stopwatch
-
-
-@dataclass(frozen=True)
-class _Pending:
-    """A loss that still has to learn over how many queries it is the mean.
-
-    Args:
-        name: in the log.
-        weight: of the term now.
-        loss: of an ``avg_factor``.
-        counted: ``(Q,)`` bool; the queries that count.
-    """
-
-    name: str
-    weight: float
-    loss: Callable[..., Tensor]
-    counted: Tensor
+from mmickd.structures import Batch, Context, Queries, Tapped, View
+from mmickd.teachers.base import Source, Teacher
+from mmickd.utils.errors import ICKDError
 
 
 class Distiller:
-    """Teacher forward, queries, retrieval, losses.
+    """Teacher, queries, retrieval, losses.
 
     Args:
-        teacher: built and probed.
-        task: task adapter of the student.
-        levels: levels of the in-context terms.
-        banks: by level; empty if no term retrieves. Queues are fed with what each step gives.
-        search: a retriever's, for these banks.
-        terms: the losses.
-        anchors: pixels per image (level 'pixel').
-        stored: by level, what replaces the queries' features by the bank's own; empty for none.
-        exclude_same_id: leave out rows of the query's own image.
-        seed: of the choice of pixels.
-        device: where the student trains.
-        encoder: in the place of the teacher in all that is retrieved, asked and stored; None: the
-            teacher itself.
+        teacher: opened.
+        terms: of the student.
+        levels: of the terms that are not dense.
+        anchors: queries per image, where a level samples.
+        seed: of the choice of queries.
     """
 
-    learnt_key = "teacher"
-    """Key that its ``state_dict`` has, and that of another kind of teacher has not."""
-
     def __init__(
-        self,
-        teacher: Any,
-        task: BaseTask,
-        levels: Sequence[str],
-        banks: dict[str, Bank | QueueBank],
-        search: Callable[..., tuple[Context, Context]],
-        terms: LossTerms,
-        anchors: int,
-        stored: dict[str, StoredQuery],
-        exclude_same_id: bool,
-        seed: int,
-        device: torch.device,
-        encoder: Callable[[Tensor], Tapped] | None = None,
+        self, teacher: Teacher, terms: LossTerms, levels: Sequence[str], anchors: int, seed: int
     ) -> None:
-        self.encoder = encoder
-        self.teacher, self.task, self.levels, self.banks = teacher, task, tuple(levels), banks
-        self.search, self.terms, self.stored = search, terms, stored
-        self.anchors, self.exclude_same_id = anchors, exclude_same_id
-        self.stopwatch = Stopwatch(device)
-        self._seed = seed
-        self._arrived: dict[str, Samples] = {}
-
-    def joined(
-        self,
-        inputs: Tensor,
-        data_samples: Sequence[Any],
-        student: Tapped,
-        task_losses: dict[str, Any],
-        time: RunTime,
-    ) -> dict[str, Any]:
-        """The task's losses and those of distillation, see :meth:`step`, with the weights of now.
-
-        Args:
-            inputs: see :meth:`step`.
-            data_samples: see :meth:`step`.
-            student: see :meth:`step`.
-            task_losses: what the student's forward pass returned.
-            time: now.
-        """
-        weights = self.terms.weights(time)
-        if not self.teacher.is_ready:
-            weights = dict.fromkeys(weights, 0.0)
-        extra = self.step(inputs, data_samples, student, weights, time.iteration)
-        return join_losses(task_losses, extra, self.terms.task_weight(time, weights))
+        self.teacher, self.terms, self.levels = teacher, terms, tuple(levels)
+        self._anchors, self._seed = anchors, seed
 
     def step(
-        self,
-        inputs: Tensor,
-        data_samples: Sequence[Any],
-        student: Tapped,
-        weights: dict[str, float],
-        iteration: int,
-    ) -> dict[str, Tensor]:
-        """Weighted losses and diagnostics of a batch.
+        self, batch: Batch, student: Tapped, task_losses: Mapping[str, Any], time: RunTime
+    ) -> dict[str, Any]:
+        """The student's losses; networks of the teacher's own that learn take their step.
 
         Args:
-            inputs: ``(B, 3, h, w)``, the student's normalised input.
-            data_samples: ``B`` of them.
-            student: of its classifier layer; logits ``(B, C[, h, w])``, with gradient.
-            weights: by name of the term; a term of weight 0 is not computed.
-            iteration: of the run; with the seed it decides which pixels are chosen.
+            batch: as the student gets it.
+            student: of its classifier layer, with gradients.
+            task_losses: what the student's forward pass returned.
+            time: now.
 
         Returns:
-            ``loss_*`` scalars, to be added to the task's, and diagnostics without 'loss' in their
-            names.
+            The task's losses and ``loss_*`` scalars, which mmengine adds up, and diagnostics
+            without 'loss' in their names.
         """
-        student_logits, names = student.logits, self._loss_names()
-        out = {name: student_logits.new_zeros((), dtype=torch.float32) for name in names}
-        if not any(weights.values()):
-            return out
-        with torch.autocast(student_logits.device.type, enabled=False):
-            shape = (inputs.shape[-2], inputs.shape[-1])
-            student_logits = student_logits.float()
-            view = self.task.view(self.teacher(inputs), data_samples, shape, student_logits)
-            pending = [self._kd(view, weights["kd"])] if weights.get("kd") else []
-            if weights.get("picd") or weights.get("nicd"):
-                if self.encoder is not None:
-                    view = self.task.view(self.encoder(inputs), data_samples, shape, student_logits)
-                seed = image_id(f"{self._seed}/{iteration}")
-                for level in self.levels:
-                    pending += self._in_context(level, view, weights, seed, out)
-            factors = average_factors([term.counted for term in pending])
-            for term, factor in zip(pending, factors, strict=True):
-                out[term.name] = term.weight * term.loss(avg_factor=factor)
-        return out
-
-    @property
-    def learns(self) -> bool:
-        """Whether there is something that a resumed run must find in its checkpoint."""
-        return not self.teacher.is_frozen
-
-    @property
-    def teacher_layers(self) -> str:
-        """Classifier layer of the teacher, for the log."""
-        return self.teacher.tap.layer
+        with torch.autocast(batch.inputs.device.type, enabled=False):
+            sources = self.teacher.see(batch, student)
+            losses = self._losses(batch, student, task_losses, self.terms, sources, time)
+            for own in self.teacher.lessons():
+                lesson = own.answer, own.task_losses, own.terms, own.sources
+                own.learn(self._losses(batch, *lesson, time))
+        return losses
 
     def after_step(self, student: nn.Module, ends_epoch: bool) -> dict[str, Tensor]:
-        """Let the teacher learn from the student's step; what there is to log of it."""
-        self.feed()
-        self.teacher.update(student, ends_epoch)
-        return {}
-
-    def feed(self) -> bool:
-        """Append what the ranks have seen in this step to the queues, on every rank the same.
-
-        Returns:
-            Whether anything was seen.
-        """
-        arrived = bool(self._arrived)
-        for level, samples in self._arrived.items():
-            bank = self.banks.get(level)
-            if isinstance(bank, QueueBank):
-                bank.push(gather_samples(samples)[0])
-        self.forget()
-        return arrived
-
-    def forget(self) -> None:
-        """Let go of what was seen in this step."""
-        self._arrived = {}
+        """Let memories and teacher take up the step; what there is to log of it."""
+        for memory in self.teacher.memories.values():
+            memory.feed()
+        return self.teacher.after_step(student, ends_epoch)
 
     def retrieval_seconds(self) -> float:
-        """Time that retrieval took since the last call."""
-        return self.stopwatch.collect()
+        """Time that searching took since the last call."""
+        return sum(memory.seconds() for memory in self.teacher.memories.values())
 
-    def state_dict(self) -> dict[str, Any]:
-        """Tensors and plain values: a teacher that learns, and its queues by level."""
-        return {"teacher": self.teacher.state_dict(), "banks": queue_states(self.banks)}
+    def _losses(
+        self,
+        batch: Batch,
+        learner: Tapped,
+        task_losses: Mapping[str, Any],
+        terms: LossTerms,
+        sources: Sequence[Source],
+        time: RunTime,
+    ) -> dict[str, Any]:
+        """All losses of one learner: its own, and the mean of what its sources give."""
+        weights = terms.weights(time)
+        if not sources:
+            weights = dict.fromkeys(weights, 0.0)
+        active = [term for term in terms if weights[term.name]]
+        losses = {name: learner.logits.new_zeros(()).float() for name in self._names(terms)}
+        given = [
+            _weighted(self._asked(batch, learner, active, source, time.iteration), weights)
+            for source in (sources if active else ())
+        ]
+        for name in given[0] if given else ():
+            parts = [one[name] for one in given]
+            losses[name] = parts[0] if len(parts) == 1 else torch.stack(parts).mean(0)
+        return {**_of_task(task_losses, terms.task_weight(time, weights)), **losses}
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on where a run was stopped.
-
-        Raises:
-            ICKDError: if the state is of another teacher, or of other queues.
-        """
-        self.teacher.load_state_dict(state["teacher"])
-        load_queue_states(self.banks, state["banks"])
-
-    def _kd(self, view: View, weight: float) -> _Pending:
-        assert view.student_logits is not None
-        student, teacher, valid = (
-            x.flatten(0, 1) for x in (view.student_logits, view.logits, view.valid)
-        )
-        loss = partial(self.terms.modules["kd"], student, teacher, valid)
-        return _Pending("loss_kd", weight, loss, counted_kd(student, valid))
-
-    def _in_context(
-        self, level: str, view: View, weights: dict[str, float], seed: int, out: dict[str, Tensor]
-    ) -> list[_Pending]:
-        """Losses of one level; its diagnostics go into ``out``."""
-        samples, student = queries(level, view, self.anchors, seed)
-        positives, negatives = self._retrieve(level, samples, weights)
-        suffix = self._suffix(level)
-        pending = []
-        if weights.get("picd"):
-            loss = partial(self.terms.modules["picd"], student, positives)
-            counted = counted_picd(positives)
-            pending.append(_Pending(f"loss_picd{suffix}", weights["picd"], loss, counted))
-            out[f"picd_valid{suffix}"] = _share(positives, samples.labels)
-            out[f"picd_sim{suffix}"] = _mean_similarity(positives)
-        if weights.get("nicd"):
-            valid = samples.labels >= 0
-            loss = partial(self.terms.modules["nicd"], student, samples.logits, negatives, valid)
-            counted = counted_nicd(negatives, valid)
-            pending.append(_Pending(f"loss_nicd{suffix}", weights["nicd"], loss, counted))
-            out[f"nicd_sim{suffix}"] = _mean_similarity(negatives)
-        self._arrived[level] = samples
-        return pending
-
-    def _retrieve(
-        self, level: str, query: Samples, weights: dict[str, float]
-    ) -> tuple[Context, Context]:
-        """Context of the terms that count now; of width 0 for the others."""
-        if level not in self.banks:
-            nothing = _empty_context(query)
-            return nothing, nothing
-        num_positives = self.terms.num_positives if weights.get("picd") else 0
-        num_negatives = self.terms.num_negatives if weights.get("nicd") else 0
-        if level in self.stored:
-            query = self.stored[level](query)
-        with self.stopwatch.timed():
-            return self.search(
-                self.banks[level], query, num_positives, num_negatives, self.exclude_same_id
-            )
+    def _names(self, terms: LossTerms) -> list[str]:
+        """What the log calls the losses, whether they count now or not."""
+        dense = [f"loss_{term.name}" for term in terms if term.loss.is_dense]
+        others = [term for term in terms if not term.loss.is_dense]
+        return dense + [f"loss_{t.name}{self._suffix(at)}" for at in self.levels for t in others]
 
     def _suffix(self, level: str) -> str:
         """Two levels at once are told apart in the log."""
         return f"_{level}" if len(self.levels) > 1 else ""
 
-    def _loss_names(self) -> list[str]:
-        names = ["loss_kd"] if "kd" in self.terms else []
-        for level in self.levels:
-            names += [f"loss_{t}{self._suffix(level)}" for t in ("picd", "nicd") if t in self.terms]
-        return names
+    def _asked(
+        self, batch: Batch, learner: Tapped, active: Sequence[Term], source: Source, iteration: int
+    ) -> list[_Asked]:
+        """What the terms that count now are asked about one source."""
+        dense = [term for term in active if term.loss.is_dense]
+        others = [term for term in active if not term.loss.is_dense]
+        asked: list[_Asked] = []
+        if dense or source.recall is None:
+            view = source.task.view(source.answer(), batch, learner)
+            asked += [_Asked(term, _everywhere(view)) for term in dense]
+        if others and source.recall is not None:
+            view = source.task.view(source.recall(), batch, learner)
+        for level in self.levels if others else ():
+            seed = image_id(f"{self._seed}/{iteration}")
+            chosen = source.task.levels[level].ask(view, self._anchors, seed)
+            queries = _with_context(chosen, level, others, source.memory)
+            suffix = self._suffix(level)
+            asked += [_Asked(t, q, suffix) for t, q in zip(others, queries, strict=True)]
+        return asked
 
 
-def _empty_context(query: Samples) -> Context:
-    shape = (len(query), 0)
-    labels, logits = query.labels, query.logits
-    return Context(
-        similarity=logits.new_zeros(shape),
-        logits=logits.new_zeros((*shape, logits.shape[1])),
-        mask=labels.new_zeros(shape, dtype=torch.bool),
-        indices=labels.new_zeros(shape),
+@dataclass(frozen=True)
+class _Asked:
+    """A term, what it is asked, and what its names in the log end in."""
+
+    term: Term
+    queries: Queries
+    suffix: str = ""
+
+
+def _everywhere(view: View) -> Queries:
+    """Every location of a batch, without context."""
+    assert view.student_logits is not None
+    nothing = Context.empty(view.logits.flatten(0, 1).float())
+    return Queries(
+        student_logits=view.student_logits.flatten(0, 1),
+        teacher_logits=view.logits.flatten(0, 1).float(),
+        student_features=_student_features(view),
+        features=lambda: view.samples().features,
+        labels=view.labels.flatten(),
+        valid=view.valid.flatten(),
+        positives=nothing,
+        negatives=nothing,
+        shape=(view.labels.shape[0], view.labels.shape[1]),
     )
 
 
-def _share(context: Context, labels: Tensor) -> Tensor:
-    """Share of the wanted rows that were found, over the queries that have a label."""
-    wanted = (labels >= 0).sum() * context.mask.shape[1]
-    return context.mask.sum() / wanted.clamp(min=1)
+def _with_context(view: View, level: str, terms: Sequence[Term], memory: Memory) -> list[Queries]:
+    """The queries of a level, for each term with as many rows as it wants; searched for once."""
+    assert view.student_logits is not None
+    samples, losses = view.samples(), [term.loss for term in terms]
+    wanted = [loss.num_positives for loss in losses]
+    num_positives = None if None in wanted else max(n for n in wanted if n is not None)
+    num_negatives = max(loss.num_negatives for loss in losses)
+    positives, negatives = memory.ask(level, samples, num_positives, num_negatives)
+    return [
+        Queries(
+            student_logits=view.student_logits.flatten(0, 1),
+            teacher_logits=samples.logits,
+            student_features=_student_features(view),
+            features=samples.features,
+            labels=samples.labels,
+            valid=samples.labels >= 0,
+            positives=positives.columns(0, loss.num_positives),
+            negatives=negatives.columns(0, loss.num_negatives),
+            shape=(view.labels.shape[0], view.labels.shape[1]),
+        )
+        for loss in losses
+    ]
 
 
-def _mean_similarity(context: Context) -> Tensor:
-    return context.similarity.sum() / context.mask.sum().clamp(min=1)
+def _student_features(view: View) -> Any:
+    """For those who ask: ``(B * L, D')``."""
+    features = view.student_features
+    assert features is not None
+    return lambda: features().flatten(0, 1)
+
+
+def _weighted(asked: Sequence[_Asked], weights: Mapping[str, float]) -> dict[str, Tensor]:
+    """Weighted means over the queries of all ranks, and diagnostics, by their names in the log."""
+    counted = [one.term.loss.counted(one.queries) for one in asked]
+    found: dict[str, Tensor] = {}
+    for one, mask, factor in zip(asked, counted, average_factors(counted), strict=True):
+        name, values = one.term.name, one.term.loss(one.queries)
+        if values.shape != mask.shape:
+            raise ICKDError(
+                f"losses.{name}: {type(one.term.loss).__name__} gives {tuple(values.shape)} for "
+                f"{len(mask)} queries: forward must return one number per query."
+            )
+        found[f"loss_{name}{one.suffix}"] = weights[name] * (masked_sum(values, mask) / factor)
+        for key, value in one.term.loss.diagnostics(one.queries).items():
+            found[f"{name}_{key}{one.suffix}"] = value
+    return found
+
+
+def _of_task(losses: Mapping[str, Any], weight: float) -> dict[str, Any]:
+    """A network's own losses with their weight, those of auxiliary heads too.
+
+    mmpretrain calls its loss ``loss``, the name under which mmengine logs the total: it would hide
+    the total in the log, so it becomes ``loss_ce``.
+
+    Args:
+        losses: a tensor, or a list of them, by name; mmengine adds up those with 'loss' in their
+            name, others are for the log.
+        weight: of those that are added up.
+    """
+    named = {("loss_ce" if name == "loss" else name): value for name, value in losses.items()}
+    if weight == 1.0:  # not even a product: weight 0 of all terms is the run without the hook
+        return named
+    return {name: _scaled(v, weight) if "loss" in name else v for name, v in named.items()}
+
+
+def _scaled(value: Any, weight: float) -> Any:
+    return [weight * v for v in value] if isinstance(value, (list, tuple)) else weight * value

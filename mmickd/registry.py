@@ -1,9 +1,14 @@
-"""Registries of mmickd.
+"""Registries of mmickd, and building from them what a config describes.
 
 Those that mmengine knows are children of mmengine's root registries with the scope ``mmickd``:
 ``type='mmickd.X'`` resolves from any config, in the stock tools too, without ``custom_imports``
 (mmengine imports ``mmickd.registry`` by itself when it meets the scope).
 """
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
 
 from mmengine.registry import DATASETS as MMENGINE_DATASETS
 from mmengine.registry import HOOKS as MMENGINE_HOOKS
@@ -11,10 +16,11 @@ from mmengine.registry import MODELS as MMENGINE_MODELS
 from mmengine.registry import TRANSFORMS as MMENGINE_TRANSFORMS
 from mmengine.registry import Registry
 
+from mmickd.utils.errors import ICKDError, OptionError
+from mmickd.utils.validation import check_choice, check_dict, check_names, parameters_of
+
 HOOKS = Registry("hook", parent=MMENGINE_HOOKS, scope="mmickd", locations=["mmickd.hooks"])
-MODELS = Registry(
-    "model", parent=MMENGINE_MODELS, scope="mmickd", locations=["mmickd.losses", "mmickd.models"]
-)
+MODELS = Registry("model", parent=MMENGINE_MODELS, scope="mmickd", locations=["mmickd.models"])
 DATASETS = Registry(
     "dataset", parent=MMENGINE_DATASETS, scope="mmickd", locations=["mmickd.datasets"]
 )
@@ -22,5 +28,65 @@ TRANSFORMS = Registry(
     "transform", parent=MMENGINE_TRANSFORMS, scope="mmickd", locations=["mmickd.datasets"]
 )
 
-TEACHERS = Registry("teacher", scope="mmickd", locations=["mmickd.teachers"])
+LOSSES = Registry("distillation loss", scope="mmickd", locations=["mmickd.losses"])
 RETRIEVERS = Registry("retriever", scope="mmickd", locations=["mmickd.retrieval"])
+TASKS = Registry("task", scope="mmickd", locations=["mmickd.tasks"])
+TEACHERS = Registry("teacher", scope="mmickd", locations=["mmickd.teachers"])
+
+
+def registered(registry: Registry) -> dict[str, Any]:
+    """Everything in a registry by name, in the order in which it was registered.
+
+    Example:
+        >>> "KDLoss" in registered(LOSSES)
+        True
+    """
+    registry.import_from_location()
+    return dict(registry.module_dict)
+
+
+def build_part(
+    registry: Registry, given: Any, default: str, where: str, beside: tuple[str, ...] = ()
+) -> Any:
+    """What a config describes, after a look at its type and the names of its options.
+
+    Args:
+        registry: of this module.
+        given: dict with ``type`` (a name, or the class itself) and options; None: the default.
+        default: name of the type where the config gives none.
+        where: which part of the config, for messages.
+        beside: names that the config may have there too, which are not the object's.
+
+    Returns:
+        The object.
+
+    Raises:
+        ICKDError: if the type or an option is unknown or impossible.
+
+    Example:
+        >>> build_part(LOSSES, dict(temperature=2), "KDLoss", "losses.kd").temperature
+        2
+        >>> build_part(LOSSES, dict(temperature=0), "KDLoss", "losses.kd")
+        Traceback (most recent call last):
+            ...
+        mmickd.utils.errors.OptionError: losses.kd.temperature=0: it must be a positive number.
+    """
+    options = check_dict(given, where)
+    kind = options.pop("type", default)
+    if not inspect.isclass(kind):
+        kinds = registered(registry)
+        name = str(kind).removeprefix("mmickd.")
+        check_choice(name, kinds, f"{where}.type")
+        kind = kinds[name]
+    check_names(options, [*parameters_of(kind), *beside], where)
+    for name, parameter in inspect.signature(kind).parameters.items():
+        if parameter.default is parameter.empty and name not in options:
+            raise ICKDError(f"{where}.{name} is not set: {kind.__name__} needs it.")
+    try:
+        return kind(**options)
+    except OptionError as error:
+        raise error.inside(where) from error
+    except ICKDError:
+        raise
+    except (TypeError, ValueError) as error:
+        raise ICKDError(f"{where} cannot be made of {options}: {error}.") from error

@@ -1,11 +1,13 @@
-"""The currency of mmickd: what the task adapters, banks, retrievers and losses hand each other."""
+"""The currencies: what taps, task adapters, banks, retrievers and losses hand each other."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
+from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 NO_LABEL = -1
@@ -13,6 +15,49 @@ NO_LABEL = -1
 
 NO_ID = -1
 """Id of a row whose image is not known: it excludes nothing and is excluded from nothing."""
+
+
+@dataclass(frozen=True, eq=False)
+class Tapped:
+    """Input and output of a classifier layer in one forward pass.
+
+    Args:
+        features: ``(B, D)`` or ``(B, D, h, w)``.
+        logits: ``(B, C)`` or ``(B, C, h, w)``.
+
+    Example:
+        >>> Tapped(torch.zeros(2, 8), torch.zeros(2, 3)).logits.shape
+        torch.Size([2, 3])
+    """
+
+    features: Tensor
+    logits: Tensor
+
+    def detach(self) -> Tapped:
+        """The same values without gradients."""
+        return Tapped(self.features.detach(), self.logits.detach())
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """A training batch as the student gets it.
+
+    Args:
+        inputs: ``(B, 3, h, w)``, normalised and augmented.
+        data_samples: ``B`` data samples of mmpretrain or mmseg.
+
+    Example:
+        >>> Batch(torch.zeros(2, 3, 32, 64), [None, None]).input_shape
+        (32, 64)
+    """
+
+    inputs: Tensor
+    data_samples: Sequence[Any]
+
+    @property
+    def input_shape(self) -> tuple[int, int]:
+        """``(h, w)`` in pixels, padding included."""
+        return self.inputs.shape[-2], self.inputs.shape[-1]
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,6 +73,12 @@ class Samples:
 
     Raises:
         ValueError: if the shapes do not fit each other.
+
+    Example:
+        >>> labels = torch.tensor([0, 2])
+        >>> rows = Samples(torch.eye(2, 4), torch.zeros(2, 3), labels, ids=torch.tensor([7, 9]))
+        >>> len(rows), rows[:1].ids.tolist()
+        (2, [7])
     """
 
     features: Tensor
@@ -78,6 +129,56 @@ class Samples:
 
 
 @dataclass(frozen=True, eq=False)
+class View:
+    """A batch as teacher (and student) see it at ``L`` locations per image.
+
+    An image of a classifier is one location; a cell of a segmenter's logits grid is one. What a
+    level chooses among the locations is a view again.
+
+    Args:
+        features: ``(B, L, D)``; the teacher's features, not normalised.
+        logits: ``(B, L, C)``; the teacher's.
+        labels: ``(B, L)`` int64; :data:`NO_LABEL` where a location has no class (void, padding,
+            mixed image).
+        valid: ``(B, L)`` bool; where vanilla KD applies.
+        ids: ``(B,)`` int64; the images.
+        student_logits: ``(B, L, C)``; None while a bank is built.
+        student_features: makes the student's ``(B, L, D')``, which few losses ask for.
+
+    Example:
+        >>> labels, ids = torch.tensor([[1, -1]]), torch.tensor([7])
+        >>> view = View(torch.ones(1, 2, 4), torch.zeros(1, 2, 3), labels, labels >= 0, ids)
+        >>> view.num_classes, view.samples().features[0].tolist()
+        (3, [0.5, 0.5, 0.5, 0.5])
+    """
+
+    features: Tensor
+    logits: Tensor
+    labels: Tensor
+    valid: Tensor
+    ids: Tensor
+    student_logits: Tensor | None = None
+    student_features: Callable[[], Tensor] | None = None
+
+    @property
+    def num_classes(self) -> int:
+        """``C``."""
+        return self.logits.shape[2]
+
+    @property
+    def location_ids(self) -> Tensor:
+        """``(B * L,)``; the image of each location."""
+        batch, locations = self.labels.shape
+        return self.ids.repeat_interleave(locations, output_size=batch * locations)
+
+    def samples(self) -> Samples:
+        """All ``B * L`` locations as the teacher sees them, in float32."""
+        features = F.normalize(self.features.flatten(0, 1).float(), dim=1)
+        logits = self.logits.flatten(0, 1).float()
+        return Samples(features, logits, self.labels.flatten(), self.location_ids)
+
+
+@dataclass(frozen=True, eq=False)
 class Context:
     """In-context samples of ``Q`` queries, sorted by falling similarity along ``K``.
 
@@ -86,9 +187,88 @@ class Context:
         logits: ``(Q, K, C)`` float32; the teacher's logits of the rows, 0 where masked.
         mask: ``(Q, K)`` bool; True where a row was found. The valid ones come first.
         indices: ``(Q, K)`` int64; rows of the bank, -1 where masked.
+
+    Example:
+        >>> nothing = Context.empty(torch.zeros(5, 3))
+        >>> nothing.mask.shape, bool(nothing.found.any())
+        (torch.Size([5, 0]), False)
     """
 
     similarity: Tensor
     logits: Tensor
     mask: Tensor
     indices: Tensor
+
+    @property
+    def found(self) -> Tensor:
+        """``(Q,)`` bool; the queries that have a row at all."""
+        return self.mask.any(dim=1)
+
+    def columns(self, begin: int = 0, end: int | None = None) -> Context:
+        """Rows ``begin`` to ``end`` of each query, counted from the most similar one."""
+        return Context(*(getattr(self, f.name)[:, begin:end] for f in fields(self)))
+
+    @staticmethod
+    def empty(logits: Tensor) -> Context:
+        """A context without any row.
+
+        Args:
+            logits: ``(Q, C)``; the teacher's logits of the queries.
+        """
+        shape = (logits.shape[0], 0)
+        return Context(
+            similarity=logits.new_zeros(shape),
+            logits=logits.new_zeros((*shape, logits.shape[1])),
+            mask=logits.new_zeros(shape, dtype=torch.bool),
+            indices=logits.new_zeros(shape, dtype=torch.long),
+        )
+
+
+@dataclass(eq=False)
+class Queries:
+    """What a loss is asked about: ``Q`` queries, and what student, teacher and memory say of them.
+
+    Args:
+        student_logits: ``(Q, C)`` float32; carries the gradient.
+        teacher_logits: ``(Q, C)`` float32.
+        student_features: ``(Q, D')``; carries the gradient. A function is called when a loss first
+            asks: at every location of a segmenter this is a copy of a whole feature map.
+        features: ``(Q, D)`` float32; the teacher's, L2-normalised. Or a function, as above.
+        labels: ``(Q,)`` int64; :data:`NO_LABEL` where a query has no class.
+        valid: ``(Q,) bool``; False for padding.
+        positives: ``(Q, K)``; same-class rows, as many as the loss wants.
+        negatives: ``(Q, N)``; rows of other classes.
+        shape: ``(B, L)``: images of the batch and queries of each, ``Q = B * L`` in this order;
+            None: ``(Q, 1)``.
+
+    Example:
+        >>> zeros, labels = torch.zeros(2, 3), torch.tensor([0, 1])
+        >>> none = Context.empty(zeros)
+        >>> asked = Queries(zeros, zeros, zeros, lambda: zeros + 1, labels, labels >= 0, none, none)
+        >>> asked.features.sum(), asked.shape
+        (tensor(6.), (2, 1))
+    """
+
+    student_logits: Tensor
+    teacher_logits: Tensor
+    student_features: Tensor | Any
+    features: Tensor | Any
+    labels: Tensor
+    valid: Tensor
+    positives: Context
+    negatives: Context
+    shape: tuple[int, int] | None = None
+
+    def __post_init__(self) -> None:
+        own = vars(self)
+        self.shape = self.shape or (len(self.labels), 1)
+        self._later: dict[str, Callable[[], Tensor]] = {
+            name: own.pop(name) for name in ("student_features", "features") if callable(own[name])
+        }
+
+    def __getattr__(self, name: str) -> Tensor:  # for what is not there yet
+        later = vars(self).get("_later", {})
+        if name not in later:
+            raise AttributeError(f"Queries have no {name}")
+        setattr(self, name, later.pop(name)())
+        return getattr(self, name)

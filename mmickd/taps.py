@@ -3,31 +3,18 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
+from mmickd.structures import Tapped
 from mmickd.utils.errors import ICKDError
 from mmickd.utils.modules import LocalHook, get_module, plain_name
 
 LEAVES = (nn.Linear, nn.modules.conv._ConvNd)
-
-
-@dataclass(frozen=True, eq=False)
-class Tapped:
-    """Input and output of a classifier layer in one forward pass.
-
-    Args:
-        features: ``(B, D)`` or ``(B, D, h, w)``.
-        logits: ``(B, C)`` or ``(B, C, h, w)``.
-    """
-
-    features: Tensor
-    logits: Tensor
 
 
 class Tap:
@@ -42,6 +29,15 @@ class Tap:
 
     Raises:
         ICKDError: if there is no such layer.
+
+    Example:
+        >>> model = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 3))
+        >>> tap = Tap(model, "2")
+        >>> tap.arm()
+        >>> output = model(torch.zeros(5, 4))
+        >>> tapped = tap.take()
+        >>> tapped.features.shape, tapped.logits is output
+        (torch.Size([5, 8]), True)
     """
 
     def __init__(self, model: nn.Module, layer: str) -> None:
@@ -75,13 +71,30 @@ class Tap:
 
 
 def out_width(layer: nn.Module) -> int:
-    """Number of classes that a classifier layer tells apart."""
-    width = getattr(layer, "out_features", None) or getattr(layer, "out_channels", None)
-    if width is None:
+    """Number of classes that a classifier layer tells apart.
+
+    Raises:
+        ICKDError: if it is no Linear or Conv layer.
+    """
+    return _width(layer, "out_features", "out_channels")
+
+
+def feature_width(model: nn.Module, layer: str) -> int:
+    """Width of the features that a classifier layer takes.
+
+    Raises:
+        ICKDError: if there is no such layer, or it is no Linear or Conv layer.
+    """
+    return _width(require_layer(model, layer), "in_features", "in_channels")
+
+
+def _width(layer: nn.Module, *names: str) -> int:
+    widths = [getattr(layer, name) for name in names if getattr(layer, name, None)]
+    if not widths:
         raise ICKDError(
             f"{type(layer).__name__} is no classifier layer: it must be a Linear or Conv layer."
         )
-    return int(width)
+    return int(widths[0])
 
 
 def require_layer(model: nn.Module, layer: str) -> nn.Module:
@@ -99,7 +112,9 @@ def require_layer(model: nn.Module, layer: str) -> nn.Module:
     return module
 
 
-def find_classifier(model: nn.Module, run: Callable[[], Any], owner: str, option: str) -> str:
+def find_classifier(
+    model: nn.Module, run: Callable[[], Any], usual: Sequence[str], owner: str, option: str
+) -> str:
     """Name of the last classifier layer.
 
     The names of the common heads are tried first; else the model runs once, and the layer whose
@@ -108,15 +123,20 @@ def find_classifier(model: nn.Module, run: Callable[[], Any], owner: str, option
     Args:
         model: any model.
         run: runs ``model`` in eval mode with ``mode='tensor'`` and returns its output.
+        usual: names that models of its kind have, see :meth:`mmickd.tasks.Task.classifier_names`.
         owner: 'teacher' or 'student', for the message.
         option: the option that names the layer, for the message.
 
     Raises:
         ICKDError: if no layer, or several, could be it.
+
+    Example:
+        >>> model = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 3))
+        >>> find_classifier(model, lambda: model(torch.zeros(1, 4)), (), "student", "layer")
+        '2'
     """
-    for name in _usual_names(model):
-        module = get_module(model, name)
-        if isinstance(module, LEAVES):
+    for name in usual:
+        if isinstance(get_module(model, name), LEAVES):
             return name
     found = _trace(model, run)
     if len(found) == 1:
@@ -151,14 +171,6 @@ def evaluating(model: nn.Module) -> Iterator[None]:
         model.train(training[model])
         for module, flag in training.items():
             module.training = flag
-
-
-def _usual_names(model: nn.Module) -> list[str]:
-    """Where mmseg and mmpretrain usually keep the classifier."""
-    head = getattr(model, "decode_head", None)
-    if isinstance(head, nn.ModuleList):
-        return [f"decode_head.{len(head) - 1}.conv_seg"]
-    return ["decode_head.conv_seg", "head.fc"]
 
 
 def _trace(model: nn.Module, run: Callable[[], Any]) -> list[str]:

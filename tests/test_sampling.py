@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mmickd.banks.rows import RowCollector
+from mmickd.building.collector import RowCollector
 from mmickd.sampling import image_id, keyed_hash, smallest_per_class
 from mmickd.structures import Samples
 

@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 import torch
 
-from mmickd.structures import Samples
+from mmickd.structures import Context, Queries, Samples
 
 
 def samples(q=4, d=3, c=2):
@@ -65,3 +65,30 @@ def test_shapes_that_do_not_fit_are_refused(change):
     given = {name: getattr(samples(), name) for name in Samples.names()}
     with pytest.raises(ValueError):
         Samples(**{**given, **change})
+
+
+def test_features_given_as_functions_are_made_once_and_when_asked_for():
+    made = []
+
+    def features():
+        made.append(torch.randn(2, 4))
+        return made[-1]
+
+    zeros, labels = torch.zeros(2, 3), torch.tensor([0, 1])
+    none = Context.empty(zeros)
+    asked = Queries(zeros, zeros, features, zeros, labels, labels >= 0, none, none, shape=(1, 2))
+    assert not made and asked.shape == (1, 2) and asked.features is zeros
+    assert asked.student_features is asked.student_features is made[0]
+    assert len(made) == 1
+    with pytest.raises(AttributeError, match="Queries have no feature"):
+        asked.feature  # noqa: B018
+
+
+def test_columns_of_a_context_are_its_nearest_rows():
+    similarity = torch.tensor([[0.9, 0.5, 0.0]])
+    mask = torch.tensor([[True, True, False]])
+    context = Context(similarity, torch.zeros(1, 3, 2), mask, torch.tensor([[4, 2, -1]]))
+    assert context.columns(0, 2).indices.tolist() == [[4, 2]]
+    assert context.columns(1).mask.tolist() == [[True, False]]
+    assert context.columns(0, 0).logits.shape == (1, 0, 2)
+    assert context.found.tolist() == [True] and context.columns(2).found.tolist() == [False]

@@ -11,10 +11,12 @@ from torch import nn
 from torch.utils.checkpoint import checkpoint
 
 from mmickd.taps import Tap, evaluating, find_classifier, leaf_names, out_width, require_layer
-from mmickd.teachers.offline import teacher_model_cfg
+from mmickd.tasks import kind_of_task
+from mmickd.teachers.models import model_config, without_initialisation
 from mmickd.utils.config import load_config
 from mmickd.utils.errors import ICKDError
 from mmickd.utils.modules import LocalHook
+from tests.helpers.teachers import look, stub
 
 SEGMENTERS = {
     "deeplabv3plus/deeplabv3plus_r18-d8_4xb2-80k_cityscapes-512x1024.py": "decode_head.conv_seg",
@@ -64,7 +66,7 @@ def shrink(value):
 
 def build(reference, **changes):
     cfg = load_config(reference, "teacher.cfg")
-    model = shrink(teacher_model_cfg(cfg))
+    model = shrink(without_initialisation(model_config(cfg)))
     model.update(changes)
     with MODELS.switch_scope_and_registry(reference.partition("::")[0]) as registry:
         return registry.build(model)
@@ -73,7 +75,8 @@ def build(reference, **changes):
 def find(model, size, channels=3):
     inputs = torch.randn(2, channels, size, size)  # two: LeNet squeezes a batch of one
     run = lambda: model(inputs, mode="tensor")  # noqa: E731
-    layer = find_classifier(model, run, "teacher", "teacher.layer")
+    usual = kind_of_task(model).classifier_names(model)
+    layer = find_classifier(model, run, usual, "teacher", "teacher.layer")
     return layer, inputs
 
 
@@ -136,9 +139,9 @@ def test_knet_is_refused():
 
     model = build("mmseg::knet/knet-s3_r50-d8_fcn_8xb2-adamw-80k_ade20k-512x512.py")
     teacher = OfflineTeacher("x.py", "x.pth")
-    teacher._model = model.eval()
+    teacher.adopt(model, stub("mmseg"), torch.device("cpu"))
     with pytest.raises(ICKDError, match=r"[Ss]et teacher\.layer to the layer"):
-        teacher.probe(torch.randn(1, 3, 64, 64))
+        look(teacher, "mmseg", 64)
 
 
 class Net(nn.Module):
@@ -164,7 +167,7 @@ def run_of(model):
 
 def test_any_model_by_its_output():
     model = Net()
-    assert find_classifier(model, run_of(model), "student", "layer") == "out"
+    assert find_classifier(model, run_of(model), (), "student", "layer") == "out"
     assert model.training and not model.out._forward_hooks
 
 
@@ -173,10 +176,10 @@ def test_none_or_several_name_the_option_and_the_layers():
     with pytest.raises(
         ICKDError, match=r"The student \(Net\) has no single layer.*Set layer to.*body, out, aux"
     ):
-        find_classifier(model, run_of(model), "student", "layer")
+        find_classifier(model, run_of(model), (), "student", "layer")
     model = Net(twice=True)
     with pytest.raises(ICKDError, match=r"several classifier layers \(out, aux\)"):
-        find_classifier(model, run_of(model), "student", "layer")
+        find_classifier(model, run_of(model), (), "student", "layer")
 
 
 def test_a_failing_pass_leaves_the_model_as_it_was():
@@ -187,7 +190,7 @@ def test_a_failing_pass_leaves_the_model_as_it_was():
         raise RuntimeError("no")
 
     with pytest.raises(RuntimeError, match="no"):
-        find_classifier(model, run, "student", "layer")
+        find_classifier(model, run, (), "student", "layer")
     assert model.training and not model.aux.training and not model.out._forward_hooks
 
 
@@ -214,7 +217,9 @@ def test_the_auxiliary_head_is_never_taken():
     model.auxiliary_head, model.decode_head = nn.Module(), nn.Module()
     model.auxiliary_head.conv_seg = nn.Conv2d(3, 2, 1)
     model.decode_head.conv_seg = nn.Conv2d(3, 2, 1)
-    assert find_classifier(model, lambda: None, "student", "layer") == "decode_head.conv_seg"
+    usual = kind_of_task(model).classifier_names(model)
+    assert find_classifier(model, lambda: None, usual, "student", "layer") == usual[0]
+    assert usual == ("decode_head.conv_seg",)
 
 
 def test_a_layer_of_another_name():
@@ -311,7 +316,7 @@ def test_names_without_what_wrappers_insert(component):
     model.out = Wrapper(inner, component)
     model.body = Wrapper(model.body, component)
     assert require_layer(model, "out") is inner
-    assert find_classifier(model, run_of(model), "student", "layer") == "out"
+    assert find_classifier(model, run_of(model), (), "student", "layer") == "out"
     tap = Tap(model, "out")
     assert tap.num_classes == 3
     tap.arm()

@@ -10,10 +10,10 @@ from pathlib import Path
 if (Path(__file__).absolute().parents[1] / "mmickd" / "__init__.py").is_file():
     sys.path.insert(0, str(Path(__file__).absolute().parents[1]))
 
-from mmickd.banks.cache import default_cache_dir
-from mmickd.banks.eviction import prune
-from mmickd.banks.inspection import OTHER_FORMAT, describe, fault_of
-from mmickd.banks.inventory import Entry, entries
+from mmickd.storage.cache import default_cache_dir
+from mmickd.storage.eviction import prune
+from mmickd.storage.inspection import OTHER_FORMAT, describe, fault_of
+from mmickd.storage.inventory import Entry, entries
 from mmickd.utils.cli import run_cli
 
 HEAD = ("folder", "level", "teacher", "rows", "classes", "MiB", "last used", "state")

@@ -11,7 +11,7 @@ if (Path(__file__).absolute().parents[1] / "mmickd" / "__init__.py").is_file():
 
 import torch
 
-from mmickd.hooks.learnt import CHECKPOINT_KEY
+from mmickd.hooks.ickd_hook import CHECKPOINT_KEY
 from mmickd.teachers.checkpoint import load_checkpoint
 from mmickd.utils.cli import run_cli
 from mmickd.utils.errors import ICKDError

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from mmickd.banks.exclusion import ImageIndex, mask_rows, slots_between
 from mmickd.structures import Samples
 
 
@@ -29,7 +30,12 @@ class MemoryBank:
         offsets (Tensor): ``(C + 1,)`` int64.
         num_classes (int): ``C``.
         max_class_size (int): rows of the largest class.
-        max_image_size (int): rows of the image that has most.
+
+    Example:
+        >>> labels, ids = torch.tensor([1, 0, 1]), torch.tensor([5, 6, 7])
+        >>> bank = MemoryBank(Samples(torch.eye(3), torch.zeros(3, 2), labels, ids), num_classes=2)
+        >>> bank.labels.tolist(), bank.ids.tolist(), bank.offsets.tolist()
+        ([0, 1, 1], [6, 5, 7], [0, 1, 3])
     """
 
     def __init__(self, samples: Samples, num_classes: int) -> None:
@@ -52,12 +58,7 @@ class MemoryBank:
         self.offsets = torch.cat([counts.new_zeros(1), counts.cumsum(0)])
         self.num_classes = num_classes
         self.max_class_size = int(counts.max()) if num_classes else 0
-        # Rows by image, for leaving out a query's own without comparing it to every row.
-        known = (self.ids >= 0).nonzero()[:, 0]
-        self._images, order = self.ids[known].sort(stable=True)
-        self._rows_by_image = known[order]
-        sizes = self._images.unique_consecutive(return_counts=True)[1]
-        self.max_image_size = int(sizes.max()) if len(sizes) else 0
+        self._images = ImageIndex(self.ids)
 
     def __len__(self) -> int:
         return self.features.shape[0]
@@ -98,54 +99,19 @@ class MemoryBank:
         own = labels.clamp(min=0)
         begin = self.offsets[own]
         end = torch.where(labels >= 0, self.offsets[own + 1], begin)
-        return _slots(begin, end, self.max_class_size)
+        return slots_between(begin, end, self.max_class_size)
 
-    def rows_of_image(self, ids: Tensor) -> tuple[Tensor, Tensor]:
-        """The rows of each image.
-
-        Args:
-            ids: ``(Q,)`` int64; an id below 0 has no rows.
-
-        Returns:
-            ``(Q, max_image_size)`` int64 rows and bool mask. Slots beyond the last row repeat it.
-        """
-        begin = torch.searchsorted(self._images, ids)
-        end = torch.searchsorted(self._images, ids, right=True)
-        places, found = _slots(begin, end, self.max_image_size)
-        return self._rows_by_image[places] if places.numel() else places, found
-
-    def leave_out(self, similarity: Tensor, ids: Tensor | None) -> None:
+    def leave_out(self, similarity: Tensor, ids: Tensor) -> None:
         """Mask the queries' own images, in place.
 
         Args:
             similarity: ``(Q, M)``.
-            ids: ``(Q,)`` int64; None masks nothing.
+            ids: ``(Q,)`` int64.
         """
-        if ids is not None:
-            mask_rows(similarity, *self.rows_of_image(ids))
+        mask_rows(similarity, *self._images.rows_of(ids))
 
     def to(self, device: torch.device | str) -> MemoryBank:
         """The same bank on ``device``; itself where it lies there already."""
         if torch.device(device) == self.device:
             return self
         return MemoryBank(self.samples.to(device), self.num_classes)
-
-
-def _slots(begin: Tensor, end: Tensor, width: int) -> tuple[Tensor, Tensor]:
-    """``begin[i] .. end[i]`` as ``(Q, width)`` places and which of them are inside."""
-    places = begin[:, None] + torch.arange(width, device=begin.device)
-    found = places < end[:, None]
-    return torch.minimum(places, end[:, None] - 1).clamp(min=0), found
-
-
-def mask_rows(similarity: Tensor, rows: Tensor, found: Tensor) -> None:
-    """Mask the given rows of each query, in place.
-
-    Args:
-        similarity: ``(Q, M)``, to be masked.
-        rows: ``(Q, R)``; slots that are not found repeat a found one, if there is any.
-        found: ``(Q, R)`` bool.
-    """
-    kept = similarity.gather(1, rows)
-    # All slots of a query that has rows name such rows, so writing twice writes the same.
-    similarity.scatter_(1, rows, kept.masked_fill_(found.any(dim=1, keepdim=True), -torch.inf))

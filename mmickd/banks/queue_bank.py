@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 import torch
 from torch import Tensor
 
+from mmickd.banks.exclusion import same_image
 from mmickd.structures import NO_ID, Samples
-from mmickd.utils.errors import ICKDError
 
 
 class QueueBank:
@@ -36,6 +33,13 @@ class QueueBank:
         heads (Tensor): ``(C,)`` int64; the slot of each class that is written next.
         num_classes (int): ``C``.
         max_class_size (int): ``S``.
+
+    Example:
+        >>> queue = QueueBank(num_classes=2, capacity=4, width=3)
+        >>> labels, ids = torch.tensor([1, 1, 0]), torch.tensor([5, 6, 7])
+        >>> queue.push(Samples(torch.eye(3), torch.zeros(3, 2), labels, ids))
+        >>> queue.counts.tolist(), queue.ids[4:6].tolist()
+        ([1, 2], [5, 6])
     """
 
     def __init__(
@@ -120,19 +124,16 @@ class QueueBank:
         filled = torch.where(labels >= 0, self.counts[own], 0)
         return own[:, None] * self.max_class_size + slots, slots < filled[:, None]
 
-    def leave_out(self, similarity: Tensor, ids: Tensor | None) -> None:
+    def leave_out(self, similarity: Tensor, ids: Tensor) -> None:
         """Mask empty slots and the queries' own images, in place.
 
         Args:
             similarity: ``(Q, C * S)``.
-            ids: ``(Q,)`` int64; None leaves in what comes from the query's own image.
+            ids: ``(Q,)`` int64.
         """
         slots = torch.arange(self.max_class_size, device=self.device)
-        empty = (slots >= self.counts[:, None]).flatten()
-        similarity.masked_fill_(empty, -torch.inf)
-        if ids is not None:
-            own = (self.ids == ids[:, None]) & (ids >= 0)[:, None]
-            similarity.masked_fill_(own, -torch.inf)
+        similarity.masked_fill_((slots >= self.counts[:, None]).flatten(), -torch.inf)
+        similarity.masked_fill_(same_image(self.ids, ids), -torch.inf)
 
     def state_dict(self) -> dict[str, Tensor]:
         """All that a later :meth:`load_state_dict` needs to go on as if nothing had happened."""
@@ -151,30 +152,3 @@ class QueueBank:
                 raise ValueError(f"the queue's {name} are {found}, {tuple(own.shape)} is wanted")
         for name, own in self.state_dict().items():
             own.copy_(state[name])
-
-
-def queue_states(banks: Mapping[str, Any]) -> dict[str, dict[str, Tensor]]:
-    """States of the queues among ``banks``, on the CPU, by the same names."""
-    return {
-        name: {part: rows.cpu() for part, rows in bank.state_dict().items()}
-        for name, bank in banks.items()
-        if isinstance(bank, QueueBank)
-    }
-
-
-def load_queue_states(banks: Mapping[str, Any], states: dict[str, dict[str, Tensor]]) -> None:
-    """Fill the queues among ``banks`` with what :func:`queue_states` gave.
-
-    Raises:
-        ICKDError: if a state is missing, or of another queue.
-    """
-    for name, bank in banks.items():
-        if not isinstance(bank, QueueBank):
-            continue
-        try:
-            bank.load_state_dict(states.get(name, {}))
-        except ValueError as error:
-            raise ICKDError(
-                f"the resumed checkpoint holds another {name} queue ({error}). Resume with the "
-                "config that it was trained with."
-            ) from error

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from mmickd.taps import Tap, Tapped
+from mmickd.structures import Batch, Tapped
+from mmickd.taps import Tap
 from mmickd.utils.errors import ICKDError
 from mmickd.utils.modules import LocalHook
 
-Step = Callable[[Tensor, Sequence[Any], Tapped, dict[str, Any]], dict[str, Any]]
+Step = Callable[[Batch, Tapped, dict[str, Any]], dict[str, Any]]
 
 
 class Attachment:
@@ -21,8 +22,8 @@ class Attachment:
     Args:
         model: the unwrapped student.
         layer: its classifier layer.
-        step: makes the new losses from inputs, data samples, what the layer took and gave, and the
-            losses that the model returned.
+        step: makes the new losses from the batch, what the layer took and gave, and the losses that
+            the model returned.
     """
 
     def __init__(self, model: nn.Module, layer: str, step: Step) -> None:
@@ -63,8 +64,7 @@ class Attachment:
                 "would not reach the student. Activation checkpointing around that layer needs "
                 "use_reentrant=False; and some parameter before it, or in it, must be trained."
             )
-        inputs, data_samples = _inputs_of(args, kwargs)
-        return self._step(inputs, data_samples, tapped, output)
+        return self._step(_batch_of(args, kwargs), tapped, output)
 
 
 def _is_training_step(model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
@@ -72,8 +72,8 @@ def _is_training_step(model: nn.Module, args: tuple[Any, ...], kwargs: dict[str,
     return mode == "loss" and model.training
 
 
-def _inputs_of(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Tensor, Sequence[Any]]:
+def _batch_of(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Batch:
     """Inputs and data samples, by name or by place (preprocessors that return a tuple)."""
     inputs = kwargs["inputs"] if "inputs" in kwargs else args[0]
     data_samples = kwargs["data_samples"] if "data_samples" in kwargs else args[1]
-    return inputs, data_samples
+    return Batch(inputs, data_samples)

@@ -16,27 +16,28 @@ from torch import nn
 
 from mmickd.distiller import Distiller
 from mmickd.hooks.attachment import Attachment
-from mmickd.hooks.learnt import CHECKPOINT_KEY, restore
-from mmickd.mutual import MutualDistiller
+from mmickd.losses.schedules import RunTime
 from mmickd.options import HookOptions
 from mmickd.preparation import prepare
 from mmickd.registry import HOOKS
-from mmickd.run_parts import PeerTools, RunParts
-from mmickd.schedules import RunTime
-from mmickd.taps import Tapped
-from mmickd.teachers import OnlineTeacher
-from mmickd.utils.options import check_names, parameters_of
+from mmickd.run import Run, TrainingTools
+from mmickd.structures import Batch, Tapped
+from mmickd.teachers import Teacher
+from mmickd.utils.errors import ICKDError
+from mmickd.utils.packages import repair_scopes
 from mmickd.utils.random_state import preserved_random_state
-from mmickd.utils.stack import repair_scopes
+from mmickd.utils.validation import check_names, parameters_of
+
+CHECKPOINT_KEY = "mmickd"
+"""Key of a checkpoint beside ``state_dict``; stock tools do not look at it."""
 
 
 @HOOKS.register_module()
 class ICKDHook(Hook):
     """In-context knowledge distillation for the student that the run trains.
 
-    Adds ``loss_kd``, ``loss_picd`` and ``loss_nicd`` to the student's losses. Student, checkpoint
-    keys, optimizer and EMA stay as they are; with every weight 0 the run is bit for bit the run
-    without the hook.
+    Adds the terms of ``losses`` to the student's own. Student, checkpoint keys, optimizer and EMA
+    stay as they are; with every weight 0 the run is bit for bit the run without the hook.
 
     Source: arXiv 2501.07040 (offline, online and teacher-free).
 
@@ -48,17 +49,23 @@ class ICKDHook(Hook):
         layer: the student's last classifier layer; 'auto' finds it.
         query: 'view' retrieves by the teacher's features of the augmented view, 'bank' by those
             that the bank holds of the same image (not at pixel level).
-        bank: see :class:`~mmickd.options.BankSettings`.
+        bank: see :class:`~mmickd.banks.BankOptions`.
         anchors: pixels per image that are queries (level 'pixel').
         retriever: config of the retriever; None: ``TorchRetriever``.
-        losses: dicts of options under 'kd', 'picd' and 'nicd'; ``loss_weight`` is a number or a
-            dict (:class:`~mmickd.schedules.WeightSchedule`). An omitted term keeps its defaults,
-            None switches it off. Under 'task', ``loss_weight`` of the task's own losses (1), or
-            'complement': 1 minus that of KD.
+        losses: dicts of options by name of the term, each with the ``type`` of a registered loss
+            and its ``loss_weight``: a number or a dict
+            (:class:`~mmickd.losses.schedules.WeightSchedule`). Vanilla KD, PICD and NICD are there
+            unless they are None, see :data:`mmickd.losses.terms.DEFAULT_TERMS`. Under 'task',
+            ``loss_weight`` of the task's own losses (1), or 'complement': 1 minus that of KD.
         exclude_same_id: leave out bank rows of the query's own image.
 
     Raises:
         ICKDError: if an option is unknown or out of range.
+
+    Example:
+        >>> hook = ICKDHook(teacher=dict(type="SelfTeacher"), losses=dict(picd=None))
+        >>> hook.distiller is None  # until the run trains
+        True
     """
 
     priority = "NORMAL"
@@ -76,43 +83,46 @@ class ICKDHook(Hook):
         exclude_same_id: bool = True,
         **unknown: Any,
     ) -> None:
-        allowed = [n for n in parameters_of(ICKDHook) if n != "unknown"]
-        check_names(unknown, [*allowed, "priority"], "ICKDHook")
+        given = locals()
+        options = parameters_of(ICKDHook)
+        check_names(unknown, [*options, "priority"], "ICKDHook")
         repair_scopes()
-        self._options = HookOptions.of(
-            teacher, level, layer, query, bank, anchors, retriever, losses, exclude_same_id
-        )
-        self._distiller: Distiller | MutualDistiller | None = None
+        self._options = HookOptions.read({name: given[name] for name in options})
+        self._distiller: Distiller | None = None
         self._attachment: Attachment | None = None
         self._runner: Any = None
         self._saved: dict[str, Any] | None = None
         self._last_iter_end = 0.0
 
     @property
-    def distiller(self) -> Distiller | MutualDistiller | None:
-        """Teacher, banks and losses while the run trains."""
+    def distiller(self) -> Distiller | None:
+        """Teacher, memories and losses while the run trains."""
         return self._distiller
+
+    @property
+    def _teacher(self) -> Teacher:
+        return self._options.teacher
 
     def before_run(self, runner: Any) -> None:
         """Look for the teacher's files, before anything long happens."""
         if isinstance(runner._train_loop, BaseLoop):
-            self._options.teacher.check_files()
+            self._teacher.check_files()
 
     def before_train(self, runner: Any) -> None:
         """Check, build and attach; the last stage that is alike in all runners of mmengine."""
         model = _unwrap(runner.model)
         begin = time.monotonic()
         with preserved_random_state():
-            self._distiller, layer = prepare(self._options, _parts_of(runner, model))
+            self._distiller, layer = prepare(self._options, _run_of(runner, model))
         if runner.iter:  # resumed
-            restore(self._distiller, self._saved, self._options.teacher.resume)
+            self._restore()
         self._runner, self._saved = runner, None
         self._attachment = Attachment(model, layer, self._step)
         self._last_iter_end = time.perf_counter()
         print_log(
             f"In-context distillation is ready after {time.monotonic() - begin:.1f} s: levels "
             f"{', '.join(self._distiller.levels)}; student layer {layer}, teacher layer "
-            f"{self._distiller.teacher_layers}",
+            f"{self._teacher.layers}",
             logger="current",
         )
 
@@ -120,35 +130,34 @@ class ICKDHook(Hook):
         self, runner: Any, batch_idx: int, data_batch: Any = None, outputs: Any = None
     ) -> None:
         """Let the teacher learn, and log the share of the iteration that retrieval took."""
-        if self._distiller is not None:
-            ends_epoch = _time_of(runner).ends_epoch
-            logged = self._distiller.after_step(_unwrap(runner.model), ends_epoch)
-            for name, value in logged.items():
-                runner.message_hub.update_scalar(f"train/{name}", value)
+        distiller = self._distiller
+        if distiller is None:
+            return
+        logged: dict[str, Any] = distiller.after_step(
+            _unwrap(runner.model), _time_of(runner).ends_epoch
+        )
         now = time.perf_counter()
         passed, self._last_iter_end = now - self._last_iter_end, now
-        if self._distiller is not None and self._distiller.banks and passed > 0:
-            share = self._distiller.retrieval_seconds() / passed
-            runner.message_hub.update_scalar("train/retrieval_share", share)
+        if passed > 0 and any(memory.banks for memory in self._teacher.memories.values()):
+            logged["retrieval_share"] = distiller.retrieval_seconds() / passed
+        for name, value in logged.items():
+            runner.message_hub.update_scalar(f"train/{name}", value)
 
     def after_train_epoch(self, runner: Any) -> None:
-        """Step what of the peers counts epochs."""
-        if isinstance(self._distiller, MutualDistiller):
-            self._distiller.after_epoch()
+        """Step what of the teacher counts epochs."""
+        if self._distiller is not None:
+            self._teacher.after_epoch()
 
     def after_val_epoch(self, runner: Any, metrics: dict[str, float] | None = None) -> None:
-        """Validate the peers, if that is wanted."""
-        distiller, loop, teacher = self._distiller, runner.val_loop, self._options.teacher
-        wanted = isinstance(teacher, OnlineTeacher) and teacher.validate
-        if wanted and isinstance(distiller, MutualDistiller):
-            found = distiller.validate(loop.dataloader, loop.evaluator)
-            for name, value in found.items():
+        """Validate the teacher's networks, if that is wanted."""
+        if self._distiller is not None:
+            for name, value in self._teacher.validate(runner.val_loop).items():
                 runner.message_hub.update_scalar(f"val/{name}", value)
 
     def before_save_checkpoint(self, runner: Any, checkpoint: dict[str, Any]) -> None:
         """Put what the teacher has learnt beside the student, where stock tools do not look."""
-        if self._distiller is not None and self._distiller.learns:
-            checkpoint[CHECKPOINT_KEY] = self._distiller.state_dict()
+        if self._distiller is not None and not self._teacher.is_frozen:
+            checkpoint[CHECKPOINT_KEY] = self._teacher.state_dict()
 
     def after_load_checkpoint(self, runner: Any, checkpoint: dict[str, Any]) -> None:
         """Keep what a resumed run's teacher had learnt until the teacher is there."""
@@ -160,13 +169,28 @@ class ICKDHook(Hook):
             self._attachment.detach()
         self._attachment = self._distiller = self._runner = None
 
-    def _step(
-        self, inputs: Any, data_samples: Any, student: Tapped, task_losses: dict[str, Any]
-    ) -> dict[str, Any]:
+    def _restore(self) -> None:
+        """Go on where a run was stopped, with a teacher that learns."""
+        teacher, state = self._teacher, self._saved
+        if teacher.is_frozen:
+            return
+        if state is not None and teacher.state_key in state:
+            teacher.load_state_dict(state)
+        elif teacher.resume == "fresh":
+            print_log(
+                "The resumed checkpoint holds no such teacher: it begins anew", logger="current"
+            )
+        else:
+            raise ICKDError(
+                "the resumed checkpoint holds no such teacher of this hook: it was trained "
+                "without, or with one of another kind. Resume with that config, or set "
+                "teacher.resume='fresh' to begin anew."
+            )
+
+    def _step(self, batch: Batch, student: Tapped, task_losses: dict[str, Any]) -> dict[str, Any]:
         """One distilled step."""
         assert self._distiller is not None
-        time = _time_of(self._runner)
-        return self._distiller.joined(inputs, data_samples, student, task_losses, time)
+        return self._distiller.step(batch, student, task_losses, _time_of(self._runner))
 
 
 def _unwrap(model: nn.Module) -> nn.Module:
@@ -187,16 +211,16 @@ def _iterations_per_epoch(loader: Any) -> int:
     return max(1, length)
 
 
-def _parts_of(runner: Any, model: nn.Module) -> RunParts:
+def _run_of(runner: Any, student: nn.Module) -> Run:
     loader = runner.train_dataloader
     val_loop = getattr(runner, "_val_loop", None)
     val_loader = getattr(val_loop, "dataloader", None)
-    return RunParts(
-        model=model,
-        device=next(model.parameters()).device,
+    return Run(
+        student=student,
+        device=next(student.parameters()).device,
         train_dataset=loader.dataset,
         val_dataset=getattr(val_loader, "dataset", None),
         batch_size=int(getattr(loader, "batch_size", None) or 1),
         num_workers=int(getattr(loader, "num_workers", 0)),
-        peer_tools=PeerTools(runner) if isinstance(runner, Runner) else None,
+        tools=TrainingTools(runner) if isinstance(runner, Runner) else None,
     )

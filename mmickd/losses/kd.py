@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
-from mmickd.losses.numerics import every_query, masked_mean, widen
-from mmickd.registry import MODELS
+from mmickd.losses.base import BaseLoss, reduce_loss
+from mmickd.losses.numerics import widen
+from mmickd.registry import LOSSES
+from mmickd.structures import Queries
+from mmickd.utils.validation import check_choice, check_number
 
 DIVERGENCES = ("forward", "reverse", "balanced")
 
@@ -17,9 +20,9 @@ def kd_loss(
     teacher_logits: Tensor,
     temperature: float = 4.0,
     valid: Tensor | None = None,
-    avg_factor: Tensor | float | None = None,
     divergence: str = "forward",
     emphasis: float = 2.0,
+    reduction: str = "mean",
 ) -> Tensor:
     """``T^2 D(p^t, p^s)`` with ``p = softmax(z / T)``, mean over the queries.
 
@@ -37,38 +40,33 @@ def kd_loss(
         teacher_logits: ``(Q, C)``; taken as a constant.
         temperature: ``T`` > 0.
         valid: ``(Q,)`` bool; the queries that count (None: all).
-        avg_factor: what the sum over the queries is divided by; None: the number of queries that
-            count. With several ranks it is their mean number (:mod:`mmickd.losses.averaging`).
         divergence: 'forward', 'reverse' or 'balanced'.
         emphasis: larger weight of 'balanced', at least 1.
+        reduction: 'mean', or 'none' for a number per query.
 
     Returns:
-        Scalar, float32 (float64 for float64 input); 0 with gradient 0 when no query counts.
+        Scalar, float32 (float64 for float64 input), 0 with gradient 0 when no query counts; or
+        ``(Q,)``.
 
     Example:
-        >>> import torch
         >>> z = torch.tensor([[2.0, 0.0], [0.0, 2.0]])
-        >>> float(kd_loss(z, z))
-        0.0
+        >>> kd_loss(z, z), kd_loss(z, -z, temperature=1.0)
+        (tensor(0.), tensor(1.5232))
     """
     student, teacher = widen(student_logits), widen(teacher_logits.detach())
     log_s = F.log_softmax(student / temperature, dim=1)
     log_t = F.log_softmax(teacher / temperature, dim=1)
     if divergence == "forward":
-        per_query = _kl(log_t, log_s)
+        values = _kl(log_t, log_s)
     elif divergence == "reverse":
-        per_query = _kl(log_s, log_t)
+        values = _kl(log_s, log_t)
     else:
         unsure = _entropy(log_s.detach()) > _entropy(log_t)
         forward_weight = torch.where(unsure, 1.0, emphasis)
         reverse_weight = torch.where(unsure, emphasis, 1.0)
-        per_query = forward_weight * _kl(log_t, log_s) + reverse_weight * _kl(log_s, log_t)
-    return temperature**2 * masked_mean(per_query, counted_kd(student, valid), avg_factor)
-
-
-def counted_kd(student_logits: Tensor, valid: Tensor | None = None) -> Tensor:
-    """``(Q,)`` bool: the queries that :func:`kd_loss` counts."""
-    return every_query(student_logits) if valid is None else valid
+        values = forward_weight * _kl(log_t, log_s) + reverse_weight * _kl(log_s, log_t)
+    counted = torch.ones_like(values, dtype=torch.bool) if valid is None else valid
+    return reduce_loss(temperature**2 * values, counted, reduction)
 
 
 def _kl(log_p: Tensor, log_q: Tensor) -> Tensor:
@@ -81,36 +79,38 @@ def _entropy(log_p: Tensor) -> Tensor:
     return -(log_p.exp() * log_p).sum(dim=1)
 
 
-@MODELS.register_module()
-class KDLoss(nn.Module):
-    """:func:`kd_loss` with its options.
+@LOSSES.register_module()
+class KDLoss(BaseLoss):
+    """:func:`kd_loss` at every location.
 
     Args:
-        temperature: ``T`` > 0. The default suits images; for pixels the hook takes 1.
+        temperature: ``T`` > 0. The default suits images; for segmenters the hook takes 1.
         divergence: 'forward', 'reverse' or 'balanced'.
         emphasis: larger weight of 'balanced', at least 1.
+
+    Example:
+        >>> KDLoss(temperature=2.0).is_dense
+        True
     """
+
+    is_dense = True
 
     def __init__(
         self, temperature: float = 4.0, divergence: str = "forward", emphasis: float = 2.0
     ) -> None:
         super().__init__()
+        check_number(temperature, "temperature", above=0)
+        check_choice(divergence, DIVERGENCES, "divergence")
+        check_number(emphasis, "emphasis", least=1)
         self.temperature, self.divergence, self.emphasis = temperature, divergence, emphasis
 
-    def forward(
-        self,
-        student_logits: Tensor,
-        teacher_logits: Tensor,
-        valid: Tensor | None = None,
-        avg_factor: Tensor | float | None = None,
-    ) -> Tensor:
+    def forward(self, queries: Queries) -> Tensor:
         """See :func:`kd_loss`."""
         return kd_loss(
-            student_logits,
-            teacher_logits,
+            queries.student_logits,
+            queries.teacher_logits,
             self.temperature,
-            valid,
-            avg_factor,
-            self.divergence,
-            self.emphasis,
+            divergence=self.divergence,
+            emphasis=self.emphasis,
+            reduction="none",
         )

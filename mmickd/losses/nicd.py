@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
-from mmickd.losses.numerics import center, masked_mean, widen
-from mmickd.registry import MODELS
-from mmickd.structures import Context
+from mmickd.losses.base import BaseLoss, mean_similarity, reduce_loss
+from mmickd.losses.numerics import bounded_direction, direction, widen
+from mmickd.registry import LOSSES
+from mmickd.structures import Context, Queries
+from mmickd.utils.validation import check_integer, check_number
 
 
 def nicd_loss(
@@ -17,7 +18,7 @@ def nicd_loss(
     negatives: Context,
     temperature: float = 0.5,
     valid: Tensor | None = None,
-    avg_factor: Tensor | float | None = None,
+    reduction: str = "mean",
 ) -> Tensor:
     """Push the student from other-class in-context samples, with the teacher's view as anchor.
 
@@ -38,70 +39,71 @@ def nicd_loss(
         temperature: ``T`` > 0 (the paper's gamma_nicd).
         valid: ``(Q,)`` bool; the queries that count (None: all). Without it a query counts when
             it has a negative; the control has no other way to leave out a padding row.
-        avg_factor: what the sum over the queries is divided by; None: the number of queries that
-            count. With several ranks it is their mean number (:mod:`mmickd.losses.averaging`).
+        reduction: 'mean' over the queries that have a negative, or 'none'.
 
     Returns:
-        Scalar, float32 (float64 for float64 input): mean over the queries that have a negative;
-        0 with gradient 0 when none has.
+        Scalar, float32 (float64 for float64 input), 0 with gradient 0 when no query has a
+        negative; or ``(Q,)``.
+
+    Example:
+        >>> z = torch.tensor([[3.0, -3.0]])
+        >>> float(nicd_loss(z, z, Context.empty(z))) < float(nicd_loss(-z, z, Context.empty(z)))
+        True
     """
-    counted = counted_nicd(negatives, valid)
     query = bounded_direction(widen(student_logits))
     own = (query * direction(widen(teacher_logits.detach()))).sum(dim=1)
+    counted = has_negatives(negatives) if valid is None else has_negatives(negatives) & valid
     if negatives.mask.shape[1] == 0:
-        return masked_mean((1.0 - own) / temperature, counted, avg_factor)
+        return reduce_loss((1.0 - own) / temperature, counted, reduction)
     others = torch.einsum("qc,qnc->qn", query, direction(widen(negatives.logits)).to(query.dtype))
     others = (others / temperature).masked_fill(~negatives.mask, -torch.inf)
     own = own / temperature
-    per_query = torch.cat([own[:, None], others], dim=1).logsumexp(dim=1) - own
-    return masked_mean(per_query, counted, avg_factor)
+    values = torch.cat([own[:, None], others], dim=1).logsumexp(dim=1) - own
+    return reduce_loss(values, counted, reduction)
 
 
-def counted_nicd(negatives: Context, valid: Tensor | None = None) -> Tensor:
-    """``(Q,)`` bool: the queries that :func:`nicd_loss` counts.
-
-    Those with a negative; with negatives of width 0 (the control), all. Of them, the valid ones.
-    """
+def has_negatives(negatives: Context) -> Tensor:
+    """``(Q,)`` bool: the queries that have a negative; with negatives of width 0, all."""
     mask = negatives.mask
-    counted = mask.any(dim=1) if mask.shape[1] else mask.new_ones(mask.shape[:1])
-    return counted if valid is None else counted & valid
+    return negatives.found if mask.shape[1] else mask.new_ones(mask.shape[:1])
 
 
-def bounded_direction(logits: Tensor) -> Tensor:
-    """``cen(x) / sqrt(||cen(x)||^2 + 1)`` along the last axis."""
-    centered = center(logits)
-    return centered * (centered.square().sum(dim=-1, keepdim=True) + 1.0).rsqrt()
-
-
-def direction(logits: Tensor) -> Tensor:
-    """``cen(x) / ||cen(x)||`` along the last axis; 0 for equal logits."""
-    return F.normalize(center(logits), dim=-1)
-
-
-@MODELS.register_module()
-class NICDLoss(nn.Module):
+@LOSSES.register_module()
+class NICDLoss(BaseLoss):
     """:func:`nicd_loss` with its options.
 
     Args:
         temperature: ``T`` > 0 (the paper's gamma_nicd).
         num_negatives: negatives to retrieve for each query, the hardest first; 0 is the control
             without negatives.
+
+    Example:
+        >>> NICDLoss(num_negatives=0).retrieves
+        False
     """
+
+    needs_trained_teacher = True
 
     def __init__(self, temperature: float = 0.5, num_negatives: int = 32) -> None:
         super().__init__()
-        self.temperature = temperature
-        self.num_negatives = num_negatives
+        check_number(temperature, "temperature", above=0)
+        check_integer(num_negatives, 0, "num_negatives")
+        self.temperature, self.num_negatives = temperature, num_negatives
 
-    def forward(
-        self,
-        student_logits: Tensor,
-        teacher_logits: Tensor,
-        negatives: Context,
-        valid: Tensor | None = None,
-        avg_factor: Tensor | float | None = None,
-    ) -> Tensor:
+    def forward(self, queries: Queries) -> Tensor:
         """See :func:`nicd_loss`."""
         return nicd_loss(
-            student_logits, teacher_logits, negatives, self.temperature, valid, avg_factor
+            queries.student_logits,
+            queries.teacher_logits,
+            queries.negatives,
+            self.temperature,
+            reduction="none",
         )
+
+    def counted(self, queries: Queries) -> Tensor:
+        """Those with a negative; in the control, all."""
+        return queries.valid & has_negatives(queries.negatives)
+
+    def diagnostics(self, queries: Queries) -> dict[str, Tensor]:
+        """The mean similarity of the negatives; 0 in the control."""
+        return {"sim": mean_similarity(queries.negatives)}

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
-from mmickd.losses.numerics import masked_mean, widen
-from mmickd.registry import MODELS
-from mmickd.structures import Context
+from mmickd.losses.base import BaseLoss, reduce_loss
+from mmickd.losses.numerics import widen
+from mmickd.registry import LOSSES
+from mmickd.structures import Context, Queries
+from mmickd.utils.validation import check_integer, check_number
 
 
 def picd_loss(
@@ -16,7 +18,7 @@ def picd_loss(
     positives: Context,
     temperature: float = 1.0,
     sim_temperature: float = 0.1,
-    avg_factor: Tensor | float | None = None,
+    reduction: str = "mean",
 ) -> Tensor:
     """Pull the student to its aggregated same-class in-context samples.
 
@@ -31,23 +33,23 @@ def picd_loss(
         positives: same-class rows of the bank, ``(Q, K)``.
         temperature: ``T`` > 0 of both distributions (the paper's gamma_picd).
         sim_temperature: ``tau`` > 0 (the paper's tau_1); ``inf`` gives equal weights.
-        avg_factor: what the sum over the queries is divided by; None: the number of queries that
-            count. With several ranks it is their mean number (:mod:`mmickd.losses.averaging`).
+        reduction: 'mean' over the queries that have a positive, or 'none'.
 
     Returns:
-        Scalar, float32 (float64 for float64 input): mean over the queries that have a positive;
-        0 with gradient 0 when none has.
+        Scalar, float32 (float64 for float64 input), 0 with gradient 0 when no query has a
+        positive; or ``(Q,)``.
+
+    Example:
+        >>> logits, one = torch.tensor([[[2.0, 0.0]]]), torch.ones(1, 1)
+        >>> positives = Context(one, logits, one > 0, torch.zeros(1, 1, dtype=torch.long))
+        >>> picd_loss(-logits[0], positives)
+        tensor(1.5232)
     """
     student = widen(student_logits)
     target = aggregate_positives(positives, temperature, sim_temperature).to(student.dtype)
     log_p = F.log_softmax(student / temperature, dim=1)
-    per_query = F.kl_div(log_p, target, reduction="none").sum(dim=1)
-    return temperature**2 * masked_mean(per_query, counted_picd(positives), avg_factor)
-
-
-def counted_picd(positives: Context) -> Tensor:
-    """``(Q,)`` bool: the queries that :func:`picd_loss` counts, those with a positive."""
-    return positives.mask.any(dim=1)
+    values = temperature**2 * F.kl_div(log_p, target, reduction="none").sum(dim=1)
+    return reduce_loss(values, positives.found, reduction)
 
 
 @torch.no_grad()
@@ -65,8 +67,8 @@ def aggregate_positives(positives: Context, temperature: float, sim_temperature:
     return torch.einsum("qk,qkc->qc", weights, probabilities)
 
 
-@MODELS.register_module()
-class PICDLoss(nn.Module):
+@LOSSES.register_module()
+class PICDLoss(BaseLoss):
     """:func:`picd_loss` with its options.
 
     Args:
@@ -74,7 +76,13 @@ class PICDLoss(nn.Module):
         sim_temperature: ``tau`` > 0 (the paper's tau_1).
         num_positives: positives to retrieve for each query, at least 1; None takes the whole
             class (the paper's 'IC-KD-all').
+
+    Example:
+        >>> PICDLoss(num_positives=4).retrieves
+        True
     """
+
+    default_weight = 0.3
 
     def __init__(
         self,
@@ -83,17 +91,22 @@ class PICDLoss(nn.Module):
         num_positives: int | None = 16,
     ) -> None:
         super().__init__()
-        self.temperature = temperature
-        self.sim_temperature = sim_temperature
+        check_number(temperature, "temperature", above=0)
+        check_number(sim_temperature, "sim_temperature", above=0, infinite=True)
+        check_integer(num_positives, 1, "num_positives", none=True)
+        self.temperature, self.sim_temperature = temperature, sim_temperature
         self.num_positives = num_positives
 
-    def forward(
-        self,
-        student_logits: Tensor,
-        positives: Context,
-        avg_factor: Tensor | float | None = None,
-    ) -> Tensor:
+    def forward(self, queries: Queries) -> Tensor:
         """See :func:`picd_loss`."""
         return picd_loss(
-            student_logits, positives, self.temperature, self.sim_temperature, avg_factor
+            queries.student_logits,
+            queries.positives,
+            self.temperature,
+            self.sim_temperature,
+            reduction="none",
         )
+
+    def counted(self, queries: Queries) -> Tensor:
+        """Those with a positive."""
+        return queries.valid & queries.positives.found

@@ -1,139 +1,166 @@
-"""The terms with their weights, as a config gives them."""
+"""The terms of the total loss with their weights, as the hook's ``losses`` gives them."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, fields
 from typing import Any
 
-from mmickd.losses.kd import DIVERGENCES, KDLoss
-from mmickd.losses.nicd import NICDLoss
-from mmickd.losses.picd import PICDLoss
-from mmickd.schedules import RunTime, WeightSchedule
+from mmickd.losses.base import BaseLoss
+from mmickd.losses.schedules import RunTime, WeightSchedule
+from mmickd.registry import LOSSES, build_part
 from mmickd.utils.errors import ICKDError
-from mmickd.utils.options import (
-    check_choice,
-    check_dict,
-    check_integer,
-    check_names,
-    check_positive,
-    parameters_of,
-)
+from mmickd.utils.validation import check_dict, check_names
 
-KINDS = {"kd": KDLoss, "picd": PICDLoss, "nicd": NICDLoss}
-DEFAULT_WEIGHTS = {"kd": 1.0, "picd": 0.3, "nicd": 1.0}
+DEFAULT_TERMS = {"kd": "KDLoss", "picd": "PICDLoss", "nicd": "NICDLoss"}
+"""Terms that are there unless a config switches them off, and the type of their losses."""
+TASK = "task"
+"""Name of the task's own losses among the terms."""
 COMPLEMENT = "complement"
-"""Weight of the task's losses that is 1 minus that of KD."""
+"""Weight of the task's losses that is 1 minus that of the terms asked everywhere (vanilla KD)."""
+
+Defaults = Mapping[str, Mapping[str, Any]]
+"""By type of a loss, options that differ from its own defaults."""
 
 
 @dataclass(frozen=True)
-class LossTerms:
-    """Losses and weight schedules by name; a term that is switched off is missing.
+class Term:
+    """A loss with its weight.
 
     Args:
-        modules: of 'kd', 'picd', 'nicd'.
-        schedules: the same names.
-        task: weight of the task's own losses; None: :data:`COMPLEMENT`.
+        name: of the term; the log shows ``loss_<name>``.
+        loss: a number per query.
+        schedule: its weight over the run.
     """
 
-    modules: dict[str, Any]
-    schedules: dict[str, WeightSchedule]
-    task: WeightSchedule | None
+    name: str
+    loss: BaseLoss
+    schedule: WeightSchedule
+
+    @property
+    def retrieves(self) -> bool:
+        """Whether it ever asks for a context."""
+        return self.loss.retrieves and not self.schedule.is_off
+
+
+class LossTerms:
+    """The terms by name, in their order, and the weight of the task's own losses.
+
+    Args:
+        terms: those that are not switched off.
+        task: weight of the task's own losses; None: :data:`COMPLEMENT`.
+        where: the option that they are from, for messages.
+
+    Example:
+        >>> terms = LossTerms.build(dict(picd=None, kd=dict(loss_weight=2.0)))
+        >>> [term.name for term in terms], terms["nicd"].loss.num_negatives
+        (['kd', 'nicd'], 32)
+        >>> terms.weights(RunTime(0, 10, 10))
+        {'kd': 2.0, 'nicd': 1.0}
+    """
+
+    def __init__(
+        self, terms: Mapping[str, Term], task: WeightSchedule | None, where: str = "losses"
+    ) -> None:
+        self._terms, self._task, self.where = dict(terms), task, where
+
+    def __iter__(self) -> Iterator[Term]:
+        return iter(self._terms.values())
 
     def __contains__(self, name: str) -> bool:
-        return name in self.modules
+        return name in self._terms
+
+    def __getitem__(self, name: str) -> Term:
+        return self._terms[name]
 
     @property
-    def num_positives(self) -> int | None:
-        """Positives to retrieve; 0 without PICD."""
-        return self.modules["picd"].num_positives if "picd" in self else 0
-
-    @property
-    def num_negatives(self) -> int:
-        """Negatives to retrieve; 0 without NICD."""
-        return self.modules["nicd"].num_negatives if "nicd" in self else 0
-
-    @property
-    def needs_bank(self) -> bool:
-        """Whether any term retrieves."""
-        return self.num_positives != 0 or self.num_negatives != 0
+    def retrieving(self) -> list[Term]:
+        """Those that ask for a context at some time of the run."""
+        return [term for term in self if term.retrieves]
 
     def weights(self, time: RunTime) -> dict[str, float]:
         """The weights now, by name of the term."""
-        return {name: s.at(*time.of(s.by_epoch)) for name, s in self.schedules.items()}
+        return {term.name: term.schedule.now(time) for term in self}
 
-    def task_weight(self, time: RunTime, weights: dict[str, float]) -> float:
+    def task_weight(self, time: RunTime, weights: Mapping[str, float]) -> float:
         """The weight of the task's own losses now.
 
         Args:
             time: now.
             weights: of the terms now.
         """
-        if self.task is None:
-            return 1.0 - weights["kd"]
-        return self.task.at(*time.of(self.task.by_epoch))
+        if self._task is None:
+            return 1.0 - sum(weights[term.name] for term in self if term.loss.is_dense)
+        return self._task.now(time)
 
     @classmethod
-    def of(cls, losses: Any, kd_temperature: float, where: str = "losses") -> LossTerms:
-        """From the hook's ``losses``: an omitted term keeps its default, None switches it off.
+    def build(
+        cls, losses: Any, defaults: Defaults | None = None, where: str = "losses"
+    ) -> LossTerms:
+        """From a config: an omitted default term stays as it is, None switches it off.
 
         Args:
-            losses: dict of dicts, or None.
-            kd_temperature: default temperature of vanilla KD for the task.
+            losses: dict of dicts, or None; each names the ``type`` of a registered loss (terms of
+                :data:`DEFAULT_TERMS` have one), its options and ``loss_weight``.
+            defaults: of the task, see :class:`~mmickd.tasks.Task`.
             where: the option's name, for messages.
 
         Raises:
             ICKDError: if a name is unknown or a value out of range.
         """
-        losses = check_dict(losses, ["task", *KINDS], where)
-        modules, schedules = {}, {}
-        for name, kind in KINDS.items():
-            if name in losses and losses[name] is None:
-                continue
-            own = f"{where}.{name}"
-            allowed = ["loss_weight", *parameters_of(kind)]
-            options = check_dict(losses.get(name), allowed, own)
-            weight = options.pop("loss_weight", DEFAULT_WEIGHTS[name])
-            schedules[name] = _schedule(weight, own)
-            if name == "kd":
-                options.setdefault("temperature", kd_temperature)
-            module = kind(**options)
-            _check_ranges(module, own)
-            modules[name] = module
-        task = _task_schedule(losses.get("task", {}), schedules, where)
-        return cls(modules, schedules, task)
+        given = check_dict(losses, where)
+        untyped = [n for n, o in given.items() if not (isinstance(o, Mapping) and "type" in o)]
+        check_names(untyped, [TASK, *DEFAULT_TERMS], where, ", or any name with a 'type'")
+        task = given.pop(TASK, {})
+        entries = {**{name: {} for name in DEFAULT_TERMS}, **given}
+        terms = {
+            name: _term(name, options, defaults or {}, f"{where}.{name}")
+            for name, options in entries.items()
+            if options is not None
+        }
+        return cls(terms, _task_schedule(task, terms, where), where)
+
+
+def _term(name: str, given: Any, defaults: Defaults, where: str) -> Term:
+    options = check_dict(given, where)
+    weight = options.pop("loss_weight", None)
+    kind = options.setdefault("type", DEFAULT_TERMS.get(name))
+    kind_name = getattr(kind, "__name__", str(kind)).removeprefix("mmickd.")
+    options = {**defaults.get(kind_name, {}), **options}
+    loss = build_part(LOSSES, options, kind_name, where, beside=("loss_weight",))
+    if not isinstance(loss, BaseLoss):
+        raise ICKDError(f"{where}.type: {type(loss).__name__} is no mmickd.losses.BaseLoss.")
+    if loss.is_dense and loss.retrieves:
+        raise ICKDError(
+            f"{where}: {type(loss).__name__} is asked at every location (is_dense), where nothing "
+            "is retrieved: set its num_positives and num_negatives to 0, or is_dense to False."
+        )
+    if next(loss.parameters(), None) is not None:
+        raise ICKDError(
+            f"{where}: {type(loss).__name__} has parameters, which nothing would train."
+        )
+    return Term(name, loss, _schedule(loss.default_weight if weight is None else weight, where))
 
 
 def _schedule(weight: Any, where: str) -> WeightSchedule:
     where = f"{where}.loss_weight"
-    if isinstance(weight, dict):
-        check_names(weight, [f for f in WeightSchedule.__dataclass_fields__ if f != "name"], where)
-    return WeightSchedule.of(weight, where)
+    if isinstance(weight, Mapping):
+        check_names(weight, [f.name for f in fields(WeightSchedule) if f.name != "name"], where)
+        return WeightSchedule(**weight, name=where)
+    return WeightSchedule(weight, name=where)
 
 
-def _task_schedule(
-    task: Any, schedules: dict[str, WeightSchedule], where: str
-) -> WeightSchedule | None:
+def _task_schedule(task: Any, terms: Mapping[str, Term], where: str) -> WeightSchedule | None:
     given = {"loss_weight": 0.0} if task is None else task
-    weight = check_dict(given, ["loss_weight"], f"{where}.task").get("loss_weight", 1.0)
-    if weight != COMPLEMENT:
-        return _schedule(weight, f"{where}.task")
-    if "kd" not in schedules or schedules["kd"].largest > 1:
+    weight = check_dict(given, f"{where}.{TASK}", ["loss_weight"]).get("loss_weight", 1.0)
+    if not isinstance(weight, str) or weight != COMPLEMENT:
+        return _schedule(weight, f"{where}.{TASK}")
+    dense = [term for term in terms.values() if term.loss.is_dense]
+    if not dense or sum(term.schedule.largest for term in dense) > 1:
+        names = [term.name for term in dense] or list(DEFAULT_TERMS)[:1]
         raise ICKDError(
-            f"{where}.task.loss_weight='{COMPLEMENT}' is 1 minus the weight of KD, which must "
-            f"therefore be there and never be more than 1: see {where}.kd.loss_weight."
+            f"{where}.{TASK}.loss_weight='{COMPLEMENT}' is 1 minus the weight of vanilla KD, which "
+            "must therefore be there and never be more than 1: see "
+            f"{' and '.join(f'{where}.{name}.loss_weight' for name in names)}."
         )
     return None
-
-
-def _check_ranges(module: Any, where: str) -> None:
-    check_positive(module.temperature, f"{where}.temperature")
-    if isinstance(module, KDLoss):
-        check_choice(module.divergence, DIVERGENCES, f"{where}.divergence")
-        check_positive(module.emphasis, f"{where}.emphasis")
-        if module.emphasis < 1:
-            raise ICKDError(f"{where}.emphasis={module.emphasis}: it must be at least 1.")
-    if isinstance(module, PICDLoss):
-        check_positive(module.sim_temperature, f"{where}.sim_temperature", infinite=True)
-        check_integer(module.num_positives, 1, f"{where}.num_positives", none=True)
-    if isinstance(module, NICDLoss):
-        check_integer(module.num_negatives, 0, f"{where}.num_negatives")

@@ -9,11 +9,24 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from mmickd.banks.memory_bank import MemoryBank
-from mmickd.structures import Context, Samples
+from mmickd.structures import NO_ID, Context, Samples
+
+Found = tuple[Tensor, Tensor]
+"""Similarities (float32, -inf where masked) and rows of the bank, both ``(Q, K)``."""
 
 
 class BaseRetriever(metaclass=ABCMeta):
-    """Finds the in-context samples of queries in a bank."""
+    """Finds the in-context samples of queries in a bank.
+
+    A subclass answers :meth:`topk`. Registered in :data:`mmickd.registry.RETRIEVERS` it can stand
+    in the hook's ``retriever``; arguments of ``__init__`` are options of the config.
+
+    Attributes:
+        searches_queues (bool): whether it can search a :class:`~mmickd.banks.QueueBank`, which
+            changes with every step, and not only a frozen :class:`~mmickd.banks.MemoryBank`.
+    """
+
+    searches_queues: bool = False
 
     @torch.no_grad()
     def search(
@@ -48,28 +61,6 @@ class BaseRetriever(metaclass=ABCMeta):
         """
         if num_positives is None:
             num_positives = bank.max_class_size
-        found = self.topk(bank, query, num_positives, num_negatives, exclude_same_id)
-        positives, negatives = (_look_up(bank, scores, rows) for scores, rows in found)
-        return positives, negatives
-
-    @torch.no_grad()
-    def topk(
-        self,
-        bank: MemoryBank,
-        query: Samples,
-        num_positives: int,
-        num_negatives: int,
-        exclude_same_id: bool = True,
-    ) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
-        """What :meth:`search` finds, as similarities and rows alone.
-
-        Returns:
-            Similarity (float32, -inf where masked) and rows of the positives, ``(Q, K)`` both,
-            and of the negatives, ``(Q, N)`` both.
-
-        Raises:
-            ValueError: if a number is negative, or the widths of query and bank differ.
-        """
         if num_negatives < 0 or num_positives < 0:
             raise ValueError(
                 "num_positives and num_negatives must not be negative, "
@@ -80,38 +71,38 @@ class BaseRetriever(metaclass=ABCMeta):
                 f"query features are {query.features.shape[1]} wide, "
                 f"those of the bank {bank.features.shape[1]}"
             )
+        query = askable(query, exclude_same_id)
         with torch.autocast(query.features.device.type, enabled=False):
-            return self._topk(bank, query, num_positives, num_negatives, exclude_same_id)
+            found = self.topk(bank, query, num_positives, num_negatives)
+        positives, negatives = (look_up(bank, scores, rows) for scores, rows in found)
+        return positives, negatives
 
     @abstractmethod
-    def _topk(
-        self,
-        bank: MemoryBank,
-        query: Samples,
-        num_positives: int,
-        num_negatives: int,
-        exclude_same_id: bool,
-    ) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
-        """Similarity (float32, -inf where masked) and rows of positives and negatives.
+    def topk(
+        self, bank: MemoryBank, query: Samples, num_positives: int, num_negatives: int
+    ) -> tuple[Found, Found]:
+        """Rows of positives and negatives; :func:`masked_topk` gives this shape.
 
-        ``(Q, num_positives)`` and ``(Q, num_negatives)``; :func:`masked_topk` gives this shape.
+        Args:
+            bank: ``M`` rows.
+            query: ``Q`` queries with float32 features; a label below 0 finds nothing, and rows of
+                the image ``query.ids`` are left out (:mod:`mmickd.banks.exclusion`).
+            num_positives: ``K``.
+            num_negatives: ``N``.
+
+        Returns:
+            Similarities (float32, -inf where masked) and rows of the positives, ``(Q, K)`` both,
+            and of the negatives, ``(Q, N)`` both; each sorted by falling similarity.
         """
 
 
-def same_image(bank_ids: Tensor, query_ids: Tensor) -> Tensor:
-    """Where a row comes from the query's own image; an unknown image (id < 0) is no image.
-
-    Args:
-        bank_ids: ``(M,)`` or ``(Q, M)`` int64.
-        query_ids: ``(Q,)`` int64.
-
-    Returns:
-        ``(Q, M)`` bool.
-    """
-    return (bank_ids == query_ids[:, None]) & (query_ids >= 0)[:, None]
+def askable(query: Samples, exclude_same_id: bool) -> Samples:
+    """Queries in float32, of no known image where nothing is to be left out."""
+    ids = query.ids if exclude_same_id else torch.full_like(query.ids, NO_ID)
+    return Samples(query.features.float(), query.logits, query.labels, ids)
 
 
-def masked_topk(scores: Tensor, rows: Tensor | None, k: int) -> tuple[Tensor, Tensor]:
+def masked_topk(scores: Tensor, rows: Tensor | None, k: int) -> Found:
     """Top ``k`` of ``scores`` along the last axis, padded to ``k`` where there are fewer.
 
     Args:
@@ -121,6 +112,11 @@ def masked_topk(scores: Tensor, rows: Tensor | None, k: int) -> tuple[Tensor, Te
 
     Returns:
         ``(Q, k)`` scores (falling, -inf where masked) and ``(Q, k)`` rows; equal scores by row.
+
+    Example:
+        >>> scores = torch.tensor([[0.1, 0.9, -torch.inf]])
+        >>> masked_topk(scores, rows=None, k=2)[1].tolist()
+        [[1, 0]]
     """
     top, columns = scores.topk(min(k, scores.shape[1]), dim=1)
     found = columns if rows is None else rows.gather(1, columns)
@@ -148,7 +144,7 @@ def to_context(scores: Tensor, rows: Tensor, logits: Tensor) -> Context:
     )
 
 
-def _look_up(bank: MemoryBank, scores: Tensor, rows: Tensor) -> Context:
+def look_up(bank: MemoryBank, scores: Tensor, rows: Tensor) -> Context:
     """Scores and rows with the rows' logits."""
     if not len(bank):
         return to_context(scores, rows, bank.logits.new_zeros((*rows.shape, bank.num_classes)))

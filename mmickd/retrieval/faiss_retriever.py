@@ -9,12 +9,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from mmickd.banks.exclusion import same_image
 from mmickd.banks.memory_bank import MemoryBank
 from mmickd.registry import RETRIEVERS
-from mmickd.retrieval.base import BaseRetriever, masked_topk, same_image
+from mmickd.retrieval.base import BaseRetriever, Found, masked_topk
 from mmickd.retrieval.torch_retriever import TorchRetriever
-from mmickd.structures import Samples
+from mmickd.structures import NO_ID, Samples
 from mmickd.utils.errors import ICKDError
+from mmickd.utils.validation import check_integer
 
 GPU_MAX_DEPTH = 2048
 """Deepest search that faiss offers on a GPU."""
@@ -35,37 +37,31 @@ class FaissRetriever(BaseRetriever):
         growth: factor between two depths, at least 2.
 
     Raises:
-        ICKDError: if faiss is not installed, or was built without the GPU that is asked for.
-        ValueError: if ``growth`` is below 2.
+        ICKDError: if faiss is not installed, or was built without the GPU that is asked for, or an
+            option is out of range.
     """
 
     def __init__(self, gpu: int | None = None, growth: int = 4) -> None:
-        if growth < 2:
-            raise ValueError(f"growth must be at least 2, got {growth}")
+        check_integer(growth, 2, "growth")
+        check_integer(gpu, 0, "gpu", none=True)
         self.growth = growth
         self.max_depth = None if gpu is None else GPU_MAX_DEPTH
         self._knn = _make_knn(gpu)
         self._bank: MemoryBank | None = None
         self._features = np.empty((0, 0), np.float32)
 
-    def _topk(
-        self,
-        bank: MemoryBank,
-        query: Samples,
-        num_positives: int,
-        num_negatives: int,
-        exclude_same_id: bool,
-    ) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
+    def topk(
+        self, bank: MemoryBank, query: Samples, num_positives: int, num_negatives: int
+    ) -> tuple[Found, Found]:
+        """See :meth:`BaseRetriever.topk`."""
         if self._bank is not bank:
             self._bank, self._features = bank, _to_numpy(bank.features)
-        ids = query.ids if exclude_same_id else torch.full_like(query.ids, -1)
-        query = Samples(query.features, query.logits, query.labels, ids)
         return (
             self._positives(bank, query, num_positives),
             self._negatives(bank, query, num_negatives),
         )
 
-    def _positives(self, bank: MemoryBank, query: Samples, k: int) -> tuple[Tensor, Tensor]:
+    def _positives(self, bank: MemoryBank, query: Samples, k: int) -> Found:
         scores, rows = _nothing(query, k)
         if k == 0:
             return scores, rows
@@ -79,12 +75,12 @@ class FaissRetriever(BaseRetriever):
             depth = min(k + _most_of_one_image(ids, query.ids[who]), end - begin)
             found = self._search(query.features[who], begin, end, depth)
             if found is None:
-                scores[who], rows[who] = TorchRetriever()._topk(bank, query[who], k, 0, True)[0]
+                scores[who], rows[who] = TorchRetriever().topk(bank, query[who], k, 0)[0]
             else:
-                scores[who], rows[who] = masked_topk(*_drop_own(bank, query[who], *found), k)
+                scores[who], rows[who] = masked_topk(*_without_own(bank, query[who], *found), k)
         return scores, rows
 
-    def _negatives(self, bank: MemoryBank, query: Samples, n: int) -> tuple[Tensor, Tensor]:
+    def _negatives(self, bank: MemoryBank, query: Samples, n: int) -> Found:
         scores, rows = _nothing(query, n)
         who = (query.labels >= 0).nonzero()[:, 0]
         depth = 2 * n
@@ -93,9 +89,9 @@ class FaissRetriever(BaseRetriever):
             part = query[who]
             found = self._search(part.features, 0, len(bank), depth)
             if found is None:
-                scores[who], rows[who] = TorchRetriever()._topk(bank, part, 0, n, True)[1]
+                scores[who], rows[who] = TorchRetriever().topk(bank, part, 0, n)[1]
                 break
-            values, at = _drop_own(bank, part, *found)
+            values, at = _without_own(bank, part, *found)
             values = values.masked_fill(bank.labels[at] == part.labels[:, None], -torch.inf)
             scores[who], rows[who] = masked_topk(values, at, n)
             if depth == len(bank):
@@ -146,15 +142,13 @@ def _nothing(query: Samples, k: int) -> tuple[Tensor, Tensor]:
     return scores, torch.zeros(shape, dtype=torch.long, device=query.labels.device)
 
 
-def _drop_own(
-    bank: MemoryBank, query: Samples, values: Tensor, at: Tensor
-) -> tuple[Tensor, Tensor]:
-    """Mask what comes from the query's own image."""
+def _without_own(bank: MemoryBank, query: Samples, values: Tensor, at: Tensor) -> Found:
+    """What was found, less the queries' own images."""
     return values.masked_fill(same_image(bank.ids[at], query.ids), -torch.inf), at
 
 
 def _most_of_one_image(bank_ids: Tensor, query_ids: Tensor) -> int:
     """Most rows of ``bank_ids`` that one query would have to leave out."""
-    wanted = query_ids[query_ids >= 0]
+    wanted = query_ids[query_ids > NO_ID]
     shared = bank_ids[torch.isin(bank_ids, wanted)]
     return int(shared.unique(return_counts=True)[1].max()) if len(shared) else 0

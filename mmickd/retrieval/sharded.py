@@ -8,7 +8,7 @@ from torch import Tensor
 
 from mmickd.banks.gathering import gather_samples
 from mmickd.banks.shard import BankShard
-from mmickd.retrieval.base import BaseRetriever, masked_topk, to_context
+from mmickd.retrieval.base import BaseRetriever, askable, masked_topk, to_context
 from mmickd.structures import Context, Samples
 
 
@@ -42,19 +42,19 @@ class ShardedRetriever:
         """See :meth:`BaseRetriever.search`; ``indices`` are rows of the whole bank."""
         if num_positives is None:
             num_positives = bank.max_class_size
-        features = query.features.float()
-        nothing = features.new_empty((len(query), 0))  # nobody needs the queries' own logits
-        asked, sizes = gather_samples(Samples(features, nothing, query.labels, query.ids))
-        found = self._local.topk(bank.part, asked, num_positives, num_negatives, exclude_same_id)
+        query = askable(query, exclude_same_id)
+        nothing = query.features.new_empty((len(query), 0))  # nobody needs their own logits
+        query = Samples(query.features, nothing, query.labels, query.ids)
+        asked, sizes = gather_samples(query)
+        with torch.autocast(query.features.device.type, enabled=False):
+            found = self._local.topk(bank.part, asked, num_positives, num_negatives)
         positives, negatives = (
             _best_of_all(scores, bank.rows_in_bank(rows), sizes, len(query))
             for scores, rows in found
         )
         scores, rows = (torch.cat(pair, dim=1) for pair in zip(positives, negatives, strict=True))
         context = to_context(scores, rows, _logits_of(bank, scores, rows))
-        return _columns(context, slice(0, num_positives)), _columns(
-            context, slice(num_positives, None)
-        )
+        return context.columns(0, num_positives), context.columns(num_positives)
 
 
 def fetch_rows(bank: BankShard, source: Tensor, rows: Tensor) -> Tensor:
@@ -110,12 +110,3 @@ def _logits_of(bank: BankShard, scores: Tensor, rows: Tensor) -> Tensor:
     logits = bank.part.logits.new_zeros((*rows.shape, bank.num_classes))
     logits[mask] = fetch_rows(bank, bank.part.logits, chosen)[places]
     return logits
-
-
-def _columns(context: Context, columns: slice) -> Context:
-    return Context(
-        similarity=context.similarity[:, columns],
-        logits=context.logits[:, columns],
-        mask=context.mask[:, columns],
-        indices=context.indices[:, columns],
-    )

@@ -5,10 +5,12 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from mmickd.banks.memory_bank import MemoryBank, mask_rows
+from mmickd.banks.exclusion import mask_rows
+from mmickd.banks.memory_bank import MemoryBank
 from mmickd.registry import RETRIEVERS
-from mmickd.retrieval.base import BaseRetriever, masked_topk
+from mmickd.retrieval.base import BaseRetriever, Found, masked_topk
 from mmickd.structures import Samples
+from mmickd.utils.validation import check_integer
 
 AUTO_CHUNK_ELEMENTS = 2**25
 """Similarities held at once by default: 128 MiB of float32."""
@@ -26,30 +28,35 @@ class TorchRetriever(BaseRetriever):
             many as fit 128 MiB.
 
     Raises:
-        ValueError: if ``chunk_size`` is below 1.
+        ICKDError: if ``chunk_size`` is below 1.
+
+    Example:
+        >>> features, labels = torch.eye(3), torch.tensor([0, 0, 1])
+        >>> rows = Samples(features, torch.zeros(3, 2), labels, ids=torch.arange(3))
+        >>> bank = MemoryBank(rows, num_classes=2)
+        >>> positives, negatives = TorchRetriever().search(bank, rows[:1], 1, 1)
+        >>> positives.indices.tolist(), negatives.indices.tolist()
+        ([[1]], [[2]])
     """
 
+    searches_queues = True
+
     def __init__(self, chunk_size: int | None = None) -> None:
-        if chunk_size is not None and chunk_size < 1:
-            raise ValueError(f"chunk_size must be at least 1 or None, got {chunk_size}")
+        check_integer(chunk_size, 1, "chunk_size", none=True)
         self.chunk_size = chunk_size
         self._bank: MemoryBank | None = None
         self._features = torch.empty(0)
 
-    def _topk(
-        self,
-        bank: MemoryBank,
-        query: Samples,
-        num_positives: int,
-        num_negatives: int,
-        exclude_same_id: bool,
-    ) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
+    def topk(
+        self, bank: MemoryBank, query: Samples, num_positives: int, num_negatives: int
+    ) -> tuple[Found, Found]:
+        """See :meth:`BaseRetriever.topk`."""
         chunk = self.chunk_size or max(1, AUTO_CHUNK_ELEMENTS // max(1, len(bank)))
         parts: list[tuple[Tensor, ...]] = []
         for start in range(0, max(1, len(query)), chunk):
             part = query[slice(start, start + chunk)]
-            similarity = self._similarity(bank, part.features.float())
-            bank.leave_out(similarity, part.ids if exclude_same_id else None)
+            similarity = self._similarity(bank, part.features)
+            bank.leave_out(similarity, part.ids)
             rows, found = bank.rows_of_class(part.labels)
             own = similarity.gather(1, rows).masked_fill_(~found, -torch.inf)
             answer = masked_topk(own, rows, num_positives)

@@ -4,22 +4,43 @@ from __future__ import annotations
 
 from torch import nn
 
-from mmickd.tasks.base import BaseTask
+from mmickd.registry import TASKS, registered
+from mmickd.tasks.base import Task
 from mmickd.tasks.classification import ClassificationTask
-from mmickd.tasks.segmentation import SegmentationTask, last_decode_head
-from mmickd.tasks.view import View
+from mmickd.tasks.levels import Level
+from mmickd.tasks.segmentation import SegmentationTask
 
-__all__ = ["BaseTask", "ClassificationTask", "SegmentationTask", "View", "make_task"]
+__all__ = [
+    "ClassificationTask",
+    "Level",
+    "SegmentationTask",
+    "Task",
+    "kind_of_task",
+    "level_names",
+    "task_for",
+]
 
 
-def make_task(student: nn.Module, teacher: nn.Module) -> BaseTask:
-    """The task adapter of a student and its teacher, by the student's heads."""
-    if not hasattr(student, "decode_head"):
-        return ClassificationTask()
-    head = last_decode_head(student)
-    teacher_head = last_decode_head(teacher) if hasattr(teacher, "decode_head") else None
-    return SegmentationTask(
-        ignore_index=int(getattr(head, "ignore_index", 255)),
-        student_align_corners=bool(getattr(head, "align_corners", False)),
-        teacher_align_corners=bool(getattr(teacher_head, "align_corners", False)),
-    )
+def kind_of_task(model: nn.Module) -> type[Task]:
+    """The task of a model: of all that fit, the one that was registered last.
+
+    Example:
+        >>> kind_of_task(nn.Linear(2, 2)).__name__
+        'ClassificationTask'
+    """
+    return next(kind for kind in reversed(registered(TASKS).values()) if kind.fits(model))
+
+
+def task_for(student: nn.Module, teacher: nn.Module) -> Task:
+    """The task adapter of a student and its teacher, by the student's kind."""
+    return kind_of_task(student).between(student, teacher)
+
+
+def level_names() -> list[str]:
+    """Every level that some task offers.
+
+    Example:
+        >>> level_names()
+        ['image', 'pixel', 'region']
+    """
+    return list(dict.fromkeys(name for kind in registered(TASKS).values() for name in kind.levels))

@@ -1,33 +1,50 @@
-"""The task adapter: taps and data samples to a :class:`View`."""
+"""The task adapter: the only place where kinds of models differ."""
 
 from __future__ import annotations
 
 from abc import ABCMeta, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from mmickd.sampling import image_id
-from mmickd.structures import NO_ID
-from mmickd.taps import Tapped
-from mmickd.tasks.view import View
+from mmickd.structures import NO_ID, Batch, Tapped, View
+from mmickd.tasks.levels import Level
 
 
-class BaseTask(metaclass=ABCMeta):
-    """What differs between kinds of models.
+class Task(metaclass=ABCMeta):
+    """What differs between kinds of models: it reads taps and data samples into a :class:`View`.
+
+    Registered in :data:`mmickd.registry.TASKS` it is found by :func:`~mmickd.tasks.task_for`: of
+    all that fit a model the one that was registered last.
 
     Attributes:
-        levels: levels that the task offers, the default first.
-        kd_temperature: default temperature of vanilla KD.
+        levels: what a query can be, by the name that the hook's ``level`` gives it; the first one
+            is the default.
+        loss_defaults: by type of a loss, the options that differ from its own defaults.
     """
 
-    levels: tuple[str, ...]
-    kd_temperature: float
+    levels: Mapping[str, Level]
+    loss_defaults: Mapping[str, Mapping[str, Any]] = {}
 
+    @classmethod
     @abstractmethod
-    def check_student(self, model: nn.Module) -> None:
+    def fits(cls, model: nn.Module) -> bool:
+        """Whether this is the task of a model."""
+
+    @classmethod
+    def between(cls, student: nn.Module, teacher: nn.Module) -> Task:
+        """The adapter of a student and its teacher."""
+        return cls()
+
+    @classmethod
+    def classifier_names(cls, model: nn.Module) -> Sequence[str]:
+        """Where models of this kind usually keep their last classifier layer."""
+        return ()
+
+    def check_student(self, model: nn.Module) -> None:  # noqa: B027 (some need none)
         """Refuse models whose logits are not one softmax over the classes.
 
         Raises:
@@ -35,29 +52,26 @@ class BaseTask(metaclass=ABCMeta):
         """
 
     @abstractmethod
-    def view(
-        self,
-        teacher: Tapped,
-        data_samples: Sequence[Any],
-        input_shape: tuple[int, int],
-        student_logits: Tensor | None = None,
-    ) -> View:
+    def view(self, teacher: Tapped, batch: Batch, student: Tapped | None = None) -> View:
         """A batch at all its locations.
 
         Args:
             teacher: input and output of the teacher's classifier.
-            data_samples: ``B`` data samples of mmpretrain or mmseg.
-            input_shape: ``(h, w)`` in pixels of the network's input, padding included.
-            student_logits: output of the student's classifier, ``(B, C[, h, w])``.
+            batch: what teacher and student were shown.
+            student: input and output of the student's classifier; None while a bank is built.
         """
+
+    @abstractmethod
+    def has_label(self, data_sample: Any) -> bool:
+        """Whether the data sample carries its ground truth."""
 
     @abstractmethod
     def bad_labels(self, data_sample: Any, num_classes: int) -> list[int]:
         """Labels of a data sample that are neither a class nor ignored."""
 
-    @abstractmethod
-    def has_label(self, data_sample: Any) -> bool:
-        """Whether the data sample carries its ground truth."""
+    def settings(self) -> dict[str, Any]:
+        """What of the adapter decides how rows of a bank come out, for the bank's fingerprint."""
+        return {}
 
 
 def data_sample_id(data_sample: Any) -> int:

@@ -8,21 +8,36 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mmickd.structures import NO_LABEL
-from mmickd.taps import Tapped
-from mmickd.tasks.base import BaseTask, data_sample_ids
-from mmickd.tasks.view import View
+from mmickd.registry import TASKS
+from mmickd.structures import NO_LABEL, Batch, Tapped, View
+from mmickd.tasks.base import Task, data_sample_ids
+from mmickd.tasks.levels import ImageLevel
 from mmickd.utils.errors import ICKDError
 
 UNMIXED_SCORE = 1.0 - 1e-6
 """Least score of an image's class at which it counts as not mixed with another image."""
 
 
-class ClassificationTask(BaseTask):
-    """One location per image."""
+@TASKS.register_module()
+class ClassificationTask(Task):
+    """One location per image: whatever no other task fits.
 
-    levels = ("image",)
-    kd_temperature = 4.0
+    Example:
+        >>> list(ClassificationTask.levels)
+        ['image']
+    """
+
+    levels = {"image": ImageLevel()}
+
+    @classmethod
+    def fits(cls, model: nn.Module) -> bool:
+        """Any model; what tells classes apart by one layer can be distilled as a classifier."""
+        return True
+
+    @classmethod
+    def classifier_names(cls, model: nn.Module) -> Sequence[str]:
+        """That of mmpretrain's linear heads."""
+        return ("head.fc",)
 
     def check_student(self, model: nn.Module) -> None:
         """Refuse multi-label heads; see the base class."""
@@ -34,13 +49,7 @@ class ClassificationTask(BaseTask):
                 "other. Use it with single-label heads (for example LinearClsHead)."
             )
 
-    def view(
-        self,
-        teacher: Tapped,
-        data_samples: Sequence[Any],
-        input_shape: tuple[int, int],
-        student_logits: Tensor | None = None,
-    ) -> View:
+    def view(self, teacher: Tapped, batch: Batch, student: Tapped | None = None) -> View:
         """See the base class. A mixed image (mixup, cutmix) has no label, but KD applies to it."""
         logits = teacher.logits
         if logits.ndim != 2 or teacher.features.ndim != 2:
@@ -49,14 +58,16 @@ class ClassificationTask(BaseTask):
                 f"{tuple(teacher.features.shape)} and logits {tuple(logits.shape)}; a classifier "
                 "is expected to have (B, D) and (B, C). Set teacher.layer to the right layer."
             )
-        labels = torch.stack([_label(sample, logits.device) for sample in data_samples])[:, None]
+        samples = batch.data_samples
+        labels = torch.stack([_label(sample, logits.device) for sample in samples])[:, None]
         return View(
             features=teacher.features[:, None],
             logits=logits[:, None],
             labels=labels,
             valid=torch.ones_like(labels, dtype=torch.bool),
-            ids=data_sample_ids(data_samples, logits.device),
-            student_logits=None if student_logits is None else student_logits[:, None],
+            ids=data_sample_ids(samples, logits.device),
+            student_logits=None if student is None else student.logits.float()[:, None],
+            student_features=None if student is None else lambda: student.features[:, None],
         )
 
     def bad_labels(self, data_sample: Any, num_classes: int) -> list[int]:

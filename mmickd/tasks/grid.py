@@ -9,11 +9,16 @@ from torch import Tensor
 from mmickd.structures import NO_LABEL
 
 
-def resize_logits(logits: Tensor, grid: tuple[int, int], align_corners: bool) -> Tensor:
-    """``(B, C, h, w)`` logits on another grid, as their own head resizes them for its loss."""
-    if tuple(logits.shape[-2:]) == tuple(grid):
-        return logits
-    return F.interpolate(logits.float(), grid, mode="bilinear", align_corners=align_corners)
+def resize(x: Tensor, grid: tuple[int, int], align_corners: bool) -> Tensor:
+    """``(B, C, h, w)`` logits or features on another grid, as their own head resizes its logits.
+
+    Example:
+        >>> resize(torch.zeros(1, 3, 4, 4), (8, 8), align_corners=False).shape
+        torch.Size([1, 3, 8, 8])
+    """
+    if tuple(x.shape[-2:]) == tuple(grid):
+        return x
+    return F.interpolate(x.float(), grid, mode="bilinear", align_corners=align_corners)
 
 
 def labels_on_grid(

@@ -1,71 +1,162 @@
-"""Levels: which queries a batch asks, and which rows an image gives to the bank.
+"""Levels: which locations of a view are queries, and which rows its images give to the bank.
 
-Pure functions of a :class:`~mmickd.tasks.view.View`, of fixed output shape and without a host
-synchronisation where they run in a training step.
+Of fixed output shape and without a host synchronisation where they run in a training step.
 """
 
 from __future__ import annotations
+
+from abc import ABCMeta, abstractmethod
+from dataclasses import replace
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from mmickd.sampling import keyed_hash, smallest_per_class
-from mmickd.structures import NO_LABEL, Samples
-from mmickd.tasks.view import View
-
-LEVELS = ("image", "pixel", "region")
+from mmickd.structures import NO_LABEL, Samples, View
 
 
-def queries(level: str, view: View, anchors: int, seed: int) -> tuple[Samples, Tensor]:
-    """Queries of a batch at one level.
+class Level(metaclass=ABCMeta):
+    """What a query is: an image, a pixel, a region.
 
-    Args:
-        level: one of :data:`LEVELS`.
-        view: the batch, with student logits.
-        anchors: pixels per image (level 'pixel').
-        seed: of the pixel choice (level 'pixel'); another one for every iteration.
-
-    Returns:
-        ``Q`` queries (labels -1 where a slot is empty) and the student's logits ``(Q, C)``.
+    Attributes:
+        capacity: rows per class of a bank where the config gives none; None: all.
+        has_own_rows: whether a query has a row of its own in the bank, which ``query='bank'`` asks
+            by.
     """
-    assert view.student_logits is not None
-    if level == "region":
-        samples, student = _region_means(view)
-        return samples, student
-    if level == "pixel":
-        where = balanced_choice(view.labels, view.ids, view.num_classes, anchors, seed)
-        view = _take(view, where)
-    features, logits, labels, ids = _flatten(view)
-    assert view.student_logits is not None
-    return _samples(features, logits, labels, ids), view.student_logits.flatten(0, 1)
+
+    capacity: int | None = None
+    has_own_rows: bool = True
+
+    @abstractmethod
+    def ask(self, view: View, anchors: int, seed: int) -> View:
+        """The queries of a batch.
+
+        Args:
+            view: the batch at all its locations.
+            anchors: most queries of an image, where the level samples.
+            seed: of the choice; another one for every iteration.
+
+        Returns:
+            The view at ``A`` queries per image, with :data:`NO_LABEL` where a slot is empty.
+        """
+
+    def offer(self, view: View, pixels_per_image: int, seed: int) -> tuple[Samples, Tensor]:
+        """Rows that images give to the bank.
+
+        Args:
+            view: the images at all their locations, without student.
+            pixels_per_image: most rows of one class from one image, where the level samples.
+            seed: of the sampling keys.
+
+        Returns:
+            ``R`` rows, all of them labelled, and ``(R,)`` int64 keys (the smaller, the sooner
+            kept).
+        """
+        samples = view.samples()
+        rows, positions = samples.labels >= 0, locations_of(view)
+        return samples[rows], keyed_hash(seed, samples.ids[rows], positions[rows])
 
 
-def rows(level: str, view: View, pixels_per_image: int, seed: int) -> tuple[Samples, Tensor]:
-    """Rows that the images of ``view`` offer to the bank, and their sampling keys.
+class ImageLevel(Level):
+    """Every location is a query: an image of a classifier.
 
-    Args:
-        level: one of :data:`LEVELS`.
-        view: images, without student logits.
-        pixels_per_image: most pixels of one class that one image may give (level 'pixel').
-        seed: of the sampling keys.
-
-    Returns:
-        ``R`` rows, all of them labelled, and ``(R,)`` int64 keys (the smaller, the sooner kept).
+    Example:
+        >>> labels = torch.tensor([[1], [-1]])
+        >>> view = View(torch.ones(2, 1, 4), torch.zeros(2, 1, 3), labels, labels < 9, labels[:, 0])
+        >>> rows, keys = ImageLevel().offer(view, pixels_per_image=1, seed=0)
+        >>> rows.labels.tolist()
+        [1]
     """
-    if level == "region":
-        samples, _ = _region_means(view)
-        positions = samples.labels
-    else:
-        features, logits, labels, ids = _flatten(view)
-        positions = torch.arange(view.labels.shape[1], device=labels.device)
-        positions = positions.repeat(view.labels.shape[0])
-        keep = _pixels_to_keep(view, labels, ids, positions, pixels_per_image, seed, level)
-        samples = _samples(features[keep], logits[keep], labels[keep], ids[keep])
-        positions = positions[keep]
-    labelled = samples.labels >= 0
-    samples, positions = samples[labelled], positions[labelled]
-    return samples, keyed_hash(seed, samples.ids, positions)
+
+    def ask(self, view: View, anchors: int, seed: int) -> View:
+        """See :meth:`Level.ask`."""
+        return view
+
+
+class PixelLevel(Level):
+    """Locations chosen at random, balanced over the classes of each image.
+
+    The default capacity is our choice: 19 classes of 512-wide fp16 rows are 76 MiB.
+    """
+
+    capacity = 4096
+    has_own_rows = False
+
+    def ask(self, view: View, anchors: int, seed: int) -> View:
+        """See :meth:`Level.ask`."""
+        return take(view, balanced_choice(view.labels, view.ids, view.num_classes, anchors, seed))
+
+    def offer(self, view: View, pixels_per_image: int, seed: int) -> tuple[Samples, Tensor]:
+        """See :meth:`Level.offer`."""
+        labels, ids, positions = view.labels.flatten(), view.location_ids, locations_of(view)
+        images = torch.arange(len(view.ids), device=labels.device)
+        images = images.repeat_interleave(view.labels.shape[1])
+        candidates = (labels >= 0).nonzero()[:, 0]
+        group = images[candidates] * view.num_classes + labels[candidates]
+        keys = keyed_hash(seed, ids[candidates], positions[candidates])
+        groups = len(view.ids) * view.num_classes
+        chosen = smallest_per_class(group, keys, groups, pixels_per_image)
+        rows = candidates[chosen]
+        features = F.normalize(view.features.flatten(0, 1)[rows].float(), dim=1)
+        logits = view.logits.flatten(0, 1)[rows].float()
+        return Samples(features, logits, labels[rows], ids[rows]), keys[chosen]
+
+
+class RegionLevel(Level):
+    """Mean feature and mean logits of each class in each image: ``C`` slots per image."""
+
+    def ask(self, view: View, anchors: int, seed: int) -> View:
+        """See :meth:`Level.ask`."""
+        member = F.one_hot(view.labels.clamp(min=0), view.num_classes)
+        member = (member * (view.labels >= 0)[..., None]).transpose(1, 2).float()
+        sizes = member.sum(dim=2, keepdim=True)
+        weights = member / sizes.clamp(min=1)
+
+        def mean(x: Tensor) -> Tensor:
+            with torch.autocast(x.device.type, enabled=False):
+                return torch.bmm(weights, x.float())
+
+        present = sizes[..., 0] > 0
+        classes = torch.arange(view.num_classes, device=member.device).expand_as(present)
+        features = view.student_features
+        return View(
+            features=mean(view.features),
+            logits=mean(view.logits),
+            labels=torch.where(present, classes, NO_LABEL),
+            valid=present,
+            ids=view.ids,
+            student_logits=None if view.student_logits is None else mean(view.student_logits),
+            student_features=None if features is None else lambda: mean(features()),
+        )
+
+    def offer(self, view: View, pixels_per_image: int, seed: int) -> tuple[Samples, Tensor]:
+        """See :meth:`Level.offer`."""
+        return super().offer(self.ask(view, 0, seed), pixels_per_image, seed)
+
+
+def locations_of(view: View) -> Tensor:
+    """``(B * L,)``; the place of each location in its image."""
+    positions = torch.arange(view.labels.shape[1], device=view.labels.device)
+    return positions.repeat(view.labels.shape[0])
+
+
+def take(view: View, where: Tensor) -> View:
+    """The chosen ``(B, A)`` locations of a view."""
+
+    def pick(x: Tensor) -> Tensor:
+        return x.gather(1, where[..., None].expand(-1, -1, x.shape[2]))
+
+    features = view.student_features
+    return replace(
+        view,
+        features=pick(view.features),
+        logits=pick(view.logits),
+        labels=view.labels.gather(1, where),
+        valid=view.valid.gather(1, where),
+        student_logits=None if view.student_logits is None else pick(view.student_logits),
+        student_features=None if features is None else lambda: pick(features()),
+    )
 
 
 def balanced_choice(labels: Tensor, ids: Tensor, num_classes: int, count: int, seed: int) -> Tensor:
@@ -87,6 +178,12 @@ def balanced_choice(labels: Tensor, ids: Tensor, num_classes: int, count: int, s
 
     Returns:
         ``(B, min(count, L))`` int64 locations.
+
+    Example:
+        >>> labels = torch.tensor([[0, 0, 0, 0, 2, -1]])
+        >>> chosen = balanced_choice(labels, torch.tensor([5]), num_classes=3, count=2, seed=0)
+        >>> labels[0, chosen[0]].sort().values.tolist()
+        [0, 2]
     """
     slots = torch.arange(labels.shape[1], device=labels.device)
     places = torch.arange(labels.shape[0], device=labels.device)
@@ -104,72 +201,3 @@ def balanced_choice(labels: Tensor, ids: Tensor, num_classes: int, count: int, s
     turn = (slots - begin + noise).masked_fill(sorted_classes == num_classes, torch.inf)
     chosen = turn.argsort(dim=1)[:, :count]
     return order.gather(1, chosen)
-
-
-def _pixels_to_keep(
-    view: View,
-    labels: Tensor,
-    ids: Tensor,
-    positions: Tensor,
-    pixels_per_image: int,
-    seed: int,
-    level: str,
-) -> Tensor:
-    """Flat locations that an image may give: all at image level, a share per class for pixels."""
-    if level == "image":
-        return torch.arange(len(labels), device=labels.device)
-    image = torch.arange(view.labels.shape[0], device=labels.device)
-    image = image.repeat_interleave(view.labels.shape[1])
-    candidates = (labels >= 0).nonzero()[:, 0]
-    group = image[candidates] * view.num_classes + labels[candidates]
-    keys = keyed_hash(seed, ids[candidates], positions[candidates])
-    groups = view.labels.shape[0] * view.num_classes
-    return candidates[smallest_per_class(group, keys, groups, pixels_per_image)]
-
-
-def _region_means(view: View) -> tuple[Samples, Tensor]:
-    """Mean feature and logits of each class in each image: ``B * C`` slots, empty ones -1."""
-    batch, num_classes = view.labels.shape[0], view.num_classes
-    member = F.one_hot(view.labels.clamp(min=0), num_classes)
-    member = (member * (view.labels >= 0)[..., None]).transpose(1, 2).float()
-    sizes = member.sum(dim=2, keepdim=True)
-    weights = member / sizes.clamp(min=1)
-    with torch.autocast(member.device.type, enabled=False):
-        features, logits = (
-            torch.bmm(weights, x.float()).flatten(0, 1) for x in (view.features, view.logits)
-        )
-        student = logits.new_empty(0)
-        if view.student_logits is not None:
-            student = torch.bmm(weights, view.student_logits.float()).flatten(0, 1)
-    classes = torch.arange(num_classes, device=member.device).repeat(batch)
-    labels = torch.where(sizes.flatten() > 0, classes, NO_LABEL)
-    ids = view.ids.repeat_interleave(num_classes, output_size=batch * num_classes)
-    return _samples(features, logits, labels, ids), student
-
-
-def _take(view: View, where: Tensor) -> View:
-    """The chosen ``(B, A)`` locations of ``view``."""
-
-    def pick(x: Tensor) -> Tensor:
-        return x.gather(1, where[..., None].expand(-1, -1, x.shape[2]))
-
-    return View(
-        features=pick(view.features),
-        logits=pick(view.logits),
-        labels=view.labels.gather(1, where),
-        valid=view.valid.gather(1, where),
-        ids=view.ids,
-        student_logits=None if view.student_logits is None else pick(view.student_logits),
-    )
-
-
-def _flatten(view: View) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Features, logits, labels and ids of all ``B * L`` locations."""
-    batch, locations = view.labels.shape
-    ids = view.ids.repeat_interleave(locations, output_size=batch * locations)
-    return view.features.flatten(0, 1), view.logits.flatten(0, 1), view.labels.flatten(), ids
-
-
-def _samples(features: Tensor, logits: Tensor, labels: Tensor, ids: Tensor) -> Samples:
-    """``Samples`` with the features on the unit sphere, in float32."""
-    return Samples(F.normalize(features.float(), dim=1), logits.float(), labels, ids)

@@ -8,24 +8,30 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mmickd.taps import Tapped
-from mmickd.tasks.base import BaseTask, data_sample_ids
-from mmickd.tasks.grid import labels_on_grid, resize_logits
-from mmickd.tasks.view import View
+from mmickd.registry import TASKS
+from mmickd.structures import Batch, Tapped, View
+from mmickd.tasks.base import Task, data_sample_ids
+from mmickd.tasks.grid import labels_on_grid, resize
+from mmickd.tasks.levels import PixelLevel, RegionLevel
 from mmickd.utils.errors import ICKDError
 
 
-class SegmentationTask(BaseTask):
+@TASKS.register_module()
+class SegmentationTask(Task):
     """One location per cell of the teacher's logits grid.
 
     Args:
         ignore_index: label of void pixels (the student head's).
         student_align_corners: how the student's logits are resized to the teacher's grid.
         teacher_align_corners: where the teacher's grid cells lie in the image.
+
+    Example:
+        >>> list(SegmentationTask(ignore_index=11).levels)
+        ['pixel', 'region']
     """
 
-    levels = ("pixel", "region")
-    kd_temperature = 1.0
+    levels = {"pixel": PixelLevel(), "region": RegionLevel()}
+    loss_defaults = {"KDLoss": {"temperature": 1.0}}
 
     def __init__(
         self,
@@ -37,23 +43,40 @@ class SegmentationTask(BaseTask):
         self.student_align_corners = student_align_corners
         self.teacher_align_corners = teacher_align_corners
 
+    @classmethod
+    def fits(cls, model: nn.Module) -> bool:
+        """Models with a ``decode_head``, as mmseg's."""
+        return hasattr(model, "decode_head")
+
+    @classmethod
+    def between(cls, student: nn.Module, teacher: nn.Module) -> SegmentationTask:
+        """With what the heads that predict say of their grids and of void pixels."""
+        head = last_decode_head(student)
+        teacher_head = last_decode_head(teacher) if cls.fits(teacher) else None
+        return cls(
+            ignore_index=int(getattr(head, "ignore_index", 255)),
+            student_align_corners=bool(getattr(head, "align_corners", False)),
+            teacher_align_corners=bool(getattr(teacher_head, "align_corners", False)),
+        )
+
+    @classmethod
+    def classifier_names(cls, model: nn.Module) -> Sequence[str]:
+        """That of the head that predicts: the last one of a cascade."""
+        heads = model.decode_head
+        last = f".{len(heads) - 1}" if isinstance(heads, nn.ModuleList) else ""
+        return (f"decode_head{last}.conv_seg",)
+
     def check_student(self, model: nn.Module) -> None:
         """Refuse binary (one-channel) heads; see the base class."""
         head = last_decode_head(model)
         if getattr(head, "out_channels", None) == 1:
             raise ICKDError(
-                "the student's decode_head has out_channels=1: a binary head with a sigmoid, "
-                "while in-context distillation compares softmax distributions over classes. "
-                "Use out_channels=2 with num_classes=2."
+                f"the decode_head of {type(model).__name__} has out_channels=1: a binary head with "
+                "a sigmoid, while in-context distillation compares softmax distributions over "
+                "classes. Use out_channels=2 with num_classes=2."
             )
 
-    def view(
-        self,
-        teacher: Tapped,
-        data_samples: Sequence[Any],
-        input_shape: tuple[int, int],
-        student_logits: Tensor | None = None,
-    ) -> View:
+    def view(self, teacher: Tapped, batch: Batch, student: Tapped | None = None) -> View:
         """See the base class. The grid is the teacher's; its features are never resized."""
         logits, features = teacher.logits, teacher.features
         if logits.ndim != 4 or features.shape[-2:] != logits.shape[-2:]:
@@ -62,33 +85,34 @@ class SegmentationTask(BaseTask):
                 f"logits {tuple(logits.shape)}; a segmenter is expected to have (B, D, h, w) and "
                 "(B, C, h, w). Set teacher.layer to the layer that gives the logits."
             )
-        grid = (logits.shape[2], logits.shape[3])
-        labels = torch.cat(
-            [
-                labels_on_grid(
-                    sample.gt_sem_seg.data.to(logits.device).reshape(
-                        1, *sample.gt_sem_seg.data.shape[-2:]
-                    ),
-                    grid,
-                    input_shape,
-                    _image_shape(sample, input_shape),
-                    self.teacher_align_corners,
-                    logits.shape[1],
-                    self.ignore_index,
-                )
-                for sample in data_samples
-            ]
-        ).flatten(1)
-        if student_logits is not None:
-            student_logits = resize_logits(student_logits, grid, self.student_align_corners)
+        labels = torch.cat([self._labels(s, logits, batch.input_shape) for s in batch.data_samples])
+
+        def on_grid(x: Tensor) -> Tensor:
+            grid = (logits.shape[2], logits.shape[3])
+            return _locations(resize(x, grid, self.student_align_corners))
+
         return View(
             features=_locations(features),
             logits=_locations(logits),
             labels=labels,
             valid=labels >= 0,
-            ids=data_sample_ids(data_samples, logits.device),
-            student_logits=None if student_logits is None else _locations(student_logits),
+            ids=data_sample_ids(batch.data_samples, logits.device),
+            student_logits=None if student is None else on_grid(student.logits.float()),
+            student_features=None if student is None else lambda: on_grid(student.features),
         )
+
+    def _labels(self, data_sample: Any, logits: Tensor, input_shape: tuple[int, int]) -> Tensor:
+        """``(1, L)``; the class of each cell of the teacher's grid."""
+        gt = data_sample.gt_sem_seg.data.to(logits.device)
+        return labels_on_grid(
+            gt.reshape(1, *gt.shape[-2:]),
+            (logits.shape[2], logits.shape[3]),
+            input_shape,
+            _image_shape(data_sample, input_shape),
+            self.teacher_align_corners,
+            logits.shape[1],
+            self.ignore_index,
+        ).flatten(1)
 
     def bad_labels(self, data_sample: Any, num_classes: int) -> list[int]:
         """See the base class."""
@@ -99,6 +123,10 @@ class SegmentationTask(BaseTask):
     def has_label(self, data_sample: Any) -> bool:
         """See the base class."""
         return "gt_sem_seg" in data_sample
+
+    def settings(self) -> dict[str, Any]:
+        """See the base class."""
+        return {"ignore_index": self.ignore_index, "align_corners": self.teacher_align_corners}
 
 
 def last_decode_head(model: nn.Module) -> nn.Module:

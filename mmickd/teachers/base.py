@@ -1,77 +1,94 @@
-"""What every teacher does: its forward pass, ended and read at its classifier."""
+"""What the hook's ``teacher`` is: its life from the config to the last step of a run."""
 
 from __future__ import annotations
 
-import hashlib
 from abc import ABCMeta, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
-from mmickd.taps import Tap, Tapped, find_classifier
-from mmickd.teachers.normalization import InputConverter, InputNormalization
-from mmickd.utils.errors import ICKDError
+from mmickd.losses.terms import Defaults, LossTerms
+from mmickd.retrieval.memory import Memory
+from mmickd.run import Run
+from mmickd.structures import Batch, Tapped
+from mmickd.tasks import Task
 
-DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
+Remember = Callable[[int], Memory]
+"""Makes the memory of a source, of features of a width: of the frozen bank, or of empty queues."""
 
 
-class BaseTeacher(metaclass=ABCMeta):
-    """A model in eval, without gradients, that is no part of the student.
-
-    Its forward pass ends at its classifier (``mode='tensor'``: no auxiliary head, no resize, no
-    loss). It is in no optimizer or EMA of the student.
+@dataclass(frozen=True)
+class Source:
+    """Somebody to learn from in a step.
 
     Args:
-        layer: name of its last classifier layer; 'auto' finds it.
-        dtype: precision of its forward pass, 'fp32', 'fp16' or 'bf16' (autocast), the same while
-            a bank is built and in training, whatever the student's autocast says.
-
-    Raises:
-        ICKDError: if ``dtype`` is none of the three.
+        task: adapter of the learner and this source.
+        memory: what it remembers of other images.
+        answer: gives what it says of the batch, without gradients; its network runs for the first
+            who asks.
+        recall: gives what its memory is asked by and fed with; None: the answer.
     """
 
+    task: Task
+    memory: Memory
+    answer: Callable[[], Tapped]
+    recall: Callable[[], Tapped] | None = None
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """What a network of the teacher's own learns in a step, beside the student.
+
+    Args:
+        answer: what it says of the batch, with gradients.
+        task_losses: its own losses of the batch.
+        terms: what it learns from its sources.
+        sources: whom it learns from.
+        learn: takes all its losses, and a step of its optimizer.
+    """
+
+    answer: Tapped
+    task_losses: dict[str, Any]
+    terms: LossTerms
+    sources: Sequence[Source]
+    learn: Callable[[dict[str, Any]], None]
+
+
+class Teacher(metaclass=ABCMeta):
+    """Whoever the student learns from: it builds, runs, saves and validates its own networks.
+
+    The methods stand in the order of their calls. None of its networks is part of the student, its
+    optimizer or its averages. Registered in :data:`mmickd.registry.TEACHERS` it can stand in the
+    hook's ``teacher``; arguments of ``__init__`` are options of the config.
+    :class:`~mmickd.teachers.NetworkTeacher` is all of it for one network that is not trained here.
+
+    Attributes:
+        is_frozen (bool): whether it never changes, so that a bank of it can be built once and
+            cached; else its memory are queues.
+        is_behind_student (bool): whether at first it says what the student said before, so that
+            terms that believe it hold the student back.
+        takes_momentum (bool): whether ``bank.momentum`` means something to it.
+        resume (str): what a resumed run does whose checkpoint holds no such teacher: 'strict'
+            stops, 'fresh' begins anew.
+        state_key (str): key that its ``state_dict`` has, and that of another kind has not.
+    """
+
+    is_frozen: bool
+    is_behind_student: bool = False
+    takes_momentum: bool = False
     resume: str = "strict"
-    """Whether a teacher that learns must be found in a resumed checkpoint, or may be 'fresh'."""
-    classes: tuple[str, ...] | None = None
-    """Names of the classes that it was trained on, in order; None if not known."""
+    state_key: str = "teacher"
 
-    def __init__(self, layer: str = "auto", dtype: str = "fp32") -> None:
-        if dtype not in DTYPES:
-            raise ICKDError(f"teacher.dtype='{dtype}': it must be one of {', '.join(DTYPES)}.")
-        self.layer = layer
-        self.dtype = dtype
-        self._model: nn.Module | None = None
-        self._tap: Tap | None = None
-        self._converter: InputConverter | None = None
-
-    @property
-    def model(self) -> nn.Module:
-        """The network, after :meth:`build`."""
-        assert self._model is not None, "build comes first"
-        return self._model
-
-    @property
-    def tap(self) -> Tap:
-        """Its classifier layer, after :meth:`probe`."""
-        assert self._tap is not None, "probe comes first"
-        return self._tap
-
-    @property
-    @abstractmethod
-    def is_frozen(self) -> bool:
-        """Whether it never changes, so that a bank of it can be built once and cached."""
-
-    @abstractmethod
-    def check_files(self) -> None:
+    def check_files(self) -> None:  # noqa: B027 (some have none)
         """Look whether its files are there; building comes much later in a run.
 
         Raises:
             ICKDError: if one is not.
         """
 
-    @abstractmethod
-    def fetch(self) -> None:
+    def fetch(self) -> None:  # noqa: B027 (some need none)
         """Download what is to be downloaded; all ranks call this together.
 
         Raises:
@@ -79,117 +96,108 @@ class BaseTeacher(metaclass=ABCMeta):
         """
 
     @abstractmethod
-    def build(self, device: torch.device, student: nn.Module | None) -> None:
-        """Make the network.
-
-        Args:
-            device: where it runs.
-            student: the unwrapped student, whose preprocessor gives what the teacher gets in
-                training.
+    def build(self, run: Run) -> None:
+        """Make the networks.
 
         Raises:
-            ICKDError: if it cannot be made.
+            ICKDError: if one cannot be made, or not in such a run.
         """
 
     @abstractmethod
-    def fingerprint(self) -> dict[str, str]:
-        """What makes the features of a frozen teacher what they are, as text."""
-
-    @property
-    def is_ready(self) -> bool:
-        """Whether there is something to learn from it yet."""
-        return True
-
-    def update(self, student: nn.Module, ends_epoch: bool) -> None:  # noqa: B027 (most need none)
-        """Learn from the student's step; most teachers do not."""
-
-    def state_dict(self) -> dict[str, Any]:
-        """What a resumed run needs of a teacher that learns."""
-        return {}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:  # noqa: B027 (most need none)
-        """Take over what :meth:`state_dict` gave."""
-
-    def _set_model(self, model: nn.Module, student: nn.Module | None, device: torch.device) -> None:
-        """Freeze ``model`` and take it as the network."""
-        model.requires_grad_(False)
-        # As a statement: the ResNet of mmpretrain returns None from train(), hence from eval().
-        model.eval()
-        model.to(device)
-        self._model = model
-        target = InputNormalization.of(model.data_preprocessor)  # type: ignore[arg-type]
-        own = getattr(student, "data_preprocessor", None)
-        source = target if own is None else InputNormalization.of(own)
-        self._converter = InputConverter(source, target).to(device)
-
-    @torch.no_grad()
-    def probe(self, inputs: Tensor) -> Tapped:
-        """Find the classifier layer on a first input, and read it.
+    def look(self, sample: dict[str, Any], student_layer: str) -> None:
+        """Run the networks once, on a packed sample of the training set.
 
         Args:
-            inputs: ``(B, 3, h, w)``, normalised for the teacher.
+            sample: ``inputs`` and ``data_samples``.
+            student_layer: the student's classifier layer.
 
         Raises:
-            ICKDError: if the layer is not found, or does not run.
+            ICKDError: if a classifier layer is not found, or one cannot run on such an image.
         """
-        layer = self.layer
-        if layer == "auto":
-            layer = find_classifier(
-                self.model, lambda: self._run(inputs), "teacher", "teacher.layer"
-            )
-        self.attach(layer)
-        return self.forward_normalized(inputs)
 
-    def attach(self, layer: str) -> None:
-        """Read the classifier layer of this name from now on."""
-        self._tap = Tap(self.model, layer)
+    @property
+    @abstractmethod
+    def class_counts(self) -> Mapping[str, int]:
+        """How many classes each network tells apart, by its name for messages."""
 
-    def preprocess(self, data: dict[str, Any]) -> Tensor:
-        """Collated samples of one size to the teacher's own normalised input ``(B, 3, h, w)``."""
-        preprocessor = self.model.data_preprocessor
-        return preprocessor(data, False)["inputs"]  # type: ignore[operator]
+    @property
+    def classes(self) -> tuple[str, ...] | None:
+        """Names of the classes that it was trained on, in order; None if not known."""
+        return None
 
-    def __call__(self, inputs: Tensor) -> Tapped:
-        """Features and logits of a training batch.
+    def all_terms(self, students: LossTerms, defaults: Defaults) -> Sequence[LossTerms]:
+        """The terms of all that learn, the student's first; all of them ask the memories.
 
         Args:
-            inputs: ``(B, 3, h, w)``, normalised and augmented for the student.
+            students: its terms.
+            defaults: of the task, for terms of others.
         """
-        assert self._converter is not None
-        with torch.no_grad():
-            return self.forward_normalized(self._converter(inputs.float()))
+        return [students]
 
-    @torch.no_grad()
-    def forward_normalized(self, inputs: Tensor) -> Tapped:
-        """Features and logits of inputs that are normalised for the teacher."""
-        self.tap.arm()
-        self._run(inputs)
-        tapped = self.tap.take()
-        if tapped is None:
-            raise ICKDError(
-                f"the teacher's layer '{self.tap.layer}' does not run in its forward pass. "
-                "Set teacher.layer to the layer that gives the logits."
-            )
-        return tapped
+    @abstractmethod
+    def open(self, remember: Remember, momentum: float | None) -> None:
+        """Be ready for the first step.
 
-    def _run(self, inputs: Tensor) -> Any:
-        dtype = DTYPES[self.dtype]
-        with torch.autocast(
-            inputs.device.type,
-            dtype=torch.bfloat16 if self.dtype == "fp32" else dtype,
-            enabled=self.dtype != "fp32",
-        ):
-            return self.model(inputs, mode="tensor")
+        Args:
+            remember: makes the memory of each source.
+            momentum: ``bank.momentum``.
 
-    def _fingerprint_of(self, architecture: str) -> dict[str, str]:
-        """What makes the features of a frozen teacher what they are, as text."""
-        digest = hashlib.sha256()
-        for name, value in sorted(self.model.state_dict().items()):
-            digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
-            digest.update(value.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy())
-        return {
-            "teacher_weights": digest.hexdigest(),
-            "teacher_config": hashlib.sha256(architecture.encode()).hexdigest(),
-            "teacher_layer": self.tap.layer,
-            "teacher_dtype": self.dtype,
-        }
+        Raises:
+            ICKDError: if what trains a network cannot be built.
+        """
+
+    @property
+    @abstractmethod
+    def layers(self) -> str:
+        """Classifier layers, for the log."""
+
+    @property
+    @abstractmethod
+    def memories(self) -> Mapping[str, Memory]:
+        """All memories, by the name of their source; after :meth:`open`."""
+
+    @abstractmethod
+    def see(self, batch: Batch, student: Tapped) -> Sequence[Source]:
+        """See the student's batch.
+
+        Args:
+            batch: as the student gets it.
+            student: what the student says of it, with gradients.
+
+        Returns:
+            Whom the student learns from; nobody if there is nothing to learn yet.
+        """
+
+    def lessons(self) -> Sequence[Lesson]:
+        """What networks of its own learn from the batch that was seen last."""
+        return ()
+
+    def after_step(self, student: nn.Module, ends_epoch: bool) -> dict[str, Tensor]:
+        """Learn from the student's step, after the memories were fed.
+
+        Returns:
+            What there is to log, by name.
+        """
+        return {}
+
+    def after_epoch(self) -> None:  # noqa: B027 (most need none)
+        """An epoch of a loop by epochs has ended."""
+
+    def validate(self, loop: Any) -> dict[str, Any]:
+        """Metrics of its networks, if that is wanted, after the student was validated.
+
+        Args:
+            loop: the validation loop; its evaluator is left as it was found, empty.
+        """
+        return {}
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a resumed run needs, as tensors and plain values; of one that learns."""
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:  # noqa: B027 (of one that learns)
+        """Go on where a run was stopped.
+
+        Raises:
+            ICKDError: if the state is of another teacher, or of other queues.
+        """

@@ -23,26 +23,67 @@ MAX_NAMES = 5
 """Keys shown in an error message."""
 
 
-def is_url(path: str) -> bool:
-    """Whether ``path`` is to be downloaded."""
-    return urlparse(path).scheme in ("http", "https")
+class TeacherWeights:
+    """The trained weights of a teacher, as its config names them.
 
-
-def check_checkpoint_path(path: str) -> None:
-    """Look whether something lies at ``path``.
-
-    Raises:
-        ICKDError: if nothing does.
+    Args:
+        checkpoint: path or URL; None where the config gives none.
+        trust: load it even if it holds more than tensors and plain values.
     """
-    if not path:
-        raise ICKDError(
-            "teacher.checkpoint is not set: give the path or URL of the trained teacher's weights."
-        )
-    if not is_url(path) and not os.path.isfile(path):
-        raise ICKDError(
-            f"teacher.checkpoint '{path}' does not exist. Train the teacher first "
-            "(tools/train.py with the teacher's config) or give the right path or URL."
-        )
+
+    def __init__(self, checkpoint: str | os.PathLike[str] | None, trust: bool) -> None:
+        self.checkpoint = "" if checkpoint is None else os.path.expanduser(os.fspath(checkpoint))
+        self._trust = trust
+        self._file = self.checkpoint
+
+    def check(self) -> None:
+        """Look whether something lies there.
+
+        Raises:
+            ICKDError: if nothing does.
+        """
+        if not self.checkpoint:
+            raise ICKDError(
+                "teacher.checkpoint is not set: give the path or URL of the trained teacher's "
+                "weights."
+            )
+        if not is_url(self.checkpoint) and not os.path.isfile(self.checkpoint):
+            raise ICKDError(
+                f"teacher.checkpoint '{self.checkpoint}' does not exist. Train the teacher first "
+                "(tools/train.py with the teacher's config) or give the right path or URL."
+            )
+
+    def fetch(self) -> None:
+        """Download it if it is a URL, see :func:`fetch`."""
+        self._file = fetch(self.checkpoint)
+
+    def load_into(self, model: nn.Module, owner: str) -> tuple[str, ...] | None:
+        """Fill a network, strictly.
+
+        Args:
+            model: to be filled.
+            owner: whose architecture it has, for messages.
+
+        Returns:
+            Names of the classes that it was trained on, in order; None if not recorded.
+
+        Raises:
+            ICKDError: if the file is missing, cannot be read, or is of another architecture.
+        """
+        self.check()
+        checkpoint = load_checkpoint(self._file, self._trust)
+        load_strictly(model, state_dict_of(checkpoint), self.checkpoint, owner)
+        return classes_of(checkpoint)
+
+
+def is_url(path: str) -> bool:
+    """Whether ``path`` is to be downloaded.
+
+    Example:
+        >>> is_url("https://host/r101.pth"), is_url("work_dirs/r101.pth")
+        (True, False)
+    """
+    return urlparse(path).scheme in ("http", "https")
 
 
 def load_checkpoint(path: str, trust: bool = False) -> dict[str, Any]:
@@ -100,9 +141,7 @@ def _dict(value: Any) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
-def load_strictly(
-    model: nn.Module, state: dict[str, Tensor], path: str, owner: str = "teacher.cfg"
-) -> None:
+def load_strictly(model: nn.Module, state: dict[str, Tensor], path: str, owner: str) -> None:
     """Load weights, every one of them.
 
     Args:

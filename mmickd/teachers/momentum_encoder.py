@@ -7,15 +7,17 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mmickd.taps import Tapped
+from mmickd.structures import Tapped
 from mmickd.teachers.normalization import InputConverter
 from mmickd.teachers.self_teacher import SelfTeacher
+from mmickd.utils.modules import plain_copy
 
 
 class MomentumEncoder:
     """The moving average of a student or peer, asked once per step.
 
-    Source: MoCo (arXiv 1911.05722), section 3.2; the warm-up of the average is our choice.
+    Source: MoCo (arXiv 1911.05722), section 3.2; the warm-up of the average is that of mmengine's
+    ``MomentumAnnealingEMA``, see :class:`~mmickd.teachers.SelfTeacher`.
 
     Args:
         network: unwrapped; the average begins with its weights.
@@ -34,7 +36,7 @@ class MomentumEncoder:
         device: torch.device,
     ) -> None:
         self._average = SelfTeacher(momentum=momentum)
-        self._average.build(device, network)
+        self._average.adopt(plain_copy(network), network, device)
         self._average.attach(layer)
         self._converter = converter
         self._tapped: Tapped | None = None
@@ -52,12 +54,12 @@ class MomentumEncoder:
 
     def follow(self, network: nn.Module) -> None:
         """Take a step towards the network; the next batch is another."""
-        self._average.update(network, ends_epoch=False)
+        self._average.average(network)
         self._tapped = None
 
     def state_dict(self) -> dict[str, Any]:
         """What a resumed run needs."""
-        return self._average.state_dict()
+        return self._average.own_state()
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take over what :meth:`state_dict` gave.
@@ -65,4 +67,4 @@ class MomentumEncoder:
         Raises:
             ICKDError: if it is of another network.
         """
-        self._average.load_state_dict(state)
+        self._average.load_own_state(state)

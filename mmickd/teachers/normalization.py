@@ -23,8 +23,8 @@ class InputNormalization:
     swaps_channels: bool
 
     @classmethod
-    def of(cls, preprocessor: nn.Module) -> InputNormalization:
-        """Read it from a data preprocessor of mmpretrain, mmseg or mmengine."""
+    def read(cls, preprocessor: nn.Module) -> InputNormalization:
+        """From a data preprocessor of mmpretrain, mmseg or mmengine."""
         mean = getattr(preprocessor, "mean", None)
         std = getattr(preprocessor, "std", None)
         swaps = any(

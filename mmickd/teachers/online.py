@@ -3,20 +3,40 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
+import torch
 from mmengine.config import Config
+from mmengine.model import revert_sync_batchnorm
+from torch import Tensor, nn
 
+from mmickd.losses.terms import Defaults, LossTerms
+from mmickd.probing import explained, probe_network
 from mmickd.registry import TEACHERS
-from mmickd.utils.config import ConfigLike, find_config
-from mmickd.utils.errors import ICKDError
-from mmickd.utils.options import check_choice, check_integer
+from mmickd.retrieval.memory import Memory
+from mmickd.run import Run, TrainingTools
+from mmickd.structures import Batch, Tapped
+from mmickd.taps import feature_width
+from mmickd.tasks import kind_of_task, task_for
+from mmickd.teachers.base import Lesson, Remember, Source, Teacher
+from mmickd.teachers.models import build_network, model_config
+from mmickd.teachers.momentum_encoder import MomentumEncoder
+from mmickd.teachers.peer import Peer, trained_peer
+from mmickd.utils.config import ConfigLike, find_config, load_config
+from mmickd.utils.errors import ICKDError, OptionError
+from mmickd.utils.modules import is_sharded
+from mmickd.utils.validation import check_choice, check_flag, check_integer
 
 
 @TEACHERS.register_module()
-class OnlineTeacher:
+class OnlineTeacher(Teacher):
     """Networks that train beside the student, each the others' teacher.
+
+    Network 0 is the student, network ``i`` the peer ``i - 1``. What a network learns from several
+    others is averaged over them. Each has queues of its own; the peers take the steps of their own
+    optimizers.
 
     Source: the online paradigm of arXiv 2501.07040; with KD alone it is deep mutual learning (Zhang
     et al. 2018).
@@ -36,7 +56,15 @@ class OnlineTeacher:
 
     Raises:
         ICKDError: if an option is out of range.
+
+    Example:
+        >>> len(OnlineTeacher(num_peers=2).cfgs)
+        2
     """
+
+    is_frozen = False
+    takes_momentum = True
+    state_key = "peers"
 
     def __init__(
         self,
@@ -49,20 +77,18 @@ class OnlineTeacher:
         validate: bool = False,
         resume: str = "strict",
     ) -> None:
-        check_integer(num_peers, 1, "teacher.num_peers", none=True)
-        check_choice(resume, ("strict", "fresh"), "teacher.resume")
-        check_choice(validate, (True, False), "teacher.validate")
-        _check_kind(optim_wrapper, "optim_wrapper", Mapping, "a dict")
-        for one in (
-            param_scheduler if isinstance(param_scheduler, (list, tuple)) else [param_scheduler]
-        ):
-            _check_kind(one, "param_scheduler", Mapping, "a dict or a list of dicts")
-        for one in cfg if isinstance(cfg, (list, tuple)) else [cfg]:
-            _check_kind(
-                one, "cfg", (str, os.PathLike, Mapping, Config), "a file, a Config or a dict"
-            )
+        check_integer(num_peers, 1, "num_peers", none=True)
+        check_choice(resume, ("strict", "fresh"), "resume")
+        check_flag(validate, "validate")
+        _check_kind([optim_wrapper], "optim_wrapper", Mapping, "a dict")
+        schedulers = _listed(param_scheduler)
+        _check_kind(schedulers, "param_scheduler", Mapping, "a dict or a list of dicts")
+        kinds = (str, os.PathLike, Mapping, Config)
+        _check_kind(_listed(cfg), "cfg", kinds, "a file, a Config or a dict")
         if not isinstance(layer, str):
-            raise ICKDError(f"teacher.layer={layer!r}: it must be 'auto' or the name of a layer.")
+            raise OptionError("layer", layer, "it must be 'auto' or the name of a layer.")
+        if losses is not None:
+            LossTerms.build(losses, where="teacher.losses")
         cfgs = list(cfg) if isinstance(cfg, (list, tuple)) else [cfg] * (num_peers or 1)
         if not cfgs or len(cfgs) != (num_peers or len(cfgs)):
             raise ICKDError(
@@ -70,21 +96,200 @@ class OnlineTeacher:
                 "num_peers out, or give one config for all."
             )
         self.cfgs, self.optim_wrapper, self.param_scheduler = cfgs, optim_wrapper, param_scheduler
-        self.layer, self.validate, self.resume = layer, validate, resume
-        self.losses = losses
+        self.layer, self.resume, self.losses = layer, resume, losses
+        self._validates = validate
+        self.peers: list[Peer] = []
+        self.encoders: list[MomentumEncoder] = []
+        self._lessons: list[Lesson] = []
+        self._logged: dict[str, Tensor] = {}
 
     def check_files(self) -> None:
-        """Look whether the configs are there.
-
-        Raises:
-            ICKDError: if one is not.
-        """
+        """See :meth:`Teacher.check_files`."""
         for cfg in self.cfgs:
             if isinstance(cfg, (str, os.PathLike)):
                 find_config(cfg, "teacher.cfg")
 
+    def build(self, run: Run) -> None:
+        """See :meth:`Teacher.build`."""
+        if run.tools is None or is_sharded(run.student):
+            raise ICKDError(
+                "OnlineTeacher trains its peers by mmengine's Runner, alone or with DDP: leave "
+                "FlexibleRunner and FSDP out of the config."
+            )
+        self._run, self._tools = run, run.tools
+        peers = [self._build_peer(cfg, i, run.tools) for i, cfg in enumerate(self.cfgs)]
+        self._networks = [run.student, *peers]
+        for number, peer in enumerate(peers):
+            if kind_of_task(peer) is not kind_of_task(run.student):
+                raise ICKDError(
+                    f"peer {number} is a {type(peer).__name__}, the student a "
+                    f"{type(run.student).__name__}: both must be classifiers, or both segmenters."
+                )
+            try:
+                task_for(peer, peer).check_student(peer)
+            except ICKDError as error:
+                raise ICKDError(f"peer {number}: {error}") from error
 
-def _check_kind(value: Any, option: str, kinds: Any, words: str) -> None:
+    def _build_peer(self, cfg: Any, number: int, tools: TrainingTools) -> nn.Module:
+        """A new network with weights of its own."""
+        loaded = tools.run_cfg if cfg is None else load_config(cfg, "teacher.cfg")
+        torch.manual_seed(tools.seed(f"weights {number}"))
+        model = build_network(model_config(loaded), loaded, cfg)
+        model.init_weights()  # type: ignore[operator]
+        if tools.world_size == 1:
+            model = revert_sync_batchnorm(model)
+        return model.to(self._run.device)
+
+    def look(self, sample: dict[str, Any], student_layer: str) -> None:
+        """See :meth:`Teacher.look`."""
+        self._layers, self._class_counts = [student_layer], {}
+        for number, peer in enumerate(self._networks[1:]):
+            owner, usual = f"peer {number}", kind_of_task(peer).classifier_names(peer)
+            with explained(owner, sample, "Give a model for such images in teacher.cfg."):
+                layer, self._class_counts[owner] = probe_network(
+                    peer, self.layer, usual, sample, owner, "teacher.layer"
+                )
+            self._layers.append(layer)
+
+    @property
+    def class_counts(self) -> Mapping[str, int]:
+        """See :meth:`Teacher.class_counts`."""
+        return self._class_counts
+
+    def all_terms(self, students: LossTerms, defaults: Defaults) -> Sequence[LossTerms]:
+        """See :meth:`Teacher.all_terms`."""
+        if self.losses is None:
+            self._terms = students
+            return [students]
+        self._terms = LossTerms.build(self.losses, defaults, "teacher.losses")
+        return [students, self._terms]
+
+    def open(self, remember: Remember, momentum: float | None) -> None:
+        """See :meth:`Teacher.open`."""
+        networks, layers = self._networks, self._layers
+        memories = [remember(feature_width(n, at)) for n, at in zip(networks, layers, strict=True)]
+        self.peers = [
+            trained_peer(f"peer{i}", network, layer, self._run, self._tools, self._recipe)
+            for i, (network, layer) in enumerate(zip(networks[1:], layers[1:], strict=True))
+        ]
+        if momentum is not None and any(memory.banks for memory in memories):
+            converters = [None, *(peer.converter for peer in self.peers)]
+            self.encoders = [
+                MomentumEncoder(network, layer, momentum, converter, self._run.device)
+                for network, layer, converter in zip(networks, layers, converters, strict=True)
+            ]
+        names = ["student", *(peer.name for peer in self.peers)]
+        self._memories = dict(zip(names, memories, strict=True))
+        self._tasks = [[task_for(learner, source) for source in networks] for learner in networks]
+
+    @property
+    def _recipe(self) -> dict[str, Any]:
+        """What trains a peer, by option."""
+        return {"optim_wrapper": self.optim_wrapper, "param_scheduler": self.param_scheduler}
+
+    @property
+    def layers(self) -> str:
+        """See :meth:`Teacher.layers`."""
+        return ", ".join(f"{peer.tap.layer} ({peer.name})" for peer in self.peers)
+
+    @property
+    def memories(self) -> Mapping[str, Memory]:
+        """See :meth:`Teacher.memories`."""
+        return self._memories
+
+    def see(self, batch: Batch, student: Tapped) -> Sequence[Source]:
+        """See :meth:`Teacher.see`; the peers run."""
+        own = [peer.forward(batch) for peer in self.peers]
+        said = [student.detach(), *(answer.detach() for _, answer in own)]
+        self._lessons = [
+            Lesson(answer, losses, self._terms, self._others(i, said, batch), self._learn(peer))
+            for i, (peer, (losses, answer)) in enumerate(zip(self.peers, own, strict=True), 1)
+        ]
+        return self._others(0, said, batch)
+
+    def _others(self, learner: int, said: Sequence[Tapped], batch: Batch) -> list[Source]:
+        """All networks but one, as the sources of that one."""
+        memories = list(self._memories.values())
+        recalls = [partial(encoder, batch.inputs) for encoder in self.encoders]
+        return [
+            Source(
+                self._tasks[learner][other],
+                memories[other],
+                partial(_given, said[other]),
+                recalls[other] if recalls else None,
+            )
+            for other in range(len(said))
+            if other != learner
+        ]
+
+    def _learn(self, peer: Peer) -> Any:
+        return lambda losses: self._logged.update(peer.learn(losses))
+
+    def lessons(self) -> Sequence[Lesson]:
+        """See :meth:`Teacher.lessons`."""
+        lessons, self._lessons = self._lessons, []
+        return lessons
+
+    def after_step(self, student: nn.Module, ends_epoch: bool) -> dict[str, Tensor]:
+        """See :meth:`Teacher.after_step`."""
+        for encoder, network in zip(self.encoders, self._networks, strict=False):
+            encoder.follow(network)
+        for peer in self.peers:
+            peer.step_schedulers(by_epoch=False)
+        logged, self._logged = self._logged, {}
+        return logged
+
+    def after_epoch(self) -> None:
+        """Step the peers' schedulers that count epochs."""
+        for peer in self.peers:
+            peer.step_schedulers(by_epoch=True)
+
+    def validate(self, loop: Any) -> dict[str, Any]:
+        """See :meth:`Teacher.validate`; metrics as ``peer0.<metric>``."""
+        found: dict[str, Any] = {}
+        for peer in self.peers if self._validates else []:
+            metrics = peer.validate(loop.dataloader, loop.evaluator)
+            found.update({f"{peer.name}.{name}": value for name, value in metrics.items()})
+        return found
+
+    def state_dict(self) -> dict[str, Any]:
+        """Peers with their optimizers, encoders, and all queues."""
+        return {
+            "peers": [peer.state_dict() for peer in self.peers],
+            "encoders": [encoder.state_dict() for encoder in self.encoders],
+            "banks": {
+                f"{name}.{level}": queue
+                for name, memory in self._memories.items()
+                for level, queue in memory.state_dict().items()
+            },
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """See :meth:`Teacher.load_state_dict`."""
+        learners: dict[str, Sequence[Any]] = {"peers": self.peers, "encoders": self.encoders}
+        for kind, own in learners.items():
+            saved = state.get(kind, [])
+            if len(saved) != len(own):
+                raise ICKDError(
+                    f"the resumed checkpoint holds {len(saved)} {kind}, the config has {len(own)}. "
+                    "Resume with the config that it was trained with."
+                )
+            for learner, its_state in zip(own, saved, strict=True):
+                learner.load_state_dict(its_state)
+        for name, memory in self._memories.items():
+            memory.load_state_dict(state["banks"], f"{name}.")
+
+
+def _given(answer: Tapped) -> Tapped:
+    return answer
+
+
+def _listed(value: Any) -> list[Any]:
+    return list(value) if isinstance(value, (list, tuple)) else [value]
+
+
+def _check_kind(values: Sequence[Any], option: str, kinds: Any, words: str) -> None:
     """Refuse what is not of these kinds, and not None."""
-    if value is not None and (not isinstance(value, kinds) or value == {}):
-        raise ICKDError(f"teacher.{option}={value!r}: it must be {words}, or None.")
+    for value in values:
+        if value is not None and (not isinstance(value, kinds) or value == {}):
+            raise OptionError(option, value, f"it must be {words}, or None.")

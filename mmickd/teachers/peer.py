@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -10,8 +10,11 @@ import torch
 from mmengine.model import is_model_wrapper
 from torch import Tensor, nn
 
-from mmickd.taps import Tap, Tapped
-from mmickd.teachers.normalization import InputConverter
+from mmickd.probing import tapped_run
+from mmickd.run import Run, TrainingTools
+from mmickd.structures import Batch, Tapped
+from mmickd.taps import Tap, evaluating
+from mmickd.teachers.normalization import InputConverter, InputNormalization
 from mmickd.utils.errors import ICKDError
 
 
@@ -50,36 +53,26 @@ class Peer:
         model = self.model
         return model.module if is_model_wrapper(model) else model  # type: ignore[return-value]
 
-    def forward(
-        self, inputs: Tensor, data_samples: Sequence[Any]
-    ) -> tuple[dict[str, Tensor], Tapped]:
-        """Task losses, features and logits of a batch, with gradients.
-
-        Args:
-            inputs: ``(B, 3, h, w)``, normalised and augmented for the student.
-            data_samples: ``B`` of them.
+    def forward(self, batch: Batch) -> tuple[dict[str, Tensor], Tapped]:
+        """Task losses, features and logits of the student's batch, with gradients.
 
         Raises:
             ICKDError: if the classifier layer does not run.
         """
+        losses: dict[str, Tensor] = {}
+        inputs, data_samples = self.converter(batch.inputs.float()), batch.data_samples
         self.network.train()
-        self.tap.arm()
+
+        def run() -> None:
+            losses.update(self.model(inputs=inputs, data_samples=data_samples, mode="loss"))
+
         with (
             self._random.own(),
             # it runs inside of the student's step, whose autocast is not its own
             torch.autocast(self._random.device.type, enabled=False),
             self.optim_wrapper.optim_context(self.model),
         ):
-            losses = self.model(
-                inputs=self.converter(inputs.float()), data_samples=data_samples, mode="loss"
-            )
-        tapped = self.tap.take()
-        if tapped is None:
-            raise ICKDError(
-                f"the layer '{self.tap.layer}' of {self.name} does not run in its training step. "
-                "Set teacher.layer to the layer that gives the logits."
-            )
-        return losses, tapped
+            return losses, tapped_run(self.tap, run, self.name, "teacher.layer")
 
     def learn(self, losses: dict[str, Tensor]) -> dict[str, Tensor]:
         """One step of its optimizer; what there is to log of it."""
@@ -94,6 +87,19 @@ class Peer:
         for scheduler in self.param_schedulers:
             if scheduler.by_epoch is by_epoch:
                 scheduler.step()
+
+    def validate(self, loader: Any, evaluator: Any) -> dict[str, Any]:
+        """Its metrics on validation data.
+
+        Args:
+            loader: of the validation loop.
+            evaluator: of the validation loop; it is left as it was found, empty.
+        """
+        with evaluating(self.network), torch.no_grad():
+            for batch in loader:
+                outputs = self.network.val_step(batch)  # type: ignore[operator]
+                evaluator.process(data_samples=outputs, data_batch=batch)
+        return evaluator.evaluate(len(loader.dataset))
 
     def state_dict(self) -> dict[str, Any]:
         """All that a resumed run needs."""
@@ -150,18 +156,18 @@ class _RandomState:
 
     def __init__(self, seed: int, device: torch.device) -> None:
         self.device = device
-        self._cuda = device.type == "cuda"
-        with self._preserved():
+        self._gpus = [device] if device.type == "cuda" else []
+        with torch.random.fork_rng(self._gpus):
             torch.manual_seed(seed)
             self._keep()
 
     @contextmanager
     def own(self) -> Iterator[None]:
         """Draw from this network's generators inside."""
-        with self._preserved():
-            torch.set_rng_state(self._cpu)
-            if self._cuda:
-                torch.cuda.set_rng_state(self._gpu, self.device)
+        with torch.random.fork_rng(self._gpus):
+            torch.set_rng_state(self._state["cpu"])
+            if "gpu" in self._state:
+                torch.cuda.set_rng_state(self._state["gpu"], self.device)
             try:
                 yield
             finally:
@@ -169,26 +175,58 @@ class _RandomState:
 
     def state_dict(self) -> dict[str, Tensor]:
         """The generators as they are now."""
-        return {"cpu": self._cpu, **({"gpu": self._gpu} if self._cuda else {})}
+        return dict(self._state)
 
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
         """Go on where they were; a GPU that was not there begins with its own."""
-        self._cpu = state["cpu"].cpu()
-        if self._cuda and "gpu" in state:
-            self._gpu = state["gpu"].cpu()
+        self._state.update({name: state[name].cpu() for name in self._state if name in state})
 
     def _keep(self) -> None:
-        self._cpu = torch.get_rng_state()
-        if self._cuda:
-            self._gpu = torch.cuda.get_rng_state(self.device)
+        self._state = {"cpu": torch.get_rng_state()}
+        if self._gpus:
+            self._state["gpu"] = torch.cuda.get_rng_state(self.device)
 
-    @contextmanager
-    def _preserved(self) -> Iterator[None]:
-        cpu = torch.get_rng_state()
-        gpu = torch.cuda.get_rng_state(self.device) if self._cuda else None
-        try:
-            yield
-        finally:
-            torch.set_rng_state(cpu)
-            if gpu is not None:
-                torch.cuda.set_rng_state(gpu, self.device)
+
+def trained_peer(
+    name: str,
+    network: nn.Module,
+    layer: str,
+    run: Run,
+    tools: TrainingTools,
+    recipe: Mapping[str, Any],
+) -> Peer:
+    """A peer with all that trains it.
+
+    Args:
+        name: in the log.
+        network: unwrapped.
+        layer: its classifier layer.
+        run: the run.
+        tools: of the run.
+        recipe: configs of ``optim_wrapper`` and ``param_scheduler``; None: the run's own.
+
+    Raises:
+        ICKDError: if the recipe cannot be built, or waits for what peers do not get.
+    """
+    option = "optim_wrapper"
+    try:
+        optim_wrapper = tools.optim_wrapper(network, recipe[option])
+        option = "param_scheduler"
+        schedulers = tools.param_schedulers(optim_wrapper, recipe[option])
+    except Exception as error:  # whatever mmengine or torch say of such a config
+        raise ICKDError(
+            f"teacher.{option} cannot be built for {name} "
+            f"({type(error).__name__}: {str(error)[:300]}). Write it as the run's own "
+            f"{option}, or leave it out for a copy of that."
+        ) from error
+    waiting = [type(s).__name__ for s in schedulers if getattr(s, "need_val_args", False)]
+    if waiting:
+        raise ICKDError(
+            f"{waiting[0]} waits for metrics of validation, which the schedulers of peers do not "
+            "get. Give another scheduler in teacher.param_scheduler."
+        )
+    own = InputNormalization.read(network.data_preprocessor)  # type: ignore[arg-type]
+    students = InputNormalization.read(run.student.data_preprocessor)  # type: ignore[arg-type]
+    converter = InputConverter(students, own).to(run.device)
+    seed = tools.seed(name)
+    return Peer(name, tools.wrap(network), optim_wrapper, schedulers, layer, converter, seed)

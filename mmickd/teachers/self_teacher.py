@@ -3,35 +3,33 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from mmickd.registry import TEACHERS
-from mmickd.teachers.base import BaseTeacher
-from mmickd.teachers.checkpoint import (
-    check_checkpoint_path,
-    classes_of,
-    fetch,
-    load_checkpoint,
-    load_strictly,
-    state_dict_of,
-)
+from mmickd.run import Run
+from mmickd.structures import Batch, Tapped
+from mmickd.teachers.base import Source
+from mmickd.teachers.checkpoint import TeacherWeights, load_strictly
+from mmickd.teachers.network import NetworkTeacher
 from mmickd.utils.distributed import buffers_from_main
 from mmickd.utils.errors import ICKDError
 from mmickd.utils.modules import is_sharded, plain_copy
-from mmickd.utils.options import check_choice, check_integer, check_share
+from mmickd.utils.validation import check_choice, check_flag, check_integer, check_number
 
 MODES = ("ema", "snapshot", "checkpoint")
 
 
 @TEACHERS.register_module()
-class SelfTeacher(BaseTeacher):
+class SelfTeacher(NetworkTeacher):
     """The student's own past: its moving average, its last epoch, or an earlier checkpoint of it.
 
     Source: the teacher-free paradigm of arXiv 2501.07040; that the past is an average is our choice
-    (as in 'Mean teachers are better role models', Tarvainen and Valpola 2017, section 2). The last
+    (as in 'Mean teachers are better role models', Tarvainen and Valpola 2017, section 2), its
+    warm-up is that of mmengine's ``MomentumAnnealingEMA`` (whose ``gamma`` is ``warmup``). The last
     epoch is the teacher of PS-KD (arXiv 2006.12000), the checkpoint that of Tf-KD's self-training
     (arXiv 1909.11723).
 
@@ -48,7 +46,7 @@ class SelfTeacher(BaseTeacher):
         interval: epochs from one snapshot to the next.
         checkpoint: path or URL (mode 'checkpoint').
         layer: name of the last classifier layer; 'auto' finds it.
-        dtype: see :class:`BaseTeacher`.
+        dtype: see :class:`~mmickd.teachers.NetworkTeacher`.
         trust_checkpoint: allow a checkpoint that holds more than tensors and plain values (it can
             run code).
         resume: what a resumed run does if its checkpoint holds no such teacher: 'strict' stops,
@@ -56,6 +54,10 @@ class SelfTeacher(BaseTeacher):
 
     Raises:
         ICKDError: if an option is out of range, or does not belong to the mode.
+
+    Example:
+        >>> SelfTeacher(momentum=0.01).is_frozen
+        False
     """
 
     def __init__(
@@ -71,76 +73,86 @@ class SelfTeacher(BaseTeacher):
         resume: str = "strict",
     ) -> None:
         super().__init__(layer, dtype)
-        check_choice(mode, MODES, "teacher.mode")
-        check_choice(resume, ("strict", "fresh"), "teacher.resume")
-        check_integer(warmup, 0, "teacher.warmup")
-        check_integer(interval, 1, "teacher.interval")
-        check_share(momentum, "teacher.momentum")
+        check_choice(mode, MODES, "mode")
+        check_choice(resume, ("strict", "fresh"), "resume")
+        check_integer(warmup, 0, "warmup")
+        check_integer(interval, 1, "interval")
+        check_number(momentum, "momentum", above=0, most=1)
+        check_flag(trust_checkpoint, "trust_checkpoint")
         if (checkpoint is None) is (mode == "checkpoint"):
             raise ICKDError(
                 "teacher.checkpoint belongs to teacher.mode='checkpoint': set both, or neither."
             )
         self.mode, self.momentum, self.warmup, self.resume = mode, momentum, warmup, resume
         self.interval = interval
-        self.checkpoint = "" if checkpoint is None else os.path.expanduser(os.fspath(checkpoint))
-        self.trust_checkpoint = trust_checkpoint
-        self._file = ""
+        self.weights = TeacherWeights(checkpoint, trust_checkpoint)
+        self._classes: tuple[str, ...] | None = None
         self._begin()
 
     @property
-    def is_frozen(self) -> bool:
+    def is_frozen(self) -> bool:  # type: ignore[override]
         """An earlier checkpoint stays as it is; the others follow the student."""
         return self.mode == "checkpoint"
 
     @property
-    def is_ready(self) -> bool:
-        """There is no last epoch in the first one."""
-        return self.mode != "snapshot" or self._taken
+    def is_behind_student(self) -> bool:  # type: ignore[override]
+        """An average is."""
+        return self.mode == "ema"
+
+    @property
+    def classes(self) -> tuple[str, ...] | None:
+        """See :meth:`Teacher.classes`."""
+        return self._classes
 
     def check_files(self) -> None:
-        """See :meth:`BaseTeacher.check_files`."""
+        """See :meth:`Teacher.check_files`."""
         if self.is_frozen:
-            check_checkpoint_path(self.checkpoint)
+            self.weights.check()
 
     def fetch(self) -> None:
-        """See :meth:`BaseTeacher.fetch`."""
+        """See :meth:`Teacher.fetch`."""
         if self.is_frozen:
-            self._file = fetch(self.checkpoint)
+            self.weights.fetch()
 
-    def build(self, device: torch.device, student: nn.Module | None) -> None:
-        """Copy the student; see :meth:`BaseTeacher.build`.
+    def make_network(self, run: Run) -> nn.Module:
+        """Copy the student; see :meth:`NetworkTeacher.make_network`.
 
         Raises:
             ICKDError: if the student is sharded, or the checkpoint is of another model.
         """
-        assert student is not None
-        if is_sharded(student):
+        if is_sharded(run.student):
             raise ICKDError(
                 "SelfTeacher copies the student, of which each rank has only a part under FSDP: "
                 "use DDP."
             )
-        model = plain_copy(student)
+        model = plain_copy(run.student)
         if self.is_frozen:
-            self.check_files()
-            checkpoint = load_checkpoint(self._file or self.checkpoint, self.trust_checkpoint)
-            load_strictly(model, state_dict_of(checkpoint), self.checkpoint, "the student")
-            self.classes = classes_of(checkpoint)
-        self._set_model(model, student, device)
+            self._classes = self.weights.load_into(model, "the student")
         self._begin()
+        return model
 
-    def update(self, student: nn.Module, ends_epoch: bool) -> None:
-        """Follow the student, after its step; a frozen teacher stays."""
+    def about(self) -> dict[str, str]:
+        """See :meth:`NetworkTeacher.about`."""
+        return {"teacher_checkpoint": os.path.basename(self.weights.checkpoint)}
+
+    def see(self, batch: Batch, student: Tapped) -> Sequence[Source]:
+        """See :meth:`Teacher.see`; there is no last epoch in the first one."""
+        return [] if self.mode == "snapshot" and not self._taken else super().see(batch, student)
+
+    def after_step(self, student: nn.Module, ends_epoch: bool) -> dict[str, Tensor]:
+        """Follow the student; a frozen teacher stays."""
         if self.mode == "ema":
-            self._average(student)
+            self.average(student)
         elif self.mode == "snapshot" and ends_epoch:
             self._epochs += 1
             if self._epochs % self.interval == 0:
                 self.model.load_state_dict(student.state_dict())
                 buffers_from_main(self.model)
                 self._taken = True
+        return {}
 
     @torch.no_grad()
-    def _average(self, student: nn.Module) -> None:
+    def average(self, student: nn.Module) -> None:
         """Move towards the student."""
         share = self.momentum
         if self.warmup:
@@ -154,10 +166,8 @@ class SelfTeacher(BaseTeacher):
         # a rank's running statistics are its own; a resumed run has those of rank 0 alone
         buffers_from_main(self.model)
 
-    def state_dict(self) -> dict[str, Any]:
-        """What a resumed run needs; empty for a frozen teacher."""
-        if self.is_frozen:
-            return {}
+    def own_state(self) -> dict[str, Any]:
+        """See :meth:`NetworkTeacher.own_state`."""
         return {
             "mode": self.mode,
             "steps": self._steps,
@@ -166,8 +176,8 @@ class SelfTeacher(BaseTeacher):
             "model": self.model.state_dict(),
         }
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take over a saved state.
+    def load_own_state(self, state: dict[str, Any]) -> None:
+        """See :meth:`NetworkTeacher.load_own_state`.
 
         Raises:
             ICKDError: if it is of another model or mode.
@@ -185,7 +195,3 @@ class SelfTeacher(BaseTeacher):
     def _begin(self) -> None:
         self._steps = self._epochs = 0
         self._taken = False
-
-    def fingerprint(self) -> dict[str, str]:
-        """See :class:`BaseTeacher`; of a frozen teacher only."""
-        return self._fingerprint_of(repr(self.model))

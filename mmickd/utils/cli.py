@@ -16,7 +16,7 @@ from mmengine.config import Config, DictAction
 
 from mmickd.utils.config import find_config
 from mmickd.utils.errors import ICKDError
-from mmickd.utils.stack import repair_scopes
+from mmickd.utils.packages import repair_scopes
 
 _OPTIONS_HELP = (
     "override settings of the config: KEY=VALUE pairs, lists as KEY='[a,b]' or KEY=a,b, nested "

@@ -10,7 +10,7 @@ from mmengine.config import Config, ConfigDict
 from mmengine.utils import get_installed_path
 
 from mmickd.utils.errors import ICKDError
-from mmickd.utils.stack import is_installed, repair_scopes
+from mmickd.utils.packages import is_installed, repair_scopes
 
 ConfigLike: TypeAlias = "str | os.PathLike[str] | dict[str, Any] | Config"
 

@@ -1,4 +1,6 @@
-"""The one error that a user is meant to read without a traceback."""
+"""The errors that a user is meant to read without a traceback."""
+
+from typing import Any
 
 
 class ICKDError(ValueError):
@@ -7,3 +9,25 @@ class ICKDError(ValueError):
     The message says in one or two sentences what is wrong, where, and what to do.
     ``tools/train.py`` and ``tools/test.py`` print it without a traceback and end with exit code 2.
     """
+
+
+class OptionError(ICKDError):
+    """The value of one option is not possible.
+
+    Args:
+        name: of the option; who builds the object that has it puts its own name before it.
+        value: that was given.
+        needed: what would be possible, as in 'it must be positive.'.
+
+    Example:
+        >>> str(OptionError("temperature", 0, "it must be positive.").inside("losses.kd"))
+        'losses.kd.temperature=0: it must be positive.'
+    """
+
+    def __init__(self, name: str, value: Any, needed: str) -> None:
+        super().__init__(f"{name}={value!r}: {needed}")
+        self.name, self.value, self.needed = name, value, needed
+
+    def inside(self, where: str) -> "OptionError":
+        """The same error of an option that belongs to a larger one."""
+        return OptionError(f"{where}.{self.name}", self.value, self.needed)

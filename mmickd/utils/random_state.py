@@ -12,15 +12,20 @@ import torch
 
 @contextmanager
 def preserved_random_state() -> Iterator[None]:
-    """Restore the generators of python, numpy, torch and every CUDA device on exit."""
+    """Restore the generators of python, numpy, torch and every CUDA device on exit.
+
+    Example:
+        >>> before = torch.get_rng_state()
+        >>> with preserved_random_state():
+        ...     drawn = torch.rand(3)
+        >>> torch.equal(torch.get_rng_state(), before)
+        True
+    """
     python_state, numpy_state = random.getstate(), np.random.get_state()
-    torch_state = torch.get_rng_state()
-    cuda_state = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else None
+    gpus = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else ()
     try:
-        yield
+        with torch.random.fork_rng(gpus):
+            yield
     finally:
         random.setstate(python_state)
         np.random.set_state(numpy_state)
-        torch.set_rng_state(torch_state)
-        if cuda_state is not None:
-            torch.cuda.set_rng_state_all(cuda_state)

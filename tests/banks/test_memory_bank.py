@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mmickd.banks import MemoryBank
+from mmickd.banks.exclusion import ImageIndex
 from mmickd.structures import Samples
 
 
@@ -54,11 +55,12 @@ def test_rows_of_a_class_and_of_an_image(rows, asked):
     samples = numbered([label for label, _ in rows], 4)
     ids = torch.tensor([image for _, image in rows], dtype=torch.long)
     bank = MemoryBank(Samples(samples.features, samples.logits, samples.labels, ids), 4)
+    index = ImageIndex(bank.ids)
     labels = torch.tensor([label for label, _ in asked], dtype=torch.long)
     images = torch.tensor([image for _, image in asked], dtype=torch.long)
     for values, query, (got, found), width in (
         (bank.labels, labels, bank.rows_of_class(labels), bank.max_class_size),
-        (bank.ids, images, bank.rows_of_image(images), bank.max_image_size),
+        (bank.ids, images, index.rows_of(images), index.largest),
     ):
         known = [v for v in values.tolist() if v >= 0]
         assert width == max([known.count(v) for v in known], default=0)

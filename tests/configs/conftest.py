@@ -1,13 +1,8 @@
-import sys
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from mmengine.registry import DefaultScope
 from mmengine.utils import ManagerMixin
-
-# Under importlib mode a test folder is not on the path, and `tests` may name another package.
-sys.path.insert(0, str(Path(__file__).parent))
 
 
 @pytest.fixture(autouse=True)

@@ -8,16 +8,17 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
-from fabricate import (
+from mmengine.config import Config
+from mmengine.registry import MODELS
+from mmengine.runner import Runner
+
+from tests.helpers.fabricate import (
     make_camvid,
     make_cifar100,
     make_cityscapes,
     make_class_folders,
     point_to,
 )
-from mmengine.config import Config
-from mmengine.registry import MODELS
-from mmengine.runner import Runner
 
 REPO = Path(__file__).resolve().parents[2]
 CONFIGS = REPO / "configs"

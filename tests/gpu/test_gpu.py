@@ -17,7 +17,7 @@ from mmickd.losses import kd_loss, nicd_loss, picd_loss
 from mmickd.retrieval import FaissRetriever, TorchRetriever
 from mmickd.structures import Context, Samples
 from mmickd.utils.errors import ICKDError
-from tests.toy import (
+from tests.helpers.tiny import (
     classifier_config,
     history,
     make_class_folders,
@@ -154,7 +154,7 @@ def test_the_bank_lies_on_the_device(task: Any, monkeypatch: pytest.MonkeyPatch)
     step = Distiller.step
 
     def spy(self: Distiller, *args: Any) -> Any:
-        seen.extend(bank.device.type for bank in self.banks.values())
+        seen.extend(bank.device.type for bank in self.teacher.memory.banks.values())
         return step(self, *args)
 
     monkeypatch.setattr(Distiller, "step", spy)

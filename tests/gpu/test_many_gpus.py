@@ -13,10 +13,10 @@ import pytest
 import torch
 from mmengine.config import Config
 
-from tests import toys
-from tests.compatibility.ranks import two_rank_config
-from tests.integration.commands import ROOT, command
-from tests.toy import history, plain_config_text, run
+from tests.helpers import toys
+from tests.helpers.commands import ROOT, command
+from tests.helpers.tiny import history, plain_config_text, run
+from tests.runs.compatibility.ranks import two_rank_config
 
 DEVICE = os.environ.get("MMICKD_TEST_DEVICE", "cuda")
 pytestmark = [pytest.mark.gpu, pytest.mark.timeout(600)]
@@ -27,7 +27,7 @@ two_gpus = pytest.mark.skipif(
 
 def launch(cfg: Config) -> list[dict[str, Any]]:
     """What the ranks hold after ``tools/dist_train.sh`` with two processes."""
-    cfg.custom_imports = dict(imports=["tests.integration.rank_dump"])
+    cfg.custom_imports = dict(imports=["tests.helpers.rank_dump"])
     cfg.custom_hooks.append(dict(type="RankDump"))
     folder = toys.new_folder()
     with plain_config_text():

@@ -9,10 +9,10 @@ import pytest
 import torch
 from mmengine.config import Config
 
-from tests import toys
-from tests.hooks.learning_runs import LEVELS, online, peers_of, wider
-from tests.hooks.network_watch import watched
-from tests.toy import history, run
+from tests.helpers import toys
+from tests.helpers.learning_runs import LEVELS, online, peers_of, wider
+from tests.helpers.network_watch import watched
+from tests.helpers.tiny import history, run
 
 DEVICE = os.environ.get("MMICKD_TEST_DEVICE", "cuda")
 pytestmark = [

@@ -7,7 +7,7 @@ import torch
 from torch.autograd import gradcheck
 
 from mmickd.losses import kd_loss, nicd_loss, picd_loss
-from mmickd.losses.numerics import masked_mean
+from mmickd.losses.base import reduce_loss
 from mmickd.structures import Context
 from tests.losses.test_values import tensors
 
@@ -167,7 +167,10 @@ def test_kd_ignores_a_constant_added_to_all_logits():
     assert torch.allclose(kd_loss(student + 5, teacher - 3), kd_loss(student, teacher))
 
 
-def test_masked_mean_drops_nan_rows():
-    values = torch.tensor([1.0, torch.nan, 3.0])
-    assert float(masked_mean(values, torch.tensor([True, False, True]))) == 2.0
-    assert float(masked_mean(values, torch.tensor([True, False, True]), avg_factor=8.0)) == 0.5
+def test_a_mean_drops_nan_rows():
+    values = torch.tensor([1.0, torch.nan, 3.0], requires_grad=True)
+    mean = reduce_loss(values, torch.tensor([True, False, True]))
+    mean.backward()
+    assert float(mean.detach()) == 2.0 and values.grad.tolist() == [0.5, 0.0, 0.5]
+    with pytest.raises(ValueError, match="'mean' or 'none', got 'sum'"):
+        reduce_loss(values, values > 0, "sum")

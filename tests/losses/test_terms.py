@@ -1,53 +1,108 @@
 """The three terms as a config gives them, and the examples in the docstrings."""
 
-import doctest
-import importlib
 import math
 
 import pytest
 import torch
 
-from mmickd.losses.joining import join_losses
+from mmickd.losses import BaseLoss, KDLoss
+from mmickd.losses.schedules import RunTime
 from mmickd.losses.terms import LossTerms
-from mmickd.registry import MODELS
-from mmickd.schedules import RunTime
+from mmickd.registry import LOSSES
 from mmickd.utils.errors import ICKDError
 
 
-@pytest.mark.parametrize("name", ["losses.kd", "losses.picd", "losses.nicd", "utils.modules"])
-def test_doctests(name):
-    result = doctest.testmod(importlib.import_module(f"mmickd.{name}"))
-    assert result.failed == 0
-    if name in ("losses.kd", "utils.modules"):
-        assert result.attempted > 0
-
-
 def test_defaults():
-    terms = LossTerms.of(None, kd_temperature=4.0)
-    assert terms.modules["kd"].temperature == 4.0
-    assert (terms.num_positives, terms.num_negatives) == (16, 32)
-    assert terms.needs_bank
+    terms = LossTerms.build(None)
+    assert terms["kd"].loss.temperature == 4.0
+    assert terms["picd"].loss.num_positives == 16 and terms["nicd"].loss.num_negatives == 32
+    assert [term.name for term in terms] == ["kd", "picd", "nicd"]
+    assert [term.name for term in terms.retrieving] == ["picd", "nicd"]
     assert terms.weights(RunTime(0, 10, 10)) == {"kd": 1.0, "picd": 0.3, "nicd": 1.0}
 
 
 def test_none_switches_a_term_off_and_an_omitted_one_stays():
-    terms = LossTerms.of(dict(picd=None, kd=dict(temperature=2)), kd_temperature=1.0)
+    terms = LossTerms.build(dict(picd=None, kd=dict(temperature=2)))
     assert "picd" not in terms and "nicd" in terms
-    assert terms.num_positives == 0 and terms.needs_bank
-    assert terms.modules["kd"].temperature == 2
-    assert not LossTerms.of(dict(picd=None, nicd=None), 1.0).needs_bank
-    assert not LossTerms.of(dict(picd=None, nicd=dict(num_negatives=0)), 1.0).needs_bank
-    assert LossTerms.of(dict(picd=dict(num_positives=None), nicd=None), 1.0).needs_bank
+    assert terms["kd"].loss.temperature == 2
+    assert not LossTerms.build(dict(picd=None, nicd=None)).retrieving
+    assert not LossTerms.build(dict(picd=None, nicd=dict(num_negatives=0))).retrieving
+    assert not LossTerms.build(dict(picd=None, nicd=dict(loss_weight=0))).retrieving
+    assert LossTerms.build(dict(picd=dict(num_positives=None), nicd=None)).retrieving
+
+
+def test_a_task_has_defaults_of_its_own_which_a_config_overrides():
+    defaults = {"KDLoss": {"temperature": 1.0}}
+    assert LossTerms.build(None, defaults)["kd"].loss.temperature == 1.0
+    assert LossTerms.build(dict(kd=dict(temperature=2)), defaults)["kd"].loss.temperature == 2
+    for kind in ("KDLoss", "mmickd.KDLoss", KDLoss):
+        terms = LossTerms.build(dict(soft=dict(type=kind)), defaults)
+        assert terms["soft"].loss.temperature == 1.0
+
+
+class Custom(BaseLoss):
+    """A user's own."""
+
+    num_positives = 3
+    default_weight = 0.7
+
+    def __init__(self, sharpness=1.0):
+        super().__init__()
+        self.sharpness = sharpness
+
+    def forward(self, queries):
+        return self.sharpness * queries.student_logits.square().sum(-1)
+
+
+@pytest.fixture
+def custom():
+    LOSSES.register_module(module=Custom)
+    yield "Custom"
+    LOSSES.module_dict.pop("Custom")
+
+
+def test_any_name_takes_any_registered_loss_also_twice(custom):
+    terms = LossTerms.build(
+        dict(
+            pull=dict(type=custom),
+            harder=dict(type=Custom, sharpness=2.0, loss_weight=dict(value=1.0, begin=5)),
+            kd=dict(type=custom, sharpness=3.0),
+            picd=None,
+        )
+    )
+    assert [term.name for term in terms] == ["kd", "nicd", "pull", "harder"]
+    assert [term.loss.sharpness for term in terms if isinstance(term.loss, Custom)] == [3, 1, 2]
+    assert terms.weights(RunTime(0, 10, 10)) == dict(kd=0.7, nicd=1.0, pull=0.7, harder=0.0)
+    assert [term.name for term in terms.retrieving] == ["kd", "nicd", "pull", "harder"]
+
+
+def test_a_loss_that_cannot_be_a_term(custom, monkeypatch):
+    with pytest.raises(ICKDError, match="'pull': it takes task, kd, picd, nicd, or any name with"):
+        LossTerms.build(dict(pull=dict(sharpness=1)))
+    with pytest.raises(ICKDError, match=r"losses\.pull\.type='Custum'.*Did you mean 'Custom'"):
+        LossTerms.build(dict(pull=dict(type="Custum")))
+    with pytest.raises(ICKDError, match=r"losses\.pull has no option 'sharpnes'"):
+        LossTerms.build(dict(pull=dict(type=custom, sharpnes=1)))
+    with pytest.raises(
+        ICKDError, match=r"losses\.pull\.type: Linear is no mmickd\.losses\.BaseLoss"
+    ):
+        LossTerms.build(dict(pull=dict(type=torch.nn.Linear, in_features=1, out_features=1)))
+    monkeypatch.setattr(Custom, "is_dense", True)
+    with pytest.raises(ICKDError, match=r"losses\.pull: Custom is asked at every location"):
+        LossTerms.build(dict(pull=dict(type=custom)))
+    monkeypatch.setattr(Custom, "num_positives", 0)
+    monkeypatch.setattr(Custom, "parameters", lambda self: iter([torch.nn.Parameter()]))
+    with pytest.raises(ICKDError, match="has parameters, which nothing would train"):
+        LossTerms.build(dict(pull=dict(type=custom)))
 
 
 def test_weights_follow_their_own_clock():
-    terms = LossTerms.of(
+    terms = LossTerms.build(
         dict(
             kd=dict(loss_weight=dict(value=2.0, warmup=4)),
             picd=dict(loss_weight=dict(value=1.0, begin=1, by_epoch=True)),
             nicd=dict(loss_weight=5),
-        ),
-        4.0,
+        )
     )
     assert terms.weights(RunTime(2, 40, 4)) == {"kd": 1.0, "picd": 0.0, "nicd": 5}
     assert terms.weights(RunTime(8, 40, 4)) == {"kd": 2.0, "picd": 1.0, "nicd": 5}
@@ -57,7 +112,7 @@ def test_weight_of_the_task():
     time = RunTime(2, 40, 4)
 
     def weight(task=None, **losses):
-        terms = LossTerms.of(dict(losses) if task is None else dict(losses, task=task), 4.0)
+        terms = LossTerms.build(dict(losses) if task is None else dict(losses, task=task))
         return terms.task_weight(time, terms.weights(time))
 
     assert weight() == 1.0
@@ -70,19 +125,8 @@ def test_weight_of_the_task():
     assert weight(task=dict(loss_weight="complement"), kd=dict(loss_weight=grows)) == pytest.approx(
         1 - 0.8 * 2 / 40
     )
-    terms = LossTerms.of(dict(task=None), 4.0)
+    terms = LossTerms.build(dict(task=None))
     assert terms.task_weight(time, {}) == 0.0
-
-
-def test_the_task_keeps_its_losses_bit_for_bit_and_other_weights_scale_losses_only():
-    head = torch.tensor(1.25)
-    found = dict(loss=head, acc=torch.tensor(50.0))
-    joined = join_losses(found, {})
-    assert joined["loss_ce"] is head and "loss" not in joined
-    several = {"decode.loss_ce": [torch.tensor(1.0), torch.tensor(2.0)], "decode.acc_seg": head}
-    scaled = join_losses(several, {"loss_kd": torch.tensor(3.0)}, 0.5)
-    assert [float(x) for x in scaled["decode.loss_ce"]] == [0.5, 1.0]
-    assert scaled["decode.acc_seg"] is head and float(scaled["loss_kd"]) == 3.0
 
 
 @pytest.mark.parametrize(
@@ -121,14 +165,14 @@ def test_the_task_keeps_its_losses_bit_for_bit_and_other_weights_scale_losses_on
 )
 def test_bad_options(losses, message):
     with pytest.raises(ICKDError, match=message.replace("(", r"\(")):
-        LossTerms.of(losses, 4.0)
+        LossTerms.build(losses)
 
 
 def test_infinite_similarity_temperature_is_an_option():
-    terms = LossTerms.of(dict(picd=dict(sim_temperature=math.inf)), 4.0)
-    assert terms.modules["picd"].sim_temperature == math.inf
+    terms = LossTerms.build(dict(picd=dict(sim_temperature=math.inf)))
+    assert terms["picd"].loss.sim_temperature == math.inf
 
 
 def test_registered():
     for name in ("KDLoss", "PICDLoss", "NICDLoss"):
-        assert MODELS.build(dict(type=name)).__class__.__name__ == name
+        assert LOSSES.build(dict(type=name)).__class__.__name__ == name

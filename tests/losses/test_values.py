@@ -8,10 +8,15 @@ import torch
 from mmickd.losses import KDLoss, NICDLoss, PICDLoss, kd_loss, nicd_loss, picd_loss
 from mmickd.losses.picd import aggregate_positives
 from mmickd.structures import Context
-from tests.losses import slow
+from tests.helpers import slow_losses as slow
+from tests.helpers.asking import mean_of, queries
 
 CASES = [(1, 2, 1), (5, 3, 4), (7, 10, 3)]  # Q, C, K
 HALVES = [torch.float16, torch.bfloat16]
+
+
+def rows_of(asked):
+    return asked.student_logits, asked.teacher_logits
 
 
 def tensors(q, c, k, seed=0, dtype=torch.float64, scale=2.0):
@@ -37,7 +42,8 @@ def test_kd_equals_loop(shape, temperature):
     student, teacher, _ = tensors(*shape)
     want = slow.kd(student.tolist(), teacher.tolist(), temperature)
     assert float(kd_loss(student, teacher, temperature)) == pytest.approx(want, rel=1e-12)
-    assert float(KDLoss(temperature)(student, teacher)) == pytest.approx(want, rel=1e-12)
+    own = mean_of(KDLoss(temperature), queries(student, teacher))
+    assert float(own) == pytest.approx(want, rel=1e-12)
 
 
 @pytest.mark.parametrize("shape", CASES)
@@ -50,7 +56,10 @@ def test_divergences_equal_loop(shape, temperature, emphasis, divergence):
     rows = student.tolist(), teacher.tolist()
     want = slow.kd(*rows, temperature, valid.tolist(), divergence, emphasis)
     loss = KDLoss(temperature, divergence, emphasis)
-    assert float(loss(student, teacher, valid)) == pytest.approx(want, rel=1e-12)
+    asked = queries(student, teacher, valid=valid)
+    assert float(mean_of(loss, asked)) == pytest.approx(want, rel=1e-12)
+    given = kd_loss(*rows_of(asked), temperature, valid, divergence, emphasis)
+    assert float(given) == pytest.approx(want, rel=1e-12)
 
 
 def test_balanced_emphasises_by_the_gap_of_the_entropies():
@@ -86,8 +95,8 @@ def test_picd_equals_loop(shape, temperature, tau):
         tau,
     )
     assert float(picd_loss(student, context, temperature, tau)) == pytest.approx(want, rel=1e-10)
-    module = PICDLoss(temperature, tau)
-    assert float(module(student, context)) == pytest.approx(want, rel=1e-10)
+    own = mean_of(PICDLoss(temperature, tau), queries(student, student, context))
+    assert float(own) == pytest.approx(want, rel=1e-10)
 
 
 @pytest.mark.parametrize("shape", CASES)
@@ -104,8 +113,8 @@ def test_nicd_equals_loop(shape, temperature):
     assert float(nicd_loss(student, teacher, context, temperature)) == pytest.approx(
         want, rel=1e-10
     )
-    module = NICDLoss(temperature)
-    assert float(module(student, teacher, context)) == pytest.approx(want, rel=1e-10)
+    own = mean_of(NICDLoss(temperature), queries(student, teacher, negatives=context))
+    assert float(own) == pytest.approx(want, rel=1e-10)
 
 
 @pytest.mark.parametrize("temperature", [0.5, 2.0])
@@ -122,10 +131,14 @@ def test_nicd_valid_leaves_out_queries_with_and_without_negatives():
     own = Context(*(getattr(context, n)[keep] for n in ("similarity", "logits", "mask", "indices")))
     want = nicd_loss(student[keep], teacher[keep], own)
     assert torch.allclose(nicd_loss(student, teacher, context, valid=valid), want)
+    asked = queries(student, teacher, negatives=context, valid=valid)
+    assert torch.allclose(mean_of(NICDLoss(), asked), want)
 
     none = tensors(5, 4, 0)[2]
     want = slow.nicd_control(student[keep].tolist(), teacher[keep].tolist(), 0.5)
     assert float(nicd_loss(student, teacher, none, valid=valid)) == pytest.approx(want)
+    control = mean_of(NICDLoss(num_negatives=0), queries(student, teacher, valid=valid))
+    assert float(control) == pytest.approx(want)
 
 
 def test_infinite_similarity_temperature_gives_equal_weights():

@@ -12,7 +12,7 @@ from mmickd.registry import RETRIEVERS
 from mmickd.retrieval import FaissRetriever, TorchRetriever
 from mmickd.structures import Samples
 from mmickd.utils.errors import ICKDError
-from tests.retrieval.cases import Case, cases, check_form, run, samples
+from tests.helpers.retrieval_cases import Case, cases, check_form, run, samples
 
 pytest.importorskip("faiss")
 

@@ -12,8 +12,8 @@ from mmickd.retrieval import BaseRetriever, FaissRetriever, TorchRetriever
 from mmickd.retrieval.sharded import ShardedRetriever, fetch_rows
 from mmickd.structures import Samples
 from mmickd.utils import distributed
-from tests.ranks import on_ranks
-from tests.retrieval.cases import check_form, samples
+from tests.helpers.ranks import on_ranks
+from tests.helpers.retrieval_cases import check_form, samples
 
 SEEDS = range(40)
 

@@ -5,7 +5,7 @@ import torch
 from mmickd.banks import MemoryBank
 from mmickd.retrieval.stored_query import StoredQuery
 from mmickd.structures import Samples
-from tests.retrieval.cases import samples
+from tests.helpers.retrieval_cases import samples
 
 
 def test_known_images_get_their_row_and_others_keep_their_own():

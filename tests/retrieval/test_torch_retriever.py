@@ -8,8 +8,8 @@ from mmickd.banks import MemoryBank
 from mmickd.retrieval import TorchRetriever
 from mmickd.retrieval.torch_retriever import blockwise_product
 from mmickd.structures import Samples
-from tests.retrieval import slow
-from tests.retrieval.cases import Case, cases, check_form, run, samples
+from tests.helpers import slow_retrieval as slow
+from tests.helpers.retrieval_cases import Case, cases, check_form, run, samples
 
 
 def check_against_loop(context, want, bank, queries, width):

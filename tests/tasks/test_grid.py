@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mmickd.tasks.grid import labels_on_grid, resize_logits
+from mmickd.tasks.grid import labels_on_grid, resize
 
 
 def slow_place(i, cells, size, align_corners):
@@ -103,10 +103,10 @@ def test_uint8_ground_truth_of_void():
 
 
 @pytest.mark.parametrize("align_corners", [False, True])
-def test_resize_logits(align_corners):
+def test_resize(align_corners):
     logits = torch.randn(2, 3, 4, 6)
-    assert resize_logits(logits, (4, 6), align_corners) is logits
-    got = resize_logits(logits.half(), (7, 9), align_corners)
+    assert resize(logits, (4, 6), align_corners) is logits
+    got = resize(logits.half(), (7, 9), align_corners)
     want = F.interpolate(
         logits.half().float(), (7, 9), mode="bilinear", align_corners=align_corners
     )

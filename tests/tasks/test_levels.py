@@ -6,8 +6,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mmickd.sampling import keyed_hash
-from mmickd.tasks.levels import balanced_choice, queries, rows
-from mmickd.tasks.view import View
+from mmickd.structures import View
+from mmickd.tasks.levels import ImageLevel, PixelLevel, RegionLevel, balanced_choice
+
+LEVELS = {"image": ImageLevel(), "pixel": PixelLevel(), "region": RegionLevel()}
+
+
+def queries(level, view, anchors, seed):
+    """Queries of a batch, and the student's logits of them."""
+    chosen = LEVELS[level].ask(view, anchors, seed)
+    return chosen.samples(), chosen.student_logits.flatten(0, 1)
+
+
+def rows(level, view, pixels_per_image, seed):
+    return LEVELS[level].offer(view, pixels_per_image, seed)
 
 
 def make_view(labels, d=4, c=3, seed=0, student=True):
@@ -22,6 +34,9 @@ def make_view(labels, d=4, c=3, seed=0, student=True):
         valid=labels >= 0,
         ids=torch.arange(batch) + 100,
         student_logits=torch.randn(batch, locations, c, generator=g) if student else None,
+        student_features=(lambda: torch.arange(batch * locations).view(batch, locations, 1) + 1.0)
+        if student
+        else None,
     )
 
 
@@ -138,6 +153,17 @@ def test_region_means_equal_loop(labels):
             assert torch.allclose(
                 student[q], view.student_logits[image, own].mean(dim=0), atol=1e-5
             )
+
+
+def test_features_of_the_student_come_along_when_asked_for():
+    view = make_view([[0, 1, 2, -1], [1, -1, 1, 1]])
+    chosen = PixelLevel().ask(view, 2, 0)
+    for image in range(2):
+        for query in range(2):
+            place = int(chosen.student_features()[image, query]) - 1 - 4 * image
+            assert torch.equal(chosen.logits[image, query], view.logits[image, place])
+    means = RegionLevel().ask(view, 2, 0).student_features()
+    assert torch.allclose(means[:, :, 0], torch.tensor([[1, 2, 3], [0, (5 + 7 + 8) / 3, 0]]))
 
 
 def test_region_queries_of_a_void_image_are_finite():

@@ -2,6 +2,7 @@
 
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 from mmengine.structures import PixelData
@@ -9,10 +10,9 @@ from mmseg.structures import SegDataSample
 from torch import nn
 
 from mmickd.sampling import image_id
-from mmickd.taps import Tapped
-from mmickd.tasks import ClassificationTask, SegmentationTask, make_task
+from mmickd.structures import Batch, Tapped
+from mmickd.tasks import ClassificationTask, SegmentationTask, task_for
 from mmickd.tasks.base import data_sample_id
-from mmickd.tasks.levels import queries, rows
 from mmickd.utils.errors import ICKDError
 
 
@@ -24,6 +24,13 @@ def scene(gt, **meta):
 
 def tapped(b=1, d=4, c=3, grid=(4, 6)):
     return Tapped(torch.randn(b, d, *grid), torch.randn(b, c, *grid))
+
+
+def see(task, teacher, samples, shape, student_logits=None):
+    """The view of a batch of inputs of this shape."""
+    batch = Batch(torch.empty(len(samples), 3, *shape), samples)
+    student = None if student_logits is None else Tapped(student_logits + 1, student_logits)
+    return task.view(teacher, batch, student)
 
 
 def picture(label=None, score=None, path="a.png"):
@@ -41,11 +48,12 @@ def test_classification_view():
     teacher = Tapped(torch.randn(2, 5), torch.randn(2, 3))
     student = torch.randn(2, 3)
     samples = [picture(2, path="x.png"), picture(0, path="y.png")]
-    view = ClassificationTask().view(teacher, samples, (8, 8), student)
+    view = see(ClassificationTask(), teacher, samples, (8, 8), student)
     assert view.labels.tolist() == [[2], [0]] and bool(view.valid.all())
     assert view.ids.tolist() == [image_id("x.png"), image_id("y.png")]
     assert torch.equal(view.features[:, 0], teacher.features)
     assert torch.equal(view.student_logits[:, 0], student)
+    assert torch.equal(view.student_features()[:, 0], student + 1)
 
 
 def test_mixed_images_have_no_label_but_count_for_kd():
@@ -55,13 +63,12 @@ def test_mixed_images_have_no_label_but_count_for_kd():
         picture(0, [1.0, 0.0, 0.0]),
         picture(2),
     ]
-    view = ClassificationTask().view(
-        Tapped(torch.randn(4, 5), torch.randn(4, 3)), samples, (8, 8), torch.randn(4, 3)
-    )
+    teacher = Tapped(torch.randn(4, 5), torch.randn(4, 3))
+    view = see(ClassificationTask(), teacher, samples, (8, 8), torch.randn(4, 3))
     assert view.labels.tolist() == [[-1], [2], [0], [2]]
     assert bool(view.valid.all())
-    asked, _ = queries("image", view, 1, 0)
-    assert asked.labels.tolist() == [-1, 2, 0, 2]
+    asked = ClassificationTask.levels["image"].ask(view, 1, 0)
+    assert asked.labels.tolist() == [[-1], [2], [0], [2]]
 
 
 def test_the_mixers_of_mmpretrain():
@@ -78,10 +85,10 @@ def test_the_mixers_of_mmpretrain():
             data_samples=[picture(i) for i in range(3)],
         )
         torch.manual_seed(1)
+        np.random.seed(0)  # the mixers draw from numpy
         out = preprocessor(data, True)
-        view = ClassificationTask().view(
-            Tapped(torch.randn(3, 5), torch.randn(3, 3)), out["data_samples"], (8, 8)
-        )
+        teacher = Tapped(torch.randn(3, 5), torch.randn(3, 3))
+        view = see(ClassificationTask(), teacher, out["data_samples"], (8, 8))
         scores = [s.gt_score.max() for s in out["data_samples"]]
         assert min(scores) < 0.999
         for label, sample in zip(view.labels[:, 0].tolist(), out["data_samples"], strict=True):
@@ -92,7 +99,7 @@ def test_the_mixers_of_mmpretrain():
 def test_classification_refuses():
     task = ClassificationTask()
     with pytest.raises(ICKDError, match=r"teacher\.layer"):
-        task.view(tapped(), [picture(0)], (8, 8))
+        see(task, tapped(), [picture(0)], (8, 8))
     with pytest.raises(ICKDError, match="2 labels"):
         task.bad_labels(picture([0, 1]), 3)
     assert task.bad_labels(picture(3), 3) == [3] and task.bad_labels(picture(2), 3) == []
@@ -115,8 +122,8 @@ def test_every_banked_pixel_has_the_label_of_its_place(align_corners):
     ys, xs = torch.meshgrid(torch.arange(4.0), torch.arange(6.0), indexing="ij")
     teacher = Tapped(torch.stack([torch.ones(grid), ys, xs])[None], torch.randn(1, 3, *grid))
     task = SegmentationTask(255, False, align_corners)
-    view = task.view(teacher, [scene(gt)], shape)
-    samples, _ = rows("pixel", view, 100, 0)
+    view = see(task, teacher, [scene(gt)], shape)
+    samples, _ = task.levels["pixel"].offer(view, 100, 0)
     assert 0 < len(samples) < 24
     places = (samples.features / samples.features[:, :1])[:, 1:].round().int().tolist()
     assert len({tuple(p) for p in places}) == len(samples)
@@ -131,7 +138,7 @@ def test_every_banked_pixel_has_the_label_of_its_place(align_corners):
 def test_a_void_label_inside_of_the_classes_is_never_a_class():
     gt = torch.zeros(8, 8)
     gt[:, 4:] = 2
-    view = SegmentationTask(ignore_index=2).view(tapped(grid=(2, 2)), [scene(gt)], (8, 8))
+    view = see(SegmentationTask(ignore_index=2), tapped(grid=(2, 2)), [scene(gt)], (8, 8))
     assert view.labels.tolist() == [[0, -1, 0, -1]]
     assert view.valid.tolist() == [[True, False, True, False]]
 
@@ -142,7 +149,7 @@ def test_ground_truth_of_the_original_size_and_padding():
     gt[16:] = 1
     sample = scene(gt)
     sample.set_metainfo(dict(img_shape=(16, 16)))
-    view = SegmentationTask().view(tapped(grid=(2, 4)), [sample], (16, 32))
+    view = see(SegmentationTask(), tapped(grid=(2, 4)), [sample], (16, 32))
     assert view.labels.view(2, 4).tolist() == [[0, 0, -1, -1], [1, 1, -1, -1]]
 
 
@@ -151,7 +158,7 @@ def test_ground_truth_padded_with_the_image():
     gt[:, :16] = 1
     sample = scene(gt)
     sample.set_metainfo(dict(img_shape=(16, 16)))
-    view = SegmentationTask().view(tapped(grid=(2, 4)), [sample], (16, 32))
+    view = see(SegmentationTask(), tapped(grid=(2, 4)), [sample], (16, 32))
     assert view.labels.view(2, 4).tolist() == [[1, 1, -1, -1]] * 2
 
 
@@ -160,11 +167,12 @@ def test_unequal_grids_resize_the_students_logits_alone(align_corners):
     teacher = tapped(grid=(8, 8))
     student = torch.randn(1, 3, 4, 4, requires_grad=True)
     task = SegmentationTask(student_align_corners=align_corners)
-    view = task.view(teacher, [scene(torch.zeros(16, 16))], (16, 16), student)
+    view = see(task, teacher, [scene(torch.zeros(16, 16))], (16, 16), student)
     want = nn.functional.interpolate(student, (8, 8), mode="bilinear", align_corners=align_corners)
     assert torch.allclose(view.student_logits.view(1, 8, 8, 3).permute(0, 3, 1, 2), want)
     assert torch.equal(view.logits.view(1, 8, 8, 3).permute(0, 3, 1, 2), teacher.logits)
     assert torch.equal(view.features.view(1, 8, 8, 4).permute(0, 3, 1, 2), teacher.features)
+    assert torch.allclose(view.student_features(), view.student_logits + 1, atol=1e-5)
     view.student_logits.sum().backward()
     assert student.grad is not None
 
@@ -173,9 +181,10 @@ def test_segmentation_refuses():
     task = SegmentationTask()
     gt = torch.zeros(8, 8)
     with pytest.raises(ICKDError, match=r"teacher\.layer"):
-        task.view(Tapped(torch.randn(1, 5), torch.randn(1, 3)), [scene(gt)], (8, 8))
+        see(task, Tapped(torch.randn(1, 5), torch.randn(1, 3)), [scene(gt)], (8, 8))
     with pytest.raises(ICKDError, match=r"teacher\.layer"):
-        task.view(Tapped(torch.randn(1, 5, 3, 3), torch.randn(1, 3, 2, 2)), [scene(gt)], (8, 8))
+        unequal = Tapped(torch.randn(1, 5, 3, 3), torch.randn(1, 3, 2, 2))
+        see(task, unequal, [scene(gt)], (8, 8))
     gt[0, 0], gt[0, 1], gt[0, 2] = 7, 255, 2
     assert task.bad_labels(scene(gt), 3) == [7]
     assert task.has_label(scene(gt)) and not task.has_label(SegDataSample())
@@ -201,13 +210,13 @@ def test_binary_heads_are_refused():
 
 def test_the_task_is_read_from_the_heads_that_predict():
     student = model(Head(ignore_index=3), Head(ignore_index=11, align_corners=True))
-    task = make_task(student, model(Head(align_corners=False)))
+    task = task_for(student, model(Head(align_corners=False)))
     assert isinstance(task, SegmentationTask)
     assert task.ignore_index == 11
     assert task.student_align_corners and not task.teacher_align_corners
-    assert make_task(model(Head()), model(Head(align_corners=True))).teacher_align_corners
-    assert make_task(model(Head()), nn.Module()).ignore_index == 255
-    assert isinstance(make_task(nn.Module(), nn.Module()), ClassificationTask)
+    assert task_for(model(Head()), model(Head(align_corners=True))).teacher_align_corners
+    assert task_for(model(Head()), nn.Module()).ignore_index == 255
+    assert isinstance(task_for(nn.Module(), nn.Module()), ClassificationTask)
 
 
 def test_identity_of_an_image():

@@ -15,7 +15,7 @@ from mmengine.logging import HistoryBuffer
 from torch import nn
 
 from mmickd.teachers.checkpoint import (
-    check_checkpoint_path,
+    TeacherWeights,
     classes_of,
     is_url,
     load_checkpoint,
@@ -48,12 +48,12 @@ def changed(**changes):
 )
 def test_weights_that_are_no_ordinary_tensors(value):
     with pytest.raises(ICKDError, match=r"'x\.pth'"):
-        load_strictly(net(), {**net().state_dict(), "0.weight": value}, "x.pth")
+        load_strictly(net(), {**net().state_dict(), "0.weight": value}, "x.pth", "teacher.cfg")
 
 
 def test_loads_every_weight():
     source, target = net(), net()
-    load_strictly(target, source.state_dict(), "x.pth")
+    load_strictly(target, source.state_dict(), "x.pth", "teacher.cfg")
     for name, value in source.state_dict().items():
         assert torch.equal(target.state_dict()[name], value)
 
@@ -76,7 +76,7 @@ def test_what_does_not_fit_is_said_and_nothing_is_loaded(state, message):
     target = net()
     before = {k: v.clone() for k, v in target.state_dict().items()}
     with pytest.raises(ICKDError, match=f"'x.pth' does not fit teacher.cfg.*{message}"):
-        load_strictly(target, state, "x.pth")
+        load_strictly(target, state, "x.pth", "teacher.cfg")
     assert all(torch.equal(v, before[k]) for k, v in target.state_dict().items())
 
 
@@ -95,7 +95,7 @@ def test_forms_of_a_state_dict():
 )
 def test_a_checkpoint_without_weights(checkpoint):
     with pytest.raises(ICKDError):
-        load_strictly(net(), state_dict_of(checkpoint), "x.pth")
+        load_strictly(net(), state_dict_of(checkpoint), "x.pth", "teacher.cfg")
 
 
 def test_classes_in_both_styles():
@@ -131,7 +131,7 @@ def test_a_checkpoint_as_mmengine_writes_it(tmp_path):
     torch.save(checkpoint, tmp_path / "iter_3.pth")
     loaded = load_checkpoint(str(tmp_path / "iter_3.pth"))
     assert classes_of(loaded) == ("a", "b")
-    load_strictly(net(), state_dict_of(loaded), "iter_3.pth")
+    load_strictly(net(), state_dict_of(loaded), "iter_3.pth", "teacher.cfg")
 
 
 class Payload:
@@ -304,10 +304,10 @@ def test_other_than_a_dict(tmp_path):
 
 def test_paths(tmp_path):
     with pytest.raises(ICKDError, match="is not set"):
-        check_checkpoint_path("")
+        TeacherWeights(None, False).check()
     with pytest.raises(ICKDError, match="does not exist"):
-        check_checkpoint_path(str(tmp_path / "none.pth"))
+        TeacherWeights(tmp_path / "none.pth", False).check()
     with pytest.raises(ICKDError, match="does not exist"):
-        check_checkpoint_path(str(tmp_path))
-    check_checkpoint_path("https://example.org/x.pth")
+        TeacherWeights(str(tmp_path), False).check()
+    TeacherWeights("https://example.org/x.pth", False).check()
     assert is_url("http://a/b.pth") and not is_url("C:/x.pth") and not is_url("/http/x.pth")

@@ -43,7 +43,7 @@ def test_conversion_equals_the_teachers_own_preprocessor():
     made = preprocessors()
     differing = 0
     for source, target in itertools.product(made, made):
-        converter = InputConverter(InputNormalization.of(source), InputNormalization.of(target))
+        converter = InputConverter(InputNormalization.read(source), InputNormalization.read(target))
         inputs, want = normalised(source, images).float(), normalised(target, images).float()
         got = converter(inputs)
         assert torch.allclose(got, want, atol=2e-4, rtol=1e-5)
@@ -53,8 +53,8 @@ def test_conversion_equals_the_teachers_own_preprocessor():
 
 def test_equal_normalisations_are_the_identity():
     for preprocessor in preprocessors():
-        own = InputNormalization.of(preprocessor)
-        converter = InputConverter(own, InputNormalization.of(preprocessor))
+        own = InputNormalization.read(preprocessor)
+        converter = InputConverter(own, InputNormalization.read(preprocessor))
         x = torch.randn(1, 3, 2, 2)
         assert converter(x) is x
 
@@ -75,5 +75,5 @@ def test_any_difference_counts(changed):
 
 
 def test_nothing_of_the_converter_is_saved():
-    own = InputNormalization.of(preprocessors()[0])
+    own = InputNormalization.read(preprocessors()[0])
     assert not InputConverter(own, own).state_dict()

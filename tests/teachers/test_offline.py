@@ -2,7 +2,6 @@
 
 import copy
 import subprocess
-from types import SimpleNamespace
 
 import pytest
 import torch
@@ -10,11 +9,10 @@ from mmengine.config import Config
 from mmengine.registry import DefaultScope
 
 from mmickd.teachers import OfflineTeacher
-from mmickd.teachers.offline import teacher_model_cfg
+from mmickd.teachers.models import model_config, without_initialisation
 from mmickd.utils.errors import ICKDError
-from tests.toy import classifier_config, save_teacher, segmenter_config
-
-CPU = torch.device("cpu")
+from tests.helpers.teachers import data_sample, look, offline, run_of, stub
+from tests.helpers.tiny import classifier_config, save_teacher, segmenter_config
 
 
 @pytest.fixture(scope="module")
@@ -43,22 +41,23 @@ def built(request, files):
     # The scope of the run is another one: the teacher brings its own.
     other = "mmseg" if request.param == "mmpretrain" else "mmpretrain"
     with DefaultScope.overwrite_default_scope(other):
-        teacher = OfflineTeacher(cfg, str(checkpoint))
-        teacher.build(CPU, None)
-        teacher.probe(torch.randn(1, 3, 32, 32))
-    return teacher
+        return offline(request.param, cfg, checkpoint)
 
 
 def make(files, scope="mmpretrain", **options):
+    """A teacher that is built."""
     cfg, checkpoint = files[scope]
     teacher = OfflineTeacher(cfg, str(checkpoint), **options)
-    teacher.build(CPU, None)
+    teacher.build(run_of(stub(scope)))
     return teacher
 
 
+def scope_of(teacher):
+    return "mmseg" if hasattr(teacher.model, "decode_head") else "mmpretrain"
+
+
 def test_weights_are_those_of_the_checkpoint(built, files):
-    scope = "mmseg" if hasattr(built.model, "decode_head") else "mmpretrain"
-    state = torch.load(files[scope][1], weights_only=True)["state_dict"]
+    state = torch.load(files[scope_of(built)][1], weights_only=True)["state_dict"]
     own = built.model.state_dict()
     assert own.keys() == state.keys()
     assert all(torch.equal(own[name], state[name]) for name in own)
@@ -88,23 +87,10 @@ def test_features_are_what_the_classifier_makes_logits_of(built):
 def test_its_preprocessor_is_merged(built):
     """A classifier's stands outside of its model in the config."""
     raw = torch.randint(0, 256, (3, 32, 32), dtype=torch.uint8)
-    sample = _sample(built, raw)
+    sample = data_sample(scope_of(built))
     got = built.preprocess({"inputs": [raw.clone()], "data_samples": [sample]})
     want = (raw.flip(0).float() - torch.tensor([120.0, 110, 100])[:, None, None]) / 60
     assert torch.allclose(got[0], want, atol=1e-5)
-
-
-def _sample(teacher, raw):
-    if hasattr(teacher.model, "decode_head"):
-        from mmengine.structures import PixelData
-        from mmseg.structures import SegDataSample
-
-        sample = SegDataSample()
-        sample.gt_sem_seg = PixelData(data=torch.zeros(1, *raw.shape[1:]))
-        return sample
-    from mmpretrain.structures import DataSample
-
-    return DataSample().set_gt_label(0)
 
 
 def test_the_students_input_becomes_the_teachers(files):
@@ -112,13 +98,15 @@ def test_the_students_input_becomes_the_teachers(files):
 
     cfg, checkpoint = files["mmpretrain"]
     student = ClsDataPreprocessor(mean=[10, 20, 30], std=[1, 2, 3], to_rgb=False)
+    network = torch.nn.Module()
+    network.data_preprocessor = student
     teacher = OfflineTeacher(cfg, str(checkpoint))
-    teacher.build(CPU, SimpleNamespace(data_preprocessor=student))
-    teacher.probe(torch.randn(1, 3, 32, 32))
+    teacher.build(run_of(network))
+    look(teacher)
     raw = torch.randint(0, 256, (3, 32, 32), dtype=torch.uint8)
 
     def data():
-        return {"inputs": [raw.clone()], "data_samples": [_sample(teacher, raw)]}
+        return {"inputs": [raw.clone()], "data_samples": [data_sample("mmpretrain")]}
 
     got = teacher(student(data(), True)["inputs"])
     want = teacher.forward_normalized(teacher.preprocess(data()))
@@ -131,16 +119,16 @@ def test_the_students_input_becomes_the_teachers(files):
 def test_building_leaves_the_config_alone(files):
     for cfg, _ in files.values():
         before = copy.deepcopy(cfg.to_dict())
-        model = teacher_model_cfg(cfg)
+        model = model_config(cfg)
         model["type"] = "changed"
         model["backbone"]["depth"] = 99
         assert cfg.to_dict() == before
 
 
 def test_what_of_the_config_is_built(files):
-    model = teacher_model_cfg(files["mmpretrain"][0])
+    model = model_config(files["mmpretrain"][0])
     assert "train_cfg" not in model and model["data_preprocessor"]["mean"] == [120, 110, 100]
-    model = teacher_model_cfg(files["mmseg"][0])
+    model = without_initialisation(model_config(files["mmseg"][0]))
     assert model["pretrained"] is None and "train_cfg" in model
     cfg = Config(
         dict(
@@ -151,16 +139,15 @@ def test_what_of_the_config_is_built(files):
             data_preprocessor=dict(type="outer"),
         )
     )  # fmt: skip
-    model = teacher_model_cfg(cfg)
+    model = without_initialisation(model_config(cfg))
     assert "init_cfg" not in str(model)
     assert model["data_preprocessor"] == dict(type="own")
 
 
 @pytest.mark.parametrize(("dtype", "want"), [("fp32", torch.float32), ("bf16", torch.bfloat16)])
 def test_dtype_is_its_own_and_not_the_students(files, dtype, want):
-    teacher = make(files, dtype=dtype)
+    teacher = look(make(files, dtype=dtype))
     x = torch.randn(2, 3, 32, 32)
-    teacher.probe(x)
     outside = teacher(x)
     with torch.autocast("cpu", torch.bfloat16):
         inside = teacher(x)
@@ -179,19 +166,17 @@ def test_layer_is_found_or_given(files):
     assert make(files).layer == "auto"
     for scope, layer in (("mmpretrain", "head.fc"), ("mmseg", "decode_head.conv_seg")):
         for option in ("auto", layer):
-            teacher = make(files, scope, layer=option)
-            teacher.probe(torch.randn(1, 3, 32, 32))
-            assert teacher.tap.layer == layer
+            assert look(make(files, scope, layer=option), scope).layers == layer
 
 
 def test_a_layer_that_is_not_there_or_does_not_run(files):
     with pytest.raises(ICKDError, match=r"no layer 'head.fx'. Did you mean 'head.fc'"):
-        make(files, layer="head.fx").probe(torch.randn(1, 3, 32, 32))
+        look(make(files, layer="head.fx"))
     teacher = make(files)
     teacher.model.unused = torch.nn.Linear(2, 2)
     teacher.layer = "unused"
     with pytest.raises(ICKDError, match=r"does not run.*teacher\.layer"):
-        teacher.probe(torch.randn(1, 3, 32, 32))
+        look(teacher)
 
 
 def test_classes(files):
@@ -201,15 +186,14 @@ def test_classes(files):
 
 def test_another_architecture(files):
     with pytest.raises(ICKDError, match="does not fit"):
-        teacher = OfflineTeacher(files["mmpretrain"][0], str(files["mmseg"][1]))
-        teacher.build(CPU, None)
+        offline("mmpretrain", files["mmpretrain"][0], files["mmseg"][1])
 
 
 def test_a_model_that_cannot_be_built(files):
     cfg = copy.deepcopy(files["mmpretrain"][0])
     cfg.model.backbone.type = "NoSuchNet"
     with pytest.raises(ICKDError, match=r"teacher\.cfg cannot be built .*NoSuchNet"):
-        OfflineTeacher(cfg, str(files["mmpretrain"][1])).build(CPU, None)
+        offline("mmpretrain", cfg, files["mmpretrain"][1])
 
 
 def test_missing_files(files, tmp_path):
@@ -225,9 +209,7 @@ def test_missing_files(files, tmp_path):
 def test_fingerprint_follows_weights_config_layer_and_dtype(files, tmp_path):
     def print_of(scope="mmpretrain", cfg=None, checkpoint=None, **options):
         own_cfg, own_checkpoint = files[scope]
-        teacher = OfflineTeacher(cfg or own_cfg, str(checkpoint or own_checkpoint), **options)
-        teacher.build(CPU, None)
-        teacher.probe(torch.randn(1, 3, 32, 32))
+        teacher = offline(scope, cfg or own_cfg, checkpoint or own_checkpoint, **options)
         return teacher.fingerprint()
 
     base = print_of()

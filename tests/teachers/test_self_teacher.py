@@ -10,11 +10,13 @@ import torch
 from mmengine.registry import MODELS, init_default_scope
 from torch import nn
 
+from mmickd.retrieval import TorchRetriever
+from mmickd.retrieval.memory import Memory
+from mmickd.structures import Batch, Tapped
 from mmickd.teachers import SelfTeacher
 from mmickd.utils.errors import ICKDError
-from tests import toys
-
-CPU = torch.device("cpu")
+from tests.helpers import toys
+from tests.helpers.teachers import look, run_of
 
 
 def student(seed: int = 0) -> nn.Module:
@@ -37,11 +39,11 @@ def stir(model: nn.Module) -> None:
 def test_the_average_follows_its_formula(momentum: float, warmup: int) -> None:
     model = student()
     teacher = SelfTeacher(momentum=momentum, warmup=warmup)
-    teacher.build(CPU, model)
+    teacher.build(run_of(model))
     slow = copy.deepcopy(dict(model.state_dict()))
     for step in range(6):
         stir(model)
-        teacher.update(model, ends_epoch=False)
+        teacher.after_step(model, ends_epoch=False)
         share = max(momentum, warmup / (warmup + step)) if warmup else momentum
         for name, value in model.state_dict().items():
             if value.is_floating_point():
@@ -58,7 +60,7 @@ def test_the_student_stays_its_own() -> None:
     model = student()
     before = copy.deepcopy(dict(model.state_dict()))
     teacher = SelfTeacher()
-    teacher.build(CPU, model)
+    teacher.build(run_of(model))
     stir(teacher.model)
     assert toys.same_state(dict(model.state_dict()), before)
     assert all(p.requires_grad for p in model.parameters())
@@ -70,7 +72,7 @@ def test_a_compiled_method_is_not_taken_along() -> None:
     own = model.train_step
     model.train_step = own  # as mmengine's _maybe_compile leaves it
     teacher = SelfTeacher()
-    teacher.build(CPU, model)
+    teacher.build(run_of(model))
     assert teacher.model.train_step.__self__ is teacher.model
     assert model.train_step.__self__ is model
 
@@ -78,23 +80,32 @@ def test_a_compiled_method_is_not_taken_along() -> None:
 def test_a_restored_average_goes_on() -> None:
     model, other = student(), student(1)
     teacher, restored = SelfTeacher(warmup=2), SelfTeacher(warmup=2)
-    teacher.build(CPU, model)
+    teacher.build(run_of(model))
     for _ in range(3):
         stir(model)
-        teacher.update(model, ends_epoch=False)
-    restored.build(CPU, other)
-    restored.load_state_dict(copy.deepcopy(teacher.state_dict()))
+        teacher.after_step(model, ends_epoch=False)
+    restored.build(run_of(other))
+    restored.load_own_state(copy.deepcopy(teacher.own_state()))
     for _ in range(2):
         stir(model)
         for one in (teacher, restored):
-            one.update(model, ends_epoch=False)
+            one.after_step(model, ends_epoch=False)
     assert toys.same_state(dict(teacher.model.state_dict()), dict(restored.model.state_dict()))
 
 
 def snapshot_of(model: nn.Module, interval: int = 1) -> SelfTeacher:
     teacher = SelfTeacher(mode="snapshot", interval=interval)
-    teacher.build(CPU, model)
+    teacher.build(run_of(model))
+    look(teacher)
+    teacher.open(lambda width: Memory({}, TorchRetriever()), None)
     return teacher
+
+
+def teaches(teacher: SelfTeacher) -> bool:
+    """Whether there is something to learn from it now."""
+    logits = torch.zeros(1, 3)
+    batch = Batch(torch.zeros(1, 3, 16, 16), [])
+    return len(teacher.see(batch, Tapped(logits, logits))) == 1
 
 
 @pytest.mark.parametrize("interval", [1, 3])
@@ -104,10 +115,10 @@ def test_a_snapshot_is_the_student_at_the_end_of_an_epoch(interval: int) -> None
     wanted = copy.deepcopy(dict(model.state_dict()))
     for step in range(1, 15):
         stir(model)
-        teacher.update(model, ends_epoch=step % 2 == 0)
+        teacher.after_step(model, ends_epoch=step % 2 == 0)
         if step % (2 * interval) == 0:
             wanted = copy.deepcopy(dict(model.state_dict()))
-        assert teacher.is_ready is (step >= 2 * interval)
+        assert teaches(teacher) is (step >= 2 * interval)
         assert toys.same_state(dict(teacher.model.state_dict()), wanted)
     assert not teacher.is_frozen
 
@@ -119,21 +130,21 @@ def test_a_restored_snapshot_goes_on() -> None:
         teacher, restored = snapshot_of(model, 2), snapshot_of(student(1), 2)
         for _ in range(steps):
             stir(model)
-            teacher.update(model, ends_epoch=True)
-        restored.load_state_dict(copy.deepcopy(teacher.state_dict()))
-        assert restored.is_ready is teacher.is_ready
+            teacher.after_step(model, ends_epoch=True)
+        restored.load_own_state(copy.deepcopy(teacher.own_state()))
+        assert teaches(restored) is teaches(teacher)
         stir(model)
         for one in (teacher, restored):
-            one.update(model, ends_epoch=True)
+            one.after_step(model, ends_epoch=True)
         assert toys.same_state(dict(teacher.model.state_dict()), dict(restored.model.state_dict()))
 
 
 def test_a_state_of_another_mode_is_refused() -> None:
     model = student()
     average = SelfTeacher()
-    average.build(CPU, model)
+    average.build(run_of(model))
     with pytest.raises(ICKDError, match="mode 'ema', the config has 'snapshot'"):
-        snapshot_of(model).load_state_dict(average.state_dict())
+        snapshot_of(model).load_own_state(average.own_state())
 
 
 def test_an_earlier_checkpoint_is_frozen(tmp_path: Any) -> None:
@@ -142,19 +153,18 @@ def test_an_earlier_checkpoint_is_frozen(tmp_path: Any) -> None:
     teacher = SelfTeacher(mode="checkpoint", checkpoint=str(tmp_path / "past.pth"))
     teacher.check_files()
     teacher.fetch()
-    teacher.build(CPU, model)
+    teacher.build(run_of(model))
     assert teacher.is_frozen and not SelfTeacher().is_frozen
     stir(model)
-    teacher.update(model, ends_epoch=False)
+    teacher.after_step(model, ends_epoch=False)
     assert toys.same_state(dict(teacher.model.state_dict()), dict(past.state_dict()))
-    assert teacher.state_dict() == {}
 
 
 def test_a_checkpoint_of_another_model_is_refused() -> None:
     toy = toys.classifier()  # its teacher is twice as wide as its student
     teacher = SelfTeacher(mode="checkpoint", checkpoint=str(toy.checkpoint))
     with pytest.raises(ICKDError, match="does not fit the student"):
-        teacher.build(CPU, student())
+        teacher.build(run_of(student()))
 
 
 @pytest.mark.parametrize(
@@ -171,7 +181,7 @@ def test_a_checkpoint_of_another_model_is_refused() -> None:
         (dict(mode="checkpoint"), "teacher.checkpoint"),
         (dict(checkpoint="x.pth"), "teacher.mode='checkpoint'"),
         (dict(resume="no"), "strict, fresh"),
-        (dict(dtype="half"), "teacher.dtype"),
+        (dict(dtype="half"), "dtype='half'"),
     ],
 )
 def test_options_are_checked(options: dict[str, Any], words: str) -> None:

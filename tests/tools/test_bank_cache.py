@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from mmickd.banks.cache import BankCache
-from mmickd.banks.stored import MANIFEST, TENSORS
-from tests.banks.test_cache import FIELDS, make_bank
+from mmickd.storage.cache import BankCache
+from mmickd.storage.stored import MANIFEST, TENSORS
+from tests.helpers.stored_banks import FIELDS, make_bank
 
 ROOT = Path(__file__).parents[2]
 SCRIPT = ROOT / "tools" / "bank_cache.py"

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.toy import classifier_config, make_class_folders, with_hook
+from tests.helpers.tiny import classifier_config, make_class_folders, with_hook
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -20,7 +20,7 @@ from mmickd.utils.distributed import (
     patient_ranks,
 )
 from mmickd.utils.errors import ICKDError
-from tests.ranks import on_ranks
+from tests.helpers.ranks import on_ranks
 
 
 def test_one_process_needs_no_others() -> None:

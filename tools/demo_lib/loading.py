@@ -10,10 +10,9 @@ import torch
 from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
 from mmengine.runner import Runner
-from torch import Tensor
 
 from mmickd.hooks import ICKDHook
-from mmickd.tasks.view import View
+from mmickd.structures import Batch, View
 
 
 class Opened:
@@ -25,7 +24,7 @@ class Opened:
     Attributes:
         runner: never trained; holds the student.
         train_set, val_set: the data sets.
-        distiller: teacher, task adapter, banks and retriever.
+        teacher: with its task adapter and memory.
     """
 
     def __init__(self, cfg: Config) -> None:
@@ -36,7 +35,7 @@ class Opened:
         hook = next(hook for hook in runner.hooks if isinstance(hook, ICKDHook))
         hook.before_train(runner)
         assert hook.distiller is not None
-        self.distiller = hook.distiller
+        self.teacher: Any = hook.distiller.teacher
         self.train_set: Any = runner.train_dataloader.dataset
         self.val_set: Any = runner.val_dataloader.dataset
 
@@ -47,16 +46,12 @@ class Opened:
     @torch.no_grad()
     def view(self, samples: Sequence[Any]) -> View:
         """What the teacher makes of packed samples, at every location."""
-        inputs, data_samples = self._normalized(samples)
-        shape = (inputs.shape[-2], inputs.shape[-1])
-        return self.distiller.task.view(self.distiller.teacher(inputs), data_samples, shape)
+        data = self.runner.model.data_preprocessor(pseudo_collate(list(samples)), False)
+        batch = Batch(data["inputs"], data["data_samples"])
+        return self.teacher.task.view(self.teacher(batch.inputs), batch)
 
     @torch.no_grad()
     def predict(self, samples: Sequence[Any]) -> list[Any]:
         """The student's predictions, as data samples."""
         self.runner.model.eval()
         return self.runner.model.val_step(pseudo_collate(list(samples)))
-
-    def _normalized(self, samples: Sequence[Any]) -> tuple[Tensor, list[Any]]:
-        data = self.runner.model.data_preprocessor(pseudo_collate(list(samples)), False)
-        return data["inputs"], data["data_samples"]

@@ -17,7 +17,7 @@ from mmengine.runner import load_checkpoint
 from demo_lib.drawing import draw_answers, draw_classes, draw_maps
 from demo_lib.loading import Opened
 from demo_lib.retrieved import logits_grid, retrieve
-from mmickd.utils.stack import repair_scopes
+from mmickd.utils.packages import repair_scopes
 
 SHOWN = 8
 LOOKED_AT = 200
@@ -90,7 +90,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     print(f"wrote {args.out / 'retrieval.png'}", flush=True)
     students = dict(entry.split("=", 1) for entry in args.students)
     paths = {name: Path(work_dir) for name, work_dir in students.items()}
-    draw = picture_classes if "image" in opened.distiller.banks else picture_maps
+    draw = picture_classes if "image" in opened.teacher.memory.banks else picture_maps
     draw(opened, paths, args.out / "predictions.png")
     print(f"wrote {args.out / 'predictions.png'}", flush=True)
 

@@ -47,13 +47,13 @@ def retrieve(opened: Opened, queries: int = 8, each: int = 5) -> list[Answer]:
         queries: how many.
         each: positives and negatives of each query.
     """
-    level, bank = next(iter(opened.distiller.banks.items()))
+    level = next(iter(opened.teacher.memory.banks))
     chosen = [_choose(opened, level, number) for number in range(queries)]
     samples = [sample for _, sample in chosen]
     together = Samples(
         *(torch.cat([getattr(sample, name) for sample in samples]) for name in Samples.names())
     )
-    contexts = opened.distiller.search(bank, together, each, each, exclude_same_id=True)
+    contexts = opened.teacher.memory.ask(level, together, each, each)
     finder = _Finder(opened, level)
     answers = []
     for row, (place, _) in enumerate(chosen):
@@ -109,7 +109,7 @@ class _Finder:
     """Finds the images, and in them the pixels, that rows of the bank came from."""
 
     def __init__(self, opened: Opened, level: str) -> None:
-        self.opened, self.level, self.bank = opened, level, opened.distiller.banks[level]
+        self.opened, self.level, self.bank = opened, level, opened.teacher.memory.banks[level]
         paths = [opened.image_path(opened.train_set, i) for i in range(len(opened.train_set))]
         self.index_of = {image_id(path): (i, path) for i, path in enumerate(paths)}
 

@@ -1,0 +1,206 @@
+"""Building memory banks: training images, teacher, task adapter, rows."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import torch
+from mmengine import dist
+from mmengine.logging import print_log
+from torch.utils.data import DataLoader, Dataset
+
+from mmickd.banks.memory_bank import MemoryBank
+from mmickd.banks.options import BankOptions
+from mmickd.building.collector import RowCollector
+from mmickd.building.images import BankImages
+from mmickd.structures import Batch, Tapped
+from mmickd.tasks import Task
+from mmickd.teachers import NetworkTeacher
+from mmickd.utils.distributed import failing_together
+from mmickd.utils.errors import ICKDError
+
+PROGRESS_SECONDS = 5.0
+
+
+def build_banks(
+    levels: Sequence[str],
+    options: BankOptions,
+    images: BankImages,
+    teacher: NetworkTeacher,
+    batch_size: int,
+    num_workers: int,
+) -> dict[str, MemoryBank | None]:
+    """One pass of the teacher over the training images; every rank takes its share.
+
+    The batches are cut before they are dealt to the ranks, so that each image is computed in the
+    same company, hence to the same bits, by any number of ranks.
+
+    Args:
+        levels: of the banks to build.
+        options: which rows to keep.
+        images: the training images.
+        teacher: built and probed.
+        batch_size: images read at once; those of one size run through the teacher together.
+        num_workers: processes that read images.
+
+    Returns:
+        By level, the bank of all images on rank 0, on the CPU; None on the other ranks.
+
+    Raises:
+        ICKDError: on every rank, if an image cannot be read or is labelled wrongly, the teacher
+            gives NaN or Inf, or fewer than two classes have rows.
+    """
+    print_log(f"Building the memory bank from {len(images)} training images", logger="current")
+    num_classes = teacher.tap.num_classes
+    collectors = {
+        level: RowCollector(
+            num_classes,
+            options.capacity(teacher.task.levels[level].capacity),
+            options.stored_dtype,
+        )
+        for level in levels
+    }
+    with failing_together():
+        _collect(collectors, images, teacher, options, batch_size, num_workers)
+    banks = {level: collector.finish() for level, collector in collectors.items()}
+    with failing_together():
+        for level, bank in banks.items():
+            if bank is not None:
+                _check_classes(level, bank)
+    return banks
+
+
+class _Batches(Dataset):
+    """Batches of packed samples, or a message instead of a batch that cannot be used."""
+
+    def __init__(self, images: BankImages, batch_size: int, task: Task, num_classes: int) -> None:
+        self.images, self.task, self.num_classes = images, task, num_classes
+        self.starts = range(0, len(images), batch_size)
+        self.batch_size = batch_size
+
+    def __len__(self) -> int:
+        return len(self.starts)
+
+    def __getitem__(self, batch: int) -> list[dict[str, Any]] | str:
+        start = self.starts[batch]
+        samples = []
+        for index in range(start, min(start + self.batch_size, len(self.images))):
+            try:
+                sample = self.images[index]
+                bad = self.task.bad_labels(sample["data_samples"], self.num_classes)
+            except Exception as error:  # whatever a pipeline raises, the user needs the image
+                return f"{self.images.name(index)}: {type(error).__name__}: {error}"
+            if bad:
+                return (
+                    f"{self.images.name(index)} is labelled {bad[:5]}, outside of the teacher's "
+                    f"{self.num_classes} classes (0..{self.num_classes - 1}) and not ignored. "
+                    "Mend the annotation, the label map, or ignore_index of the student's head."
+                )
+            samples.append(sample)
+        return samples
+
+
+def _collect(
+    collectors: dict[str, RowCollector],
+    images: BankImages,
+    teacher: NetworkTeacher,
+    options: BankOptions,
+    batch_size: int,
+    num_workers: int,
+) -> None:
+    """This rank's share of the images into the collectors."""
+    task = teacher.task
+    batches = _Batches(images, batch_size, task, teacher.tap.num_classes)
+    rank, world_size = dist.get_dist_info()
+    mine = range(rank, len(batches), world_size)
+    # A rank without a batch of its own still has rows of a width, none of them.
+    groups: Iterator[tuple[list[Any], bool]] = _groups(
+        batches, mine if len(mine) else range(1), num_workers
+    )
+    clock = _Progress(len(mine), f"memory bank ({', '.join(collectors)})")
+    for samples, ends_batch in groups:
+        data_samples = [sample["data_samples"] for sample in samples]
+        inputs = teacher.preprocess(
+            {"inputs": [s["inputs"] for s in samples], "data_samples": data_samples}
+        )
+        tapped = teacher.forward_normalized(inputs)
+        _check_finite(tapped, data_samples)
+        view = task.view(tapped, Batch(inputs, data_samples))
+        for level, collector in collectors.items():
+            found, keys = task.levels[level].offer(view, options.pixels_per_image, options.seed)
+            wanted = slice(None) if len(mine) else slice(0)
+            collector.add(found[wanted], keys[wanted])
+        if ends_batch:
+            clock.step()
+    if world_size > 1:
+        print_log(f"{clock.what}: rank 0 is done and waits for the others", logger="current")
+
+
+def _groups(
+    batches: _Batches, mine: Sequence[int], num_workers: int
+) -> Iterator[tuple[list[dict[str, Any]], bool]]:
+    """Samples of one size within each batch, and whether they are the last of their batch."""
+    loader = DataLoader(
+        batches, batch_size=None, sampler=mine, num_workers=num_workers, collate_fn=_identity
+    )
+    for batch in loader:
+        if isinstance(batch, str):
+            raise ICKDError(f"the memory bank cannot be built: {batch}")
+        groups: dict[tuple[int, ...], list[dict[str, Any]]] = {}
+        for sample in batch:
+            groups.setdefault(tuple(sample["inputs"].shape), []).append(sample)
+        for number, group in enumerate(groups.values(), 1):
+            yield group, number == len(groups)
+
+
+def _identity(batch: Any) -> Any:
+    return batch
+
+
+def _check_finite(tapped: Tapped, data_samples: Sequence[Any]) -> None:
+    for what, values in (("features", tapped.features), ("logits", tapped.logits)):
+        finite = torch.isfinite(values.float()).flatten(1).all(dim=1)
+        if not bool(finite.all()):
+            sample = data_samples[int((~finite).nonzero()[0])]
+            name = sample.metainfo.get("img_path", f"sample {sample.metainfo.get('sample_idx')}")
+            raise ICKDError(
+                f"the teacher gives NaN or Inf {what} for {name}. Check its checkpoint (diverged?) "
+                "and, if teacher.dtype is fp16, try bf16 or fp32."
+            )
+
+
+def _check_classes(level: str, bank: MemoryBank) -> None:
+    present = (bank.offsets.diff() > 0).nonzero()[:, 0].tolist()
+    if len(present) < 2:
+        found = f"only class {present[0]}" if present else "no labelled row at all"
+        raise ICKDError(
+            f"the training data give the memory bank ({level} level) {found}: in-context samples "
+            "need two classes at least. Check the annotations and ignore_index."
+        )
+    if not bool(torch.isfinite(bank.logits).all()):
+        raise ICKDError(
+            "the teacher's logits are too large for bank.dtype='fp16': set bank.dtype='fp32'."
+        )
+
+
+class _Progress:
+    """A line every few seconds, from rank 0."""
+
+    def __init__(self, total: int, what: str) -> None:
+        self.total, self.what, self.done = total, what, 0
+        self.begin = self.last = time.monotonic()
+
+    def step(self) -> None:
+        self.done += 1
+        now = time.monotonic()
+        if now - self.last < PROGRESS_SECONDS and self.done < self.total:
+            return
+        self.last = now
+        left = (now - self.begin) / self.done * (self.total - self.done)
+        print_log(
+            f"{self.what}: {self.done}/{self.total} batches, {now - self.begin:.0f} s, "
+            f"{left:.0f} s left",
+            logger="current",
+        )

@@ -1,0 +1,149 @@
+"""What every distillation loss is: a number per query, and which queries count."""
+
+from __future__ import annotations
+
+from abc import ABCMeta, abstractmethod
+from collections.abc import Sequence
+
+import torch
+from mmengine import dist
+from torch import Tensor, nn
+
+from mmickd.structures import Context, Queries
+
+
+class BaseLoss(nn.Module, metaclass=ABCMeta):
+    """A term of the total loss.
+
+    A subclass says what it wants to be shown by class or instance attributes, and gives one number
+    per query; the mean over the queries of all ranks, weight and schedule are the hook's business.
+    Registered in :data:`mmickd.registry.LOSSES` it can stand in the hook's ``losses`` under any
+    name, also several times. Arguments of ``__init__`` are options of the config; wrong ones raise
+    :class:`~mmickd.utils.errors.ICKDError` (``utils.validation``).
+
+    Attributes:
+        num_positives (int | None): same-class rows to retrieve for each query; None: all.
+        num_negatives (int): rows of other classes to retrieve for each query.
+        is_dense (bool): asked once at every location of the batch, as vanilla KD is, and not at the
+            queries of a level; it retrieves nothing.
+        default_weight (float): ``loss_weight`` where the config names none.
+        needs_trained_teacher (bool): at full weight from the first step on, a teacher that has
+            learnt nothing yet ruins the student through it; the hook then warns.
+
+    Example:
+        >>> class Pull(BaseLoss):
+        ...     def forward(self, queries):
+        ...         return (queries.student_logits - queries.teacher_logits).square().sum(-1)
+        >>> Pull().default_weight
+        1.0
+    """
+
+    num_positives: int | None = 0
+    num_negatives: int = 0
+    is_dense: bool = False
+    default_weight: float = 1.0
+    needs_trained_teacher: bool = False
+
+    def __init__(self) -> None:
+        super().__init__()
+
+    @abstractmethod
+    def forward(self, queries: Queries) -> Tensor:
+        """A number per query.
+
+        Args:
+            queries: ``Q`` of them.
+
+        Returns:
+            ``(Q,)``, with gradient; anything where a query does not count.
+        """
+
+    def counted(self, queries: Queries) -> Tensor:
+        """``(Q,)`` bool: the queries whose mean is the loss."""
+        return queries.valid
+
+    @property
+    def retrieves(self) -> bool:
+        """Whether it wants a context at all."""
+        return self.num_positives != 0 or self.num_negatives != 0
+
+    def diagnostics(self, queries: Queries) -> dict[str, Tensor]:
+        """What the log shows beside the loss, as ``<name>_<key>``: how its retrieval fares.
+
+        Returns:
+            Scalars; 'valid': share of the wanted positives that were found, 'sim': mean similarity
+            of the positives (without any: of the negatives), 'neg_sim': of the negatives beside
+            positives.
+        """
+        positives, negatives = queries.positives, queries.negatives
+        if self.num_positives == 0:
+            return {"sim": mean_similarity(negatives)} if self.retrieves else {}
+        wanted = (queries.labels >= 0).sum() * positives.mask.shape[1]
+        shown = {"valid": positives.mask.sum() / wanted.clamp(min=1)}
+        shown["sim"] = mean_similarity(positives)
+        if self.num_negatives:
+            shown["neg_sim"] = mean_similarity(negatives)
+        return shown
+
+
+def mean_similarity(context: Context) -> Tensor:
+    """Mean over all rows that were found; 0 if there are none."""
+    return context.similarity.sum() / context.mask.sum().clamp(min=1)
+
+
+def masked_sum(values: Tensor, counted: Tensor) -> Tensor:
+    """Sum of ``(Q,)`` values where ``counted``; 0 with gradient 0 when none is.
+
+    Runs without a host synchronisation: no data-dependent shape, no branch on a tensor.
+    """
+    # where, not a product: 0 * NaN of a row that does not count would be NaN.
+    return torch.where(counted, values, values.new_zeros(())).sum()
+
+
+def reduce_loss(values: Tensor, counted: Tensor, reduction: str = "mean") -> Tensor:
+    """What the pure loss functions return.
+
+    Args:
+        values: ``(Q,)`` floating point.
+        counted: ``(Q,)`` bool.
+        reduction: 'mean' over what counts, 0 with gradient 0 where nothing does; 'none'.
+
+    Returns:
+        Scalar, or ``values``.
+
+    Raises:
+        ValueError: if ``reduction`` is none of the two.
+
+    Example:
+        >>> reduce_loss(torch.tensor([1.0, 3.0, 8.0]), torch.tensor([True, True, False]))
+        tensor(2.)
+    """
+    if reduction == "none":
+        return values
+    if reduction != "mean":
+        raise ValueError(f"reduction must be 'mean' or 'none', got {reduction!r}")
+    return masked_sum(values, counted) / counted.sum().clamp(min=1)
+
+
+def average_factors(counted: Sequence[Tensor]) -> Tensor:
+    """What each rank's sum must be divided by, to be a mean over the queries of all ranks.
+
+    Data-parallel training averages gradients over the ``W`` ranks, which hold different numbers
+    of queries that count. A sum divided by their mean number over the ranks gives, after that
+    average, the mean over all queries of all ranks. (OpenMMLab's ``avg_factor``.)
+
+    All ranks call this together, with as many terms; no host synchronisation.
+
+    Args:
+        counted: ``(Q,)`` bool per term; ``Q`` may differ between terms and ranks.
+
+    Returns:
+        ``(len(counted),)`` float32, above 0: 1/W where no rank has a query.
+
+    Example:
+        >>> average_factors([torch.tensor([True, True, False]), torch.tensor([False])])
+        tensor([2., 1.])
+    """
+    counts = torch.stack([mask.sum() for mask in counted]).float()
+    dist.all_reduce(counts, op="sum")
+    return counts.clamp(min=1) / dist.get_world_size()

@@ -1,0 +1,225 @@
+"""One bank as two files: reading what anybody may have written, without believing it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import stat
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from mmickd.banks.memory_bank import MemoryBank
+from mmickd.structures import Samples
+
+FORMAT_VERSION = 1
+TENSORS = "bank.safetensors"
+MANIFEST = "manifest.json"
+TEMPORARIES = (f".{TENSORS}.", f".{MANIFEST}.")
+"""How names of files begin that are still being written."""
+LEFTOVER_SECONDS = 24 * 3600.0
+MAX_MANIFEST_BYTES = 2**20
+"""Ours have about 1 kB."""
+CHECKED_ROWS = 2**12
+"""Rows that are looked through for NaN at once."""
+
+
+class OtherBank(Exception):
+    """There is a bank, but not the one that was asked for; the message goes on 'the bank ...'."""
+
+
+def fingerprint_of(fields: dict[str, Any]) -> str:
+    """Name of the folder of the bank that ``fields`` describe."""
+    text = json.dumps({"format": FORMAT_VERSION, **fields}, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:24]
+
+
+def write_bank(
+    folder: Path, bank: MemoryBank, fields: dict[str, Any], about: dict[str, str]
+) -> None:
+    """Write both files; the manifest, which makes the bank valid, comes last.
+
+    Args:
+        folder: made where it is missing.
+        bank: to be written.
+        fields: all that the bank depends on.
+        about: names for people to read.
+
+    Raises:
+        OSError: if the folder cannot be written, or is a link, which could lead out of the cache.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    _refuse_link(folder)
+    for path in folder.iterdir():
+        if path.name.startswith(TEMPORARIES) and is_old(path.lstat().st_mtime):
+            path.unlink()
+    tensors = {name: getattr(bank.samples, name).cpu() for name in Samples.names()}
+    with _replacing(folder / TENSORS) as temporary:
+        try:
+            save_file(tensors, temporary)
+        except SafetensorError as error:  # so it calls a full disk
+            raise OSError(str(error)) from error
+        checksum = sha256(temporary)
+    manifest = {
+        "format": FORMAT_VERSION,
+        "num_classes": bank.num_classes,
+        "rows": len(bank),
+        "sha256": checksum,
+        "fields": fields,
+        "about": about,
+    }
+    with _replacing(folder / MANIFEST) as temporary:
+        temporary.write_text(json.dumps(manifest, indent=2, sort_keys=True))
+
+
+def read_bank(folder: Path, fields: dict[str, Any]) -> MemoryBank:
+    """The bank that ``fields`` describe; what is read is looked at before it is allocated.
+
+    Raises:
+        OtherBank: if it is not this bank.
+        OSError: if there is none, or something else than files.
+        Exception: whatever else reading raises that anybody may have written.
+    """
+    _refuse_link(folder)
+    manifest = read_manifest(folder)
+    if manifest["format"] != FORMAT_VERSION:
+        found = one_line(repr(manifest["format"]))
+        raise OtherBank(f"is of format {found}, this version writes {FORMAT_VERSION}")
+    if manifest["fields"] != json.loads(json.dumps(fields)):
+        other = sorted(k for k in fields if manifest["fields"].get(k) != fields[k])
+        raise OtherBank(f"is of another {', '.join(other) or 'bank'}")
+    if sha256(folder / TENSORS) != manifest["sha256"]:
+        raise OtherBank("is truncated or was altered (checksum)")
+    return _read_tensors(folder / TENSORS, manifest)
+
+
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """The manifest in a folder.
+
+    Raises:
+        OSError: if there is none, or something else than a file.
+        ValueError: if it is too large, or no dict in JSON.
+    """
+    with _open_regular(folder / MANIFEST) as file:
+        data = file.read(MAX_MANIFEST_BYTES + 1)
+    if len(data) > MAX_MANIFEST_BYTES:
+        raise ValueError(f"{MANIFEST} is larger than {MAX_MANIFEST_BYTES} bytes")
+    manifest = json.loads(data)
+    if not isinstance(manifest, dict) or not isinstance(manifest.get("fields"), dict):
+        raise ValueError(f"{MANIFEST} does not describe a bank")
+    return manifest
+
+
+def is_old(changed: float) -> bool:
+    """Whether what was changed then is believed to have no writer any more."""
+    return changed < time.time() - LEFTOVER_SECONDS
+
+
+def sha256(path: Path) -> str:
+    """Checksum of a regular file.
+
+    Raises:
+        OSError: if it is none, or cannot be read.
+    """
+    with _open_regular(path) as file:
+        state = hashlib.sha256()
+        while block := file.read(2**24):
+            state.update(block)
+    return state.hexdigest()
+
+
+def one_line(text: Any, width: int = 200) -> str:
+    """What a file or an error says, fit for one line of a log.
+
+    Example:
+        >>> one_line(["more", "than fits"], width=12)
+        "['more', ..."
+    """
+    line = "".join(c if c.isprintable() else "?" for c in " ".join(str(text).split()))
+    return line if len(line) <= width else f"{line[: width - 3]}..."
+
+
+def _read_tensors(path: Path, manifest: dict[str, Any]) -> MemoryBank:
+    """The four tensors of a bank that has rows, and nothing else."""
+    num_classes, rows = manifest["num_classes"], manifest["rows"]
+    if num_classes != manifest["fields"].get("num_classes", num_classes):
+        raise ValueError("num_classes of manifest and teacher differ")
+    for what, number in (("num_classes", num_classes), ("rows", rows)):
+        if type(number) is not int or number < 1:
+            raise ValueError(f"{what} in {MANIFEST} is no positive integer")
+    with safe_open(path, "pt") as file:
+        about = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118 (no dict)
+        found = {name: (s.get_dtype(), s.get_shape()) for name, s in about.items()}
+    if set(found) != set(Samples.names()):
+        raise ValueError(f"{TENSORS} does not hold the tensors of a bank")
+    dtype, shape = found["features"]
+    width = shape[1] if len(shape) == 2 else 0
+    wanted = {
+        "features": (dtype, [rows, width]),
+        "logits": (dtype, [rows, num_classes]),
+        "labels": ("I64", [rows]),
+        "ids": ("I64", [rows]),
+    }
+    for name, form in wanted.items():
+        if found[name] != form or dtype not in ("F16", "F32") or width < 1:
+            raise ValueError(f"{name} are {found[name]}, which no bank has")
+    tensors = load_file(path)
+    for name in ("features", "logits"):
+        if not is_finite(tensors[name]):
+            raise ValueError(f"{name} hold NaN or Inf")
+    return MemoryBank(Samples(**tensors), num_classes)
+
+
+def is_finite(values: Tensor) -> bool:
+    """Whether no row of fp16 or fp32 values holds NaN or Inf, several times faster than isfinite.
+
+    These are the numbers whose exponent has all its bits set.
+    """
+    half = values.dtype == torch.float16
+    bits, exponent = (torch.int16, 0x7C00) if half else (torch.int32, 0x7F800000)
+    parts = values.view(bits).split(CHECKED_ROWS)
+    return all(bool(((part & exponent) != exponent).all()) for part in parts)
+
+
+def _open_regular(path: Path) -> BinaryIO:
+    """Open a file for reading, but no link, device or pipe."""
+    flags = os.O_RDONLY
+    for name in ("O_NOFOLLOW", "O_NONBLOCK", "O_BINARY"):  # not every system has them
+        flags |= getattr(os, name, 0)
+    handle = os.open(path, flags)
+    if not stat.S_ISREG(os.fstat(handle).st_mode):
+        os.close(handle)
+        raise OSError(f"{path.name} is no regular file")
+    return os.fdopen(handle, "rb")
+
+
+def _refuse_link(folder: Path) -> None:
+    if folder.is_symlink():
+        raise OSError(f"{folder} is a link")
+
+
+@contextmanager
+def _replacing(path: Path) -> Iterator[Path]:
+    """A temporary name beside ``path`` that replaces it when the block ends well."""
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        yield temporary
+        umask = os.umask(0)
+        os.umask(umask)
+        temporary.chmod(0o666 & ~umask)  # mkstemp's 0600 locks out one's group
+        with temporary.open("rb") as file:
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)  # gone already if it became the file

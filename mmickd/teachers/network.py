@@ -1,0 +1,226 @@
+"""A teacher of one network that is not trained by gradients here."""
+
+from __future__ import annotations
+
+import hashlib
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
+from functools import cache
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from mmickd.probing import batch_of, explained, tapped_run
+from mmickd.retrieval.memory import Memory
+from mmickd.run import Run
+from mmickd.structures import Batch, Tapped
+from mmickd.taps import Tap, find_classifier
+from mmickd.tasks import Task, kind_of_task, task_for
+from mmickd.teachers.base import Remember, Source, Teacher
+from mmickd.teachers.normalization import InputConverter, InputNormalization
+from mmickd.utils.errors import OptionError
+from mmickd.utils.validation import check_choice
+
+DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
+
+
+class NetworkTeacher(Teacher):
+    """A network in eval, without gradients.
+
+    Its forward pass ends at its classifier (``mode='tensor'``: no auxiliary head, no resize, no
+    loss). A subclass says what the network is (:meth:`make_network`), and, if it learns, how
+    (:meth:`after_step`, :meth:`own_state`, :meth:`load_own_state`).
+
+    Args:
+        layer: name of its last classifier layer; 'auto' finds it.
+        dtype: precision of its forward pass, 'fp32', 'fp16' or 'bf16' (autocast), the same while
+            a bank is built and in training, whatever the student's autocast says.
+
+    Raises:
+        ICKDError: if an option is out of range.
+    """
+
+    is_frozen = True
+
+    def __init__(self, layer: str = "auto", dtype: str = "fp32") -> None:
+        if not isinstance(layer, str):
+            raise OptionError("layer", layer, "it must be 'auto' or the name of a layer.")
+        check_choice(dtype, DTYPES, "dtype")
+        self.layer, self.dtype = layer, dtype
+        self._model: nn.Module | None = None
+        self._tap: Tap | None = None
+        self._task: Task | None = None
+        self._converter: InputConverter | None = None
+        self._memory: Memory | None = None
+        self._width = 0
+
+    @abstractmethod
+    def make_network(self, run: Run) -> nn.Module:
+        """The network with its weights, a model as mmengine's runners train them.
+
+        Raises:
+            ICKDError: if it cannot be made.
+        """
+
+    @property
+    def model(self) -> nn.Module:
+        """The network, after :meth:`build`."""
+        assert self._model is not None, "build comes first"
+        return self._model
+
+    @property
+    def task(self) -> Task:
+        """Adapter of student and teacher, after :meth:`build`."""
+        assert self._task is not None, "build comes first"
+        return self._task
+
+    @property
+    def tap(self) -> Tap:
+        """Its classifier layer, after :meth:`look`."""
+        assert self._tap is not None, "look comes first"
+        return self._tap
+
+    @property
+    def memory(self) -> Memory:
+        """What it remembers, after :meth:`open`."""
+        assert self._memory is not None, "open comes first"
+        return self._memory
+
+    def build(self, run: Run) -> None:
+        """See :meth:`Teacher.build`."""
+        self.adopt(self.make_network(run), run.student, run.device)
+
+    def adopt(self, model: nn.Module, student: nn.Module, device: torch.device) -> None:
+        """Freeze ``model`` and take it as the network.
+
+        Args:
+            model: with its data preprocessor.
+            student: the unwrapped student, whose preprocessor gives what the teacher gets in
+                training.
+            device: where it runs.
+        """
+        model.requires_grad_(False)
+        # As a statement: the ResNet of mmpretrain returns None from train(), hence from eval().
+        model.eval()
+        model.to(device)
+        self._model, self._task = model, task_for(student, model)
+        target = InputNormalization.read(model.data_preprocessor)  # type: ignore[arg-type]
+        own = getattr(student, "data_preprocessor", None)
+        source = target if own is None else InputNormalization.read(own)
+        self._converter = InputConverter(source, target).to(device)
+
+    def look(self, sample: dict[str, Any], student_layer: str) -> None:
+        """See :meth:`Teacher.look`."""
+        remedy = (
+            "Use a teacher for such images, or set bank.pipeline to transforms that make images of "
+            "its size."
+        )
+        with explained("the teacher", sample, remedy), torch.no_grad():
+            inputs = self.preprocess(batch_of(sample))
+            layer = self.layer
+            if layer == "auto":
+                usual = kind_of_task(self.model).classifier_names(self.model)
+                layer = find_classifier(
+                    self.model, lambda: self._run(inputs), usual, "teacher", "teacher.layer"
+                )
+            self.attach(layer)
+            tapped = self.forward_normalized(inputs)
+            self.task.view(tapped, Batch(inputs, [sample["data_samples"]]))
+        self._width = tapped.features.shape[1]
+
+    def attach(self, layer: str) -> None:
+        """Read the classifier layer of this name from now on."""
+        self._tap = Tap(self.model, layer)
+
+    @property
+    def class_counts(self) -> Mapping[str, int]:
+        """See :meth:`Teacher.class_counts`."""
+        return {"the teacher": self.tap.num_classes}
+
+    def open(self, remember: Remember, momentum: float | None) -> None:
+        """See :meth:`Teacher.open`."""
+        self._memory = remember(self._width)
+
+    @property
+    def layers(self) -> str:
+        """See :meth:`Teacher.layers`."""
+        return self.tap.layer
+
+    @property
+    def memories(self) -> Mapping[str, Memory]:
+        """See :meth:`Teacher.memories`."""
+        return {"teacher": self.memory}
+
+    def see(self, batch: Batch, student: Tapped) -> Sequence[Source]:
+        """See :meth:`Teacher.see`."""
+        return [Source(self.task, self.memory, cache(lambda: self(batch.inputs)))]
+
+    def __call__(self, inputs: Tensor) -> Tapped:
+        """Features and logits of a training batch.
+
+        Args:
+            inputs: ``(B, 3, h, w)``, normalised and augmented for the student.
+        """
+        assert self._converter is not None
+        return self.forward_normalized(self._converter(inputs.float()))
+
+    def preprocess(self, data: dict[str, Any]) -> Tensor:
+        """Collated samples of one size to the teacher's own normalised input ``(B, 3, h, w)``."""
+        preprocessor = self.model.data_preprocessor
+        return preprocessor(data, False)["inputs"]  # type: ignore[operator]
+
+    @torch.no_grad()
+    def forward_normalized(self, inputs: Tensor) -> Tapped:
+        """Features and logits of inputs that are normalised for the teacher."""
+        return tapped_run(self.tap, lambda: self._run(inputs), "the teacher", "teacher.layer")
+
+    def _run(self, inputs: Tensor) -> Any:
+        dtype = DTYPES[self.dtype]
+        with torch.autocast(
+            inputs.device.type,
+            dtype=torch.bfloat16 if self.dtype == "fp32" else dtype,
+            enabled=self.dtype != "fp32",
+        ):
+            return self.model(inputs, mode="tensor")
+
+    def own_state(self) -> dict[str, Any]:
+        """What a resumed run needs of the network, if it learns."""
+        return {}
+
+    def load_own_state(self, state: dict[str, Any]) -> None:
+        """Take over what :meth:`own_state` gave.
+
+        Raises:
+            ICKDError: if it is of another network.
+        """
+
+    def state_dict(self) -> dict[str, Any]:
+        """See :meth:`Teacher.state_dict`."""
+        return {"teacher": self.own_state(), "banks": self.memory.state_dict()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """See :meth:`Teacher.load_state_dict`."""
+        self.load_own_state(state["teacher"])
+        self.memory.load_state_dict(state["banks"])
+
+    def architecture(self) -> str:
+        """What the network is beside its weights, as text."""
+        return repr(self.model)
+
+    def about(self) -> dict[str, str]:
+        """What its bank in the cache says of it to people: names of files, without folders."""
+        return {}
+
+    def fingerprint(self) -> dict[str, str]:
+        """What makes the features of a frozen teacher what they are, as text."""
+        digest = hashlib.sha256()
+        for name, value in sorted(self.model.state_dict().items()):
+            digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
+            digest.update(value.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy())
+        return {
+            "teacher_weights": digest.hexdigest(),
+            "teacher_config": hashlib.sha256(self.architecture().encode()).hexdigest(),
+            "teacher_layer": self.tap.layer,
+            "teacher_dtype": self.dtype,
+        }

@@ -1,0 +1,236 @@
+"""One pass of a real, tiny teacher over real, tiny images."""
+
+from types import SimpleNamespace
+
+import pytest
+import torch
+from mmengine.registry import init_default_scope
+
+from mmickd.banks.options import BankOptions
+from mmickd.building import build as building
+from mmickd.building.build import build_banks
+from mmickd.building.images import BankImages
+from mmickd.sampling import image_id
+from mmickd.structures import Samples
+from mmickd.utils.errors import ICKDError
+from tests.helpers.teachers import offline
+from tests.helpers.tiny import (
+    classifier_config,
+    make_class_folders,
+    make_scenes,
+    save_teacher,
+    segmenter_config,
+)
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """By scope: images, teacher."""
+    root = tmp_path_factory.mktemp("building")
+    out = {}
+    for scope, data, config in (
+        ("mmpretrain", make_class_folders(root / "c"), classifier_config),
+        ("mmseg", make_scenes(root / "s", count=5), segmenter_config),
+    ):
+        cfg = config(data, root, width=4)
+        teacher = offline(scope, cfg, save_teacher(cfg, root / f"{scope}.pth"))
+        out[scope] = (images_of(cfg, scope), teacher)
+    return out
+
+
+def images_of(cfg, scope):
+    from mmengine.registry import DATASETS
+
+    init_default_scope(scope)
+    dataset = DATASETS.build(cfg.train_dataloader.dataset)
+    return BankImages(dataset, cfg.val_dataloader.dataset.pipeline)
+
+
+def build(made, scope, level, batch_size=4, workers=0, **options):
+    options = BankOptions(**{"dtype": "fp32", **options})
+    return build_banks([level], options, *made[scope], batch_size, workers)[level]
+
+
+def equal(a, b, exactly=True):
+    assert torch.equal(a.ids, b.ids) and torch.equal(a.labels, b.labels)
+    for name in ("features", "logits"):
+        same = torch.equal if exactly else torch.allclose
+        assert same(getattr(a, name), getattr(b, name), **({} if exactly else {"atol": 1e-4}))
+
+
+def test_image_level_is_the_teacher_on_each_image(made):
+    images, teacher = made["mmpretrain"]
+    bank = build(made, "mmpretrain", "image")
+    assert len(bank) == len(images) == 18 and bank.offsets.tolist() == [0, 6, 12, 18]
+    for i in range(0, 18, 5):
+        sample = images[i]
+        row = int((bank.ids == image_id(images.name(i))).nonzero()[0, 0])
+        inputs = teacher.preprocess(
+            {"inputs": [sample["inputs"]], "data_samples": [sample["data_samples"]]}
+        )
+        tapped = teacher.forward_normalized(inputs)
+        feature = torch.nn.functional.normalize(tapped.features, dim=1)[0]
+        assert torch.allclose(bank.features[row], feature, atol=1e-5)
+        assert torch.allclose(bank.logits[row], tapped.logits[0], atol=1e-5)
+        assert int(bank.labels[row]) == i // 6
+
+
+@pytest.mark.parametrize(
+    ("scope", "level"), [("mmpretrain", "image"), ("mmseg", "pixel"), ("mmseg", "region")]
+)
+def test_workers_do_not_matter_and_batches_only_by_rounding(made, scope, level):
+    want = build(made, scope, level)
+    equal(build(made, scope, level, workers=2), want)
+    equal(build(made, scope, level, batch_size=1), want, exactly=False)
+
+
+@pytest.mark.parametrize("world_size", [2, 3, 9])
+def test_any_number_of_ranks_offers_the_same_rows(made, monkeypatch, world_size):
+    """Each rank's share is computed in turn; together they are what one rank computes, bit by bit.
+
+    More ranks than batches too.
+    """
+    want = build(made, "mmseg", "pixel", batch_size=2)
+    parts = []
+    for rank in range(world_size):
+        monkeypatch.setattr(building.dist, "get_dist_info", lambda r=rank: (r, world_size))
+        monkeypatch.setattr(building, "_check_classes", lambda level, bank: None)
+        parts.append(build(made, "mmseg", "pixel", batch_size=2).samples)
+    rows = Samples.cat(parts)
+    assert len(rows) == len(want)
+
+    def as_set(samples):
+        return sorted(map(tuple, torch.cat([samples.features, samples.logits], 1).tolist()))
+
+    assert as_set(rows) == as_set(want.samples)
+
+
+def test_share_of_an_image_and_capacity(made):
+    bank = build(made, "mmseg", "pixel", pixels_per_image=3)
+    for c in range(3):
+        counts = bank.ids[bank.labels == c].unique(return_counts=True)[1]
+        assert int(counts.max()) == 3
+    small = build(made, "mmseg", "pixel", pixels_per_image=3, capacity_per_class=4)
+    assert small.max_class_size == 4
+
+    def keys(samples):
+        return set(map(tuple, samples.features.tolist()))
+
+    assert keys(small.samples) <= keys(bank.samples)
+    assert keys(build(made, "mmseg", "pixel", pixels_per_image=3, seed=1).samples) != keys(
+        bank.samples
+    )
+
+
+def test_images_of_several_sizes_in_one_batch(made):
+    images, teacher = made["mmpretrain"]
+
+    class Cropped:
+        """Every third image is smaller."""
+
+        def __len__(self):
+            return len(images)
+
+        def __getitem__(self, i):
+            sample = images[i]
+            return {**sample, "inputs": sample["inputs"][:, :8]} if i % 3 == 0 else sample
+
+        name = images.name
+
+    def of(batch_size):
+        options = BankOptions(dtype="fp32")
+        return build_banks(["image"], options, Cropped(), teacher, batch_size, 0)["image"]
+
+    equal(of(7), of(1), exactly=False)
+
+
+def changed(images, index, change):
+    """``images`` with one sample passed through ``change``."""
+
+    class Changed:
+        name = images.name
+
+        def __len__(self):
+            return len(images)
+
+        def __getitem__(self, i):
+            return change(images[i]) if i == index else images[i]
+
+    return Changed()
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_label_outside_of_the_classes_names_the_image(made, workers):
+    images, teacher = made["mmseg"]
+
+    def spoil(sample):
+        sample["data_samples"].gt_sem_seg.data[0, 20, 20] = 7
+        return sample
+
+    with pytest.raises(ICKDError, match=r"3\.png is labelled \[7\], outside .*ignore_index"):
+        build_banks(["pixel"], BankOptions(), changed(images, 3, spoil), teacher, 2, workers)
+
+
+def test_an_image_that_cannot_be_read_is_named(made):
+    images, teacher = made["mmpretrain"]
+
+    def fail(sample):
+        raise OSError("broken")
+
+    with pytest.raises(ICKDError, match=r"c0.*\.png: OSError: broken"):
+        build_banks(["image"], BankOptions(), changed(images, 2, fail), teacher, 4, 0)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_nan_and_inf_of_the_teacher_name_the_image(made, value):
+    images, teacher = made["mmpretrain"]
+
+    class Sick(SimpleNamespace):
+        """A teacher whose third input comes out sick."""
+
+        tap, task = teacher.tap, teacher.task
+        preprocess = staticmethod(teacher.preprocess)
+
+        def forward_normalized(self, inputs):
+            tapped = teacher.forward_normalized(inputs)
+            tapped.features[2, 0] = value
+            return tapped
+
+    with pytest.raises(ICKDError, match=r"NaN or Inf features for .*\.png"):
+        build_banks(["image"], BankOptions(), images, Sick(), 4, 0)
+
+
+def test_logits_too_large_for_the_dtype(made):
+    images, teacher = made["mmpretrain"]
+
+    class Loud(SimpleNamespace):
+        tap, task = teacher.tap, teacher.task
+        preprocess = staticmethod(teacher.preprocess)
+
+        def forward_normalized(self, inputs):
+            tapped = teacher.forward_normalized(inputs)
+            tapped.logits.fill_(1e5)
+            return tapped
+
+    with pytest.raises(ICKDError, match=r"bank\.dtype='fp32'"):
+        build_banks(["image"], BankOptions(dtype="fp16"), images, Loud(), 4, 0)
+
+
+def test_one_class_only_and_none(made):
+    images, teacher = made["mmseg"]
+    for value, message in ((1, "only class 1"), (255, "no labelled row at all")):
+
+        class Plain:
+            name = images.name
+            fill = value
+
+            def __len__(self):
+                return 2
+
+            def __getitem__(self, i):
+                sample = images[i]
+                sample["data_samples"].gt_sem_seg.data.fill_(self.fill)
+                return sample
+
+        with pytest.raises(ICKDError, match=message):
+            build_banks(["region"], BankOptions(), Plain(), teacher, 2, 0)

@@ -1,0 +1,338 @@
+"""The training images as the bank sees them."""
+
+import copy
+
+import pytest
+import torch
+from mmengine.dataset import (
+    ClassBalancedDataset,
+    Compose,
+    ConcatDataset,
+    DefaultSampler,
+    InfiniteSampler,
+    RepeatDataset,
+)
+
+from mmickd.building import images as images_module
+from mmickd.building.images import BankImages, check_first_sample, choose_pipeline, leaves
+from mmickd.utils.errors import ICKDError
+from tests.helpers.tiny import make_class_folders, make_scenes
+
+LOAD = [dict(type="LoadImageFromFile")]
+PACK = [dict(type="PackInputs")]
+FLIP = [dict(type="RandomFlip", prob=0.5, direction="horizontal")]
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    return make_class_folders(tmp_path_factory.mktemp("classes"), per_class=4)
+
+
+@pytest.fixture(scope="module")
+def scenes(tmp_path_factory):
+    return make_scenes(tmp_path_factory.mktemp("scenes"), count=3)
+
+
+@pytest.fixture
+def pretrain_scope():
+    from mmengine.registry import DefaultScope, init_default_scope
+
+    previous = DefaultScope.get_current_instance()
+    init_default_scope("mmpretrain")
+    yield
+    if previous is not None:
+        init_default_scope(previous.scope_name)
+
+
+@pytest.fixture
+def dataset(data, pretrain_scope):
+    return custom(data)
+
+
+def custom(data, split="train", pipeline=LOAD + FLIP + PACK, **options):
+    from mmpretrain.datasets import CustomDataset
+
+    return CustomDataset(data_root=str(data), data_prefix=split, pipeline=pipeline, **options)
+
+
+def seg(scenes, pipeline):
+    from mmseg.datasets import BaseSegDataset
+
+    return BaseSegDataset(
+        data_root=str(scenes),
+        img_suffix=".png",
+        data_prefix=dict(img_path="img_dir/train", seg_map_path="ann_dir/train"),
+        metainfo=dict(classes=list("abc"), palette=[[0] * 3] * 3),
+        pipeline=pipeline,
+    )
+
+
+def paths(images):
+    return [images.info(i)["img_path"] for i in range(len(images))]
+
+
+def test_every_image_once_in_order(dataset):
+    images = BankImages(dataset, LOAD + PACK)
+    assert len(images) == 12
+    assert paths(images) == [dataset.get_data_info(i)["img_path"] for i in range(12)]
+    sample = images[5]
+    assert sample["inputs"].shape == (3, 16, 16) and sample["inputs"].dtype == torch.uint8
+    assert sample["data_samples"].img_path == images.name(5) == paths(images)[5]
+    assert int(sample["data_samples"].gt_label) == 1
+
+
+@pytest.mark.parametrize("wrapper", ["repeat", "balanced", "nested", "concat", "kfold", "pretrain"])
+def test_wrappers_are_seen_through(dataset, data, wrapper):
+    whole = sorted(paths(BankImages(dataset, LOAD + PACK)))
+    if wrapper == "repeat":
+        wrapped = RepeatDataset(dataset, times=3)
+    elif wrapper == "balanced":
+        wrapped = ClassBalancedDataset(dataset, oversample_thr=0.9)
+    elif wrapper == "nested":
+        inner = dict(type="RepeatDataset", dataset=config(data), times=2)
+        wrapped = RepeatDataset(inner, times=3)
+    elif wrapper == "concat":
+        wrapped = ConcatDataset([dataset, custom(data, "val")], ignore_keys="dataset_type")
+        whole = sorted(whole + paths(BankImages(custom(data, "val"), LOAD + PACK)))
+    elif wrapper == "pretrain":
+        from mmpretrain.registry import DATASETS
+
+        wrapped = DATASETS.build(dict(type="RepeatDataset", dataset=config(data), times=2))
+    else:
+        from mmpretrain.datasets import KFoldDataset
+
+        wrapped = KFoldDataset(config(data), fold=1, num_splits=4, seed=0)
+        whole = sorted(wrapped[i]["img_path"] for i in range(len(wrapped)))
+        assert len(whole) == 9  # and not the 3 of the fold that is left out
+    images = BankImages(wrapped, LOAD + PACK)
+    assert sorted(paths(images)) == whole
+    assert len({images[i]["data_samples"].img_path for i in range(len(images))}) == len(whole)
+
+
+def config(data):
+    return dict(type="CustomDataset", data_root=str(data), data_prefix="train", pipeline=LOAD)
+
+
+def test_concat_inside_of_repeat_and_mmseg_mix(scenes):
+    from mmengine.registry import init_default_scope
+    from mmseg.datasets import MultiImageMixDataset
+
+    init_default_scope("mmseg")
+    pipeline = [*LOAD, dict(type="LoadAnnotations"), dict(type="PackSegInputs")]
+    one = seg(scenes, pipeline)
+    concat = ConcatDataset([one, seg(scenes, pipeline)])
+    both = RepeatDataset(one, times=2)
+    both.dataset = concat  # as mmengine builds it from nested configs
+    assert [type(leaf).__name__ for leaf in leaves(both)] == ["BaseSegDataset"] * 2
+    inner = dict(
+        type="BaseSegDataset", data_root=str(scenes), img_suffix=".png", pipeline=LOAD,
+        data_prefix=dict(img_path="img_dir/train", seg_map_path="ann_dir/train"),
+    )  # fmt: skip
+    mixed = MultiImageMixDataset(inner, [dict(type="PackSegInputs")])
+    images = BankImages(mixed, pipeline)
+    assert len(images) == 3
+    assert images[0]["data_samples"].gt_sem_seg.data.shape == (1, 48, 64)
+
+
+def test_parts_that_share_images_give_them_once(data, dataset):
+    other = custom(data, "val")
+    joined = ConcatDataset([dataset, other, custom(data)], ignore_keys="dataset_type")
+    pipeline = Compose(LOAD + PACK)
+    images = BankImages(joined, pipeline)
+    once = paths(BankImages(dataset, pipeline)) + paths(BankImages(other, pipeline))
+    assert paths(images) == once and len(set(once)) == len(once)
+
+
+def test_the_live_data_set_stays_as_it_is(dataset, monkeypatch):
+    wrapped = RepeatDataset(dataset, times=2)
+    before = dict(vars(dataset))
+    data_list, addresses = copy.deepcopy(dataset.data_list), dataset.data_bytes
+    monkeypatch.setattr(type(dataset), "load_data_list", lambda *a: pytest.fail("scanned again"))
+    images = BankImages(wrapped, LOAD + PACK)
+    images.limit(3, seed=0)
+    _ = [images[i] for i in range(len(images))]
+    after = vars(dataset)
+    assert before.keys() == after.keys()
+    assert all(after[name] is before[name] for name in before)
+    assert dataset.data_list == data_list and dataset.data_bytes is addresses
+    assert dataset.test_mode is False and wrapped.dataset is dataset
+    assert len(wrapped) == 24
+
+
+def test_a_lazy_data_set_is_completed(data, pretrain_scope):
+    lazy = custom(data, lazy_init=True)
+    assert len(BankImages(RepeatDataset(lazy, times=2, lazy_init=True), LOAD + PACK)) == 12
+
+
+@pytest.mark.parametrize("sampler", [DefaultSampler, InfiniteSampler])
+def test_the_samplers_stream_is_not_touched(dataset, sampler):
+    from mmickd.utils.random_state import preserved_random_state
+
+    def stream(disturb):
+        torch.manual_seed(0)
+        iterator = iter(sampler(dataset, shuffle=True, seed=3))
+        first = [next(iterator) for _ in range(5)]
+        if disturb:
+            with preserved_random_state():
+                images = BankImages(dataset, LOAD + FLIP + PACK)
+                images.limit(4, 0)
+                _ = [images[i] for i in range(4)]
+        return first + [next(iterator) for _ in range(6)] + torch.rand(3).tolist()
+
+    assert stream(False) == stream(True)
+
+
+def test_a_bad_image_is_an_error_and_not_another_image(data, tmp_path, pretrain_scope):
+    import shutil
+
+    shutil.copytree(data, tmp_path / "d")
+    images = BankImages(custom(tmp_path / "d"), LOAD + PACK)
+    with open(images.name(2), "wb") as file:
+        file.write(b"no picture")
+    with pytest.raises(Exception):  # noqa: B017 whatever the decoder raises
+        images[2]
+    assert images[3] is not None
+
+
+def test_no_images(dataset, data):
+    empty = dataset.get_subset([])
+    with pytest.raises(ICKDError, match="empty"):
+        BankImages(empty, LOAD + PACK)
+
+
+def test_no_pipeline_to_replace():
+    with pytest.raises(ICKDError, match="list has no pipeline"):
+        BankImages([1, 2, 3], Compose([]))
+    with pytest.raises(ICKDError, match=r"set bank\.pipeline"):
+        choose_pipeline(None, [1, 2, 3], None)
+
+
+class NoSample:
+    """A transform that gives nothing."""
+
+    def __call__(self, results):
+        return None
+
+
+def test_a_pipeline_without_a_result(dataset):
+    # mmengine itself raises on None in test mode
+    with pytest.raises(Exception, match=r"None|no sample"):
+        BankImages(dataset, Compose([NoSample()]))[0]
+
+
+@pytest.mark.parametrize("count", [1, 5, 11])
+def test_limit_is_a_choice_of_images_and_not_of_places(dataset, count):
+    images = BankImages(dataset, LOAD + PACK)
+    images.limit(count, seed=0)
+    chosen = paths(images)
+    assert len(chosen) == count and chosen == sorted(chosen, key=paths_of(dataset).index)
+    shuffled = BankImages(dataset.get_subset([7, 3, 11, 0, 5, 9, 1, 10, 2, 4, 8, 6]), LOAD + PACK)
+    shuffled.limit(count, seed=0)
+    assert set(paths(shuffled)) == set(chosen)
+    # The choice for fewer images is a part of that for more.
+    fewer = BankImages(dataset, LOAD + PACK)
+    fewer.limit(max(1, count - 3), seed=0)
+    assert set(paths(fewer)) <= set(chosen)
+
+
+def paths_of(dataset):
+    return [dataset.get_data_info(i)["img_path"] for i in range(len(dataset))]
+
+
+def test_limit_depends_on_the_seed_and_none_keeps_all(dataset):
+    choices = set()
+    for seed in range(6):
+        images = BankImages(dataset, LOAD + PACK)
+        images.limit(4, seed)
+        choices.add(tuple(paths(images)))
+    assert len(choices) > 3
+    images = BankImages(dataset, LOAD + PACK)
+    for count in (None, 12, 500):
+        images.limit(count, 0)
+        assert len(images) == 12
+
+
+def test_the_order_in_which_a_pipeline_is_chosen(dataset, data):
+    option = LOAD + PACK
+    val = custom(data, "val", [*LOAD, dict(type="Resize", scale=8), *PACK])
+    told = choose_pipeline(option, dataset, val)
+    assert [type(t).__name__ for t in told.transforms] == ["LoadImageFromFile", "PackInputs"]
+    assert choose_pipeline(told, dataset, val) is told
+    assert choose_pipeline(None, dataset, val) is val.pipeline
+    assert choose_pipeline(None, RepeatDataset(dataset, 2), ConcatDataset([val])) is val.pipeline
+    stripped = choose_pipeline(None, dataset, None)
+    assert [type(t).__name__ for t in stripped.transforms] == ["LoadImageFromFile", "PackInputs"]
+    assert len(dataset.pipeline.transforms) == 3  # the live one keeps its flip
+
+
+def test_a_validation_set_of_another_kind_is_not_followed(dataset, scenes):
+    """Its images lie elsewhere, in another form."""
+    other = seg(scenes, [*LOAD])
+    assert choose_pipeline(None, dataset, other) is not other.pipeline
+
+
+def test_random_transforms_of_the_packages_are_left_out(dataset):
+    """Every transform of mmcv, mmpretrain and mmseg that draws numbers has one of the words."""
+    import mmpretrain.datasets.transforms as cls_transforms
+    import mmseg.datasets.transforms as seg_transforms
+
+    names = {*cls_transforms.__all__, *seg_transforms.__all__}
+    random_ones = {n for n in names if "Random" in n or "Jitter" in n or "Photo" in n}
+    assert len(random_ones) > 10
+    for name in random_ones:
+        assert any(word in name for word in images_module.RANDOM_WORDS)
+    for name in ("LoadImageFromFile", "Resize", "ResizeEdge", "CenterCrop", "PackInputs",
+                 "LoadAnnotations", "PackSegInputs", "Normalize", "Pad"):  # fmt: skip
+        assert not any(word in name for word in images_module.RANDOM_WORDS), name
+
+
+def has_label(sample):
+    return "gt_label" in sample
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_random_pipeline_is_refused(dataset, seed):
+    import numpy as np
+
+    np.random.seed(seed)
+    with pytest.raises(ICKDError, match="is random"):
+        check_first_sample(BankImages(dataset, LOAD + FLIP + PACK), has_label)
+
+
+def test_a_sound_pipeline_gives_the_first_sample(dataset):
+    images = BankImages(dataset, LOAD + PACK)
+    sample = check_first_sample(images, has_label)
+    assert sample["data_samples"].img_path == images.name(0)
+
+
+def test_a_pipeline_that_does_not_pack_or_cannot_be_built(dataset):
+    with pytest.raises(ICKDError, match=r"does not pack.*PackInputs"):
+        check_first_sample(BankImages(dataset, LOAD), has_label)
+    with pytest.raises(ICKDError, match=r"bank\.pipeline cannot be built .*NoSuchTransform"):
+        choose_pipeline([dict(type="NoSuchTransform")], dataset, None)
+
+
+def test_a_pipeline_without_labels_is_refused(scenes):
+    from mmengine.registry import init_default_scope
+
+    init_default_scope("mmseg")
+    images = BankImages(seg(scenes, LOAD), [*LOAD, dict(type="PackSegInputs")])
+    with pytest.raises(ICKDError, match=r"no label.*Set bank\.pipeline"):
+        check_first_sample(images, lambda sample: "gt_sem_seg" in sample)
+
+
+def test_a_first_image_that_cannot_be_read(data, tmp_path, pretrain_scope):
+    import shutil
+
+    shutil.copytree(data, tmp_path / "d")
+    images = BankImages(custom(tmp_path / "d"), LOAD + PACK)
+    with open(images.name(0), "wb") as file:
+        file.write(b"no picture")
+    with pytest.raises(ICKDError, match=r"fails on .*0.png"):
+        check_first_sample(images, has_label)
+
+
+def test_a_torch_subset_is_refused() -> None:
+    """Its indices would be lost, and with them which images are held out."""
+    with pytest.raises(ICKDError, match="Subset"):
+        leaves(torch.utils.data.Subset([1, 2, 3], [0]))

@@ -1,0 +1,55 @@
+"""Teachers outside of runs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from mmengine.structures import PixelData
+from torch import nn
+
+from mmickd.run import Run
+from mmickd.teachers import NetworkTeacher, OfflineTeacher
+
+CPU = torch.device("cpu")
+
+
+def run_of(student: nn.Module) -> Run:
+    """A run of a student on the CPU, without data."""
+    return Run(student, CPU, None, None, batch_size=1, num_workers=0)
+
+
+def stub(scope: str) -> nn.Module:
+    """A student of which only its kind is known."""
+    student = nn.Module()
+    if scope == "mmseg":
+        student.decode_head = nn.Module()
+    return student
+
+
+def data_sample(scope: str, size: int = 32) -> Any:
+    """Ground truth of an image of class 0."""
+    if scope == "mmseg":
+        from mmseg.structures import SegDataSample
+
+        sample = SegDataSample()
+        sample.gt_sem_seg = PixelData(data=torch.zeros(1, size, size))
+        return sample
+    from mmpretrain.structures import DataSample
+
+    return DataSample().set_gt_label(0)
+
+
+def look(teacher: NetworkTeacher, scope: str = "mmpretrain", size: int = 32) -> NetworkTeacher:
+    """Let a built teacher see an image."""
+    inputs = torch.zeros(3, size, size, dtype=torch.uint8)
+    teacher.look(dict(inputs=inputs, data_samples=data_sample(scope, size)), "head.fc")
+    return teacher
+
+
+def offline(scope: str, cfg: Any, checkpoint: Any, **options: Any) -> OfflineTeacher:
+    """A frozen teacher that is built and has seen an image."""
+    teacher = OfflineTeacher(cfg, str(checkpoint), **options)
+    teacher.build(run_of(stub(scope)))
+    look(teacher, scope)
+    return teacher

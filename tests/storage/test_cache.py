@@ -1,0 +1,271 @@
+"""What is read from the cache is what was written, or nothing, with the reason."""
+
+import json
+import os
+import shutil
+import struct
+import time
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from mmickd.storage.bank_files import FORMAT_VERSION, MANIFEST, TENSORS
+from mmickd.storage.cache import BankCache, default_cache_dir
+from mmickd.structures import Samples
+from tests.helpers.stored_banks import FIELDS, make_bank, rejected, rewrite
+
+
+@pytest.fixture
+def stored(tmp_path):
+    """A cache with one bank, and the bank's folder."""
+    cache = BankCache(tmp_path / "cache")
+    return cache, cache.save(make_bank(), FIELDS)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float32])
+def test_round_trip_is_exact(tmp_path, dtype):
+    cache, bank = BankCache(tmp_path), make_bank(dtype)
+    folder = cache.save(bank, FIELDS)
+    again, line = BankCache(str(tmp_path)).load(dict(reversed(FIELDS.items())))
+    assert str(folder) in line
+    for name in (*Samples.names(), "offsets"):
+        a, b = getattr(again, name), getattr(bank, name)
+        assert a.dtype == b.dtype and torch.equal(a, b)
+    assert again.num_classes == 3
+    assert sorted(p.name for p in folder.iterdir()) == [TENSORS, MANIFEST]
+
+
+def test_the_manifest_remembers_the_last_use(stored):
+    cache, folder = stored
+    os.utime(folder / MANIFEST, (1, 1))
+    rejected(cache, {**FIELDS, "images": "x"})
+    assert (folder / MANIFEST).stat().st_mtime == 1  # looked at, not used
+    assert cache.load(FIELDS)[0] is not None
+    assert time.time() - (folder / MANIFEST).stat().st_mtime < 3600
+
+
+def test_names_for_people_do_not_move_the_folder(tmp_path):
+    named = BankCache(tmp_path, about={"teacher_checkpoint": "../../iter_9.pth"})
+    folder = named.save(make_bank(), FIELDS)
+    assert folder == BankCache(tmp_path).folder(FIELDS)
+    assert BankCache(tmp_path).load(FIELDS)[0] is not None
+    assert json.loads((folder / MANIFEST).read_text())["about"] == named.about
+
+
+def test_saving_twice_replaces(stored):
+    cache, folder = stored
+    cache.save(make_bank(seed=1), FIELDS)
+    assert torch.equal(cache.load(FIELDS)[0].features, make_bank(seed=1).features)
+    assert len(list(cache.root.iterdir())) == 1 and len(list(folder.iterdir())) == 2
+
+
+@pytest.mark.parametrize("keep", [0, 4, 60, -1])
+def test_truncated(stored, keep):
+    cache, folder = stored
+    data = (folder / TENSORS).read_bytes()
+    (folder / TENSORS).write_bytes(data[:keep])
+    assert "truncated or was altered" in rejected(cache)
+
+
+def test_one_flipped_bit_anywhere(stored):
+    cache, folder = stored
+    data = (folder / TENSORS).read_bytes()
+    for at in (0, 9, len(data) // 2, len(data) - 1):
+        changed = bytearray(data)
+        changed[at] ^= 1
+        (folder / TENSORS).write_bytes(changed)
+        assert "truncated or was altered" in rejected(cache)
+    (folder / TENSORS).write_bytes(data)
+    assert cache.load(FIELDS)[0] is not None
+
+
+def test_another_format(stored):
+    cache, folder = stored
+    rewrite(folder, format=FORMAT_VERSION + 1)
+    assert f"is of format {FORMAT_VERSION + 1}" in rejected(cache)
+
+
+@pytest.mark.parametrize("fields", [{**FIELDS, "images": "other"}, {}, {**FIELDS, "more": 1}])
+def test_a_folder_that_holds_another_bank(stored, fields):
+    cache, folder = stored
+    rewrite(folder, fields=fields)
+    assert "is of another" in rejected(cache)
+
+
+@pytest.mark.parametrize("fields", [None, [], "text", 3])
+def test_fields_of_another_kind(stored, fields):
+    cache, folder = stored
+    rewrite(folder, fields=fields)
+    rejected(cache)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "{", "not json", "[]", "null", "3", "{}", '{"format": 1}', "\x00", "[" * 100_000],
+)
+def test_manifest_that_is_none(stored, text):
+    cache, folder = stored
+    (folder / MANIFEST).write_text(text)
+    assert str(folder) in rejected(cache)
+    # Neither does it disturb the look for the nearest bank.
+    rejected(cache, {**FIELDS, "images": "x"})
+
+
+def test_manifest_in_no_encoding(stored):
+    cache, folder = stored
+    (folder / MANIFEST).write_bytes(b"\xff\xfe\x00{")
+    assert "cannot be read" in rejected(cache)
+
+
+@pytest.mark.parametrize("name", [MANIFEST, TENSORS])
+def test_a_missing_file(stored, name):
+    cache, folder = stored
+    (folder / name).unlink()
+    assert "cannot be read" in rejected(cache)
+
+
+@pytest.mark.parametrize("name", [MANIFEST, TENSORS])
+def test_a_folder_in_place_of_a_file(stored, name):
+    cache, folder = stored
+    (folder / name).unlink()
+    (folder / name).mkdir()
+    assert "cannot be read" in rejected(cache)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda t: t.pop("ids"),
+        lambda t: t.update(more=torch.zeros(3)),
+        lambda t: t.update(labels=t["labels"][:-1].clone()),
+        lambda t: t.update(labels=t["labels"] + 2),
+        lambda t: t.update(labels=t["labels"].float()),
+        lambda t: t.update(labels=t["labels"][:, None].clone()),
+        lambda t: t.update(logits=t["logits"][:, :2].clone()),
+        lambda t: t.update(features=t["features"][None].clone()),
+        lambda t: t.clear(),
+    ],
+    ids=["missing", "extra", "short", "range", "float", "shape", "width", "three", "none"],
+)
+def test_other_tensors_than_a_bank_has(stored, change):
+    """Even if the checksum was made anew, only a bank is taken for a bank."""
+    cache, folder = stored
+    tensors = load_file(folder / TENSORS)
+    change(tensors)
+    rewrite(folder, tensors)
+    assert "cannot be read" in rejected(cache)
+
+
+@pytest.mark.parametrize("num_classes", [2, 4, -1, 10**12, "x", None, [3]])
+def test_manifest_with_another_number_of_classes(stored, num_classes):
+    cache, folder = stored
+    rewrite(folder, num_classes=num_classes)
+    assert "cannot be read" in rejected(cache)
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        struct.pack("<Q", 2**63) + b"{}",
+        struct.pack("<Q", 10**9) + b"{}",
+        struct.pack("<Q", 2) + b"{}",
+        struct.pack("<Q", 99)
+        + b'{"features":{"dtype":"F32","shape":[4000000000,4000000000],"data_offsets":[0,64000]}}  '
+        + b"        ",
+        b"\x80\x04\x95",
+    ],
+    ids=["longer-than-memory", "longer-than-file", "empty", "huge-shape", "pickle"],
+)
+def test_a_header_that_lies(stored, header):
+    cache, folder = stored
+    (folder / TENSORS).write_bytes(header)
+    rewrite(folder)
+    assert "cannot be read" in rejected(cache)
+
+
+def test_a_killed_writer_leaves_nothing_that_is_taken_for_a_bank(stored):
+    cache, folder = stored
+    good = {p.name: p.read_bytes() for p in folder.iterdir()}
+    states = [
+        {f".{TENSORS}.abc": good[TENSORS]},  # before the first rename
+        {TENSORS: good[TENSORS]},  # between the two
+        {TENSORS: good[TENSORS], f".{MANIFEST}.abc": good[MANIFEST]},
+        {f".{TENSORS}.abc": good[TENSORS][:100], f".{MANIFEST}.abc": b""},
+    ]
+    for files in states:
+        shutil.rmtree(folder)
+        folder.mkdir()
+        for name, data in files.items():
+            (folder / name).write_bytes(data)
+        assert "cannot be read" in rejected(cache)
+        cache.save(make_bank(), FIELDS)  # and the next run repairs it
+        assert cache.load(FIELDS)[0] is not None
+
+
+def test_an_old_manifest_with_new_tensors_is_refused(stored):
+    """Killed while it replaced a bank: the manifest is still the old one."""
+    cache, folder = stored
+    manifest = (folder / MANIFEST).read_bytes()
+    cache.save(make_bank(seed=1), FIELDS)
+    (folder / MANIFEST).write_bytes(manifest)
+    assert "truncated or was altered" in rejected(cache)
+
+
+def test_a_failing_writer_leaves_no_rubbish(tmp_path, monkeypatch):
+    cache = BankCache(tmp_path)
+
+    def full(*args):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("mmickd.storage.bank_files.save_file", full)
+    with pytest.raises(OSError, match="No space"):
+        cache.save(make_bank(), FIELDS)
+    assert not any(p.is_file() for p in tmp_path.rglob("*"))
+
+
+def test_no_cache_folder_yet(tmp_path):
+    line = rejected(BankCache(tmp_path / "none"))
+    assert "no bank of this teacher and data set" in line and "nearest" not in line
+
+
+def test_the_nearest_bank_is_named(stored):
+    cache, folder = stored
+    cache.save(make_bank(), {**FIELDS, "teacher_weights": "x", "images": "y"})
+    line = rejected(cache, {**FIELDS, "images": "new"})
+    assert f"the nearest one, {folder}, has another images" in line
+    line = rejected(cache, {**FIELDS, "teacher_weights": "x", "images": "new"})
+    assert "has another images" in line and str(folder) not in line
+
+
+@pytest.mark.parametrize("where", ["below-a-file", "name-too-long"])
+def test_a_folder_that_cannot_be_made(tmp_path, where, caplog):
+    """Root may write anywhere, so these are places that nobody can write to."""
+    (tmp_path / "file").write_text("")
+    root = tmp_path / ("file/cache" if where == "below-a-file" else "x" * 300)
+    cache = BankCache(root)
+    rejected(cache)
+    with pytest.raises(OSError):
+        cache.save(make_bank(), FIELDS)
+
+
+def test_try_save_warns_and_goes_on(tmp_path, capsys):
+    from mmengine.logging import MMLogger
+
+    logger = MMLogger.get_instance("cache_test")
+    (tmp_path / "file").write_text("")
+    lines = []
+    for handler in logger.handlers:
+        handler.emit = lambda record: lines.append((record.levelname, record.getMessage()))
+    BankCache(tmp_path / "file" / "cache").try_save(make_bank(), FIELDS)
+    assert len(lines) == 1 and lines[0][0] == "WARNING"
+    assert "stays in memory" in lines[0][1] and "bank.cache_dir" in lines[0][1]
+
+
+def test_default_folder(monkeypatch, tmp_path):
+    monkeypatch.setenv("MMICKD_CACHE_DIR", str(tmp_path))
+    assert default_cache_dir() == tmp_path
+    monkeypatch.setenv("MMICKD_CACHE_DIR", "")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert default_cache_dir() == tmp_path / ".cache" / "mmickd"
+    assert BankCache("~/x").root == tmp_path / "x"

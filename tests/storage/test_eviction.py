@@ -1,0 +1,227 @@
+"""The cache stays below its limit, and nothing goes that is in use or not ours."""
+
+import os
+import threading
+import time
+
+import pytest
+
+from mmickd.storage import bank_files
+from mmickd.storage import cache as module
+from mmickd.storage.bank_files import MANIFEST, TENSORS
+from mmickd.storage.cache import GIB, BankCache, lock_of
+from tests.helpers.stored_banks import FIELDS, make_bank
+
+DAY = 24 * 3600
+
+
+def fields(number):
+    return {**FIELDS, "images": str(number)}
+
+
+def age(path, days):
+    then = time.time() - days * DAY
+    os.utime(path, (then, then))
+
+
+@pytest.fixture
+def logged(monkeypatch):
+    lines = []
+
+    def note(line, **_):
+        if "cached in" not in line:
+            lines.append(line)
+
+    monkeypatch.setattr(module, "print_log", note)
+    return lines
+
+
+@pytest.fixture
+def filled(tmp_path):
+    """A cache with four banks, number 3 used longest ago, and the bytes of one."""
+    cache = BankCache(tmp_path, limit=None)
+    for number in range(4):
+        age(cache.save(make_bank(), fields(number)) / MANIFEST, days=number + 1)
+    return cache, cache.entries()[0].nbytes
+
+
+def numbers(cache):
+    """Which banks are there."""
+    return {n for n in range(9) if cache.load(fields(n))[0] is not None}
+
+
+def test_the_least_recently_used_go(filled, logged):
+    cache, nbytes = filled
+    assert cache.load(fields(3))[0] is not None  # used now
+    cache.limit = 3.5 * nbytes / GIB
+    cache.try_save(make_bank(), fields(8))
+    assert numbers(cache) == {0, 3, 8}
+    assert len(logged) == 2  # one line per removal
+    for number, line in zip((2, 1), logged, strict=True):
+        assert f"Removed the memory bank {cache.folder(fields(number))}" in line
+        assert "bank.cache_limit" in line
+    assert not any(lock_of(cache.folder(fields(n))).exists() for n in (1, 2))
+
+
+@pytest.mark.parametrize("limit", [None, 50.0])
+def test_below_the_limit_nothing_goes(filled, logged, limit):
+    cache, _ = filled
+    cache.limit = limit
+    cache.try_save(make_bank(), fields(8))
+    assert numbers(cache) == {0, 1, 2, 3, 8} and logged == []
+
+
+def test_the_bank_just_written_stays_even_if_it_is_too_large(filled, logged):
+    cache, nbytes = filled
+    cache.limit = 0.5 * nbytes / GIB
+    cache.try_save(make_bank(), fields(8))
+    assert numbers(cache) == {8}
+    assert "the rest is in use" in logged[-1]
+
+
+def test_a_locked_bank_stays(filled, logged):
+    cache, nbytes = filled
+    cache.limit = 1.5 * nbytes / GIB
+    with cache.lock(fields(3)), cache.lock(fields(8)):
+        cache.try_save(make_bank(), fields(8))
+        assert numbers(cache) == {3, 8}
+    cache.try_save(make_bank(), fields(8))
+    assert numbers(cache) == {8}
+
+
+def strangers(root):
+    """What is no bank of ours, though it may look like one."""
+    one, two, three = (root / (letter * 24) for letter in "abc")
+    for folder in (one, two / TENSORS):
+        folder.mkdir(parents=True)
+    for file in (one / MANIFEST, one / "notes.txt", root / "README", root / ("d" * 24)):
+        file.write_text("x" * 10_000)
+    precious = root / "precious"
+    precious.mkdir()
+    (precious / MANIFEST).write_text("{}")
+    (precious / TENSORS).write_text("x" * 10_000)
+    three.symlink_to(precious)
+    (root / "not-a-fingerprint.lock").write_text("")
+    for path in root.rglob("*"):
+        if not path.is_symlink():
+            age(path, 30)
+    return sorted(path for path in root.rglob("*"))
+
+
+def test_only_our_folders_are_touched(tmp_path):
+    theirs = strangers(tmp_path)
+    cache = BankCache(tmp_path, limit=1e-9)
+    cache.try_save(make_bank(), FIELDS)
+    cache.prune(lambda entry: True)
+    assert sorted(tmp_path.rglob("*")) == theirs
+
+
+def test_a_link_in_a_bank_is_removed_and_not_followed(tmp_path):
+    cache = BankCache(tmp_path / "cache")
+    folder = cache.save(make_bank(), FIELDS)
+    precious = tmp_path / "precious"
+    precious.write_text("x")
+    (folder / TENSORS).unlink()
+    (folder / TENSORS).symlink_to(precious)
+    assert cache.prune(lambda entry: True)[0][1]
+    assert not folder.exists() and precious.read_text() == "x"
+
+
+def test_what_killed_writers_left_goes_after_a_day(filled, logged):
+    cache, _ = filled
+    kept = cache.folder(fields(8))
+    kept.mkdir()
+    half, young = cache.folder(fields(5)), cache.folder(fields(6))
+    files = [half / TENSORS, half / f".{MANIFEST}.x", young / f".{TENSORS}.y"]
+    for file in [*files, kept / f".{TENSORS}.z", cache.folder(fields(1)) / f".{TENSORS}.w"]:
+        file.parent.mkdir(exist_ok=True)
+        file.write_text("x")
+        if file.parent != young:
+            age(file, 2)
+            age(file.parent, 2)
+    lock, new_lock = (lock_of(cache.folder(fields(n))) for n in (4, 7))
+    lock.write_text("")
+    new_lock.write_text("")
+    age(lock, 2)
+    cache.try_save(make_bank(), fields(8))
+    assert not half.exists() and not lock.exists()
+    assert (young / f".{TENSORS}.y").exists() and new_lock.exists()
+    assert numbers(cache) == {0, 1, 2, 3, 8}
+    assert len(logged) == 1 and "did not finish" in logged[0]
+    cache.try_save(make_bank(), fields(1))  # what lies beside a bank goes when it is written anew
+    for folder in (kept, cache.folder(fields(1))):
+        assert sorted(path.name for path in folder.iterdir()) == [TENSORS, MANIFEST]
+
+
+def test_a_lock_of_a_run_that_builds_is_not_taken_for_rubbish(tmp_path):
+    cache = BankCache(tmp_path)
+    with cache.lock(fields(1)):
+        age(lock_of(cache.folder(fields(1))), 2)
+        cache.try_save(make_bank(), fields(2))
+        assert lock_of(cache.folder(fields(1))).exists()
+
+
+def test_many_at_once(tmp_path, logged):
+    """Runs that save, evict and read the same few banks: each reads a right bank or builds."""
+    right, failures = make_bank(), []
+    BankCache(tmp_path).save(right, fields(0))
+    limit = 1.5 * BankCache(tmp_path).entries()[0].nbytes / GIB
+
+    def work(seed):
+        cache = BankCache(tmp_path, limit=limit)
+        try:
+            for step in range(25):
+                one = fields((seed + step) % 3)
+                with cache.lock(one):
+                    bank, _ = cache.load(one)
+                    if bank is None:
+                        cache.try_save(right, one)
+                    elif not bool((bank.features == right.features).all()):
+                        failures.append("another bank")
+                cache.load(fields((seed + step + 1) % 3))  # without a lock, as a reader may
+        except BaseException as error:
+            failures.append(repr(error))
+
+    threads = [threading.Thread(target=work, args=(seed,)) for seed in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert failures == [] and len(logged) > 5
+
+
+def test_two_that_remove_the_same(filled):
+    cache, _ = filled
+    entry = cache.entries()[0]
+    assert entry.remove() and entry.remove()
+
+
+@pytest.mark.parametrize("step", ["sha256", "_read_tensors"])
+def test_a_reader_that_loses_its_bank_builds_anew(filled, monkeypatch, step):
+    """Removed after it has read the manifest, and after it has read the checksum."""
+    cache, _ = filled
+    victim, inner = cache.folder(fields(0)), getattr(bank_files, step)
+
+    def losing(*args):
+        assert len(cache.prune(lambda entry: entry.folder == victim)) == 1
+        return inner(*args)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(bank_files, step, losing)
+        bank, line = cache.load(fields(0))
+    assert bank is None and "cannot be read" in line
+    assert cache.load(fields(0))[0] is None
+
+
+def test_prune_by_hand(filled):
+    cache, nbytes = filled
+    chosen = cache.prune(lambda entry: False, limit=2.5 * nbytes / GIB, dry_run=True)
+    assert len(chosen) == 2 and numbers(cache) == {0, 1, 2, 3}
+    for number in range(4):  # loading has touched them
+        age(cache.folder(fields(number)) / MANIFEST, days=number + 1)
+    old = time.time() - 3.5 * DAY
+    chosen = cache.prune(lambda entry: entry.used < old, limit=2.5 * nbytes / GIB)
+    assert [gone for _, gone in chosen] == [True, True] and numbers(cache) == {0, 1}
+    with cache.lock(fields(0)):
+        assert sorted(gone for _, gone in cache.prune(lambda entry: True)) == [False, True]
+    assert numbers(cache) == {0}

@@ -1,0 +1,190 @@
+"""Of two runs that want one bank, one builds and the other reads; a dead run blocks nobody."""
+
+import os
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from filelock import FileLock, SoftFileLock, Timeout
+
+from mmickd.storage import locking
+from mmickd.storage.cache import BankCache, lock_of
+from mmickd.storage.locking import locked
+from tests.helpers.stored_banks import FIELDS, make_bank
+
+ROOT = Path(__file__).parents[2]
+DEADLINE = 120.0
+
+
+class Run:
+    """A process of ``lock_user.py`` whose output is read while it runs."""
+
+    def __init__(self, root, mode):
+        self.lines = []
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "tests.helpers.lock_user", str(root), mode],
+            cwd=ROOT,
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def _read(self):
+        for line in self.process.stdout:
+            self.lines.append(line.strip())
+
+    def until(self, word):
+        """The first line with ``word``, once it is there."""
+        end = time.monotonic() + DEADLINE
+        while time.monotonic() < end:
+            for line in list(self.lines):
+                if word in line:
+                    return line
+            assert self.process.poll() is None or self._reader.is_alive(), self.lines
+            time.sleep(0.05)
+        raise AssertionError(f"no '{word}' in {self.lines}")
+
+    def go_on(self):
+        self.process.stdin.write("\n")
+        self.process.stdin.flush()
+
+
+@pytest.fixture
+def start(tmp_path):
+    """Starts runs that share a cache, and ends them."""
+    runs = []
+
+    def started(mode):
+        runs.append(Run(tmp_path, mode))
+        return runs[-1]
+
+    yield started
+    for run in runs:
+        run.process.kill()
+        run.process.wait()
+
+
+@pytest.fixture
+def logged(monkeypatch):
+    """What this process logs."""
+    lines = []
+    monkeypatch.setattr(locking, "print_log", lambda line, **_: lines.append(line))
+    return lines
+
+
+def test_the_second_run_waits_and_reads_what_the_first_wrote(tmp_path, start):
+    first = start("build")
+    first.until("held")
+    second = start("load")
+    line = second.until("Waiting for")
+    assert f"the image bank {BankCache(tmp_path).folder(FIELDS)}" in line
+    assert str(lock_of(BankCache(tmp_path).folder(FIELDS))) in line and "or dies" in line
+    time.sleep(1)
+    assert not any("bank from" in line or "Building" in line for line in second.lines)
+    first.go_on()
+    second.until("memory bank from")
+    second.until("free")
+    first.until("free")
+    bank, _ = BankCache(tmp_path).load(FIELDS)
+    assert torch.equal(bank.features, make_bank(seed=7).features)
+
+
+def test_a_killed_run_with_workers_frees_its_lock(start):
+    """Workers are forked while the lock is held; they must not keep it when their run is dead."""
+    first = start("workers")
+    first.until("held")
+    second = start("load")
+    second.until("Waiting for")
+    first.process.kill()
+    # at once where filelock closes the workers' copies, else when torch ends orphaned workers
+    second.until("Building: no bank")
+
+
+def test_a_lock_that_is_not_waited_for(tmp_path):
+    path = tmp_path / "x.lock"
+    with locked(path) as free, locked(path) as again:
+        assert free and not again
+    with locked(path) as free:
+        assert free
+
+
+def test_the_lock_is_given_back_when_the_block_fails(tmp_path):
+    path = tmp_path / "x.lock"
+    with pytest.raises(KeyError), locked(path, "x"):
+        raise KeyError
+    with locked(path) as free:
+        assert free
+
+
+def test_the_reminder_comes_again(tmp_path, monkeypatch, logged):
+    monkeypatch.setattr(locking, "REMIND_SECONDS", 0.01)
+    holder = FileLock(tmp_path / "x.lock", thread_local=False)
+    holder.acquire()
+
+    def release_later():
+        while len(logged) < 3:
+            time.sleep(0.01)
+        holder.release()
+
+    thread = threading.Thread(target=release_later)
+    thread.start()
+    with locked(tmp_path / "x.lock", "the bank"):
+        thread.join()
+    assert len(logged) >= 3 and all("Waiting for the bank" in line for line in logged)
+
+
+def test_banks_have_locks_of_their_own(tmp_path):
+    cache = BankCache(tmp_path)
+    with cache.lock(FIELDS), cache.lock({**FIELDS, "level": "pixel"}):
+        assert len(list(tmp_path.iterdir())) == 2
+    assert not cache.folder(FIELDS).exists()  # the folder of a bank is no place for its lock
+
+
+@pytest.mark.parametrize("place", ["file/cache/x.lock", "l" * 300, "folder", "link"])
+def test_what_cannot_be_locked_does_not_stop_the_run(tmp_path, place):
+    (tmp_path / "file").write_text("precious")
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "file")
+    with locked(tmp_path / place, "x"), locked(tmp_path / place) as free:
+        assert free  # nobody holds it, since nobody can
+    assert (tmp_path / "file").read_text() == "precious"
+
+
+def test_a_lock_file_that_never_appears_is_not_waited_for(tmp_path, monkeypatch, logged):
+    """As on /proc, where filelock takes 'no such file' for 'held by another'."""
+
+    def held(self, **_):
+        raise Timeout(self.lock_file)
+
+    monkeypatch.setattr(FileLock, "acquire", held)
+    with locked(tmp_path / "x.lock", "x"):
+        pass
+    assert logged == []
+
+
+@pytest.mark.filterwarnings("ignore:flock not supported")
+def test_a_kernel_without_locks(tmp_path, monkeypatch):
+    """filelock then makes a file that a killed run would leave for ever; we do without."""
+    import fcntl
+
+    def missing(*_):
+        raise OSError(38, "Function not implemented")
+
+    monkeypatch.setattr(fcntl, "flock", missing)
+    path = tmp_path / "x.lock"
+    for _ in range(2):
+        with locked(path, "x"):
+            assert not path.exists()
+    stale = SoftFileLock(path)
+    stale.acquire()
+    with locked(path, "x"):
+        pass
+    stale.release()

@@ -1,0 +1,17 @@
+"""Time that a part of the step takes."""
+
+import time
+
+import torch
+
+from mmickd.utils.timing import Stopwatch
+
+
+def test_stopwatch_adds_up_and_forgets():
+    watch = Stopwatch(torch.device("cpu"))
+    assert watch.collect() == 0
+    for _ in range(2):
+        with watch.timed():
+            time.sleep(0.01)
+    assert 0.02 <= watch.collect() < 2
+    assert watch.collect() == 0
