@@ -4,16 +4,21 @@ import argparse
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent))
+import _checkout  # noqa: F401
 
-from comparing.environment import environment
-from comparing.jobs import Job
-from comparing.launching import WarmStart, can_fork, spawn
-from comparing.scheduler import JobFailed, Scheduler, available_cores, clock
-from demo_lib.plan import TASKS, TaskPlan, make_plan
-from demo_lib.report import write_report
+from mmickd.commands.compare import add_run_arguments, stoppable, write_results
+from mmickd.commands.comparing.comparison import Comparison, read_comparison
+from mmickd.commands.comparing.jobs import Job, environment
+from mmickd.commands.comparing.processes import WarmStart, can_fork, spawn
+from mmickd.commands.comparing.scheduler import Scheduler, clock
+from mmickd.commands.comparing.table import note
+from mmickd.utils.config import find_file
+
+TASKS = ("digits", "scenes")
+PICTURES = Path(__file__).resolve().parent / "demo_pictures"
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -21,47 +26,70 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--out", type=Path, help="where everything goes (work_dirs/demo, or demo_quick)"
     )
-    parser.add_argument("--seeds", type=int, default=3, help="seeds of each student")
     parser.add_argument("--tasks", nargs="+", choices=TASKS, default=list(TASKS), help="what to do")
     parser.add_argument(
         "--quick", action="store_true", help="a few steps of each run, to see everything work"
     )
-    parser.add_argument("--workers", type=int, help="runs side by side (one per core, at most 4)")
+    add_run_arguments(parser)
     args = parser.parse_args(argv)
-    if args.seeds < 1 or (args.workers is not None and args.workers < 1):
-        parser.error("--seeds and --workers must be at least 1")
     args.out = args.out or Path("work_dirs") / ("demo_quick" if args.quick else "demo")
-    args.workers = args.workers or min(available_cores(), 4)
+    args.out = args.out.resolve()
     return args
 
 
-def in_turns(plans: Sequence[TaskPlan]) -> list[Job]:
-    """All jobs; teachers first, since most others wait for them."""
-    early = [job for plan in plans for job in (plan.data, plan.teacher)]
-    return early + [job for plan in plans for job in plan.jobs() if job not in early]
+def pictures_of(comparison: Comparison, folder: Path) -> Job:
+    """Draws what the first IC-KD run retrieved, and what all first students predict."""
+    first = {name: jobs[0] for name, jobs in comparison.students.items()}
+    distilled = first["IC-KD"].command
+    config = distilled[distilled.index("mmickd.commands.train") + 1]
+    command = [sys.executable, str(PICTURES), config, str(folder), "--students"]
+    command += [f"{name}={job.folder}" for name, job in first.items()]
+    command += distilled[distilled.index("--cfg-options") :]
+    before = (comparison.teacher, *first.values())
+    return Job(f"{comparison.title} pictures", command, folder, after=before, cost=10)
+
+
+def run(args: argparse.Namespace) -> None:
+    """Run what is not done yet, then report."""
+    plans = {
+        task: read_comparison(
+            Path(find_file(f"configs/demo/{task}.json", "--tasks")),
+            args.out / task,
+            range(args.seeds),
+            quick=args.quick,
+        )
+        for task in args.tasks
+    }
+    pictures = [pictures_of(plan, args.out / task / "pictures") for task, plan in plans.items()]
+    # teachers first, since most others wait for them
+    jobs = [job for plan in plans.values() for job in plan.jobs()[:2]]
+    jobs += [job for plan in plans.values() for job in plan.jobs()[2:]] + pictures
+    print(f"demo: {len(jobs)} jobs, {args.workers} at a time, below {args.out}", flush=True)
+    launch = spawn
+    if can_fork():
+        imports = "mmickd.commands.comparing.imports"
+        launch = WarmStart(imports, environment(), args.out / "imports.txt")
+    Scheduler(jobs, args.workers, environment(), launch=launch).run()
+    tables = [plan.as_markdown() for plan in plans.values()]
+    remark = f"{note(args.seeds)} How KD's weight was chosen: configs/demo/README.md."
+    if args.quick:
+        remark = f"--quick: a few steps only, these numbers mean nothing.\n\n{remark}"
+    data = {task: [asdict(row) for row in plan.rows()] for task, plan in plans.items()}
+    write_results(args.out, "\n\n".join([*tables, remark]), data)
+    for job in pictures:
+        for picture in sorted(job.folder.glob("*.png")):
+            print(f"picture    {picture}")
+        print(f"runs       {job.folder.parent} (log.txt, checkpoint and config of each)")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run what is not done yet, then report."""
+    """Run the demo."""
     args = parse_args(argv)
     begin = time.monotonic()
-    plans = [make_plan(TASKS[t], args.out, range(args.seeds), args.quick) for t in args.tasks]
-    jobs = in_turns(plans)
-    print(f"demo: {len(jobs)} jobs, {args.workers} at a time, below {args.out}", flush=True)
-    try:
-        launch = spawn
-        if can_fork():
-            launch = WarmStart("demo_lib.imports", environment(), args.out / "imports.txt")
-        Scheduler(jobs, args.workers, environment(), launch=launch).run()
-        write_report(plans, args.out, args.quick)
-    except (JobFailed, ValueError) as error:
-        print(f"\nerror: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("\nstopped; the same command goes on from here", file=sys.stderr)
-        return 130
-    print(f"\nThe demo took {clock(time.monotonic() - begin)}.")
-    return 0
+    code = stoppable(lambda: run(args))
+    if code == 0:
+        print(f"\nThe demo took {clock(time.monotonic() - begin)}.")
+    return code
 
 
 if __name__ == "__main__":

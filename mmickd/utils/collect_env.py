@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
-import platform
 import subprocess
 import sys
 from importlib.metadata import PackageNotFoundError, version
@@ -12,40 +10,42 @@ from pathlib import Path
 
 import mmickd
 
-# module, its distribution in the onedl fork, its distribution upstream
+# module, its distribution in the onedl fork, its distributions upstream
 _TWINS = {
     "mmengine": ("onedl-mmengine", ("mmengine", "mmengine-lite")),
     "mmcv": ("onedl-mmcv", ("mmcv", "mmcv-lite", "mmcv-full")),
     "mmseg": ("onedl-mmsegmentation", ("mmsegmentation",)),
     "mmpretrain": ("onedl-mmpretrain", ("mmpretrain", "mmcls")),
 }
-_DISTRIBUTIONS = {
+_OTHERS = {
+    "torch": ("torch",),
     "numpy": ("numpy",),
     "safetensors": ("safetensors",),
     "faiss": ("faiss-gpu", "faiss-gpu-cu12", "faiss-gpu-cu11", "faiss-cpu"),
-    "opencv": ("opencv-python", "opencv-python-headless"),
 }
-_ABSENT = "not installed"
+_LONG = ("PyTorch", "PyTorch compiling details", "MMEngine", "numpy_random_seed")
+"""Of mmengine's table, what is of no use here or stands here already."""
 
 
 def collect_env() -> dict[str, str]:
-    """Versions of everything that takes part in a run.
+    """Versions of everything that takes part in a run: mmengine's table, and ours.
 
     Returns:
-        Name to version, in the order to print. Packages that exist as a onedl and as an upstream
-        distribution are named with the distribution that they came from.
+        Name to version, in the order to print. Packages are named with the distribution that they
+        came from, since some exist as a onedl and as an upstream one.
     """
-    env = {
-        "mmickd": mmickd.__version__ + _git_revision(),
-        "OS": platform.platform(),
-        "Python": platform.python_version(),
-    }
-    env.update(_torch())
-    for module, (fork, upstream) in _TWINS.items():
-        env[module] = _describe((fork, *upstream), module)
-    env["mmcv ops"] = "compiled" if _has_mmcv_ops() else "none (not needed by mmickd)"
-    for name, distributions in _DISTRIBUTIONS.items():
-        env[name] = _describe(distributions)
+    env = {"mmickd": mmickd.__version__ + _git_revision()}
+    try:
+        from mmengine.utils.dl_utils import collect_env as of_mmengine
+
+        env.update({k: str(v) for k, v in of_mmengine().items() if k not in _LONG})
+    except Exception as error:  # as with a torchvision of another build than torch
+        env["stack"] = f"does not import: {type(error).__name__}: {error}"
+    packages = {module: (fork, *upstream) for module, (fork, upstream) in _TWINS.items()}
+    for name, distributions in {**_OTHERS, **packages}.items():
+        found = ", ".join(f"{_version(d)} ({d})" for d in distributions if _version(d))
+        by_path = name in _TWINS and find_spec(name) is not None
+        env[name] = found or ("from a source folder" if by_path else "not installed")
     return env
 
 
@@ -74,55 +74,15 @@ def _version(distribution: str) -> str | None:
         return None
 
 
-def _describe(distributions: tuple[str, ...], module: str | None = None) -> str:
-    """``'0.10.12 (onedl-mmengine)'``, one such for each distribution that is installed."""
-    named = [f"{_version(name)} ({name})" for name in distributions if _version(name)]
-    if not named and module is not None and find_spec(module) is not None:
-        return "from a source folder, of no distribution"
-    return ", ".join(named) or _ABSENT
-
-
-def _torch() -> dict[str, str]:
-    import torch
-
-    env = {"torch": torch.__version__, "torchvision": _try_import("torchvision")}
-    if torch.cuda.is_available():
-        names = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
-        env["CUDA"] = str(torch.version.cuda)
-        env["GPUs"] = ", ".join(f"{i}: {name}" for i, name in enumerate(names))
-    else:
-        env["CUDA"] = f"no device visible (torch is built for CUDA {torch.version.cuda})"
-    return env
-
-
-def _try_import(module: str) -> str:
-    """The version of ``module``, or why it does not import (as with a torch of another build)."""
-    if find_spec(module) is None:
-        return _ABSENT
-    try:
-        return str(importlib.import_module(module).__version__)
-    except Exception as error:
-        return f"does not import: {type(error).__name__}: {error}"
-
-
-def _has_mmcv_ops() -> bool:
-    try:
-        return find_spec("mmcv._ext") is not None
-    except Exception:  # mmcv is missing, or broken enough that its parent does not import
-        return False
-
-
 def _git_revision() -> str:
     """``' (git 1a2b3c4)'`` in a checkout, else nothing."""
     root = Path(__file__).resolve().parents[2]
-    if not (root / ".git").exists():
-        return ""
     command = ["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=7"]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)
     except (OSError, subprocess.SubprocessError):
         return ""
-    return f" (git {done.stdout.strip()})"
+    return f" (git {done.stdout.strip()})" if (root / ".git").exists() else ""
 
 
 def main() -> None:

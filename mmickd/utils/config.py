@@ -15,31 +15,47 @@ from mmickd.utils.packages import is_installed, repair_scopes
 ConfigLike: TypeAlias = "str | os.PathLike[str] | dict[str, Any] | Config"
 
 
-def find_config(reference: str | os.PathLike[str], option: str) -> str:
-    """The file that ``reference`` means; nothing is ever installed for it.
+def find_file(reference: str | os.PathLike[str], option: str) -> str:
+    """A file of the working directory, else of the project or the installed package.
 
     Args:
-        reference: a file (relative to the working directory, else to the project or the installed
-            package), or ``mmseg::...`` / ``mmpretrain::...``.
+        reference: its path; what lies in the working directory comes first.
+        option: name of the option, for the message.
+
+    Raises:
+        ICKDError: if there is no such file.
+    """
+    reference = os.path.expanduser(os.fspath(reference))
+    package_root = Path(__file__).resolve().parents[1]
+    roots = [Path(), package_root.parent, package_root / ".mim"]
+    return _first_file([root / reference for root in roots], reference, option)
+
+
+def find_config(reference: str | os.PathLike[str], option: str) -> str:
+    """The config file that ``reference`` means; nothing is ever installed for it.
+
+    Args:
+        reference: see :func:`find_file`; or ``mmseg::...`` / ``mmpretrain::...``.
         option: name of the option, for the message.
 
     Raises:
         ICKDError: if there is no such file or package.
     """
-    reference = os.path.expanduser(os.fspath(reference))
-    if "::" in reference:
-        package, _, relative = reference.partition("::")
-        repair_scopes()
-        if not is_installed(package):
-            raise ICKDError(
-                f"{option}='{reference}' needs {package}, which is not installed: "
-                'pip install "mmickd[onedl]".'
-            )
-        candidates = [Path(get_installed_path(package)) / ".mim" / "configs" / relative]
-    else:
-        package_root = Path(__file__).resolve().parents[1]
-        roots = [Path(), package_root.parent, package_root / ".mim"]
-        candidates = [root / reference for root in roots]
+    reference = os.fspath(reference)
+    if "::" not in reference:
+        return find_file(reference, option)
+    package, _, relative = reference.partition("::")
+    repair_scopes()
+    if not is_installed(package):
+        raise ICKDError(
+            f"{option}='{reference}' needs {package}, which is not installed: "
+            'pip install "mmickd[onedl]".'
+        )
+    file = Path(get_installed_path(package)) / ".mim" / "configs" / relative
+    return _first_file([file], reference, option)
+
+
+def _first_file(candidates: list[Path], reference: str, option: str) -> str:
     for candidate in candidates:
         if candidate.is_file():
             return str(candidate)

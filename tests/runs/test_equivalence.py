@@ -12,7 +12,7 @@ from mmengine.config import Config
 from PIL import Image
 from torch import Tensor
 
-from mmickd.utils.launch import prepare_launch
+from mmickd.commands.launching import prepare_launch
 from tests.helpers import toys
 from tests.helpers.ranks import on_ranks
 from tests.helpers.tiny import make_class_folders, make_scenes, plain_config_text, run

@@ -14,8 +14,8 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
 from mmickd.banks import QueueBank
+from mmickd.commands.launching import prepare_launch
 from mmickd.teachers import OnlineTeacher
-from mmickd.utils.launch import prepare_launch
 from tests.helpers import toys
 from tests.helpers.commands import ROOT, command
 from tests.helpers.learning_runs import LEVELS, peers_of, stopped, wider

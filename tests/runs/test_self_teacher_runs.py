@@ -151,7 +151,7 @@ def test_an_earlier_checkpoint_teaches_like_an_offline_teacher() -> None:
 
 
 def on_rank(path: str) -> dict[str, Any]:
-    from mmickd.utils.launch import prepare_launch
+    from mmickd.commands.launching import prepare_launch
 
     cfg = Config.fromfile(path)
     cfg.launcher = "pytorch"

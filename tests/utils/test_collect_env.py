@@ -15,7 +15,7 @@ from mmickd.utils import collect_env
 def test_table_names_versions_and_distributions():
     env = collect_env.collect_env()
     assert env["mmickd"].startswith(mmickd.__version__)
-    assert env["torch"] == torch.__version__
+    assert env["torch"].startswith(torch.__version__.partition("+")[0])
     for module in ("mmengine", "mmcv", "mmseg", "mmpretrain"):
         assert module in env[module], "the distribution is part of the entry"
     assert env["safetensors"] != "not installed"
@@ -24,7 +24,8 @@ def test_table_names_versions_and_distributions():
 def test_runs_as_a_module():
     command = [sys.executable, "-m", "mmickd.utils.collect_env"]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert "mmengine" in done.stdout and torch.__version__ in done.stdout
+    version = torch.__version__.partition("+")[0]
+    assert "mmengine" in done.stdout and version in done.stdout
 
 
 def fake_versions(monkeypatch, installed):

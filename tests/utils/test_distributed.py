@@ -8,8 +8,8 @@ import pytest
 import torch
 from mmengine import dist
 
+from mmickd.commands.arguments import run_command
 from mmickd.utils import distributed
-from mmickd.utils.cli import run_cli
 from mmickd.utils.distributed import (
     broadcast_from_main,
     buffers_from_main,
@@ -80,7 +80,7 @@ def test_three_ranks_talk_in_messages_of_any_size() -> None:
 
 
 def end_as_a_tool() -> bool:
-    run_cli(lambda: None)
+    run_command(lambda: None)
     return torch.distributed.is_initialized()
 
 

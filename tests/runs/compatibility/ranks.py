@@ -13,7 +13,7 @@ import pytest
 import torch
 from mmengine.config import Config
 
-from mmickd.utils.launch import prepare_launch
+from mmickd.commands.launching import prepare_launch
 from tests.helpers import toys
 from tests.helpers.commands import ROOT, command
 from tests.helpers.tiny import history, plain_config_text, run

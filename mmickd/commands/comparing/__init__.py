@@ -1,0 +1,1 @@
+"""Trains runs side by side, paired by seeds, and makes one table of them."""

@@ -1,0 +1,19 @@
+"""What every run imports: a process that has this behind it forks off the runs."""
+
+import gc
+import importlib
+from contextlib import suppress
+
+PARTS = ("models", "datasets", "engine", "evaluation")
+
+for name in (
+    "matplotlib.pyplot",
+    "mmengine.runner",
+    "mmickd.hooks",
+    *(f"{stack}.{part}" for stack in ("mmpretrain", "mmseg") for part in PARTS),
+):
+    with suppress(Exception):  # the run that needs it says so, with its own message
+        importlib.import_module(name)
+
+# The garbage collector need not go through all of this again in every run.
+gc.freeze()

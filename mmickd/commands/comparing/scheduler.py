@@ -1,0 +1,154 @@
+"""Runs jobs side by side, and says every few seconds where they are."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+import time
+from collections.abc import Callable, Sequence
+
+from mmickd.commands.comparing.jobs import Job, Running
+from mmickd.commands.comparing.processes import Launch, spawn
+from mmickd.commands.comparing.training_log import steps_done
+
+TAIL = 15
+POLL_SECONDS = 0.2
+
+
+class JobFailed(RuntimeError):
+    """A job ended badly; the message has the end of its log and its command."""
+
+
+def clock(seconds: float) -> str:
+    """Seconds as minutes and seconds, ``2:05``."""
+    return f"{int(seconds) // 60}:{int(seconds) % 60:02d}"
+
+
+class Scheduler:
+    """Runs what is not done yet, each job after those that it needs.
+
+    Args:
+        jobs: every job, those that others need before them.
+        workers: jobs at a time.
+        env: environment variables to add.
+        every: seconds between two progress lines.
+        say: takes a line of progress.
+        launch: starts a job's command.
+    """
+
+    def __init__(
+        self,
+        jobs: Sequence[Job],
+        workers: int,
+        env: dict[str, str],
+        every: float = 5.0,
+        say: Callable[[str], None] = lambda line: print(line, flush=True),
+        launch: Launch = spawn,
+    ) -> None:
+        self.jobs, self.workers, self.every, self.say = list(jobs), workers, every, say
+        self.env, self.launch = {**os.environ, **env}, launch
+        self.done: dict[Job, float] = {}
+        self.ran: dict[Job, float] = {}
+        self.running: list[Running] = []
+        self.begin = time.monotonic()
+
+    def run(self) -> None:
+        """Run until all is done.
+
+        Raises:
+            JobFailed: If a job ends badly; the others are stopped.
+        """
+        for job in self.jobs:
+            seconds = job.duration()
+            if seconds is not None and all(before in self.done for before in job.after):
+                self.done[job] = seconds
+                self._line(job, f"done before (took {clock(seconds)}), skipped")
+        said = 0.0
+        try:
+            while len(self.done) < len(self.jobs):
+                self._start_ready()
+                self._collect()
+                if time.monotonic() - said >= self.every and self.running:
+                    said = time.monotonic()
+                    self._report()
+                time.sleep(POLL_SECONDS)
+        finally:
+            for running in self.running:
+                running.stop()
+
+    def _start_ready(self) -> None:
+        busy = {running.job for running in self.running}
+        for job in self.jobs:
+            if len(self.running) >= self.workers:
+                return
+            if job in self.done or job in busy or any(b not in self.done for b in job.after):
+                continue
+            self.running.append(job.start(self.env, self.launch))
+            self._line(job, "started")
+
+    def _collect(self) -> None:
+        for running in list(self.running):
+            code = running.process.poll()
+            if code is None:
+                continue
+            self.running.remove(running)
+            if code != 0:
+                raise JobFailed(_failure(running.job, code))
+            running.stamp()
+            self.done[running.job] = self.ran[running.job] = running.elapsed
+            self._line(running.job, f"done in {clock(running.elapsed)}")
+
+    def _report(self) -> None:
+        """One line: every running job with its time, then the whole."""
+        parts = []
+        for running in self.running:
+            job, left = running.job, self._left(running)
+            share = f"{job.unit} {steps_done(job.folder, job.unit)}/{job.steps}, "
+            share = share if job.steps else ""
+            parts.append(f"{job.name}: {share}{clock(running.elapsed)}, ~{clock(left)} left")
+        parts.append(f"{len(self.done)}/{len(self.jobs)} done, ~{clock(self._left_overall())} left")
+        self.say(f"{self._now()} {' | '.join(parts)}")
+
+    def _pace(self) -> float:
+        """How much longer than expected the jobs take on this machine."""
+        seconds, cost = sum(self.ran.values()), sum(job.cost for job in self.ran)
+        for running in self.running:  # one that is late already says something too
+            if running.elapsed > running.job.cost:
+                seconds, cost = seconds + running.elapsed, cost + running.job.cost
+        return seconds / cost if cost else 1.0
+
+    def _left(self, running: Running) -> float:
+        expected = running.job.cost * self._pace()
+        job = running.job
+        done = steps_done(job.folder, job.unit) / job.steps if job.steps else 0.0
+        if done > 0.2:
+            expected = 0.5 * expected + 0.5 * running.elapsed / done
+        return max(1.0, expected - running.elapsed)
+
+    def _left_overall(self) -> float:
+        busy = {running.job for running in self.running}
+        waiting = [job for job in self.jobs if job not in self.done and job not in busy]
+        seconds = sum(map(self._left, self.running)) + self._pace() * sum(j.cost for j in waiting)
+        return seconds / self.workers
+
+    def _line(self, job: Job, state: str) -> None:
+        self.say(f"{self._now()} {job.name:24} {state}")
+
+    def _now(self) -> str:
+        return f"[{clock(time.monotonic() - self.begin):>5}]"
+
+
+def _failure(job: Job, code: int) -> str:
+    tail = job.log.read_text(errors="replace").splitlines()[-TAIL:]
+    return "\n".join(
+        [f"{job.name} failed with code {code}. The end of its log:", *(f"    {x}" for x in tail),
+         f"The whole log: {job.log}", f"Its command: {shlex.join(job.command)}"]
+    )  # fmt: skip
+
+
+def available_cores() -> int:
+    """Cores that this process may use."""
+    if sys.platform.startswith("linux"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

@@ -1,0 +1,130 @@
+"""Test a checkpoint of any model of mmsegmentation or mmpretrain."""
+
+import argparse
+from collections.abc import Sequence
+from copy import deepcopy
+from typing import Any
+
+import mmengine
+from mmengine.config import Config, ConfigDict
+from mmengine.evaluator import DumpResults
+
+from mmickd.commands.arguments import (
+    add_common_arguments,
+    build_runner,
+    load_run_config,
+    run_command,
+)
+from mmickd.commands.launching import prepare_launch
+from mmickd.commands.needed_files import check_files
+from mmickd.utils.errors import ICKDError
+
+
+def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description="Test (and evaluate) a classifier or a segmenter")
+    parser.add_argument(
+        "config", help="config file, also relative to the project or the installed package"
+    )
+    parser.add_argument("checkpoint", help="checkpoint file or URL")
+    parser.add_argument(
+        "--out",
+        help="segmenter: folder for the predicted label maps; classifier: file for the results",
+    )
+    parser.add_argument(
+        "--out-item", choices=["metrics", "pred"], help="what --out holds for a classifier"
+    )
+    parser.add_argument("--dump", metavar="FILE.pkl", help="file for all predictions, any model")
+    parser.add_argument("--show", action="store_true", help="show the predictions in a window")
+    parser.add_argument("--show-dir", help="folder for painted pictures")
+    parser.add_argument("--interval", type=int, default=1, help="paint every n-th sample")
+    parser.add_argument("--wait-time", type=float, default=2, help="seconds that a window stays")
+    parser.add_argument("--tta", action="store_true", help="test-time augmentation")
+    add_common_arguments(parser)
+    args = parser.parse_args(argv)
+    if args.out_item and not args.out:
+        parser.error("--out-item needs --out")
+    if args.dump and not args.dump.endswith((".pkl", ".pickle")):
+        parser.error("--dump needs a name that ends in .pkl or .pickle")
+    return args
+
+
+def merge_args(cfg: Config, args: argparse.Namespace) -> None:
+    """Merge the arguments of testing into ``cfg``."""
+    cfg.load_from = args.checkpoint
+    if args.amp:
+        cfg.test_cfg.fp16 = True
+    if args.show or args.show_dir:
+        enable_visualization(cfg, args)
+    if args.tta:
+        enable_tta(cfg)
+    if args.out and is_segmentation(cfg):
+        evaluators = cfg.test_evaluator
+        for evaluator in evaluators if isinstance(evaluators, list) else [evaluators]:
+            if evaluator["type"].endswith("IoUMetric"):
+                evaluator["output_dir"] = args.out
+                evaluator["keep_results"] = True
+
+
+def is_segmentation(cfg: Config) -> bool:
+    """Whether the run is one of mmseg."""
+    return bool(cfg.get("default_scope") == "mmseg")
+
+
+def enable_visualization(cfg: Config, args: argparse.Namespace) -> None:
+    """Switch the visualization hook on; its options differ between mmseg and mmpretrain."""
+    hook = (cfg.get("default_hooks") or {}).get("visualization")
+    if hook is None:
+        raise ICKDError(
+            "--show and --show-dir need default_hooks.visualization=dict(type="
+            f"'{'SegVisualizationHook' if is_segmentation(cfg) else 'VisualizationHook'}')."
+        )
+    hook.interval = args.interval
+    if args.show:
+        hook.show = True
+        hook.wait_time = args.wait_time
+    if is_segmentation(cfg):
+        hook.draw = True
+        if args.show_dir:
+            cfg.visualizer.save_dir = args.show_dir
+    else:
+        hook.enable = True
+        if args.show_dir:
+            hook.out_dir = args.show_dir
+
+
+def enable_tta(cfg: Config) -> None:
+    """Wrap model and pipeline; a classifier without settings of its own is flipped."""
+    pipeline: Any = cfg.get("tta_pipeline")
+    model: Any = cfg.get("tta_model")
+    if is_segmentation(cfg) and (pipeline is None or model is None):
+        raise ICKDError("--tta needs tta_pipeline and tta_model in the config of a segmenter.")
+    if model is None:
+        model = dict(type="mmpretrain.AverageClsScoreTTA")
+    if pipeline is None:
+        pipeline = deepcopy(cfg.test_dataloader.dataset.pipeline)
+        flips = [dict(type="RandomFlip", prob=1.0), dict(type="RandomFlip", prob=0.0)]
+        pipeline[-1] = dict(type="TestTimeAug", transforms=[flips, [pipeline[-1]]])
+    cfg.test_dataloader.dataset.pipeline = pipeline
+    cfg.model = ConfigDict(**model, module=cfg.model)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Test as the command line says."""
+    args = parse_args(argv)
+    cfg = load_run_config(args)
+    merge_args(cfg, args)
+    # The teacher plays no part in a test; it need not be on this machine.
+    check_files({k: v for k, v in cfg.items() if k not in ("custom_hooks", "model")}, ("test",))
+    prepare_launch(cfg)
+    runner = build_runner(cfg)
+    as_file = args.out if args.out and not is_segmentation(cfg) else None
+    for path in filter(None, [args.dump, as_file if args.out_item != "metrics" else None]):
+        runner.test_evaluator.metrics.append(DumpResults(out_file_path=path))
+    metrics = runner.test()
+    if as_file and args.out_item == "metrics" and runner.rank == 0:
+        mmengine.dump(metrics, as_file)
+
+
+if __name__ == "__main__":
+    run_command(main)

@@ -1,0 +1,149 @@
+"""``tools/bank_cache.py`` as a user calls it."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from mmickd.commands import bank_cache
+from mmickd.storage.bank_files import MANIFEST, TENSORS
+from mmickd.storage.cache import BankCache
+from tests.helpers.stored_banks import FIELDS, make_bank
+
+ROOT = Path(__file__).parents[2]
+SCRIPT = ROOT / "tools" / "bank_cache.py"
+
+
+@pytest.fixture
+def banks(tmp_path):
+    """Four banks: sound, altered, without a manifest, of another version; and the cache."""
+    about = {"teacher_checkpoint": "iter_9.pth", "teacher_config": "deeplab.py"}
+    cache = BankCache(tmp_path, about=about)
+    folders = [cache.save(make_bank(), {**FIELDS, "images": str(n)}) for n in range(4)]
+    data = bytearray((folders[1] / TENSORS).read_bytes())
+    data[-1] ^= 1
+    (folders[1] / TENSORS).write_bytes(data)
+    (folders[2] / MANIFEST).unlink()
+    manifest = json.loads((folders[3] / MANIFEST).read_text())
+    (folders[3] / MANIFEST).write_text(json.dumps({**manifest, "format": 99}))
+    then = time.time() - 5 * 24 * 3600
+    os.utime(folders[0] / MANIFEST, (then, then))
+    return cache, [folder.name for folder in folders]
+
+
+def call(capsys, cache, *args):
+    """What is printed, and the exit code."""
+    code = bank_cache.main([*args, "--cache-dir", str(cache.root)]) or 0
+    return capsys.readouterr().out.splitlines(), code
+
+
+def left(cache):
+    return {path.name for path in cache.root.iterdir() if path.is_dir()}
+
+
+def test_list(banks, capsys):
+    cache, names = banks
+    lines, code = call(capsys, cache)
+    assert code == 0 and len(lines) == 6
+    rows = {line.split()[0]: line for line in lines[1:-1]}
+    assert set(rows) == set(names) and lines[1].startswith(names[0])  # longest unused
+    states = ["ok", "ok", "incomplete", "other format"]  # it does not read tensors
+    for name, state in zip(names, states, strict=True):
+        assert rows[name].endswith(f"  {state}")
+    assert rows[names[0]].split()[1:6] == ["image", "iter_9.pth,", "deeplab.py", "20", "3"]
+    assert lines[-1] == f"4 banks, 0.00 GiB in {cache.root}"
+
+
+def test_verify(banks, capsys):
+    cache, names = banks
+    lines, code = call(capsys, cache, "verify")
+    assert code == 1
+    found = dict(line.split(": ", 1) for line in lines[:-1])
+    assert found[names[0]] == "ok" and "another format" in found[names[3]]
+    assert "checksum" in found[names[1]] and found[names[2]] == "is incomplete"
+    assert lines[-1].startswith("2 broken")
+    call(capsys, cache, "prune", "--broken")
+    assert left(cache) == {names[0], names[3]}
+    assert call(capsys, cache, "verify")[1] == 0
+
+
+def test_a_bank_under_a_wrong_name_is_broken(banks, capsys):
+    cache, names = banks
+    (cache.root / names[0]).rename(cache.root / ("0" * 24))
+    lines, code = call(capsys, cache, "verify")
+    assert code == 1 and f"{'0' * 24}: is another bank than its name says" in lines
+
+
+def test_a_hostile_manifest_is_one_short_row(banks, capsys):
+    cache, names = banks
+    path = cache.root / names[0] / MANIFEST
+    evil = "\x1b[2J\n" * 1000
+    for changes in (
+        {"about": {"teacher_checkpoint": evil}, "rows": [evil], "num_classes": None},
+        {"fields": {"level": {evil: evil}}, "about": [evil]},
+        {"format": evil, "fields": {}},
+        {"fields": None},
+    ):
+        path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+        lines, _ = call(capsys, cache)
+        lines += call(capsys, cache, "verify")[0]
+        assert len(lines) == 6 + 5 and "\x1b" not in "".join(lines)
+        assert max(len(line) for line in lines) < 999
+
+
+def test_prune(banks, capsys):
+    cache, names = banks
+    lines, _ = call(capsys, cache, "prune", "--older-than", "4", "--dry-run")
+    assert len(lines) == 1 and lines[0].startswith(f"would remove {names[0]}")
+    assert left(cache) == set(names)
+    call(capsys, cache, "prune", "--older-than", "4")
+    assert left(cache) == set(names[1:])
+    call(capsys, cache, "prune", "--max-gib", "1")
+    assert left(cache) == set(names[1:])
+    call(capsys, cache, "prune", "--max-gib", "0")
+    assert left(cache) == set()
+
+
+def test_what_is_in_use_is_kept(banks, capsys):
+    cache, names = banks
+    with cache.lock({**FIELDS, "images": "0"}):
+        lines, code = call(capsys, cache, "prune", "--all")
+    assert left(cache) == {names[0]} and code == 0
+    assert f"kept {names[0]}" in lines[0] and "in use" in lines[0]
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        ["prune"],
+        ["prune", "--dry-run"],
+        ["list", "--all"],
+        ["verify", "--dry-run"],
+        ["prune", "--max-gib", "-1"],
+        ["prune", "--older-than", "nan"],
+        ["remove"],
+    ],
+)
+def test_arguments_that_do_not_fit(args, capsys):
+    with pytest.raises(SystemExit) as end:
+        bank_cache.parse_args(args)
+    assert end.value.code == 2 and "usage:" in capsys.readouterr().err
+
+
+def test_as_a_script_without_an_installation(tmp_path):
+    """From another folder; the cache folder of the environment variable, which is not there."""
+    done = subprocess.run(
+        [sys.executable, str(SCRIPT)],
+        cwd=tmp_path,
+        env={**os.environ, "MMICKD_CACHE_DIR": str(tmp_path / "none"), "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+    )
+    assert (done.returncode, done.stdout) == (0, f"0 banks, 0.00 GiB in {tmp_path / 'none'}\n")
+    assert not (tmp_path / "none").exists()

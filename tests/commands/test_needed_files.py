@@ -1,0 +1,139 @@
+"""Files that a config names are looked for before anything is built."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from mmickd.commands.needed_files import check_files, needed_files
+from mmickd.utils.errors import ICKDError
+
+
+def loader(**dataset):
+    return dict(batch_size=2, dataset=dict(type="CustomDataset", **dataset))
+
+
+@pytest.fixture
+def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    for folder in ("data/train", "data/val"):
+        (tmp_path / folder).mkdir(parents=True)
+        (tmp_path / folder / "picture.png").touch()
+    (tmp_path / "data/train.txt").touch()
+    (tmp_path / "teacher.pth").touch()
+    (tmp_path / "teacher.py").touch()
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def message(cfg, splits=("train", "val")) -> str:
+    with pytest.raises(ICKDError) as caught:
+        check_files(cfg, splits)
+    return str(caught.value)
+
+
+def test_complete_config_passes(root):
+    check_files(
+        dict(
+            train_dataloader=loader(data_root="data", data_prefix="train", ann_file="train.txt"),
+            val_dataloader=loader(data_root="data", data_prefix=dict(img_path="val")),
+            test_dataloader=loader(data_root="nowhere"),  # not used by training
+            load_from="https://example.com/a.pth",
+            custom_hooks=[
+                dict(
+                    type="mmickd.ICKDHook", teacher=dict(cfg="teacher.py", checkpoint="teacher.pth")
+                )
+            ],
+        )
+    )
+
+
+def test_missing_root_is_named_once_with_its_keys_and_the_hint(root):
+    cfg = dict(
+        data_hint="python tools/make_it.py",
+        train_dataloader=loader(data_root="gone", data_prefix="train", ann_file="a.txt"),
+        val_dataloader=loader(data_root="gone", data_prefix="val"),
+    )
+    text = message(cfg)
+    assert text.count("gone") == 1  # the root, not each thing below it
+    assert "train_dataloader.dataset.data_root, val_dataloader.dataset.data_root" in text
+    assert "python tools/make_it.py" in text
+    assert str(root) in text  # a relative path says little without the folder it starts from
+
+
+@pytest.mark.parametrize(
+    ("dataset", "key", "path"),
+    [
+        (dict(data_prefix="no"), "data_prefix", "data/no"),
+        (dict(data_prefix=dict(img_path="train", seg_map_path="no")), "seg_map_path", "data/no"),
+        (dict(ann_file="no.txt"), "ann_file", "data/no.txt"),
+        (dict(ann_file="/no/such.txt"), "ann_file", "/no/such.txt"),
+    ],
+)
+def test_each_part_of_a_dataset(root, dataset, key, path):
+    text = message(dict(train_dataloader=loader(data_root="data", **dataset)))
+    assert key in text and path in text
+
+
+def test_wrapped_datasets(root):
+    part = loader(data_root="data", data_prefix="no")["dataset"]
+    whole = loader(data_root="data", data_prefix="train")["dataset"]
+    concat = dict(type="ConcatDataset", datasets=[whole, part])
+    cfg = dict(train_dataloader=dict(dataset=dict(type="RepeatDataset", times=2, dataset=concat)))
+    assert "train_dataloader.dataset.dataset.datasets.1.data_prefix" in message(cfg)
+
+
+def test_a_split_that_is_switched_off_is_not_looked_for(root):
+    check_files(dict(val_cfg=None, val_dataloader=loader(data_root="gone")))
+    assert "gone" in message(dict(val_cfg={}, val_dataloader=loader(data_root="gone")))
+
+
+def test_cifar(root):
+    cifar = dict(train_dataloader=dict(dataset=dict(type="CIFAR100", data_root="data/c")))
+    check_files(cifar)  # downloads itself
+    cifar["train_dataloader"]["dataset"]["download"] = False
+    assert "data/c" in message(cifar)
+    (root / "data/c/other").mkdir(parents=True)
+    assert "data/c/cifar-100-python" in message(cifar)
+    (root / "data/c/cifar-100-python").mkdir()
+    (root / "data/c/cifar-100-python/train").touch()
+    check_files(cifar)
+
+
+def test_teacher(root):
+    teacher = dict(cfg="no_such_teacher.py", checkpoint="no.pth")
+    cfg = dict(
+        checkpoint_hint="train the teacher first",
+        custom_hooks=[dict(type="EMAHook"), dict(type="ICKDHook", teacher=teacher)],
+    )
+    text = message(cfg)
+    assert "no_such_teacher.py  (from custom_hooks.1.teacher.cfg)" in text
+    assert "no.pth  (from custom_hooks.1.teacher.checkpoint)" in text
+    assert "train the teacher first" in text
+    teacher.update(cfg=dict(model=dict(type="A")), checkpoint="https://example.com/t.pth")
+    check_files(cfg)
+
+
+def test_initial_weights(root):
+    backbone = dict(type="ResNet", init_cfg=dict(type="Pretrained", checkpoint="no.pth"))
+    text = message(dict(load_from="gone.pth", model=dict(backbone=backbone)))
+    assert "gone.pth  (from load_from)" in text
+    assert "no.pth  (from model.backbone.init_cfg.checkpoint)" in text
+    backbone["init_cfg"]["checkpoint"] = "torchvision://resnet50"
+    check_files(dict(model=dict(backbone=backbone)))
+
+
+def test_needs_are_listed_without_touching_the_disk():
+    cfg = dict(test_dataloader=loader(data_root="s3://bucket/data", ann_file="a.txt"))
+    needs = list(needed_files(cfg, ["test"]))
+    assert [need.path for need in needs] == ["s3://bucket/data", "s3://bucket/data/a.txt"]
+    assert all(need.exists for need in needs)
+
+
+def test_an_empty_folder_counts_as_missing(tmp_path: Path) -> None:
+    """mmengine would stop at it with a message about arrays."""
+    (tmp_path / "img_dir").mkdir()
+    dataset = dict(type="X", data_root=str(tmp_path), data_prefix=dict(img_path="img_dir"))
+    with pytest.raises(ICKDError, match="empty folder") as caught:
+        check_files(dict(train_dataloader=dict(dataset=dataset)), splits=("train",))
+    assert str(tmp_path / "img_dir") in str(caught.value)

@@ -1,0 +1,102 @@
+"""What a killed run may leave behind, and where it is resumed from."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+import torch
+
+from mmickd.commands.resuming import Latest, is_readable, latest_checkpoint
+
+
+def save(path: Path, age: int = 0) -> Path:
+    torch.save(dict(state_dict=dict(w=torch.randn(50))), path)
+    os.utime(path, (1_000_000 - age, 1_000_000 - age))
+    return path
+
+
+def truncate(path: Path, size: int) -> None:
+    path.write_bytes(path.read_bytes()[:size])
+
+
+@pytest.fixture
+def work_dir(tmp_path: Path) -> Path:
+    """Checkpoints of steps 5, 10 and 15, the last one named, and the best one's weights."""
+    for age, name in enumerate(("best_mIoU_iter_15.pth", "iter_15.pth", "iter_10.pth")):
+        save(tmp_path / name, age)
+    save(tmp_path / "iter_5.pth", 9)
+    (tmp_path / "last_checkpoint").write_text(str(tmp_path / "iter_15.pth"))
+    return tmp_path
+
+
+def test_the_named_one_is_taken_if_it_is_complete(work_dir: Path) -> None:
+    assert latest_checkpoint(work_dir) == Latest(str(work_dir / "iter_15.pth"))
+
+
+def test_no_record_is_a_start_from_the_beginning_without_warning(tmp_path: Path) -> None:
+    assert latest_checkpoint(tmp_path / "none") == Latest(None)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.02, 0.5, 0.999])
+def test_a_file_cut_anywhere_is_not_complete(tmp_path: Path, share: float) -> None:
+    path = save(tmp_path / "iter_1.pth")
+    assert is_readable(path)
+    truncate(path, int(share * path.stat().st_size))
+    with pytest.raises((RuntimeError, EOFError)):
+        torch.load(path, weights_only=True)
+    assert not is_readable(path)
+
+
+def test_altered_bytes_are_noticed(tmp_path: Path) -> None:
+    path = save(tmp_path / "iter_1.pth")
+    data, stored = bytearray(path.read_bytes()), torch.load(path)["state_dict"]["w"]
+    place = bytes(data).index(stored.numpy().tobytes())
+    data[place : place + 64] = bytes(64)  # as a page that never reached the disk
+    path.write_bytes(bytes(data))
+    assert not is_readable(path)
+
+
+def test_the_newest_complete_one_stands_in(work_dir: Path) -> None:
+    truncate(work_dir / "iter_15.pth", 100)
+    latest = latest_checkpoint(work_dir)
+    assert latest.path == str(work_dir / "iter_10.pth")
+    assert "iter_15.pth is missing or incomplete" in latest.warning
+    assert "resuming from" in latest.warning
+    truncate(work_dir / "iter_10.pth", 100)
+    assert latest_checkpoint(work_dir).path == str(work_dir / "iter_5.pth")
+
+
+def test_newest_is_what_was_written_last(work_dir: Path) -> None:
+    # a run of before, in the same folder, went further
+    save(work_dir / "iter_900.pth", age=100)
+    (work_dir / "iter_15.pth").unlink()
+    assert latest_checkpoint(work_dir).path == str(work_dir / "iter_10.pth")
+
+
+def test_an_empty_record_is_seen_through(work_dir: Path) -> None:
+    (work_dir / "last_checkpoint").write_text("")
+    latest = latest_checkpoint(work_dir)
+    assert latest.path == str(work_dir / "iter_15.pth")
+    assert "last_checkpoint is empty" in latest.warning
+
+
+def test_nothing_complete_is_a_start_from_the_beginning(work_dir: Path) -> None:
+    for path in work_dir.glob("iter_*.pth"):
+        path.unlink()
+    latest = latest_checkpoint(work_dir)
+    assert latest.path is None  # the best weights come without the optimizer's state
+    assert "starting from the beginning" in latest.warning
+
+
+def test_folders_and_remote_files_are_left_to_mmengine(tmp_path: Path) -> None:
+    assert is_readable(tmp_path)
+    assert is_readable("s3://bucket/iter_1.pth")
+
+
+def test_checkpoints_in_a_folder_of_their_own_are_found(work_dir: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / "last_checkpoint").write_text(str(work_dir / "iter_20.pth"))
+    assert latest_checkpoint(run).path == str(work_dir / "iter_15.pth")

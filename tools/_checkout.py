@@ -1,0 +1,8 @@
+"""Imported first by the tools: in a checkout its own package wins, installed or not."""
+
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).absolute().parents[1]
+if (ROOT / "mmickd" / "__init__.py").is_file():
+    sys.path.insert(0, str(ROOT))
