@@ -24,7 +24,7 @@ import torch.distributed as torch_dist
 import torch.multiprocessing as mp
 
 from mmickd.banks import MemoryBank
-from mmickd.banks.distributing import deal, replicate
+from mmickd.banks.ranks import deal, replicate
 from mmickd.banks.shard import BankShard
 from mmickd.retrieval import TorchRetriever
 from mmickd.retrieval.sharded import ShardedRetriever

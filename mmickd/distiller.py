@@ -94,7 +94,7 @@ class Distiller:
         return {**_of_task(task_losses, terms.task_weight(time, weights)), **losses}
 
     def _names(self, terms: LossTerms) -> list[str]:
-        """What the log calls the losses, whether they count now or not."""
+        """Names of the losses in the log, whether they count now or not."""
         dense = [f"loss_{term.name}" for term in terms if term.loss.is_dense]
         others = [term for term in terms if not term.loss.is_dense]
         return dense + [f"loss_{t.name}{self._suffix(at)}" for at in self.levels for t in others]
@@ -106,7 +106,7 @@ class Distiller:
     def _asked(
         self, batch: Batch, learner: Tapped, active: Sequence[Term], source: Source, iteration: int
     ) -> list[_Asked]:
-        """What the terms that count now are asked about one source."""
+        """The questions to the terms that count now, about one source."""
         dense = [term for term in active if term.loss.is_dense]
         others = [term for term in active if not term.loss.is_dense]
         asked: list[_Asked] = []

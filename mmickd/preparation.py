@@ -8,10 +8,10 @@ from typing import Any
 
 from mmengine import dist
 
-from mmickd.banks.distributing import Bank
 from mmickd.banks.memory_bank import MemoryBank
 from mmickd.banks.options import BankOptions
 from mmickd.banks.queue_bank import QueueBank
+from mmickd.banks.ranks import Bank
 from mmickd.building.build import build_banks
 from mmickd.building.images import BankImages, check_first_sample, choose_pipeline
 from mmickd.checks import check_classes, check_identity, warn_of_early_weights, warn_of_mixing
@@ -22,10 +22,10 @@ from mmickd.probing import probe_network
 from mmickd.retrieval.memory import Memory
 from mmickd.run import Run
 from mmickd.storage.cache import BankCache, default_cache_dir
-from mmickd.storage.fingerprint import digest, images_digest
 from mmickd.storage.obtaining import obtain_banks
 from mmickd.tasks import task_for
 from mmickd.teachers import NetworkTeacher, Teacher
+from mmickd.utils.digest import digest
 from mmickd.utils.distributed import failing_together, patient_ranks
 
 
@@ -149,7 +149,7 @@ def _fields(
 ) -> dict[str, dict[str, Any]]:
     """By level, what the bank depends on beside the teacher."""
     shared = {
-        "images": images_digest(images) if dist.is_main_process() else "",
+        "images": images.digest() if dist.is_main_process() else "",
         "pipeline": digest(images.pipeline),
         **teacher.task.settings(),
     }

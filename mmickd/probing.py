@@ -92,7 +92,7 @@ def probe_network(
 
 
 def tapped_run(tap: Tap, run: Callable[[], Any], owner: str, option: str) -> Tapped:
-    """What a classifier layer took and gave while a network ran.
+    """Input and output of a classifier layer while a network ran.
 
     Args:
         tap: of the layer.

@@ -48,7 +48,7 @@ def registered(registry: Registry) -> dict[str, Any]:
 def build_part(
     registry: Registry, given: Any, default: str, where: str, beside: tuple[str, ...] = ()
 ) -> Any:
-    """What a config describes, after a look at its type and the names of its options.
+    """An object as a config describes it, after a look at its type and its options' names.
 
     Args:
         registry: of this module.

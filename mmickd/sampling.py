@@ -13,7 +13,12 @@ from torch import Tensor
 
 
 def image_id(key: str) -> int:
-    """Identity of an image: 63 bits of a hash of its path (or any other name of it)."""
+    """Identity of an image: 63 bits of a hash of its path (or any other name of it).
+
+    Example:
+        >>> image_id("train/0.png") == image_id("train/0.png") != image_id("train/1.png")
+        True
+    """
     digest = hashlib.blake2b(key.encode("utf-8", "surrogateescape"), digest_size=8).digest()
     return int.from_bytes(digest, "little") >> 1
 
@@ -28,6 +33,11 @@ def keyed_hash(seed: int, ids: Tensor, positions: Tensor) -> Tensor:
 
     Returns:
         int64 in ``[0, 2^63)``.
+
+    Example:
+        >>> keys = keyed_hash(0, torch.tensor([7, 7, 8]), torch.tensor([0, 1, 0]))
+        >>> len(set(keys.tolist())), bool((keys >= 0).all())
+        (3, True)
     """
     state = torch.full((), _signed(seed), dtype=torch.long, device=ids.device)
     for value in (ids, positions):
@@ -46,6 +56,11 @@ def smallest_per_class(labels: Tensor, keys: Tensor, num_classes: int, count: in
 
     Returns:
         ``(R',)`` int64 rows, by class and then by key.
+
+    Example:
+        >>> labels, keys = torch.tensor([1, 0, 1, 1]), torch.tensor([30, 5, 10, 20])
+        >>> smallest_per_class(labels, keys, num_classes=2, count=2).tolist()
+        [1, 2, 3]
     """
     order = torch.argsort(keys, stable=True)
     order = order[torch.argsort(labels[order], stable=True)]

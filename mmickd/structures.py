@@ -226,7 +226,7 @@ class Context:
 
 @dataclass(eq=False)
 class Queries:
-    """What a loss is asked about: ``Q`` queries, and what student, teacher and memory say of them.
+    """The question to a loss: ``Q`` queries, with what student, teacher and memory say of them.
 
     Args:
         student_logits: ``(Q, C)`` float32; carries the gradient.

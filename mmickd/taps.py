@@ -57,7 +57,7 @@ class Tap:
         self._armed, self._tapped = True, None
 
     def take(self) -> Tapped | None:
-        """What was recorded last, once; None if the layer did not run."""
+        """The last recording, once; None if the layer did not run."""
         tapped, self._tapped, self._armed = self._tapped, None, False
         return tapped
 

@@ -1,24 +1,2 @@
-# Balanced divergences (BD-KD, arXiv 2212.12965): the student learns from both divergences, weighed
-# by query; its peer from the reverse one. Weight and temperature are our choice, not tuned.
-_base_ = ['resnet8x4_cifar100.py']
-
-custom_hooks = [
-    dict(
-        type='mmickd.ICKDHook',
-        teacher=dict(
-            type='OnlineTeacher',
-            num_peers=1,
-            losses=dict(
-                kd=dict(
-                    loss_weight=1.0, temperature=4.0, divergence='reverse'),
-                picd=None,
-                nicd=None)),
-        losses=dict(
-            kd=dict(
-                loss_weight=1.0,
-                temperature=4.0,
-                divergence='balanced',
-                emphasis=2.0),
-            picd=None,
-            nicd=None))
-]
+# BD-KD: the student beside a twin, with balanced divergences.
+_base_ = ['resnet8x4_cifar100.py', '../_base_/methods/bdkd.py']

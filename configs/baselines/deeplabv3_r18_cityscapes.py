@@ -1,10 +1,5 @@
 # The student alone, mmsegmentation's own model and recipe: 4 GPUs with 2 images each.
-_base_ = [
-    '../_base_/models/deeplabv3_r50-d8.py',
-    '../_base_/datasets/cityscapes.py',
-    '../_base_/schedules/schedule_80k.py',
-    '../_base_/mmseg_runtime.py',
-]
+_base_ = ['../teachers/deeplabv3_r101_cityscapes.py']
 model = dict(
     pretrained='open-mmlab://resnet18_v1c',
     backbone=dict(depth=18),

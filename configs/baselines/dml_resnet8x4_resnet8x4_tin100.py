@@ -1,12 +1,2 @@
-# Deep mutual learning (Zhang et al. 2018): a twin trains beside the student, and each adds
-# KL(other || own) at temperature 1 to its task loss. Both step on the same forward pass; the paper
-# lets one step after the other.
-_base_ = ['resnet8x4_tin100.py']
-
-custom_hooks = [
-    dict(
-        type='mmickd.ICKDHook',
-        teacher=dict(type='OnlineTeacher', num_peers=1),
-        losses=dict(
-            kd=dict(loss_weight=1.0, temperature=1.0), picd=None, nicd=None))
-]
+# Deep mutual learning: the student beside a twin.
+_base_ = ['resnet8x4_tin100.py', '../_base_/methods/dml.py']

@@ -1,17 +1,2 @@
-# Progressive self-distillation (PS-KD, arXiv 2006.12000): the teacher is the student of the last
-# epoch. The targets of epoch t of 240 are (1 - a) labels + a predictions with a = 0.8 t / 240.
-_base_ = ['resnet8x4_cifar100.py']
-
-custom_hooks = [
-    dict(
-        type='mmickd.ICKDHook',
-        teacher=dict(type='SelfTeacher', mode='snapshot'),
-        losses=dict(
-            task=dict(loss_weight='complement'),
-            kd=dict(
-                loss_weight=dict(
-                    value=0.8, warmup=240, by_epoch=True, stepwise=True),
-                temperature=1.0),
-            picd=None,
-            nicd=None))
-]
+# PS-KD: the student of the last epoch teaches the student.
+_base_ = ['resnet8x4_cifar100.py', '../_base_/methods/pskd.py']

@@ -1,7 +1,5 @@
 # The student alone: task loss only.
 _base_ = [
-    '../_base_/models/cifar_resnet.py',
-    '../_base_/datasets/cifar100.py',
-    '../_base_/schedules/cifar_240e.py',
-    '../_base_/mmpretrain_runtime.py',
+    '../_base_/models/cifar_resnet.py', '../_base_/datasets/cifar100.py',
+    '../_base_/schedules/cifar_240e.py', '../_base_/mmpretrain_runtime.py'
 ]

@@ -1,21 +1,9 @@
-# Self-training of Tf-KD (arXiv 1909.11723): the teacher is an earlier run of the student, and the
-# loss (1 - a) CE + a T^2 KL. Its a = 0.9 and T = 4 are those that CRD's benchmark has for KD (our
-# choice, not tuned).
-_base_ = ['resnet8x4_cifar100.py']
+# Tf-KD: an earlier run of the student teaches the student.
+_base_ = ['resnet8x4_cifar100.py', '../_base_/methods/tfkd.py']
 
 checkpoint_hint = (
     'Train the student alone first: '
     'python tools/train.py configs/baselines/resnet8x4_cifar100.py --seed 100')
-custom_hooks = [
-    dict(
-        type='mmickd.ICKDHook',
-        teacher=dict(
-            type='SelfTeacher',
-            mode='checkpoint',
-            checkpoint='work_dirs/resnet8x4_cifar100/epoch_240.pth'),
-        losses=dict(
-            task=dict(loss_weight='complement'),
-            kd=dict(loss_weight=0.9, temperature=4.0),
-            picd=None,
-            nicd=None))
-]
+custom_hooks = _base_.custom_hooks
+custom_hooks[0]['teacher'].update(
+    checkpoint='work_dirs/resnet8x4_cifar100/epoch_240.pth')

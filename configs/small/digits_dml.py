@@ -1,10 +1,2 @@
-# Deep mutual learning (Zhang et al. 2018) with a twin; no weight to choose.
-_base_ = ['../demo/digits_student.py']
-
-custom_hooks = [
-    dict(
-        type='mmickd.ICKDHook',
-        teacher=dict(type='OnlineTeacher', num_peers=1),
-        losses=dict(
-            kd=dict(loss_weight=1.0, temperature=1.0), picd=None, nicd=None))
-]
+# Deep mutual learning with a twin; no weight to choose.
+_base_ = ['../demo/digits_student.py', '../_base_/methods/dml.py']

@@ -1,7 +1,3 @@
-_base_ = [
-    '../_base_/models/cifar_resnet.py',
-    '../_base_/datasets/cifar100.py',
-    '../_base_/schedules/cifar_240e.py',
-    '../_base_/mmpretrain_runtime.py',
-]
+# The student's recipe with 32 layers.
+_base_ = ['../baselines/resnet8x4_cifar100.py']
 model = dict(backbone=dict(depth=32))

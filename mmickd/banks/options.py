@@ -30,7 +30,7 @@ FROZEN_ONLY = (
 
 @dataclass(frozen=True)
 class BankOptions:
-    """What a memory bank holds, and how it is read and kept.
+    """Options of a memory bank: its rows, and how it is read and kept.
 
     Args:
         cache_dir: where finished banks lie; 'auto': ``$MMICKD_CACHE_DIR`` or ``~/.cache/mmickd``;
@@ -111,7 +111,7 @@ class BankOptions:
         return of_level if self.capacity_per_class is None else self.capacity_per_class
 
     def decisions(self, of_level: int | None) -> dict[str, str]:
-        """What decides which rows a bank holds, for its fingerprint.
+        """Options that decide which rows a bank holds, for its fingerprint.
 
         Args:
             of_level: the level's default capacity.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import os
 from collections.abc import Callable
 from typing import Any
 
@@ -11,6 +12,7 @@ from mmengine.dataset import Compose
 from torch.utils.data import Dataset, Subset
 
 from mmickd.sampling import image_id, keyed_hash
+from mmickd.utils.digest import Digest
 from mmickd.utils.errors import ICKDError
 
 RANDOM_WORDS = (
@@ -89,8 +91,21 @@ class BankImages(Dataset):
         return {} if get is None else get(place)
 
     def name(self, index: int) -> str:
-        """What to call an image in a message."""
+        """Name of an image for messages."""
         return str(self.info(index).get("img_path") or f"sample {self._places[index][1]}")
+
+    def digest(self) -> str:
+        """SHA-256 of annotations, and of size and time of change of the files they name."""
+        state = Digest()
+        for index in range(len(self)):
+            info = self.info(index)
+            state.add(info)
+            for key in ("img_path", "seg_map_path"):
+                path = info.get(key)
+                if isinstance(path, str) and os.path.exists(path):
+                    stat = os.stat(path)
+                    state.add((stat.st_size, stat.st_mtime_ns))
+        return state.hexdigest()
 
     def limit(self, count: int | None, seed: int) -> None:
         """Keep ``count`` images, chosen by a hash of (seed, image)."""

@@ -65,7 +65,7 @@ def list_banks(cache: BankCache) -> None:
 
 
 def row_of(entry: Entry) -> tuple[str, ...]:
-    """What the manifest of a bank says; its tensors are not looked at."""
+    """A row of the table, from the manifest of a bank; its tensors are not looked at."""
     shown, state = [""] * 4, "incomplete"
     if entry.is_whole:
         try:

@@ -21,6 +21,10 @@ class CamVidDataset(BaseSegDataset):
             ``'.jpg'``. Defaults to ``'.png'``.
         seg_map_suffix (str): Suffix of the label maps. Defaults to ``'.png'``.
         **kwargs: Further arguments of mmseg's ``BaseSegDataset``.
+
+    Example:
+        >>> CamVidDataset.METAINFO["classes"][:2], len(CamVidDataset.METAINFO["palette"])
+        (('sky', 'building'), 11)
     """
 
     METAINFO = dict(

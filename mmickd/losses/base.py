@@ -1,4 +1,4 @@
-"""What every distillation loss is: a number per query, and which queries count."""
+"""The base of every distillation loss: a number per query, and which queries count."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ class BaseLoss(nn.Module, metaclass=ABCMeta):
         return self.num_positives != 0 or self.num_negatives != 0
 
     def diagnostics(self, queries: Queries) -> dict[str, Tensor]:
-        """What the log shows beside the loss, as ``<name>_<key>``: how its retrieval fares.
+        """Scalars of its retrieval, which the log shows beside the loss as ``<name>_<key>``.
 
         Returns:
             Scalars; 'valid': share of the wanted positives that were found, 'sim': mean similarity
@@ -101,7 +101,7 @@ def masked_sum(values: Tensor, counted: Tensor) -> Tensor:
 
 
 def reduce_loss(values: Tensor, counted: Tensor, reduction: str = "mean") -> Tensor:
-    """What the pure loss functions return.
+    """The mean over the queries that count, or no reduction: the end of every pure loss function.
 
     Args:
         values: ``(Q,)`` floating point.
@@ -126,7 +126,7 @@ def reduce_loss(values: Tensor, counted: Tensor, reduction: str = "mean") -> Ten
 
 
 def average_factors(counted: Sequence[Tensor]) -> Tensor:
-    """What each rank's sum must be divided by, to be a mean over the queries of all ranks.
+    """Divisors of each rank's sums that make them means over the queries of all ranks.
 
     Data-parallel training averages gradients over the ``W`` ranks, which hold different numbers
     of queries that count. A sum divided by their mean number over the ranks gives, after that

@@ -26,6 +26,11 @@ def build_cifar_resnet(**kwargs: Any) -> "CIFARResNet":
 
     Raises:
         ImportError: If mmpretrain is not installed.
+
+    Example:
+        >>> network = build_cifar_resnet(depth=8, stem_channels=32, base_channels=64)
+        >>> sum(p.numel() for p in network.parameters())
+        1207840
     """
     try:
         from mmickd.models.cifar_resnet import CIFARResNet

@@ -1,4 +1,4 @@
-"""What every retriever does: check the question, and shape the answer."""
+"""The base of every retriever: it checks the question, and shapes the answer."""
 
 from __future__ import annotations
 
@@ -24,6 +24,16 @@ class BaseRetriever(metaclass=ABCMeta):
     Attributes:
         searches_queues (bool): whether it can search a :class:`~mmickd.banks.QueueBank`, which
             changes with every step, and not only a frozen :class:`~mmickd.banks.MemoryBank`.
+
+    Example:
+        >>> class FirstRows(BaseRetriever):  # whatever was asked; docs/examples has a useful one
+        ...     def topk(self, bank, query, num_positives, num_negatives):
+        ...         scores = query.features @ bank.features.T
+        ...         return masked_topk(scores, None, num_positives), masked_topk(scores, None, 0)
+        >>> rows = Samples(torch.eye(2), torch.zeros(2, 2), torch.tensor([0, 1]), torch.arange(2))
+        >>> positives, _ = FirstRows().search(MemoryBank(rows, 2), rows, 1, 0)
+        >>> positives.indices.tolist()
+        [[0], [1]]
     """
 
     searches_queues: bool = False

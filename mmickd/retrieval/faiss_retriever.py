@@ -39,6 +39,12 @@ class FaissRetriever(BaseRetriever):
     Raises:
         ICKDError: if faiss is not installed, or was built without the GPU that is asked for, or an
             option is out of range.
+
+    Example:
+        >>> FaissRetriever(growth=1)
+        Traceback (most recent call last):
+            ...
+        mmickd.utils.errors.OptionError: growth=1: it must be an integer of at least 2.
     """
 
     def __init__(self, gpu: int | None = None, growth: int = 4) -> None:
@@ -143,7 +149,7 @@ def _nothing(query: Samples, k: int) -> tuple[Tensor, Tensor]:
 
 
 def _without_own(bank: MemoryBank, query: Samples, values: Tensor, at: Tensor) -> Found:
-    """What was found, less the queries' own images."""
+    """Found rows, less those of the queries' own images."""
     return values.masked_fill(same_image(bank.ids[at], query.ids), -torch.inf), at
 
 

@@ -1,4 +1,4 @@
-"""What a teacher remembers: its banks by level, asked in a step and fed after it."""
+"""A teacher's memory: its banks by level, asked in a step and fed after it."""
 
 from __future__ import annotations
 
@@ -8,10 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mmickd.banks.distributing import Bank
-from mmickd.banks.gathering import gather_samples
 from mmickd.banks.memory_bank import MemoryBank
 from mmickd.banks.queue_bank import QueueBank
+from mmickd.banks.ranks import Bank, gather_samples
 from mmickd.banks.shard import BankShard
 from mmickd.retrieval.base import BaseRetriever
 from mmickd.retrieval.sharded import ShardedRetriever

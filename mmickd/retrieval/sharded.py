@@ -6,7 +6,7 @@ import torch
 import torch.distributed as torch_dist
 from torch import Tensor
 
-from mmickd.banks.gathering import gather_samples
+from mmickd.banks.ranks import gather_samples
 from mmickd.banks.shard import BankShard
 from mmickd.retrieval.base import BaseRetriever, askable, masked_topk, to_context
 from mmickd.structures import Context, Samples

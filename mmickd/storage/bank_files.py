@@ -138,7 +138,7 @@ def sha256(path: Path) -> str:
 
 
 def one_line(text: Any, width: int = 200) -> str:
-    """What a file or an error says, fit for one line of a log.
+    """Text of a file or an error, fit for one line of a log.
 
     Example:
         >>> one_line(["more", "than fits"], width=12)

@@ -195,7 +195,7 @@ class BankCache:
             self._make_room(folder)
 
     def entries(self) -> list[Entry]:
-        """What lies here, least recently used first; nothing that is not ours."""
+        """Folders of banks, least recently used first; nothing that is not ours."""
         found = []
         with suppress(OSError):
             for path in self.root.iterdir():

@@ -9,8 +9,8 @@ from typing import Any
 from mmengine import dist
 from mmengine.logging import print_log
 
-from mmickd.banks.distributing import Bank, deal, replicate
 from mmickd.banks.memory_bank import MemoryBank
+from mmickd.banks.ranks import Bank, deal, replicate
 from mmickd.storage.cache import BankCache
 from mmickd.utils.distributed import broadcast_from_main, failing_together
 

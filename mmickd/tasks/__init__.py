@@ -32,7 +32,12 @@ def kind_of_task(model: nn.Module) -> type[Task]:
 
 
 def task_for(student: nn.Module, teacher: nn.Module) -> Task:
-    """The task adapter of a student and its teacher, by the student's kind."""
+    """The task adapter of a student and its teacher, by the student's kind.
+
+    Example:
+        >>> type(task_for(nn.Linear(2, 2), nn.Linear(2, 2))).__name__
+        'ClassificationTask'
+    """
     return kind_of_task(student).between(student, teacher)
 
 

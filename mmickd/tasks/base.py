@@ -15,7 +15,7 @@ from mmickd.tasks.levels import Level
 
 
 class Task(metaclass=ABCMeta):
-    """What differs between kinds of models: it reads taps and data samples into a :class:`View`.
+    """Adapter of a kind of model: it reads taps and data samples into a :class:`View`.
 
     Registered in :data:`mmickd.registry.TASKS` it is found by :func:`~mmickd.tasks.task_for`: of
     all that fit a model the one that was registered last.
@@ -24,6 +24,11 @@ class Task(metaclass=ABCMeta):
         levels: what a query can be, by the name that the hook's ``level`` gives it; the first one
             is the default.
         loss_defaults: by type of a loss, the options that differ from its own defaults.
+
+    Example:
+        >>> from mmickd.tasks import ClassificationTask  # docs/examples/new_task.py has a new one
+        >>> ClassificationTask.fits(nn.Linear(2, 2)), ClassificationTask().settings()
+        (True, {})
     """
 
     levels: Mapping[str, Level]
@@ -70,7 +75,7 @@ class Task(metaclass=ABCMeta):
         """Labels of a data sample that are neither a class nor ignored."""
 
     def settings(self) -> dict[str, Any]:
-        """What of the adapter decides how rows of a bank come out, for the bank's fingerprint."""
+        """Settings that decide how rows of a bank come out, for the bank's fingerprint."""
         return {}
 
 

@@ -17,12 +17,21 @@ from mmickd.structures import NO_LABEL, Samples, View
 
 
 class Level(metaclass=ABCMeta):
-    """What a query is: an image, a pixel, a region.
+    """The unit of a query: an image, a pixel, a region.
 
     Attributes:
         capacity: rows per class of a bank where the config gives none; None: all.
         has_own_rows: whether a query has a row of its own in the bank, which ``query='bank'`` asks
             by.
+
+    Example:
+        >>> class FirstLocation(Level):
+        ...     def ask(self, view, anchors, seed):
+        ...         return take(view, torch.zeros_like(view.labels[:, :1]))
+        >>> labels = torch.tensor([[2, 0, 1]])
+        >>> view = View(torch.ones(1, 3, 4), torch.ones(1, 3, 3), labels, labels >= 0, labels[:, 0])
+        >>> FirstLocation().ask(view, 9, 0).labels.tolist()
+        [[2]]
     """
 
     capacity: int | None = None

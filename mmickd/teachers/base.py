@@ -1,4 +1,4 @@
-"""What the hook's ``teacher`` is: its life from the config to the last step of a run."""
+"""The contract of the hook's ``teacher``, from the config to the last step of a run."""
 
 from __future__ import annotations
 
@@ -29,6 +29,15 @@ class Source:
         answer: gives what it says of the batch, without gradients; its network runs for the first
             who asks.
         recall: gives what its memory is asked by and fed with; None: the answer.
+
+    Example:
+        >>> from mmickd.retrieval import TorchRetriever
+        >>> from mmickd.tasks import ClassificationTask
+        >>> import torch
+        >>> said = Tapped(torch.zeros(2, 8), torch.zeros(2, 3))
+        >>> source = Source(ClassificationTask(), Memory({}, TorchRetriever()), lambda: said)
+        >>> source.answer().logits.shape
+        torch.Size([2, 3])
     """
 
     task: Task
@@ -39,7 +48,7 @@ class Source:
 
 @dataclass(frozen=True)
 class Lesson:
-    """What a network of the teacher's own learns in a step, beside the student.
+    """A step's lesson for a network of the teacher's own, which learns beside the student.
 
     Args:
         answer: what it says of the batch, with gradients.
@@ -47,6 +56,13 @@ class Lesson:
         terms: what it learns from its sources.
         sources: whom it learns from.
         learn: takes all its losses, and a step of its optimizer.
+
+    Example:
+        >>> import torch
+        >>> said = Tapped(torch.zeros(2, 8), torch.zeros(2, 3))
+        >>> lesson = Lesson(said, {}, LossTerms.build(dict(kd=None)), [], learn=lambda losses: None)
+        >>> [term.name for term in lesson.terms]
+        ['picd', 'nicd']
     """
 
     answer: Tapped
@@ -73,6 +89,11 @@ class Teacher(metaclass=ABCMeta):
         resume (str): what a resumed run does whose checkpoint holds no such teacher: 'strict'
             stops, 'fresh' begins anew.
         state_key (str): key that its ``state_dict`` has, and that of another kind has not.
+
+    Example:
+        >>> from mmickd.registry import TEACHERS, registered
+        >>> sorted(name for name, kind in registered(TEACHERS).items() if issubclass(kind, Teacher))
+        ['OfflineTeacher', 'OnlineTeacher', 'SelfTeacher']
     """
 
     is_frozen: bool
@@ -169,7 +190,7 @@ class Teacher(metaclass=ABCMeta):
         """
 
     def lessons(self) -> Sequence[Lesson]:
-        """What networks of its own learn from the batch that was seen last."""
+        """Lessons for networks of its own, about the batch that was seen last."""
         return ()
 
     def after_step(self, student: nn.Module, ends_epoch: bool) -> dict[str, Tensor]:
@@ -192,7 +213,7 @@ class Teacher(metaclass=ABCMeta):
         return {}
 
     def state_dict(self) -> dict[str, Any]:
-        """What a resumed run needs, as tensors and plain values; of one that learns."""
+        """State that a resumed run needs of one that learns, as tensors and plain values."""
         return {}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:  # noqa: B027 (of one that learns)

@@ -190,7 +190,7 @@ def _shape_of(value: Any) -> Any:
 
 
 def _first_line(error: Exception) -> str:
-    """What an error says, in one line; its name if it says nothing."""
+    """Message of an error in one line; its name if it has none."""
     return (str(error) or type(error).__name__).splitlines()[0][:160]
 
 
@@ -256,7 +256,7 @@ def _history_method(owner: Any, name: Any) -> None:
 
 
 def _harmless_globals() -> list[Any]:
-    """What mmengine's own checkpoints hold beside tensors: allowed, and left out."""
+    """Objects that mmengine's own checkpoints hold beside tensors: allowed, and left out."""
     names = ["numpy.ndarray", "numpy.dtype", "builtins.slice"]
     for module in ("numpy.core", "numpy._core"):  # of numpy 1 and 2
         names += [f"{module}.multiarray._reconstruct", f"{module}.multiarray.scalar"]

@@ -66,7 +66,7 @@ def build_network(model: dict[str, Any], cfg: Any, reference: ConfigLike | None)
 
 
 def _scope(cfg: Any, reference: ConfigLike | None) -> str | None:
-    """What a config says, else its package, else that of the run."""
+    """The scope that a config names, else its package, else that of the run."""
     if cfg.get("default_scope"):
         return cfg.default_scope
     if isinstance(reference, str) and "::" in reference:

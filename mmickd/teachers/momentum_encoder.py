@@ -1,4 +1,4 @@
-"""What fills a queue more steadily than a network that learns: its moving average."""
+"""The moving average of a network that learns, which fills its queue more steadily."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class MomentumEncoder:
         self._tapped = None
 
     def state_dict(self) -> dict[str, Any]:
-        """What a resumed run needs."""
+        """State that a resumed run needs."""
         return self._average.own_state()
 
     def load_state_dict(self, state: dict[str, Any]) -> None:

@@ -39,6 +39,13 @@ class NetworkTeacher(Teacher):
 
     Raises:
         ICKDError: if an option is out of range.
+
+    Example:
+        >>> class GivenTeacher(NetworkTeacher):  # docs/examples/frozen_teacher.py has a useful one
+        ...     def make_network(self, run):
+        ...         return run.student
+        >>> GivenTeacher(dtype="bf16").is_frozen
+        True
     """
 
     is_frozen = True
@@ -83,7 +90,7 @@ class NetworkTeacher(Teacher):
 
     @property
     def memory(self) -> Memory:
-        """What it remembers, after :meth:`open`."""
+        """Its memory, after :meth:`open`."""
         assert self._memory is not None, "open comes first"
         return self._memory
 
@@ -185,7 +192,7 @@ class NetworkTeacher(Teacher):
             return self.model(inputs, mode="tensor")
 
     def own_state(self) -> dict[str, Any]:
-        """What a resumed run needs of the network, if it learns."""
+        """State of the network that a resumed run needs, if it learns."""
         return {}
 
     def load_own_state(self, state: dict[str, Any]) -> None:
@@ -205,15 +212,15 @@ class NetworkTeacher(Teacher):
         self.memory.load_state_dict(state["banks"])
 
     def architecture(self) -> str:
-        """What the network is beside its weights, as text."""
+        """Text that tells the network from others, beside its weights."""
         return repr(self.model)
 
     def about(self) -> dict[str, str]:
-        """What its bank in the cache says of it to people: names of files, without folders."""
+        """Names of its files, without folders, for people who look into the cache."""
         return {}
 
     def fingerprint(self) -> dict[str, str]:
-        """What makes the features of a frozen teacher what they are, as text."""
+        """Text of all that decides the features of a frozen teacher, by name."""
         digest = hashlib.sha256()
         for name, value in sorted(self.model.state_dict().items()):
             digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())

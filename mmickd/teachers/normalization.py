@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 @dataclass(frozen=True, eq=False)
 class InputNormalization:
-    """What a data preprocessor does to the values of an image.
+    """The change that a data preprocessor makes to the values of an image.
 
     Args:
         mean: ``(C, 1, 1)`` float32, in the channel order of the network.

@@ -184,7 +184,7 @@ class OnlineTeacher(Teacher):
 
     @property
     def _recipe(self) -> dict[str, Any]:
-        """What trains a peer, by option."""
+        """Configs of what trains a peer, by option."""
         return {"optim_wrapper": self.optim_wrapper, "param_scheduler": self.param_scheduler}
 
     @property

@@ -50,7 +50,7 @@ def collect_env() -> dict[str, str]:
 
 
 def conflicts() -> list[str]:
-    """What is installed twice under one module name.
+    """Modules that are installed twice, under one name.
 
     Returns:
         One sentence for each module whose fork and upstream distribution stand side by side: the

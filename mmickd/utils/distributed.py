@@ -1,4 +1,4 @@
-"""What the ranks tell each other before training, and what mmengine.dist has no words for."""
+"""Messages between the ranks that mmengine.dist has no words for, most of them before training."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _group: Any = None
 
 @contextmanager
 def patient_ranks() -> Iterator[None]:
-    """What the functions of this module say inside goes through a group of endless patience.
+    """Messages of this module go through a group of endless patience inside.
 
     What precedes training takes ranks very different times: one reads the cache while the others
     wait, one has the slow disk. The run's own group would time out (NCCL after 10 minutes), and

@@ -24,7 +24,7 @@ class LocalHook:
         self._function = function
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """What the module calls."""
+        """Called by the module."""
         return self._function(*args, **kwargs)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Callable[..., None]:
@@ -35,11 +35,11 @@ class LocalHook:
 
 
 def no_hook(*args: Any, **kwargs: Any) -> None:
-    """What a copied :class:`LocalHook` does: nothing."""
+    """The hook of a copy: it does nothing."""
 
 
 def _copied_hook() -> Callable[..., None]:
-    """What is unpickled in place of a :class:`LocalHook`."""
+    """Unpickled in place of a :class:`LocalHook`."""
     return no_hook
 
 

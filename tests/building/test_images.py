@@ -1,6 +1,7 @@
 """The training images as the bank sees them."""
 
 import copy
+import os
 
 import pytest
 import torch
@@ -336,3 +337,41 @@ def test_a_torch_subset_is_refused() -> None:
     """Its indices would be lost, and with them which images are held out."""
     with pytest.raises(ICKDError, match="Subset"):
         leaves(torch.utils.data.Subset([1, 2, 3], [0]))
+
+
+class Annotated:
+    """A data set of annotations alone."""
+
+    pipeline = None
+
+    def __init__(self, infos):
+        self.infos = infos
+
+    def __len__(self):
+        return len(self.infos)
+
+    def get_data_info(self, index):
+        return self.infos[index]
+
+
+def test_the_digest_sees_annotations_and_files(tmp_path):
+    files = [tmp_path / f"{i}.png" for i in range(2)]
+    for file in files:
+        file.write_bytes(b"12345")
+        os.utime(file, (1, 1))
+    infos = [dict(img_path=str(f), gt_label=i) for i, f in enumerate(files)]
+
+    def digest_of(infos):
+        return BankImages(Annotated(infos), []).digest()
+
+    before = digest_of(infos)
+    assert digest_of([dict(reversed(i.items())) for i in infos]) == before
+    assert digest_of(infos[::-1]) != before
+    assert digest_of(infos[:1]) != before
+    assert digest_of([infos[0], {**infos[1], "gt_label": 0}]) != before
+    os.utime(files[1], (2, 2))
+    touched = digest_of(infos)
+    assert touched != before
+    files[1].write_bytes(b"123456")
+    os.utime(files[1], (2, 2))
+    assert digest_of(infos) not in (before, touched)

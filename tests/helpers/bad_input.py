@@ -31,6 +31,27 @@ def assert_stops(cfg: Config, *words: str) -> None:
     assert not list(Path(cfg.work_dir).rglob("*.pth"))
 
 
+def changed(cfg: Config, changes: Any) -> Config:
+    """``cfg`` with other values by their keys (``custom_hooks.0.layer``).
+
+    Args:
+        cfg: a run.
+        changes: the values, or a function that makes them.
+    """
+    cfg.merge_from_dict(changes() if callable(changes) else changes)
+    return cfg
+
+
+def file_of(name: str, content: Any) -> str:
+    """A file of these bytes; of anything else, as torch saves it."""
+    path = toys.new_folder() / name
+    if isinstance(content, bytes):
+        path.write_bytes(content)
+    else:
+        torch.save(content, path)
+    return str(path)
+
+
 def teacher_of(cfg: Config) -> Any:
     return cfg.custom_hooks[0].teacher
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from mmickd.banks import MemoryBank
-from mmickd.banks.distributing import deal, replicate
+from mmickd.banks.ranks import deal, replicate
 from mmickd.banks.shard import BankShard
 from mmickd.retrieval import BaseRetriever, FaissRetriever, TorchRetriever
 from mmickd.retrieval.sharded import ShardedRetriever, fetch_rows

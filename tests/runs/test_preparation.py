@@ -4,15 +4,23 @@ from __future__ import annotations
 
 import copy
 import shutil
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
-from mmengine.config import Config
 
 from mmickd.utils.errors import ICKDError
 from tests.helpers import toys
-from tests.helpers.bad_input import LOAD, assert_stops, state_of, teacher_of
+from tests.helpers.bad_input import (
+    LOAD,
+    assert_stops,
+    changed,
+    file_of,
+    state_of,
+    teacher_of,
+)
 from tests.helpers.tiny import (
     build,
     classifier_config,
@@ -22,215 +30,209 @@ from tests.helpers.tiny import (
     save_teacher,
 )
 
+HOOK, TEACHER = "custom_hooks.0", "custom_hooks.0.teacher"
+DATA = "train_dataloader.dataset"
+Changes = dict[str, Any]
 
-def classifier_case(name: str) -> tuple[Config, list[str]]:
-    toy = toys.classifier()
-    cfg = toy.distilled()
-    teacher = teacher_of(cfg)
-    if name == "config missing":
-        teacher.cfg = "configs/teachers/nowhere.py"
-        return cfg, ["teacher.cfg", "configs/teachers/nowhere.py", "does not exist"]
-    if name == "config of a package missing":
-        teacher.cfg = "mmpretrain::resnet/nowhere.py"
-        return cfg, ["teacher.cfg", "mmpretrain::resnet/nowhere.py", "does not exist"]
-    if name == "config without a model":
-        teacher.cfg = dict(optimizer=dict(), model=dict())
-        return cfg, ["teacher.cfg has no model"]
-    if name == "config of an unknown model":
-        teacher.cfg.model.backbone.type = "ResNot"
-        return cfg, ["teacher.cfg cannot be built", "ResNot"]
-    if name == "broken config file":
-        path = toys.new_folder() / "broken.py"
-        path.write_text("model = dict(\n")
-        teacher.cfg = str(path)
-        return cfg, ["teacher.cfg", "broken.py", "cannot be read"]
-    if name == "checkpoint not set":
-        del teacher["checkpoint"]
-        return cfg, ["teacher.checkpoint is not set"]
-    if name == "checkpoint missing":
-        teacher.checkpoint = "/nowhere/teacher.pth"
-        return cfg, ["teacher.checkpoint", "/nowhere/teacher.pth", "does not exist", "Train the"]
-    if name == "checkpoint truncated":
-        path = toys.new_folder() / "short.pth"
-        path.write_bytes(toy.checkpoint.read_bytes()[:5000])
-        teacher.checkpoint = str(path)
-        return cfg, ["teacher.checkpoint", "short.pth", "truncated"]
-    if name == "checkpoint is text":
-        path = toys.new_folder() / "text.pth"
-        path.write_text("no weights\n" * 9)
-        teacher.checkpoint = str(path)
-        return cfg, ["teacher.checkpoint", "text.pth", "no checkpoint"]
-    if name == "checkpoint is a list":
-        path = toys.new_folder() / "list.pth"
-        torch.save([1, 2], path)
-        teacher.checkpoint = str(path)
-        return cfg, ["teacher.checkpoint", "list.pth", "holds no dict of weights"]
-    if name == "checkpoint would run code":
-        path = toys.new_folder() / "code.pth"
-        torch.save(dict(state_dict={}, hook=Path), path)
-        teacher.checkpoint = str(path)
-        return cfg, ["teacher.checkpoint", "code.pth", "trust_checkpoint=True"]
-    if name == "checkpoint of another width":
-        teacher.cfg.model.backbone.base_channels = 8
-        return cfg, ["does not fit teacher.cfg", "of another shape", "backbone."]
-    if name == "checkpoint of another architecture":
-        teacher.checkpoint = str(toys.segmenter().checkpoint)
-        return cfg, ["does not fit teacher.cfg", "missing: ", "unexpected: backbone.stem", "more)"]
-    if name == "keys missing":
-        teacher.checkpoint = state_of(toy, lambda state: state.pop("head.fc.weight"))
-        return cfg, ["does not fit teacher.cfg (1 missing: head.fc.weight)"]
-    if name == "keys unexpected":
-        teacher.checkpoint = state_of(toy, lambda s: s.update({"head.extra": torch.ones(1)}))
-        return cfg, ["does not fit teacher.cfg (1 unexpected: head.extra)"]
-    if name == "NaN weights":
-        teacher.checkpoint = state_of(toy, lambda s: s["backbone.conv1.weight"].fill_(torch.nan))
-        return cfg, ["teacher gives NaN or Inf features for", ".png", "checkpoint"]
-    if name == "NaN classifier":
-        teacher.checkpoint = state_of(toy, lambda s: s["head.fc.weight"].fill_(torch.inf))
-        return cfg, ["teacher gives NaN or Inf logits for", ".png"]
-    if name == "order of classes":
-        names = dict(classes=("c0", "c2", "c1"))
-        teacher.checkpoint = state_of(toy, lambda s: None, dataset_meta=names)
-        return cfg, ["another order", "class 1 is 'c1' in the training set and 'c2' in the teacher"]
-    if name == "number of classes of the data":
-        data = make_class_folders(toys.new_folder(), classes=4)
-        cfg.train_dataloader.dataset.data_root = str(data)
-        return cfg, ["training set has 4 classes", "have 3", "num_classes"]
-    if name == "teacher's layer wrong":
-        teacher.layer = "head.fcc"
-        return cfg, ["ImageClassifier has no layer 'head.fcc'", "Did you mean 'head.fc'"]
-    if name == "student's layer wrong":
-        cfg.custom_hooks[0].layer = "head.classifier"
-        return cfg, ["ImageClassifier has no layer 'head.classifier'"]
-    if name == "student's layer is not one":
-        cfg.custom_hooks[0].layer = "backbone.bn1"
-        return cfg, ["no classifier layer", "Linear or Conv"]
-    if name == "teacher's layer of images":
-        teacher.layer = "backbone.layer4.1.conv2"
-        return cfg, ["teacher's classifier layer gives features", "teacher.layer"]
-    if name == "level pixel":
-        cfg.custom_hooks[0].level = "pixel"
-        return cfg, ["level='pixel' does not fit", "image", "classifiers have images"]
-    if name == "multi-label head":
-        cfg.model.head = dict(type="MultiLabelLinearClsHead", num_classes=3, in_channels=64)
-        return cfg, ["MultiLabelLinearClsHead", "sigmoid", "single-label"]
-    if name == "one class":
-        data = make_class_folders(toys.new_folder())
-        for label in (1, 2):
-            shutil.rmtree(data / f"train/c{label}")
-            (data / f"train/c{label}").mkdir()
-        cfg.train_dataloader.dataset.update(data_root=str(data), extensions=(".png",))
-        ann = data / "train.txt"
-        ann.write_text("".join(f"c0/{n}.png 0\n" for n in range(6)))
-        cfg.train_dataloader.dataset.update(
-            ann_file=str(ann), metainfo=dict(classes=["c0", "c1", "c2"])
-        )
-        return cfg, ["only class 0", "two classes"]
-    if name == "label outside":
-        data = make_class_folders(toys.new_folder())
-        ann = data / "train.txt"
-        ann.write_text("".join(f"c{c}/{n}.png {c + c // 2}\n" for n in range(6) for c in range(3)))
-        cfg.train_dataloader.dataset.update(
-            data_root=str(data), ann_file=str(ann), metainfo=dict(classes=["c0", "c1", "c2"])
-        )
-        return cfg, ["c2/", ".png is labelled [3]", "3 classes (0..2)"]
-    if name in ("unreadable image", "unreadable first image"):
-        image = "c0/0.png" if "first" in name else "c1/3.png"
-        data = make_class_folders(toys.new_folder())
+
+def weights(change: Callable[[dict[str, Any]], Any], **meta: Any) -> Callable[[], Changes]:
+    """The toy's teacher with other weights."""
+    return lambda: {f"{TEACHER}.checkpoint": state_of(toys.classifier(), change, **meta)}
+
+
+def checkpoint(name: str, content: Any) -> Callable[[], Changes]:
+    """A checkpoint of this content."""
+    return lambda: {f"{TEACHER}.checkpoint": file_of(name, content)}
+
+
+def folders(**kwargs: Any) -> Path:
+    return make_class_folders(toys.new_folder(), **kwargs)
+
+
+def listed(data: Path, lines: list[str]) -> Changes:
+    """A data set whose images are listed in a file."""
+    (data / "train.txt").write_text("\n".join(lines))
+    return {
+        f"{DATA}.data_root": str(data),
+        f"{DATA}.ann_file": str(data / "train.txt"),
+        f"{DATA}.metainfo": dict(classes=["c0", "c1", "c2"]),
+    }
+
+
+def images(label: Callable[[int], int]) -> list[str]:
+    return [f"c{c}/{n}.png {label(c)}" for n in range(6) for c in range(3)]
+
+
+def one_class() -> Changes:
+    data = folders()
+    for label in (1, 2):
+        shutil.rmtree(data / f"train/c{label}")
+    return listed(data, images(lambda c: 0)[::3])
+
+
+def unreadable(image: str) -> Callable[[], Changes]:
+    def change() -> Changes:
+        data = folders()
         (data / "train" / image).write_bytes(b"no picture")
-        cfg.train_dataloader.dataset.data_root = str(data)
-        return cfg, ["memory bank", image, "Error: "]
-    if name == "image missing":
-        data = make_class_folders(toys.new_folder())
-        ann = data / "train.txt"
-        names = [f"c{c}/{n}.png {c}" for n in range(6) for c in range(3)] + ["c0/gone.png 0"]
-        ann.write_text("\n".join(names))
-        cfg.train_dataloader.dataset.update(
-            data_root=str(data), ann_file=str(ann), metainfo=dict(classes=["c0", "c1", "c2"])
-        )
-        return cfg, ["memory bank cannot be built", "c0/gone.png", "FileNotFoundError"]
-    if name == "random pipeline":
-        flip = dict(type="RandomFlip", prob=0.5, direction="horizontal")
-        cfg.custom_hooks[0].bank = dict(
-            pipeline=[
-                *LOAD,
-                flip,
-                dict(type="ColorJitter", brightness=0.9),
-                dict(type="PackInputs"),
-            ]
-        )
-        return cfg, ["is random", "came out in two ways", "bank.pipeline"]
-    if name == "unknown transform":
-        cfg.custom_hooks[0].bank = dict(pipeline=[*LOAD, dict(type="PackInput")])
-        return cfg, ["bank.pipeline", "PackInput"]
-    if name == "pipeline without packing":
-        cfg.custom_hooks[0].bank = dict(pipeline=LOAD)
-        return cfg, ["bank.pipeline", "PackInputs"]
-    if name == "training pipeline without paths":
-        pack = cfg.train_dataloader.dataset.pipeline[-1]
-        pack.meta_keys = ("ori_shape", "img_shape")
-        return cfg, ["drops 'img_path'", "meta_keys", "exclude_same_id=False"]
-    if name == "teacher of larger images":
-        alexnet = copy.deepcopy(toy.teacher_cfg)
-        alexnet.model = dict(
-            type="ImageClassifier",
-            backbone=dict(type="AlexNet", num_classes=3),
-            head=dict(type="ClsHead", loss=dict(type="CrossEntropyLoss")),
-        )
-        path = save_teacher(alexnet, toys.new_folder() / "alexnet.pth")
-        teacher.cfg, teacher.checkpoint = alexnet.to_dict(), str(path)
-        return cfg, ["teacher cannot run on a training image of 16x16 pixels", "bank.pipeline"]
-    raise AssertionError(name)
+        return {f"{DATA}.data_root": str(data)}
+
+    return change
 
 
-CLASSIFIER_CASES = [
-    "config missing",
-    "config of a package missing",
-    "config without a model",
-    "config of an unknown model",
-    "broken config file",
-    "checkpoint not set",
-    "checkpoint missing",
-    "checkpoint truncated",
-    "checkpoint is text",
-    "checkpoint is a list",
-    "checkpoint would run code",
-    "checkpoint of another width",
-    "checkpoint of another architecture",
-    "keys missing",
-    "keys unexpected",
-    "NaN weights",
-    "NaN classifier",
-    "order of classes",
-    "number of classes of the data",
-    "teacher's layer wrong",
-    "student's layer wrong",
-    "student's layer is not one",
-    "teacher's layer of images",
-    "level pixel",
-    "multi-label head",
-    "one class",
-    "label outside",
-    "unreadable image",
-    "unreadable first image",
-    "image missing",
-    "random pipeline",
-    "unknown transform",
-    "pipeline without packing",
-    "training pipeline without paths",
-    "teacher of larger images",
-]
+def larger_images() -> Changes:
+    alexnet = copy.deepcopy(toys.classifier().teacher_cfg)
+    alexnet.model = dict(
+        type="ImageClassifier",
+        backbone=dict(type="AlexNet", num_classes=3),
+        head=dict(type="ClsHead", loss=dict(type="CrossEntropyLoss")),
+    )
+    path = save_teacher(alexnet, toys.new_folder() / "alexnet.pth")
+    return {TEACHER: dict(_delete_=True, cfg=alexnet.to_dict(), checkpoint=str(path))}
 
 
-@pytest.mark.parametrize("name", CLASSIFIER_CASES)
+def pipeline(*transforms: dict[str, Any]) -> Changes:
+    """Of the bank, after loading."""
+    return {f"{HOOK}.bank": dict(pipeline=[*LOAD, *transforms])}
+
+
+CASES: dict[str, tuple[Changes | Callable[[], Changes], list[str]]] = {
+    "config missing": (
+        {f"{TEACHER}.cfg": "configs/teachers/nowhere.py"},
+        ["teacher.cfg", "configs/teachers/nowhere.py", "does not exist"],
+    ),
+    "config of a package missing": (
+        {f"{TEACHER}.cfg": "mmpretrain::resnet/nowhere.py"},
+        ["teacher.cfg", "mmpretrain::resnet/nowhere.py", "does not exist"],
+    ),
+    "config without a model": (
+        {f"{TEACHER}.cfg.model": dict(_delete_=True)},
+        ["teacher.cfg has no model"],
+    ),
+    "config of an unknown model": (
+        {f"{TEACHER}.cfg.model.backbone.type": "ResNot"},
+        ["teacher.cfg cannot be built", "ResNot"],
+    ),
+    "broken config file": (
+        lambda: {f"{TEACHER}.cfg": file_of("broken.py", b"model = dict(\n")},
+        ["teacher.cfg", "broken.py", "cannot be read"],
+    ),
+    "checkpoint not set": ({f"{TEACHER}.checkpoint": None}, ["teacher.checkpoint is not set"]),
+    "checkpoint missing": (
+        {f"{TEACHER}.checkpoint": "/nowhere/teacher.pth"},
+        ["teacher.checkpoint", "/nowhere/teacher.pth", "does not exist", "Train the"],
+    ),
+    "checkpoint truncated": (
+        lambda: checkpoint("short.pth", toys.classifier().checkpoint.read_bytes()[:5000])(),
+        ["teacher.checkpoint", "short.pth", "truncated"],
+    ),
+    "checkpoint is text": (
+        checkpoint("text.pth", b"no weights\n" * 9),
+        ["teacher.checkpoint", "text.pth", "no checkpoint"],
+    ),
+    "checkpoint is a list": (
+        checkpoint("list.pth", [1, 2]),
+        ["teacher.checkpoint", "list.pth", "holds no dict of weights"],
+    ),
+    "checkpoint would run code": (
+        checkpoint("code.pth", dict(state_dict={}, hook=Path)),
+        ["teacher.checkpoint", "code.pth", "trust_checkpoint=True"],
+    ),
+    "checkpoint of another width": (
+        {f"{TEACHER}.cfg.model.backbone.base_channels": 8},
+        ["does not fit teacher.cfg", "of another shape", "backbone."],
+    ),
+    "checkpoint of another architecture": (
+        lambda: {f"{TEACHER}.checkpoint": str(toys.segmenter().checkpoint)},
+        ["does not fit teacher.cfg", "missing: ", "unexpected: backbone.stem", "more)"],
+    ),
+    "keys missing": (
+        weights(lambda state: state.pop("head.fc.weight")),
+        ["does not fit teacher.cfg (1 missing: head.fc.weight)"],
+    ),
+    "keys unexpected": (
+        weights(lambda state: state.update({"head.extra": torch.ones(1)})),
+        ["does not fit teacher.cfg (1 unexpected: head.extra)"],
+    ),
+    "NaN weights": (
+        weights(lambda state: state["backbone.conv1.weight"].fill_(torch.nan)),
+        ["teacher gives NaN or Inf features for", ".png", "checkpoint"],
+    ),
+    "NaN classifier": (
+        weights(lambda state: state["head.fc.weight"].fill_(torch.inf)),
+        ["teacher gives NaN or Inf logits for", ".png"],
+    ),
+    "order of classes": (
+        weights(lambda state: None, dataset_meta=dict(classes=("c0", "c2", "c1"))),
+        ["another order", "class 1 is 'c1' in the training set and 'c2' in the teacher"],
+    ),
+    "number of classes of the data": (
+        lambda: {f"{DATA}.data_root": str(folders(classes=4))},
+        ["training set has 4 classes", "have 3", "num_classes"],
+    ),
+    "teacher's layer wrong": (
+        {f"{TEACHER}.layer": "head.fcc"},
+        ["ImageClassifier has no layer 'head.fcc'", "Did you mean 'head.fc'"],
+    ),
+    "student's layer wrong": (
+        {f"{HOOK}.layer": "head.classifier"},
+        ["ImageClassifier has no layer 'head.classifier'"],
+    ),
+    "student's layer is not one": (
+        {f"{HOOK}.layer": "backbone.bn1"},
+        ["no classifier layer", "Linear or Conv"],
+    ),
+    "teacher's layer of images": (
+        {f"{TEACHER}.layer": "backbone.layer4.1.conv2"},
+        ["teacher's classifier layer gives features", "teacher.layer"],
+    ),
+    "level pixel": (
+        {f"{HOOK}.level": "pixel"},
+        ["level='pixel' does not fit", "image", "classifiers have images"],
+    ),
+    "multi-label head": (
+        {
+            "model.head": dict(
+                _delete_=True, type="MultiLabelLinearClsHead", num_classes=3, in_channels=64
+            )
+        },
+        ["MultiLabelLinearClsHead", "sigmoid", "single-label"],
+    ),
+    "one class": (one_class, ["only class 0", "two classes"]),
+    "label outside": (
+        lambda: listed(folders(), images(lambda c: c + c // 2)),
+        ["c2/", ".png is labelled [3]", "3 classes (0..2)"],
+    ),
+    "unreadable image": (unreadable("c1/3.png"), ["memory bank", "c1/3.png", "Error: "]),
+    "unreadable first image": (unreadable("c0/0.png"), ["memory bank", "c0/0.png", "Error: "]),
+    "image missing": (
+        lambda: listed(folders(), [*images(lambda c: c), "c0/gone.png 0"]),
+        ["memory bank cannot be built", "c0/gone.png", "FileNotFoundError"],
+    ),
+    "random pipeline": (
+        pipeline(dict(type="ColorJitter", brightness=0.9), dict(type="PackInputs")),
+        ["is random", "came out in two ways", "bank.pipeline"],
+    ),
+    "unknown transform": (pipeline(dict(type="PackInput")), ["bank.pipeline", "PackInput"]),
+    "pipeline without packing": (pipeline(), ["bank.pipeline", "PackInputs"]),
+    "training pipeline without paths": (
+        {f"{DATA}.pipeline.2.meta_keys": ("ori_shape", "img_shape")},
+        ["drops 'img_path'", "meta_keys", "exclude_same_id=False"],
+    ),
+    "teacher of larger images": (
+        larger_images,
+        ["teacher cannot run on a training image of 16x16 pixels", "bank.pipeline"],
+    ),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
 def test_classifier_stops(name: str) -> None:
-    cfg, words = classifier_case(name)
-    assert_stops(cfg, *words)
+    changes, words = CASES[name]
+    assert_stops(changed(toys.classifier().distilled(), changes), *words)
 
 
 def test_files_are_looked_for_before_the_student_is_initialised() -> None:
-    cfg, _ = classifier_case("checkpoint missing")
-    runner = build(cfg)
+    runner = build(changed(toys.classifier().distilled(), CASES["checkpoint missing"][0]))
     with pytest.raises(ICKDError), plain_config_text():
         runner.train()
     assert not getattr(runner.model, "_is_init", False)

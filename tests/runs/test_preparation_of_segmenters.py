@@ -2,127 +2,146 @@
 
 from __future__ import annotations
 
-import copy
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from mmengine.config import Config
 from PIL import Image
 
 from tests.helpers import heads, toys
-from tests.helpers.bad_input import LOAD, assert_stops, state_of
+from tests.helpers.bad_input import LOAD, assert_stops, changed, state_of
 from tests.helpers.tiny import make_scenes, run, save_teacher, segmenter_config
 
 # its heads are registered under names of their own
 TWO_LAYERS = heads.TwoLayerHead
 NO_LAYER = heads.UnusualHead
+HOOK, TEACHER = "custom_hooks.0", "custom_hooks.0.teacher"
+DATA, HEAD = "train_dataloader.dataset", "model.decode_head"
+BINARY = dict(num_classes=2, out_channels=1, threshold=0.5)
+Changes = dict[str, Any]
 
 
-def segmenter_case(name: str) -> tuple[Config, list[str]]:
-    toy = toys.segmenter()
-    cfg = toy.distilled()
-    hook = cfg.custom_hooks[0]
-    if name == "level image":
-        hook.level = "image"
-        return cfg, ["level='image' does not fit", "pixel and region"]
-    if name == "bank queries of pixels":
-        hook.query = "bank"
-        return cfg, ["query='bank'", "query='view'"]
-    if name == "binary head":
-        cfg.model.decode_head.update(num_classes=2, out_channels=1, threshold=0.5)
-        return cfg, ["out_channels=1", "sigmoid", "num_classes=2"]
-    if name == "binary teacher":
-        teacher_cfg = copy.deepcopy(toy.teacher_cfg)
-        teacher_cfg.model.decode_head.update(num_classes=2, out_channels=1, threshold=0.5)
-        path = save_teacher(teacher_cfg, toys.new_folder() / "binary.pth")
-        hook.teacher = dict(cfg=teacher_cfg.to_dict(), checkpoint=str(path))
-        return cfg, ["student tells 3 classes apart, the teacher 1"]
-    if name == "number of classes of the teacher":
-        teacher_cfg = segmenter_config(toy.data, toys.new_folder(), width=16, classes=4)
-        path = save_teacher(teacher_cfg, toys.new_folder() / "four.pth")
-        hook.teacher = dict(cfg=teacher_cfg.to_dict(), checkpoint=str(path))
-        return cfg, ["student tells 3 classes apart, the teacher 4", "same classes"]
-    if name == "teacher is a classifier":
-        teacher = toys.classifier()
-        hook.teacher = dict(cfg=teacher.teacher_cfg.to_dict(), checkpoint=str(teacher.checkpoint))
-        return cfg, ["teacher's classifier layer gives features", "segmenter"]
-    if name == "empty data set":
-        data = make_scenes(toys.new_folder())
-        for folder in ("img_dir", "ann_dir"):
-            for path in (data / folder / "train").iterdir():
-                path.unlink()
-        # serialised, it fails in mmengine, before any hook is asked
-        cfg.train_dataloader.dataset.update(data_root=str(data), serialize_data=False)
-        return cfg, ["training data set is empty", "data_root"]
-    if name in ("one class", "void alone", "label outside"):
+def teacher(classes: int = 3, **head: Any) -> Callable[[], Changes]:
+    """A teacher with another head."""
+
+    def change() -> Changes:
+        data = toys.segmenter().data
+        cfg = segmenter_config(data, toys.new_folder(), width=16, classes=classes)
+        cfg.model.decode_head.update(head)
+        path = save_teacher(cfg, toys.new_folder() / "other.pth")
+        return {TEACHER: dict(_delete_=True, cfg=cfg.to_dict(), checkpoint=str(path))}
+
+    return change
+
+
+def classifying_teacher() -> Changes:
+    toy = toys.classifier()
+    own = dict(cfg=toy.teacher_cfg.to_dict(), checkpoint=str(toy.checkpoint))
+    return {TEACHER: dict(_delete_=True, **own)}
+
+
+def relabelled(change: Callable[[np.ndarray], np.ndarray]) -> Callable[[], Changes]:
+    """Label maps without void, changed."""
+
+    def changes() -> Changes:
         data = make_scenes(toys.new_folder(), void=False)
         for path in (data / "ann_dir/train").iterdir():
-            label = np.array(Image.open(path))
-            new = {"one class": np.where(label > 0, 255, 0), "void alone": 255 + 0 * label}
-            label = new.get(name, np.where(label == 2, 7, label)).astype(np.uint8)
-            Image.fromarray(label).save(path)
-        cfg.train_dataloader.dataset.data_root = str(data)
-        words = {
-            "one class": ["(pixel level) only class 0", "two classes"],
-            "void alone": ["(pixel level) no labelled row", "two classes"],
-            "label outside": [".png is labelled [7]", "3 classes (0..2)", "ignore_index"],
-        }
-        return cfg, words[name]
-    if name == "void is no class of the student":
-        cfg.model.decode_head.ignore_index = 254
-        return cfg, [".png is labelled [255]", "ignore_index of the student's head"]
-    if name == "annotation missing":
+            label = change(np.array(Image.open(path)))
+            Image.fromarray(label.astype(np.uint8)).save(path)
+        return {f"{DATA}.data_root": str(data)}
+
+    return changes
+
+
+def without(pattern: str, **options: Any) -> Callable[[], Changes]:
+    """A data set without some files."""
+
+    def changes() -> Changes:
         data = make_scenes(toys.new_folder())
-        (data / "ann_dir/train/4.png").unlink()
-        cfg.train_dataloader.dataset.data_root = str(data)
-        return cfg, ["memory bank cannot be built", "4.png", "FileNotFoundError"]
-    if name == "no annotations":
-        hook.bank = dict(pipeline=[*LOAD, dict(type="PackSegInputs")])
-        return cfg, ["gives no label", "bank.pipeline", "LoadAnnotations"]
-    if name == "random pipeline":
-        crop = dict(type="RandomCrop", crop_size=(8, 8))
-        annotated = [*LOAD, dict(type="LoadAnnotations")]
-        hook.bank = dict(pipeline=[*annotated, crop, dict(type="PackSegInputs")])
-        return cfg, ["is random", "came out in two ways", "bank.pipeline"]
-    if name == "no single classifier layer":
-        cfg.model.decode_head.type = NO_LAYER
-        return cfg, ["student (EncoderDecoder) has no single layer", "Set layer", "decode_head"]
-    if name == "several classifier layers":
-        cfg.model.decode_head.type = TWO_LAYERS
-        return cfg, ["student (EncoderDecoder) has several classifier layers", "Set layer"]
-    if name == "NaN weights":
-        path = state_of(toy, lambda s: s["decode_head.conv_seg.bias"].fill_(torch.nan))
-        hook.teacher.checkpoint = path
-        return cfg, ["teacher gives NaN or Inf logits for", ".png"]
-    raise AssertionError(name)
+        for path in data.glob(pattern):
+            path.unlink()
+        return {f"{DATA}.data_root": str(data), **options}
+
+    return changes
 
 
-SEGMENTER_CASES = [
-    "level image",
-    "bank queries of pixels",
-    "binary head",
-    "binary teacher",
-    "number of classes of the teacher",
-    "teacher is a classifier",
-    "empty data set",
-    "one class",
-    "void alone",
-    "label outside",
-    "void is no class of the student",
-    "annotation missing",
-    "no annotations",
-    "random pipeline",
-    "no single classifier layer",
-    "several classifier layers",
-    "NaN weights",
-]
+def pipeline(*transforms: dict[str, Any]) -> Changes:
+    """Of the bank, after loading."""
+    pack = dict(type="PackSegInputs")
+    return {f"{HOOK}.bank": dict(pipeline=[*LOAD, *transforms, pack])}
 
 
-@pytest.mark.parametrize("name", SEGMENTER_CASES)
+CASES: dict[str, tuple[Changes | Callable[[], Changes], list[str]]] = {
+    "level image": ({f"{HOOK}.level": "image"}, ["level='image' does not fit", "pixel and region"]),
+    "bank queries of pixels": ({f"{HOOK}.query": "bank"}, ["query='bank'", "query='view'"]),
+    "binary head": (
+        {f"{HEAD}.{key}": value for key, value in BINARY.items()},
+        ["out_channels=1", "sigmoid", "num_classes=2"],
+    ),
+    "binary teacher": (teacher(**BINARY), ["student tells 3 classes apart, the teacher 1"]),
+    "number of classes of the teacher": (
+        teacher(classes=4),
+        ["student tells 3 classes apart, the teacher 4", "same classes"],
+    ),
+    "teacher is a classifier": (
+        classifying_teacher,
+        ["teacher's classifier layer gives features", "segmenter"],
+    ),
+    # serialised, it fails in mmengine, before any hook is asked
+    "empty data set": (
+        without("*/train/*", **{f"{DATA}.serialize_data": False}),
+        ["training data set is empty", "data_root"],
+    ),
+    "one class": (
+        relabelled(lambda label: np.where(label > 0, 255, 0)),
+        ["(pixel level) only class 0", "two classes"],
+    ),
+    "void alone": (
+        relabelled(lambda label: np.full_like(label, 255)),
+        ["(pixel level) no labelled row", "two classes"],
+    ),
+    "label outside": (
+        relabelled(lambda label: np.where(label == 2, 7, label)),
+        [".png is labelled [7]", "3 classes (0..2)", "ignore_index"],
+    ),
+    "void is no class of the student": (
+        {f"{HEAD}.ignore_index": 254},
+        [".png is labelled [255]", "ignore_index of the student's head"],
+    ),
+    "annotation missing": (
+        without("ann_dir/train/4.png"),
+        ["memory bank cannot be built", "4.png", "FileNotFoundError"],
+    ),
+    "no annotations": (pipeline(), ["gives no label", "bank.pipeline", "LoadAnnotations"]),
+    "random pipeline": (
+        pipeline(dict(type="LoadAnnotations"), dict(type="RandomCrop", crop_size=(8, 8))),
+        ["is random", "came out in two ways", "bank.pipeline"],
+    ),
+    "no single classifier layer": (
+        {f"{HEAD}.type": NO_LAYER},
+        ["student (EncoderDecoder) has no single layer", "Set layer", "decode_head"],
+    ),
+    "several classifier layers": (
+        {f"{HEAD}.type": TWO_LAYERS},
+        ["student (EncoderDecoder) has several classifier layers", "Set layer"],
+    ),
+    "NaN weights": (
+        lambda: {
+            f"{TEACHER}.checkpoint": state_of(
+                toys.segmenter(), lambda s: s["decode_head.conv_seg.bias"].fill_(torch.nan)
+            )
+        },
+        ["teacher gives NaN or Inf logits for", ".png"],
+    ),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
 def test_segmenter_stops(name: str) -> None:
-    cfg, words = segmenter_case(name)
-    assert_stops(cfg, *words)
+    changes, words = CASES[name]
+    assert_stops(changed(toys.segmenter().distilled(), changes), *words)
 
 
 def test_explicit_layers_help_where_auto_fails() -> None:

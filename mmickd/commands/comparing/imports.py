@@ -1,4 +1,4 @@
-"""What every run imports: a process that has this behind it forks off the runs."""
+"""Imports of every run: a process that has them behind it forks off the runs."""
 
 import gc
 import importlib

@@ -14,7 +14,7 @@ from typing import Protocol
 
 
 class Process(Protocol):
-    """What a started command must offer: a part of :class:`subprocess.Popen`."""
+    """A started command: a part of :class:`subprocess.Popen`."""
 
     def poll(self) -> int | None:
         """Its exit code; None while it runs."""

@@ -98,7 +98,7 @@ def as_markdown(title: str, metric: str, rows: Sequence[Row], reference: str = "
 
 
 def note(seeds: int) -> str:
-    """What the table can and cannot say."""
+    """A sentence on what the table can and cannot say."""
     if seeds < 2:
         return "One seed has no standard error: this table cannot tell the methods apart."
     quantile = T_QUANTILES[min(seeds - 2, len(T_QUANTILES) - 1)]

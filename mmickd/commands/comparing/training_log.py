@@ -1,4 +1,4 @@
-"""What mmengine's runs leave behind: progress, metric, time per step, checkpoint."""
+"""Progress, metric, time per step and checkpoint, from the files that mmengine's runs leave."""
 
 from __future__ import annotations
 

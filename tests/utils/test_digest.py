@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from mmickd.storage.fingerprint import digest, images_digest
+from mmickd.utils.digest import digest
 
 
 class Thing:
@@ -102,7 +102,7 @@ def test_the_same_in_another_process():
     code = (
         "import functools, re; from pathlib import Path; import numpy as np, torch\n"
         "from mmengine.dataset import Compose\n"
-        "from mmickd.storage.fingerprint import digest\n"
+        "from mmickd.utils.digest import digest\n"
         "class T: pass\n"
         "t = T(); t.words = {'a', 'bb', 'ccc'}; t.part = functools.partial(len, 'x')\n"
         "t.path = Path('p'); t.objects = np.array([t.words, 'q'], dtype=object)\n"
@@ -117,35 +117,3 @@ def test_the_same_in_another_process():
         )
         outs.add(run.stdout.strip().splitlines()[-1])
     assert len(outs) == 1
-
-
-class FakeImages:
-    """What images_digest reads of BankImages."""
-
-    def __init__(self, infos):
-        self.infos = infos
-
-    def __len__(self):
-        return len(self.infos)
-
-    def info(self, index):
-        return self.infos[index]
-
-
-def test_images_digest_sees_annotations_and_files(tmp_path):
-    files = [tmp_path / f"{i}.png" for i in range(2)]
-    for file in files:
-        file.write_bytes(b"12345")
-        os.utime(file, (1, 1))
-    infos = [dict(img_path=str(f), gt_label=i) for i, f in enumerate(files)]
-    before = images_digest(FakeImages(infos))
-    assert images_digest(FakeImages([dict(reversed(i.items())) for i in infos])) == before
-    assert images_digest(FakeImages(infos[::-1])) != before
-    assert images_digest(FakeImages(infos[:1])) != before
-    assert images_digest(FakeImages([infos[0], {**infos[1], "gt_label": 0}])) != before
-    os.utime(files[1], (2, 2))
-    touched = images_digest(FakeImages(infos))
-    assert touched != before
-    files[1].write_bytes(b"123456")
-    os.utime(files[1], (2, 2))
-    assert images_digest(FakeImages(infos)) not in (before, touched)

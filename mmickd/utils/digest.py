@@ -1,37 +1,43 @@
-"""What a bank depends on, as text: two banks are the same if and only if their fingerprints are."""
+"""Digests of values: the same for equal ones, in whatever process."""
 
 from __future__ import annotations
 
 import copyreg
 import hashlib
 import inspect
-import os
 from typing import Any
 
 import numpy as np
 import torch
 
-from mmickd.building.images import BankImages
+
+class Digest:
+    """SHA-256 of values of plain types, arrays, and objects with plain attributes.
+
+    Example:
+        >>> one, other = Digest(), Digest()
+        >>> one.add(dict(a=1, b=[2.0])), other.add(dict(b=[2.0], a=1))
+        (None, None)
+        >>> one.hexdigest() == other.hexdigest()
+        True
+    """
+
+    def __init__(self) -> None:
+        self._state = hashlib.sha256()
+
+    def add(self, value: Any) -> None:
+        """Take in one more value."""
+        _update(self._state, value, {})
+
+    def hexdigest(self) -> str:
+        """Of all values so far."""
+        return self._state.hexdigest()
 
 
 def digest(value: Any) -> str:
-    """SHA-256 of a value of plain types, arrays, and objects with plain attributes."""
-    state = hashlib.sha256()
-    _update(state, value, {})
-    return state.hexdigest()
-
-
-def images_digest(images: BankImages) -> str:
-    """SHA-256 of annotations, and of size and time of change of the files they name."""
-    state = hashlib.sha256()
-    for index in range(len(images)):
-        info = images.info(index)
-        _update(state, info, {})
-        for key in ("img_path", "seg_map_path"):
-            path = info.get(key)
-            if isinstance(path, str) and os.path.exists(path):
-                stat = os.stat(path)
-                state.update(f"{stat.st_size} {stat.st_mtime_ns}".encode())
+    """The digest of one value."""
+    state = Digest()
+    state.add(value)
     return state.hexdigest()
 
 
@@ -72,7 +78,7 @@ def _update(state: Any, value: Any, seen: dict[int, Any]) -> None:
 
 
 def _contents(value: Any) -> Any:
-    """What tells an object from others of its class."""
+    """Attributes that tell an object from others of its class."""
     if isinstance(value, type) or inspect.isroutine(value):
         # A class or function is its name, a bound method also what it is bound to.
         owner = getattr(value, "__self__", None)

@@ -1,0 +1,11 @@
+# IC-KD of whole pictures, where each config adds its teacher. With about 100 classes the weights of
+# KD and NICD want to be larger than their defaults.
+custom_hooks = [
+    dict(
+        type='mmickd.ICKDHook',
+        level='image',
+        losses=dict(
+            kd=dict(loss_weight=4.0, temperature=4.0),
+            picd=dict(loss_weight=0.3, num_positives=16),
+            nicd=dict(loss_weight=5.0, num_negatives=32)))
+]

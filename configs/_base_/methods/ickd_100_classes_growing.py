@@ -1,0 +1,13 @@
+# IC-KD of whole pictures from a teacher that learns too, which each config adds. It knows little in
+# the beginning: the weights of ickd_100_classes.py grow from 0 over the first 60 of 240 epochs (our
+# choice, not tuned).
+custom_hooks = [
+    dict(
+        type='mmickd.ICKDHook',
+        level='image',
+        bank=dict(capacity_per_class=128),
+        losses=dict(
+            kd=dict(loss_weight=dict(value=4.0, warmup=60, by_epoch=True), temperature=4.0),
+            picd=dict(loss_weight=dict(value=0.3, warmup=60, by_epoch=True), num_positives=16),
+            nicd=dict(loss_weight=dict(value=5.0, warmup=60, by_epoch=True), num_negatives=32)))
+]
