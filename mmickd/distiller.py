@@ -91,7 +91,13 @@ class Distiller:
         for name in given[0] if given else ():
             parts = [one[name] for one in given]
             losses[name] = parts[0] if len(parts) == 1 else torch.stack(parts).mean(0)
-        return {**_of_task(task_losses, terms.task_weight(time, weights)), **losses}
+        own = _of_task(task_losses, terms.task_weight(time, weights))
+        if taken := sorted(own.keys() & losses.keys()):
+            raise ICKDError(
+                f"the model has a '{taken[0]}' of its own: give the term of {terms.where} that is "
+                "logged so another name."
+            )
+        return {**own, **losses}
 
     def _names(self, terms: LossTerms) -> list[str]:
         """Names of the losses in the log, whether they count now or not."""
@@ -112,7 +118,9 @@ class Distiller:
         asked: list[_Asked] = []
         if dense or source.recall is None:
             view = source.task.view(source.answer(), batch, learner)
-            asked += [_Asked(term, _everywhere(view)) for term in dense]
+        if dense:
+            everywhere = _everywhere(view)
+            asked += [_Asked(term, everywhere) for term in dense]
         if others and source.recall is not None:
             view = source.task.view(source.recall(), batch, learner)
         for level in self.levels if others else ():

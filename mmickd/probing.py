@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import nn
 
-from mmickd.structures import Tapped
 from mmickd.taps import Tap, evaluating, find_classifier
 from mmickd.utils.errors import ICKDError
 from mmickd.utils.modules import is_sharded
@@ -48,7 +47,7 @@ def probe_network(
     layer: str,
     usual: Sequence[str],
     sample: dict[str, Any],
-    owner: str = "student",
+    owner: str = "the student",
     option: str = "layer",
 ) -> tuple[str, int]:
     """Name and width of a training network's classifier layer, after one pass of it in eval.
@@ -85,30 +84,7 @@ def probe_network(
     try:
         if not sharded:
             with evaluating(model), torch.no_grad():
-                tapped_run(tap, run, f"the {owner}", option)
+                tap.read(run, owner, option)
         return layer, tap.num_classes
     finally:
         tap.close()
-
-
-def tapped_run(tap: Tap, run: Callable[[], Any], owner: str, option: str) -> Tapped:
-    """Input and output of a classifier layer while a network ran.
-
-    Args:
-        tap: of the layer.
-        run: runs the network.
-        owner: of the network, for the message.
-        option: the option that names the layer, for the message.
-
-    Raises:
-        ICKDError: if the layer did not run.
-    """
-    tap.arm()
-    run()
-    tapped = tap.take()
-    if tapped is None:
-        raise ICKDError(
-            f"{owner}'s layer '{tap.layer}' does not run in its forward pass. Set {option} to the "
-            "layer that gives the logits."
-        )
-    return tapped

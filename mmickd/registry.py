@@ -13,7 +13,6 @@ from typing import Any
 from mmengine.registry import DATASETS as MMENGINE_DATASETS
 from mmengine.registry import HOOKS as MMENGINE_HOOKS
 from mmengine.registry import MODELS as MMENGINE_MODELS
-from mmengine.registry import TRANSFORMS as MMENGINE_TRANSFORMS
 from mmengine.registry import Registry
 
 from mmickd.utils.errors import ICKDError, OptionError
@@ -23,9 +22,6 @@ HOOKS = Registry("hook", parent=MMENGINE_HOOKS, scope="mmickd", locations=["mmic
 MODELS = Registry("model", parent=MMENGINE_MODELS, scope="mmickd", locations=["mmickd.models"])
 DATASETS = Registry(
     "dataset", parent=MMENGINE_DATASETS, scope="mmickd", locations=["mmickd.datasets"]
-)
-TRANSFORMS = Registry(
-    "transform", parent=MMENGINE_TRANSFORMS, scope="mmickd", locations=["mmickd.datasets"]
 )
 
 LOSSES = Registry("distillation loss", scope="mmickd", locations=["mmickd.losses"])
@@ -55,7 +51,7 @@ def build_part(
         given: dict with ``type`` (a name, or the class itself) and options; None: the default.
         default: name of the type where the config gives none.
         where: which part of the config, for messages.
-        beside: names that the config may have there too, which are not the object's.
+        beside: names that the caller has taken out of the config already, for the message.
 
     Returns:
         The object.
@@ -78,9 +74,11 @@ def build_part(
         name = str(kind).removeprefix("mmickd.")
         check_choice(name, kinds, f"{where}.type")
         kind = kinds[name]
-    check_names(options, [*parameters_of(kind), *beside], where)
-    for name, parameter in inspect.signature(kind).parameters.items():
-        if parameter.default is parameter.empty and name not in options:
+    parameters = inspect.signature(kind).parameters
+    if not any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
+        check_names(options, [*parameters_of(kind), *beside], where)
+    for name in parameters_of(kind):
+        if parameters[name].default is inspect.Parameter.empty and name not in options:
             raise ICKDError(f"{where}.{name} is not set: {kind.__name__} needs it.")
     try:
         return kind(**options)

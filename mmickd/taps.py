@@ -12,9 +12,40 @@ from torch import nn
 
 from mmickd.structures import Tapped
 from mmickd.utils.errors import ICKDError
-from mmickd.utils.modules import LocalHook, get_module, plain_name
+from mmickd.utils.modules import get_module, plain_name
 
 LEAVES = (nn.Linear, nn.modules.conv._ConvNd)
+
+
+class LocalHook:
+    """A module hook that stays with the module it was registered on.
+
+    ``copy.deepcopy`` and ``pickle`` of a hooked module copy its hooks, and a bound method would
+    take its owner along (here: teacher and bank, into every EMA copy). A copied
+    :class:`LocalHook` is :func:`no_hook` instead.
+    """
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self._function = function
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Called by the module."""
+        return self._function(*args, **kwargs)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Callable[..., None]:
+        return no_hook
+
+    def __reduce__(self) -> tuple[Callable[[], Any], tuple[()]]:
+        return _copied_hook, ()
+
+
+def no_hook(*args: Any, **kwargs: Any) -> None:
+    """The hook of a copy: it does nothing."""
+
+
+def _copied_hook() -> Callable[..., None]:
+    """Unpickled in place of a :class:`LocalHook`."""
+    return no_hook
 
 
 class Tap:
@@ -32,12 +63,9 @@ class Tap:
 
     Example:
         >>> model = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 3))
-        >>> tap = Tap(model, "2")
-        >>> tap.arm()
-        >>> output = model(torch.zeros(5, 4))
-        >>> tapped = tap.take()
-        >>> tapped.features.shape, tapped.logits is output
-        (torch.Size([5, 8]), True)
+        >>> tapped = Tap(model, "2").read(lambda: model(torch.zeros(5, 4)), "the model", "layer")
+        >>> tapped.features.shape, tapped.logits.shape
+        (torch.Size([5, 8]), torch.Size([5, 3]))
     """
 
     def __init__(self, model: nn.Module, layer: str) -> None:
@@ -59,6 +87,27 @@ class Tap:
     def take(self) -> Tapped | None:
         """The last recording, once; None if the layer did not run."""
         tapped, self._tapped, self._armed = self._tapped, None, False
+        return tapped
+
+    def read(self, run: Callable[[], Any], owner: str, option: str) -> Tapped:
+        """Input and output of the layer while a network runs.
+
+        Args:
+            run: runs the network.
+            owner: of the network, for the message.
+            option: the option that names the layer, for the message.
+
+        Raises:
+            ICKDError: if the layer did not run.
+        """
+        self.arm()
+        run()
+        tapped = self.take()
+        if tapped is None:
+            raise ICKDError(
+                f"{owner}'s layer '{self.layer}' does not run in its forward pass. Set {option} to "
+                "the layer that gives the logits."
+            )
         return tapped
 
     def close(self) -> None:
@@ -124,7 +173,7 @@ def find_classifier(
         model: any model.
         run: runs ``model`` in eval mode with ``mode='tensor'`` and returns its output.
         usual: names that models of its kind have, see :meth:`mmickd.tasks.Task.classifier_names`.
-        owner: 'teacher' or 'student', for the message.
+        owner: 'the teacher', 'the student' or 'peer 0', for the message.
         option: the option that names the layer, for the message.
 
     Raises:
@@ -132,7 +181,7 @@ def find_classifier(
 
     Example:
         >>> model = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 3))
-        >>> find_classifier(model, lambda: model(torch.zeros(1, 4)), (), "student", "layer")
+        >>> find_classifier(model, lambda: model(torch.zeros(1, 4)), (), "the student", "layer")
         '2'
     """
     for name in usual:
@@ -147,8 +196,8 @@ def find_classifier(
         else "has no single layer whose output is its logits (a query-based or multi-stage head?)"
     )
     raise ICKDError(
-        f"The {owner} ({type(model).__name__}) {what}. Set {option} to the layer whose input is "
-        f"the feature and whose output are the logits; its Linear and Conv layers: "
+        f"{owner.capitalize()} ({type(model).__name__}) {what}. Set {option} to the layer whose "
+        "input is the feature and whose output are the logits; its Linear and Conv layers: "
         f"{', '.join(leaf_names(model, last=12))}."
     )
 

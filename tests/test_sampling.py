@@ -3,14 +3,12 @@
 import subprocess
 import sys
 
-import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mmickd.building.collector import RowCollector
 from mmickd.sampling import image_id, keyed_hash, smallest_per_class
-from mmickd.structures import Samples
+from tests.helpers import slow_sampling as slow
 
 WORD = (1 << 64) - 1
 int64 = st.integers(-(2**63), 2**63 - 1)
@@ -79,14 +77,6 @@ def test_keys_are_uniform_and_without_collisions():
     assert (first == other).float().mean() < 0.05
 
 
-def slow_smallest(labels, keys, classes, count):
-    rows = []
-    for c in range(classes):
-        of_class = sorted((i for i in range(len(labels)) if labels[i] == c), key=lambda i: keys[i])
-        rows += of_class if count is None else of_class[:count]
-    return rows
-
-
 @settings(max_examples=150, deadline=None)
 @given(
     st.lists(st.tuples(st.integers(0, 3), st.integers(0, 30)), max_size=60),
@@ -97,7 +87,7 @@ def test_smallest_per_class_equals_loop(rows, count):
     got = smallest_per_class(
         torch.tensor(labels, dtype=torch.long), torch.tensor(keys, dtype=torch.long), 4, count
     )
-    assert got.tolist() == slow_smallest(labels, keys, 4, count)
+    assert got.tolist() == slow.smallest(labels, keys, 4, count)
 
 
 @settings(max_examples=60, deadline=None)
@@ -109,81 +99,3 @@ def test_smallest_per_class_does_not_depend_on_the_order_of_arrival(seed, count)
     kept = smallest_per_class(labels, keys, 4, count)
     again = order[smallest_per_class(labels[order], keys[order], 4, count)]
     assert torch.equal(kept, again)
-
-
-def offered(seed, count=120, classes=3):
-    """Rows of 12 images, several per image and class, with their keys."""
-    g = torch.Generator().manual_seed(seed)
-    ids = torch.arange(count) % 12 + 50
-    samples = Samples(
-        torch.randn(count, 4, generator=g),
-        torch.randn(count, classes, generator=g),
-        torch.randint(0, classes, (count,), generator=g),
-        ids,
-    )
-    return samples, keyed_hash(seed, ids, torch.arange(count))
-
-
-@settings(max_examples=60, deadline=None)
-@given(
-    st.integers(0, 10**6),
-    st.none() | st.integers(1, 60),
-    st.lists(st.integers(1, 40), min_size=1, max_size=8),
-)
-def test_collector_does_not_depend_on_order_batches_or_pruning(seed, capacity, sizes):
-    samples, keys = offered(seed)
-    whole = RowCollector(3, capacity, torch.float16)
-    whole.add(samples, keys)
-    want = whole.finish()
-
-    order = torch.randperm(len(samples), generator=torch.Generator().manual_seed(seed + 1))
-    parts = RowCollector(3, capacity, torch.float16)
-    start, turn, most = 0, 0, 0
-    while start < len(order):
-        rows = order[start : start + sizes[turn % len(sizes)]]
-        parts.add(samples[rows], keys[rows])
-        most = max(most, parts._held)
-        start, turn = start + len(rows), turn + 1
-    got = parts.finish()
-    # Rows of one class and image may come in another order only if keys decide it: they do.
-    for name in Samples.names():
-        assert torch.equal(getattr(_canonical(got), name), getattr(_canonical(want), name)), name
-    assert torch.equal(got.ids, want.ids)
-    if capacity is not None:
-        assert most <= 4 * capacity * 3 + max(sizes)
-        assert got.max_class_size <= capacity
-
-
-def _canonical(bank):
-    """Rows in an order of their own values."""
-    key = bank.features[:, 0].float() + 100 * bank.labels
-    return bank.samples[key.argsort()]
-
-
-def test_collector_keeps_the_smallest_keys_in_the_order_of_the_images():
-    samples, keys = offered(3)
-    collector = RowCollector(3, 5, torch.float32)
-    collector.add(samples, keys)
-    bank = collector.finish()
-    want = slow_smallest(samples.labels.tolist(), keys.tolist(), 3, 5)
-    assert sorted(bank.features[:, 0].tolist()) == sorted(samples.features[want, 0].tolist())
-    for c in range(3):
-        own = bank.ids[bank.labels == c]
-        assert bool((own.diff() >= 0).all())
-
-
-def test_collector_of_empty_parts():
-    samples, keys = offered(0)
-    collector = RowCollector(3, None, torch.float16)
-    collector.add(samples[:0], keys[:0])
-    bank = collector.finish()
-    assert len(bank) == 0 and bank.features.shape == (0, 4)
-
-
-def test_collector_rounds_once():
-    samples, keys = offered(0)
-    collector = RowCollector(3, None, torch.float16)
-    collector.add(samples, keys)
-    assert collector.finish().features.dtype == torch.float16
-    with pytest.raises(ValueError, match="at least one part"):
-        RowCollector(3, None, torch.float16).finish()

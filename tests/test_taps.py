@@ -10,12 +10,19 @@ from mmengine.registry import MODELS, DefaultScope
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
-from mmickd.taps import Tap, evaluating, find_classifier, leaf_names, out_width, require_layer
+from mmickd.taps import (
+    LocalHook,
+    Tap,
+    evaluating,
+    find_classifier,
+    leaf_names,
+    out_width,
+    require_layer,
+)
 from mmickd.tasks import kind_of_task
 from mmickd.teachers.models import model_config, without_initialisation
 from mmickd.utils.config import load_config
 from mmickd.utils.errors import ICKDError
-from mmickd.utils.modules import LocalHook
 from tests.helpers.teachers import look, stub
 
 SEGMENTERS = {
@@ -76,7 +83,7 @@ def find(model, size, channels=3):
     inputs = torch.randn(2, channels, size, size)  # two: LeNet squeezes a batch of one
     run = lambda: model(inputs, mode="tensor")  # noqa: E731
     usual = kind_of_task(model).classifier_names(model)
-    layer = find_classifier(model, run, usual, "teacher", "teacher.layer")
+    layer = find_classifier(model, run, usual, "the teacher", "teacher.layer")
     return layer, inputs
 
 
@@ -167,7 +174,7 @@ def run_of(model):
 
 def test_any_model_by_its_output():
     model = Net()
-    assert find_classifier(model, run_of(model), (), "student", "layer") == "out"
+    assert find_classifier(model, run_of(model), (), "the student", "layer") == "out"
     assert model.training and not model.out._forward_hooks
 
 
@@ -176,10 +183,10 @@ def test_none_or_several_name_the_option_and_the_layers():
     with pytest.raises(
         ICKDError, match=r"The student \(Net\) has no single layer.*Set layer to.*body, out, aux"
     ):
-        find_classifier(model, run_of(model), (), "student", "layer")
+        find_classifier(model, run_of(model), (), "the student", "layer")
     model = Net(twice=True)
     with pytest.raises(ICKDError, match=r"several classifier layers \(out, aux\)"):
-        find_classifier(model, run_of(model), (), "student", "layer")
+        find_classifier(model, run_of(model), (), "the student", "layer")
 
 
 def test_a_failing_pass_leaves_the_model_as_it_was():
@@ -190,7 +197,7 @@ def test_a_failing_pass_leaves_the_model_as_it_was():
         raise RuntimeError("no")
 
     with pytest.raises(RuntimeError, match="no"):
-        find_classifier(model, run, (), "student", "layer")
+        find_classifier(model, run, (), "the student", "layer")
     assert model.training and not model.aux.training and not model.out._forward_hooks
 
 
@@ -218,7 +225,7 @@ def test_the_auxiliary_head_is_never_taken():
     model.auxiliary_head.conv_seg = nn.Conv2d(3, 2, 1)
     model.decode_head.conv_seg = nn.Conv2d(3, 2, 1)
     usual = kind_of_task(model).classifier_names(model)
-    assert find_classifier(model, lambda: None, usual, "student", "layer") == usual[0]
+    assert find_classifier(model, lambda: None, usual, "the student", "layer") == usual[0]
     assert usual == ("decode_head.conv_seg",)
 
 
@@ -316,7 +323,7 @@ def test_names_without_what_wrappers_insert(component):
     model.out = Wrapper(inner, component)
     model.body = Wrapper(model.body, component)
     assert require_layer(model, "out") is inner
-    assert find_classifier(model, run_of(model), (), "student", "layer") == "out"
+    assert find_classifier(model, run_of(model), (), "the student", "layer") == "out"
     tap = Tap(model, "out")
     assert tap.num_classes == 3
     tap.arm()

@@ -7,7 +7,7 @@ losses = dict(nicd=dict(type='MarginNICD', margin=0.1))      # in the place of t
 import torch
 
 from mmickd.losses import NICDLoss
-from mmickd.losses.numerics import bounded_direction, direction
+from mmickd.losses.nicd import bounded_direction, direction
 from mmickd.registry import LOSSES
 from mmickd.utils.validation import check_number
 

@@ -1,6 +1,7 @@
-"""Memory banks: what they hold, how they are built and cached."""
+"""Memory banks: what they hold, and their options."""
 
 from mmickd.banks.memory_bank import MemoryBank
+from mmickd.banks.options import BankOptions
 from mmickd.banks.queue_bank import QueueBank
 
-__all__ = ["MemoryBank", "QueueBank"]
+__all__ = ["BankOptions", "MemoryBank", "QueueBank"]

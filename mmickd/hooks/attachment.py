@@ -9,9 +9,8 @@ import torch
 from torch import nn
 
 from mmickd.structures import Batch, Tapped
-from mmickd.taps import Tap
+from mmickd.taps import LocalHook, Tap
 from mmickd.utils.errors import ICKDError
-from mmickd.utils.modules import LocalHook
 
 Step = Callable[[Batch, Tapped, dict[str, Any]], dict[str, Any]]
 

@@ -147,3 +147,8 @@ def average_factors(counted: Sequence[Tensor]) -> Tensor:
     counts = torch.stack([mask.sum() for mask in counted]).float()
     dist.all_reduce(counts, op="sum")
     return counts.clamp(min=1) / dist.get_world_size()
+
+
+def widen(x: Tensor) -> Tensor:
+    """``x`` in float32 at least: half precision overflows in norms and loses small KLs."""
+    return x if x.dtype == torch.float64 else x.float()

@@ -6,8 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from mmickd.losses.base import BaseLoss, reduce_loss
-from mmickd.losses.numerics import widen
+from mmickd.losses.base import BaseLoss, reduce_loss, widen
 from mmickd.registry import LOSSES
 from mmickd.structures import Queries
 from mmickd.utils.validation import check_choice, check_number

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
-from mmickd.losses.base import BaseLoss, mean_similarity, reduce_loss
-from mmickd.losses.numerics import bounded_direction, direction, widen
+from mmickd.losses.base import BaseLoss, mean_similarity, reduce_loss, widen
 from mmickd.registry import LOSSES
 from mmickd.structures import Context, Queries
 from mmickd.utils.validation import check_integer, check_number
@@ -66,6 +66,22 @@ def has_negatives(negatives: Context) -> Tensor:
     """``(Q,)`` bool: the queries that have a negative; with negatives of width 0, all."""
     mask = negatives.mask
     return negatives.found if mask.shape[1] else mask.new_ones(mask.shape[:1])
+
+
+def center(x: Tensor) -> Tensor:
+    """``x`` minus its mean over the last axis (the classes)."""
+    return x - x.mean(dim=-1, keepdim=True)
+
+
+def direction(logits: Tensor) -> Tensor:
+    """``cen(x) / ||cen(x)||`` along the last axis; 0 for equal logits."""
+    return F.normalize(center(logits), dim=-1)
+
+
+def bounded_direction(logits: Tensor) -> Tensor:
+    """``cen(x) / sqrt(||cen(x)||^2 + 1)`` along the last axis; the 1 bounds its gradient."""
+    centered = center(logits)
+    return centered * (centered.square().sum(dim=-1, keepdim=True) + 1.0).rsqrt()
 
 
 @LOSSES.register_module()

@@ -111,6 +111,12 @@ class LossTerms:
         given = check_dict(losses, where)
         untyped = [n for n, o in given.items() if not (isinstance(o, Mapping) and "type" in o)]
         check_names(untyped, [TASK, *DEFAULT_TERMS], where, ", or any name with a 'type'")
+        for name in given:
+            if not isinstance(name, str) or not name.isidentifier() or "loss" in name:
+                raise ICKDError(
+                    f"{where}.{name}: the name of a term must be a plain word without 'loss' in "
+                    "it, since mmengine adds up whatever the log calls so."
+                )
         task = given.pop(TASK, {})
         entries = {**{name: {} for name in DEFAULT_TERMS}, **given}
         terms = {

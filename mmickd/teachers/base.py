@@ -92,8 +92,8 @@ class Teacher(metaclass=ABCMeta):
 
     Example:
         >>> from mmickd.registry import TEACHERS, registered
-        >>> sorted(name for name, kind in registered(TEACHERS).items() if issubclass(kind, Teacher))
-        ['OfflineTeacher', 'OnlineTeacher', 'SelfTeacher']
+        >>> all(issubclass(kind, Teacher) for kind in registered(TEACHERS).values())
+        True
     """
 
     is_frozen: bool

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mmickd.probing import batch_of, explained, tapped_run
+from mmickd.probing import batch_of, explained
 from mmickd.retrieval.memory import Memory
 from mmickd.run import Run
 from mmickd.structures import Batch, Tapped
@@ -129,7 +129,7 @@ class NetworkTeacher(Teacher):
             if layer == "auto":
                 usual = kind_of_task(self.model).classifier_names(self.model)
                 layer = find_classifier(
-                    self.model, lambda: self._run(inputs), usual, "teacher", "teacher.layer"
+                    self.model, lambda: self._run(inputs), usual, "the teacher", "teacher.layer"
                 )
             self.attach(layer)
             tapped = self.forward_normalized(inputs)
@@ -180,7 +180,7 @@ class NetworkTeacher(Teacher):
     @torch.no_grad()
     def forward_normalized(self, inputs: Tensor) -> Tapped:
         """Features and logits of inputs that are normalised for the teacher."""
-        return tapped_run(self.tap, lambda: self._run(inputs), "the teacher", "teacher.layer")
+        return self.tap.read(lambda: self._run(inputs), "the teacher", "teacher.layer")
 
     def _run(self, inputs: Tensor) -> Any:
         dtype = DTYPES[self.dtype]

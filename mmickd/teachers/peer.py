@@ -10,7 +10,6 @@ import torch
 from mmengine.model import is_model_wrapper
 from torch import Tensor, nn
 
-from mmickd.probing import tapped_run
 from mmickd.run import Run, TrainingTools
 from mmickd.structures import Batch, Tapped
 from mmickd.taps import Tap, evaluating
@@ -72,7 +71,7 @@ class Peer:
             torch.autocast(self._random.device.type, enabled=False),
             self.optim_wrapper.optim_context(self.model),
         ):
-            return losses, tapped_run(self.tap, run, self.name, "teacher.layer")
+            return losses, self.tap.read(run, self.name, "teacher.layer")
 
     def learn(self, losses: dict[str, Tensor]) -> dict[str, Tensor]:
         """One step of its optimizer; what there is to log of it."""

@@ -28,6 +28,9 @@ class OptionError(ICKDError):
         super().__init__(f"{name}={value!r}: {needed}")
         self.name, self.value, self.needed = name, value, needed
 
+    def __reduce__(self) -> tuple[Any, ...]:  # an exception is copied by its message else
+        return OptionError, (self.name, self.value, self.needed)
+
     def inside(self, where: str) -> "OptionError":
         """The same error of an option that belongs to a larger one."""
         return OptionError(f"{where}.{self.name}", self.value, self.needed)

@@ -1,46 +1,13 @@
-"""Finding modules by name, and hooks on them that never travel with a copy."""
+"""Modules by their names, wrapped or not, and copies of them."""
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
-from typing import Any
 
 from torch import nn
 
 WRAPPER_PARTS = ("_fsdp_wrapped_module", "_checkpoint_wrapped_module", "_orig_mod", "module")
 """Path components that wrappers of torch insert into module names."""
-
-
-class LocalHook:
-    """A module hook that stays with the module it was registered on.
-
-    ``copy.deepcopy`` and ``pickle`` of a hooked module copy its hooks, and a bound method would
-    take its owner along (here: teacher and bank, into every EMA copy). A copied
-    :class:`LocalHook` is :func:`no_hook` instead.
-    """
-
-    def __init__(self, function: Callable[..., Any]) -> None:
-        self._function = function
-
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """Called by the module."""
-        return self._function(*args, **kwargs)
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> Callable[..., None]:
-        return no_hook
-
-    def __reduce__(self) -> tuple[Callable[[], Any], tuple[()]]:
-        return _copied_hook, ()
-
-
-def no_hook(*args: Any, **kwargs: Any) -> None:
-    """The hook of a copy: it does nothing."""
-
-
-def _copied_hook() -> Callable[..., None]:
-    """Unpickled in place of a :class:`LocalHook`."""
-    return no_hook
 
 
 def plain_name(name: str) -> str:

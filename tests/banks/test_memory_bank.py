@@ -6,20 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mmickd.banks import MemoryBank
-from mmickd.banks.exclusion import ImageIndex
 from mmickd.structures import Samples
-
-
-def numbered(labels, classes, dtype=torch.float32):
-    """Row i carries i in each of its four parts."""
-    n = len(labels)
-    row = torch.arange(n)
-    return Samples(
-        row[:, None].to(dtype).expand(n, 3) + torch.tensor([0.0, 0.25, 0.5], dtype=dtype),
-        row[:, None].to(dtype).expand(n, classes).clone(),
-        torch.tensor(labels, dtype=torch.long),
-        row + 1000,
-    )
+from tests.helpers.bank_cases import check_rows, numbered
 
 
 @settings(max_examples=150, deadline=None)
@@ -47,30 +35,10 @@ def test_rows_are_kept_and_sorted_stably(case, dtype):
 
 
 @settings(max_examples=100, deadline=None)
-@given(
-    st.lists(st.tuples(st.integers(0, 3), st.integers(-1, 4)), max_size=40),
-    st.lists(st.tuples(st.integers(-1, 3), st.integers(-1, 7)), max_size=6),
-)
-def test_rows_of_a_class_and_of_an_image(rows, asked):
-    samples = numbered([label for label, _ in rows], 4)
-    ids = torch.tensor([image for _, image in rows], dtype=torch.long)
-    bank = MemoryBank(Samples(samples.features, samples.logits, samples.labels, ids), 4)
-    index = ImageIndex(bank.ids)
-    labels = torch.tensor([label for label, _ in asked], dtype=torch.long)
-    images = torch.tensor([image for _, image in asked], dtype=torch.long)
-    for values, query, (got, found), width in (
-        (bank.labels, labels, bank.rows_of_class(labels), bank.max_class_size),
-        (bank.ids, images, index.rows_of(images), index.largest),
-    ):
-        known = [v for v in values.tolist() if v >= 0]
-        assert width == max([known.count(v) for v in known], default=0)
-        assert got.shape == found.shape == (len(asked), width)
-        for value, own, there in zip(query.tolist(), got, found, strict=True):
-            want = [r for r, v in enumerate(values.tolist()) if v == value and v >= 0]
-            assert own[there].tolist() == want
-            # What fills the slots beyond is one of the rows too, so that masking twice is harmless.
-            assert not want or set(own.tolist()) == set(want)
-            assert bool(((own >= 0) & (own < len(bank))).all())
+@given(st.lists(st.integers(0, 3), max_size=40), st.lists(st.integers(-1, 3), max_size=6))
+def test_rows_of_a_class(labels, asked):
+    bank, query = MemoryBank(numbered(labels, 4), 4), torch.tensor(asked, dtype=torch.long)
+    check_rows(bank.labels, query, *bank.rows_of_class(query), bank.max_class_size)
 
 
 def test_building_from_its_own_rows_changes_nothing():

@@ -200,4 +200,4 @@ def test_slurm_command(tmp_path):
     assert done.returncode == 0, done.stderr
     assert "--ntasks=2" in words and "--job-name=job" in words
     assert not any(word.startswith("--gres") for word in words)
-    assert words[words.index("cfg.py") :] == ["cfg.py", "--launcher", "slurm", "--seed", "1", ""]
+    assert words[words.index("cfg.py") :] == ["cfg.py", "--seed", "1", "--launcher", "slurm", ""]

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import torch
+from mmengine.config import Config
 from mmengine.structures import PixelData
 from torch import nn
 
 from mmickd.run import Run
 from mmickd.teachers import NetworkTeacher, OfflineTeacher
+from tests.helpers.tiny import classifier_config, segmenter_config
 
 CPU = torch.device("cpu")
 
@@ -38,6 +41,20 @@ def data_sample(scope: str, size: int = 32) -> Any:
     from mmpretrain.structures import DataSample
 
     return DataSample().set_gt_label(0)
+
+
+def teacher_configs(root: Path) -> dict[str, Config]:
+    """By scope, a whole config with all that must not get into a teacher.
+
+    Args:
+        root: of data and runs, neither of which is there.
+    """
+    classifier = classifier_config(root, root, width=4)
+    classifier.model.train_cfg = dict(augments=[dict(type="Mixup", alpha=1.0)])
+    segmenter = segmenter_config(root, root, width=4)
+    segmenter.model.backbone.norm_cfg = dict(type="SyncBN", requires_grad=True)
+    segmenter.model.pretrained = "open-mmlab://resnet18_v1c"  # must never be fetched
+    return {"mmpretrain": classifier, "mmseg": segmenter}
 
 
 def look(teacher: NetworkTeacher, scope: str = "mmpretrain", size: int = 32) -> NetworkTeacher:

@@ -76,6 +76,12 @@ def test_any_name_takes_any_registered_loss_also_twice(custom):
     assert [term.name for term in terms.retrieving] == ["kd", "nicd", "pull", "harder"]
 
 
+@pytest.mark.parametrize("name", ["my_loss", "a b", "", "2nd", 3])
+def test_names_that_would_spoil_the_log(custom, name):
+    with pytest.raises(ICKDError, match="must be a plain word without 'loss'"):
+        LossTerms.build({name: dict(type=custom)})
+
+
 def test_a_loss_that_cannot_be_a_term(custom, monkeypatch):
     with pytest.raises(ICKDError, match="'pull': it takes task, kd, picd, nicd, or any name with"):
         LossTerms.build(dict(pull=dict(sharpness=1)))

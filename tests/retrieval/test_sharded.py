@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from mmickd.banks import MemoryBank
-from mmickd.banks.ranks import deal, replicate
+from mmickd.banks.ranks import deal
 from mmickd.banks.shard import BankShard
 from mmickd.retrieval import BaseRetriever, FaissRetriever, TorchRetriever
 from mmickd.retrieval.sharded import ShardedRetriever, fetch_rows
@@ -88,15 +88,7 @@ def fetch_in_pieces() -> None:
         for name in ("logits", "ids"):
             rows = fetch_rows(shard, getattr(shard.part, name), wanted)
             assert torch.equal(rows, getattr(bank, name)[wanted])
-    whole = replicate(bank if rank == 0 else None)
-    for name in Samples.names():
-        assert torch.equal(getattr(whole, name), getattr(bank, name))
 
 
 def test_rows_travel_in_pieces_of_any_size() -> None:
     on_ranks(2, fetch)
-
-
-def test_one_rank_keeps_the_bank() -> None:
-    bank = make_case(1)[0]
-    assert deal(bank) is bank and replicate(bank) is bank

@@ -5,25 +5,19 @@ import subprocess
 
 import pytest
 import torch
-from mmengine.config import Config
 from mmengine.registry import DefaultScope
 
 from mmickd.teachers import OfflineTeacher
-from mmickd.teachers.models import model_config, without_initialisation
 from mmickd.utils.errors import ICKDError
-from tests.helpers.teachers import data_sample, look, offline, run_of, stub
-from tests.helpers.tiny import classifier_config, save_teacher, segmenter_config
+from tests.helpers.teachers import data_sample, look, offline, run_of, stub, teacher_configs
+from tests.helpers.tiny import save_teacher
 
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory):
     """A classifier and a segmenter: config and checkpoint."""
     root = tmp_path_factory.mktemp("teachers")
-    classifier = classifier_config(root, root, width=4)
-    classifier.model.train_cfg = dict(augments=[dict(type="Mixup", alpha=1.0)])
-    segmenter = segmenter_config(root, root, width=4)
-    segmenter.model.backbone.norm_cfg = dict(type="SyncBN", requires_grad=True)
-    segmenter.model.pretrained = "open-mmlab://resnet18_v1c"  # must never be fetched
+    classifier, segmenter = teacher_configs(root).values()
     plain = copy.deepcopy(segmenter)
     plain.model.pretrained = None
     return {
@@ -114,34 +108,6 @@ def test_the_students_input_becomes_the_teachers(files):
     assert not torch.allclose(
         teacher.forward_normalized(student(data(), False)["inputs"]).logits, want.logits, atol=1e-2
     )
-
-
-def test_building_leaves_the_config_alone(files):
-    for cfg, _ in files.values():
-        before = copy.deepcopy(cfg.to_dict())
-        model = model_config(cfg)
-        model["type"] = "changed"
-        model["backbone"]["depth"] = 99
-        assert cfg.to_dict() == before
-
-
-def test_what_of_the_config_is_built(files):
-    model = model_config(files["mmpretrain"][0])
-    assert "train_cfg" not in model and model["data_preprocessor"]["mean"] == [120, 110, 100]
-    model = without_initialisation(model_config(files["mmseg"][0]))
-    assert model["pretrained"] is None and "train_cfg" in model
-    cfg = Config(
-        dict(
-            model=dict(
-                type="X", init_cfg=dict(type="Pretrained"), data_preprocessor=dict(type="own"),
-                backbone=dict(init_cfg=dict(type="Pretrained")), decode_head=[dict(init_cfg=1)],
-            ),
-            data_preprocessor=dict(type="outer"),
-        )
-    )  # fmt: skip
-    model = without_initialisation(model_config(cfg))
-    assert "init_cfg" not in str(model)
-    assert model["data_preprocessor"] == dict(type="own")
 
 
 @pytest.mark.parametrize(("dtype", "want"), [("fp32", torch.float32), ("bf16", torch.bfloat16)])

@@ -57,9 +57,9 @@ class Job:
         """Seconds that it took when it was run to its end; None if it was not."""
         try:
             stamp = json.loads((self.folder / STAMP).read_text())
-        except (OSError, ValueError):
+            return float(stamp["seconds"]) if stamp["signature"] == self.signature else None
+        except (OSError, ValueError, TypeError, KeyError):  # none, or what a kill left of one
             return None
-        return float(stamp["seconds"]) if stamp.get("signature") == self.signature else None
 
     def start(self, env: dict[str, str], launch: Launch = spawn) -> Running:
         """Empty the folder and start the command."""

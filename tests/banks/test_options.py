@@ -1,0 +1,72 @@
+"""The hook's ``bank``, read alone; how a run says what is wrong is in tests/runs."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from typing import Any
+
+import pytest
+import torch
+
+from mmickd.banks.options import FROZEN_ONLY, BankOptions
+from mmickd.utils.errors import OptionError
+
+OTHER: dict[str, Any] = dict(
+    cache_dir="elsewhere",
+    cache_limit=1,
+    dtype="fp32",
+    capacity_per_class=7,
+    pixels_per_image=3,
+    max_images=5,
+    seed=1,
+    pipeline=[],
+    batch_size=2,
+    num_workers=3,
+    shard=True,
+    momentum=0.5,
+)
+"""Of every option another value than its default."""
+
+
+def test_every_option_has_another_value_here():
+    defaults = BankOptions()
+    assert list(OTHER) == [field.name for field in fields(BankOptions)]
+    assert all(getattr(defaults, name) != value for name, value in OTHER.items())
+
+
+@pytest.mark.parametrize("name", OTHER)
+def test_the_fingerprint_follows_what_decides_the_rows_and_nothing_else(name: str):
+    """Another folder, limit or batch must not build the bank again; the pipeline has its own."""
+    decides = {"dtype", "capacity_per_class", "pixels_per_image", "max_images", "seed"}
+    other = BankOptions(**{name: OTHER[name]})
+    assert (other.decisions(None) != BankOptions().decisions(None)) == (name in decides)
+
+
+def test_a_level_has_a_capacity_which_the_option_overrides():
+    assert BankOptions().capacity(4096) == 4096 and BankOptions().capacity(None) is None
+    given = BankOptions(capacity_per_class=64)
+    assert given.capacity(4096) == given.capacity(None) == 64
+    assert BankOptions().decisions(4096) == BankOptions(capacity_per_class=4096).decisions(None)
+
+
+def test_a_queue_has_a_capacity_of_its_own():
+    assert BankOptions().queue_capacity == 128
+    assert BankOptions(capacity_per_class=9).queue_capacity == 9
+
+
+def test_rows_are_stored_as_the_option_says():
+    assert BankOptions().stored_dtype == torch.float16
+    assert BankOptions(dtype="fp32").stored_dtype == torch.float32
+
+
+@pytest.mark.parametrize("name", OTHER)
+def test_options_of_frozen_banks_are_idle_for_queues_once_they_are_set(name: str):
+    assert BankOptions().idle_for_queues == []
+    idle = BankOptions(**{name: OTHER[name]}).idle_for_queues
+    assert idle == ([name] if name in FROZEN_ONLY else [])
+
+
+def test_a_wrong_value_is_named_by_its_option():
+    with pytest.raises(OptionError) as caught:
+        BankOptions(momentum=1.5)
+    assert (caught.value.name, caught.value.value) == ("momentum", 1.5)

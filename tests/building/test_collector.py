@@ -1,0 +1,115 @@
+"""Rows of a bank stream in: order, batches and pruning change nothing."""
+
+from itertools import pairwise
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mmickd.building.collector import RowCollector
+from mmickd.sampling import keyed_hash
+from mmickd.structures import Samples
+from tests.helpers import slow_sampling as slow
+
+
+def offered(seed, count=120, classes=3):
+    """Rows of 12 images, several per image and class, with their keys."""
+    g = torch.Generator().manual_seed(seed)
+    ids = torch.arange(count) % 12 + 50
+    samples = Samples(
+        torch.randn(count, 4, generator=g),
+        torch.randn(count, classes, generator=g),
+        torch.randint(0, classes, (count,), generator=g),
+        ids,
+    )
+    return samples, keyed_hash(seed, ids, torch.arange(count))
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.integers(0, 10**6),
+    st.none() | st.integers(1, 60),
+    st.lists(st.integers(1, 40), min_size=1, max_size=8),
+)
+def test_collector_does_not_depend_on_order_batches_or_pruning(seed, capacity, sizes):
+    samples, keys = offered(seed)
+    whole = RowCollector(3, capacity, torch.float16)
+    whole.add(samples, keys)
+    want = whole.finish()
+
+    order = torch.randperm(len(samples), generator=torch.Generator().manual_seed(seed + 1))
+    parts = RowCollector(3, capacity, torch.float16)
+    start, turn, most = 0, 0, 0
+    while start < len(order):
+        rows = order[start : start + sizes[turn % len(sizes)]]
+        parts.add(samples[rows], keys[rows])
+        most = max(most, parts._held)
+        start, turn = start + len(rows), turn + 1
+    got = parts.finish()
+    # Rows of one class and image may come in another order only if keys decide it: they do.
+    for name in Samples.names():
+        assert torch.equal(getattr(_canonical(got), name), getattr(_canonical(want), name)), name
+    assert torch.equal(got.ids, want.ids)
+    if capacity is not None:
+        assert most <= 4 * capacity * 3 + max(sizes)
+        assert got.max_class_size <= capacity
+
+
+def _canonical(bank):
+    """Rows in an order of their own values."""
+    key = bank.features[:, 0].float() + 100 * bank.labels
+    return bank.samples[key.argsort()]
+
+
+def test_collector_keeps_the_smallest_keys_in_the_order_of_the_images():
+    samples, keys = offered(3)
+    collector = RowCollector(3, 5, torch.float32)
+    collector.add(samples, keys)
+    bank = collector.finish()
+    want = slow.smallest(samples.labels.tolist(), keys.tolist(), 3, 5)
+    assert sorted(bank.features[:, 0].tolist()) == sorted(samples.features[want, 0].tolist())
+    for c in range(3):
+        own = bank.ids[bank.labels == c]
+        assert bool((own.diff() >= 0).all())
+
+
+def test_collector_of_empty_parts():
+    samples, keys = offered(0)
+    collector = RowCollector(3, None, torch.float16)
+    collector.add(samples[:0], keys[:0])
+    bank = collector.finish()
+    assert len(bank) == 0 and bank.features.shape == (0, 4)
+
+
+def test_collector_rounds_once():
+    samples, keys = offered(0)
+    collector = RowCollector(3, None, torch.float16)
+    collector.add(samples, keys)
+    assert collector.finish().features.dtype == torch.float16
+    with pytest.raises(ValueError, match="at least one part"):
+        RowCollector(3, None, torch.float16).finish()
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.data(), st.none() | st.integers(1, 30))
+def test_any_order_and_any_split_gives_the_same_bank_row_by_row(data, capacity):
+    samples, keys = offered(data.draw(st.integers(0, 10**6)), count=40)
+    order = torch.tensor(data.draw(st.permutations(range(40))))
+    cuts = sorted(data.draw(st.lists(st.integers(0, 40), max_size=5)))
+    whole, parts = (RowCollector(3, capacity, torch.float32) for _ in range(2))
+    whole.add(samples, keys)
+    for start, end in pairwise([0, *cuts, 40]):  # empty parts among them
+        parts.add(samples[order[start:end]], keys[order[start:end]])
+    want, got = whole.finish(), parts.finish()
+    for name in (*Samples.names(), "offsets"):
+        assert torch.equal(getattr(got, name), getattr(want, name)), name
+
+
+def test_a_class_with_few_rows_keeps_them_all():
+    samples, keys = offered(0)
+    labels = torch.where(torch.arange(len(samples)) < 3, 2, 0)
+    collector = RowCollector(4, 5, torch.float32)
+    logits = torch.zeros(len(samples), 4)
+    collector.add(Samples(samples.features, logits, labels, samples.ids), keys)
+    assert collector.finish().offsets.diff().tolist() == [5, 0, 3, 0]

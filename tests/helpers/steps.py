@@ -1,0 +1,135 @@
+"""The parts of a step, real and tiny: sources, batches, and losses that show what they get."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mmickd.banks import MemoryBank
+from mmickd.losses import BaseLoss
+from mmickd.losses.schedules import WeightSchedule
+from mmickd.losses.terms import LossTerms, Term
+from mmickd.retrieval import TorchRetriever
+from mmickd.retrieval.memory import Memory
+from mmickd.structures import Batch, Queries, Tapped
+from mmickd.tasks import ClassificationTask
+from mmickd.teachers import Lesson, Source, Teacher
+from tests.helpers.retrieval_cases import samples
+from tests.helpers.task_cases import picture, scene, tapped
+
+IMAGES, WIDTH, CLASSES = 4, 5, 3
+GRID = (4, 6)
+
+
+class GivenTeacher(Teacher):
+    """Sources and lessons as they are given; it notes the calls of a step."""
+
+    is_frozen, layers, class_counts = False, "", {}
+
+    def __init__(self, sources: Sequence[Source], lessons: Sequence[Lesson] = ()) -> None:
+        self.sources, self.own = sources, lessons
+        self.calls: list[Any] = []
+
+    def build(self, run: Any) -> None: ...
+
+    def look(self, sample: Any, student_layer: str) -> None: ...
+
+    def open(self, remember: Any, momentum: float | None) -> None: ...
+
+    @property
+    def memories(self) -> Mapping[str, Memory]:
+        return {f"source{i}": source.memory for i, source in enumerate(self.sources)}
+
+    def see(self, batch: Batch, student: Tapped) -> Sequence[Source]:
+        self.calls.append(("see", batch, student))
+        return self.sources
+
+    def lessons(self) -> Sequence[Lesson]:
+        return self.own
+
+    def after_step(self, student: Any, ends_epoch: bool) -> dict[str, Tensor]:
+        banks = [bank for memory in self.memories.values() for bank in memory.banks.values()]
+        filled = [int(bank.counts.sum()) for bank in banks]
+        self.calls.append(("after_step", student, ends_epoch, filled))
+        return {"pace": torch.tensor(0.5)}
+
+
+class Watched(TorchRetriever):
+    """Notes what it is asked."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked: list[tuple[Any, ...]] = []
+
+    def search(self, bank: Any, query: Any, *args: Any) -> Any:
+        self.asked.append((query, *args))
+        return super().search(bank, query, *args)
+
+
+class Shown(BaseLoss):
+    """Sum of the student's logits; it notes the queries that it is shown."""
+
+    def __init__(
+        self, num_positives: int | None = 0, num_negatives: int = 0, is_dense: bool = False
+    ) -> None:
+        super().__init__()
+        self.num_positives, self.num_negatives = num_positives, num_negatives
+        self.is_dense = is_dense
+        self.queries: list[Queries] = []
+
+    def forward(self, queries: Queries) -> Tensor:
+        self.queries.append(queries)
+        return queries.student_logits.sum(dim=1)
+
+
+def only(*losses: BaseLoss, task: float = 1.0) -> LossTerms:
+    """Terms 'a', 'b', ... of weight 1, and no others."""
+    terms = [Term(n, loss, WeightSchedule(1.0)) for n, loss in zip("abc", losses, strict=False)]
+    return LossTerms({term.name: term for term in terms}, WeightSchedule(task))
+
+
+def classified(seed: int, gradient: bool = False) -> Tapped:
+    """What a classifier says of the images."""
+    g = torch.Generator().manual_seed(seed)
+    features = torch.randn(IMAGES, WIDTH, generator=g)
+    return Tapped(features, torch.randn(IMAGES, CLASSES, generator=g).requires_grad_(gradient))
+
+
+def pictures() -> Batch:
+    """Images of the classes 0, 1, 2, 0."""
+    labels = [i % CLASSES for i in range(IMAGES)]
+    found = [picture(label, path=f"{i}.png") for i, label in enumerate(labels)]
+    return Batch(torch.zeros(IMAGES, 3, 8, 8), found)
+
+
+def segmented(seed: int) -> Tapped:
+    """What a segmenter says of the scenes."""
+    torch.manual_seed(seed)
+    return tapped(2, WIDTH, CLASSES, GRID)
+
+
+def scenes() -> Batch:
+    """Two images; the first is void on its left half."""
+    gt = torch.arange(8)[:, None].expand(8, 12) % CLASSES
+    void = gt.clone()
+    void[:, :6] = 255
+    return Batch(torch.zeros(2, 3, 8, 12), [scene(void, "0.png"), scene(gt, "1.png")])
+
+
+def bank(seed: int = 0) -> MemoryBank:
+    """Rows of images that are in no batch."""
+    g = torch.Generator().manual_seed(100 + seed)
+    return MemoryBank(samples(g, 30, WIDTH, CLASSES, 1), CLASSES)
+
+
+def memory(seed: int = 0, retriever: TorchRetriever | None = None) -> Memory:
+    """A memory of one bank, for images."""
+    return Memory({"image": bank(seed)}, retriever or TorchRetriever())
+
+
+def source(said: Tapped, memory: Memory, **options: Any) -> Source:
+    """A classifier that has answered already."""
+    return Source(ClassificationTask(), memory, lambda: said, **options)

@@ -1,0 +1,105 @@
+"""Cells of a logits grid, their labels, and whose grid it is."""
+
+import pytest
+import torch
+from mmseg.structures import SegDataSample
+from torch import nn
+
+from mmickd.structures import Tapped
+from mmickd.tasks import SegmentationTask, task_for
+from mmickd.utils.errors import ICKDError
+from tests.helpers.task_cases import Head, model, scene, see, tapped
+
+
+@pytest.mark.parametrize("align_corners", [False, True])
+def test_every_banked_pixel_has_the_label_of_its_place(align_corners):
+    """The features say where they come from; the ground truth is read there by hand."""
+    grid, shape = (4, 6), (33, 47)
+    g = torch.Generator().manual_seed(0)
+    gt = torch.randint(0, 4, shape, generator=g)
+    gt[gt == 3] = 255
+    ys, xs = torch.meshgrid(torch.arange(4.0), torch.arange(6.0), indexing="ij")
+    teacher = Tapped(torch.stack([torch.ones(grid), ys, xs])[None], torch.randn(1, 3, *grid))
+    task = SegmentationTask(255, False, align_corners)
+    view = see(task, teacher, [scene(gt)], shape)
+    samples, _ = task.levels["pixel"].offer(view, 100, 0)
+    assert 0 < len(samples) < 24
+    places = (samples.features / samples.features[:, :1])[:, 1:].round().int().tolist()
+    assert len({tuple(p) for p in places}) == len(samples)
+    for (y, x), label in zip(places, samples.labels.tolist(), strict=True):
+        if align_corners:
+            at = (round(y * 32 / 3), round(x * 46 / 5))
+        else:
+            at = (int((y + 0.5) * 33 / 4), int((x + 0.5) * 47 / 6))
+        assert int(gt[at]) == label != 255
+
+
+def test_a_void_label_inside_of_the_classes_is_never_a_class():
+    gt = torch.zeros(8, 8)
+    gt[:, 4:] = 2
+    view = see(SegmentationTask(ignore_index=2), tapped(grid=(2, 2)), [scene(gt)], (8, 8))
+    assert view.labels.tolist() == [[0, -1, 0, -1]]
+    assert view.valid.tolist() == [[True, False, True, False]]
+
+
+def test_ground_truth_of_the_original_size_and_padding():
+    """The image was halved to 16x16 and padded to 16x32; its ground truth is still 32x32."""
+    gt = torch.zeros(32, 32)
+    gt[16:] = 1
+    sample = scene(gt)
+    sample.set_metainfo(dict(img_shape=(16, 16)))
+    view = see(SegmentationTask(), tapped(grid=(2, 4)), [sample], (16, 32))
+    assert view.labels.view(2, 4).tolist() == [[0, 0, -1, -1], [1, 1, -1, -1]]
+
+
+def test_ground_truth_padded_with_the_image():
+    gt = torch.full((16, 32), 255)
+    gt[:, :16] = 1
+    sample = scene(gt)
+    sample.set_metainfo(dict(img_shape=(16, 16)))
+    view = see(SegmentationTask(), tapped(grid=(2, 4)), [sample], (16, 32))
+    assert view.labels.view(2, 4).tolist() == [[1, 1, -1, -1]] * 2
+
+
+@pytest.mark.parametrize("align_corners", [False, True])
+def test_unequal_grids_resize_the_students_logits_alone(align_corners):
+    teacher = tapped(grid=(8, 8))
+    student = torch.randn(1, 3, 4, 4, requires_grad=True)
+    task = SegmentationTask(student_align_corners=align_corners)
+    view = see(task, teacher, [scene(torch.zeros(16, 16))], (16, 16), student)
+    want = nn.functional.interpolate(student, (8, 8), mode="bilinear", align_corners=align_corners)
+    assert torch.allclose(view.student_logits.view(1, 8, 8, 3).permute(0, 3, 1, 2), want)
+    assert torch.equal(view.logits.view(1, 8, 8, 3).permute(0, 3, 1, 2), teacher.logits)
+    assert torch.equal(view.features.view(1, 8, 8, 4).permute(0, 3, 1, 2), teacher.features)
+    assert torch.allclose(view.student_features(), view.student_logits + 1, atol=1e-5)
+    view.student_logits.sum().backward()
+    assert student.grad is not None
+
+
+def test_segmentation_refuses():
+    task = SegmentationTask()
+    gt = torch.zeros(8, 8)
+    with pytest.raises(ICKDError, match=r"teacher\.layer"):
+        see(task, Tapped(torch.randn(1, 5), torch.randn(1, 3)), [scene(gt)], (8, 8))
+    with pytest.raises(ICKDError, match=r"teacher\.layer"):
+        unequal = Tapped(torch.randn(1, 5, 3, 3), torch.randn(1, 3, 2, 2))
+        see(task, unequal, [scene(gt)], (8, 8))
+    gt[0, 0], gt[0, 1], gt[0, 2] = 7, 255, 2
+    assert task.bad_labels(scene(gt), 3) == [7]
+    assert task.has_label(scene(gt)) and not task.has_label(SegDataSample())
+
+
+def test_binary_heads_are_refused():
+    with pytest.raises(ICKDError, match="out_channels=1"):
+        SegmentationTask().check_student(model(Head(), Head(out_channels=1)))
+    SegmentationTask().check_student(model(Head(out_channels=1), Head(out_channels=2)))
+
+
+def test_the_task_is_read_from_the_heads_that_predict():
+    student = model(Head(ignore_index=3), Head(ignore_index=11, align_corners=True))
+    task = task_for(student, model(Head(align_corners=False)))
+    assert isinstance(task, SegmentationTask)
+    assert task.ignore_index == 11
+    assert task.student_align_corners and not task.teacher_align_corners
+    assert task_for(model(Head()), model(Head(align_corners=True))).teacher_align_corners
+    assert task_for(model(Head()), nn.Module()).ignore_index == 255

@@ -1,0 +1,183 @@
+"""A teacher of one network: when it runs, what it sees, what of it is saved."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from mmengine.model import ImgDataPreprocessor
+from torch import Tensor, nn
+
+from mmickd.banks import QueueBank
+from mmickd.retrieval import TorchRetriever
+from mmickd.retrieval.memory import Memory
+from mmickd.structures import Batch, Samples, Tapped
+from mmickd.tasks import ClassificationTask
+from mmickd.teachers import NetworkTeacher
+from mmickd.utils.errors import ICKDError, OptionError
+from tests.helpers.teachers import look, run_of
+
+SIZE, WIDTH, CLASSES = 4, 5, 3
+
+
+class Net(nn.Module):
+    """A classifier that counts its runs."""
+
+    def __init__(self, mean: float = 0.0) -> None:
+        super().__init__()
+        self.data_preprocessor = ImgDataPreprocessor(mean=[mean] * 3, std=[1.0] * 3)
+        self.body, self.out = nn.Linear(3 * SIZE * SIZE, WIDTH), nn.Linear(WIDTH, CLASSES)
+        self.drop, self.runs = nn.Dropout(), 0
+
+    def forward(self, inputs: Tensor, mode: str = "tensor") -> Tensor:
+        assert mode == "tensor"  # without losses
+        self.runs += 1
+        return self.out(self.drop(self.body(inputs.flatten(1))))
+
+
+class GivenTeacher(NetworkTeacher):
+    """A network that is there already; it has learnt a number."""
+
+    learnt = 0
+
+    def __init__(self, network: nn.Module, **options: Any) -> None:
+        super().__init__(**options)
+        self.network = network
+
+    def make_network(self, run: Any) -> nn.Module:
+        return self.network
+
+    def own_state(self) -> dict[str, Any]:
+        return {"learnt": self.learnt}
+
+    def load_own_state(self, state: dict[str, Any]) -> None:
+        self.learnt = state["learnt"]
+
+
+def ready(network: Net | None = None, student: nn.Module | None = None) -> GivenTeacher:
+    """A teacher that has seen an image, and waits for the first step."""
+    teacher = GivenTeacher(network or Net())
+    teacher.build(run_of(student or nn.Module()))
+    look(teacher, size=SIZE)
+    teacher.open(remember, None)
+    teacher.model.runs = 0
+    return teacher
+
+
+def remember(width: int) -> Memory:
+    return Memory({"image": QueueBank(CLASSES, 2, width)}, TorchRetriever())
+
+
+def batch(seed: int = 0) -> Batch:
+    g = torch.Generator().manual_seed(seed)
+    return Batch(torch.randn(2, 3, SIZE, SIZE, generator=g), [])
+
+
+STUDENT = Tapped(torch.zeros(2, 1), torch.zeros(2, CLASSES))
+
+
+def test_the_network_runs_once_however_often_its_answer_is_asked() -> None:
+    teacher = ready()
+    (source,) = teacher.see(batch(), STUDENT)
+    first, second = source.answer(), source.answer()
+    assert teacher.model.runs == 1 and first is second
+    (source,) = teacher.see(batch(1), STUDENT)  # another step
+    assert not torch.equal(source.answer().logits, first.logits)
+    assert teacher.model.runs == 2
+
+
+def test_the_network_does_not_run_if_nobody_asks() -> None:
+    teacher = ready()
+    for seed in range(3):
+        teacher.see(batch(seed), STUDENT)
+        assert teacher.after_step(nn.Module(), ends_epoch=False) == {}
+    assert teacher.model.runs == 0
+
+
+def test_a_source_is_the_teachers_own() -> None:
+    teacher = ready()
+    (source,) = teacher.see(batch(), STUDENT)
+    assert source.memory is teacher.memory and source.recall is None
+    assert isinstance(source.task, ClassificationTask) and not teacher.lessons()
+
+
+def test_the_answer_is_that_of_the_classifier_in_eval_without_gradients() -> None:
+    network = Net().train()
+    teacher = ready(network)
+    inputs = batch().inputs.requires_grad_()
+    (source,) = teacher.see(Batch(inputs, []), STUDENT)
+    said = source.answer()
+    with torch.no_grad():
+        features = network.body(inputs.flatten(1))
+        assert torch.equal(said.features, features) and torch.equal(
+            said.logits, network.out(features)
+        )
+    assert not said.logits.requires_grad and not said.features.requires_grad
+    assert not any(p.requires_grad for p in network.parameters())
+
+
+def test_it_sees_the_students_input_as_its_own_preprocessor_makes_it() -> None:
+    network, student = Net(mean=5.0), Net(mean=2.0)
+    teacher = ready(network, student)
+    (source,) = teacher.see(batch(), STUDENT)
+    with torch.no_grad():
+        want = network.out(network.body((batch().inputs + 2.0 - 5.0).flatten(1)))
+    assert torch.allclose(source.answer().logits, want, atol=1e-6)
+
+
+def test_after_a_look_layer_classes_and_width_are_known() -> None:
+    teacher, widths = GivenTeacher(Net()), []
+    teacher.build(run_of(nn.Module()))
+    look(teacher, size=SIZE)
+    teacher.open(lambda width: widths.append(width) or remember(width), None)
+    assert teacher.layers == "out" and teacher.class_counts == {"the teacher": CLASSES}
+    assert widths == [WIDTH] and list(teacher.memories) == ["teacher"]
+
+
+def test_an_image_that_it_cannot_take_is_explained() -> None:
+    teacher = GivenTeacher(Net())
+    teacher.build(run_of(nn.Module()))
+    with pytest.raises(ICKDError, match=r"the teacher cannot run on .* 7x7 pixels .*pipeline"):
+        look(teacher, size=7)
+
+
+def test_what_it_has_learnt_and_its_queues_are_saved_together() -> None:
+    teacher, other = ready(), ready()
+    teacher.learnt = 3
+    rows = Samples(
+        torch.eye(2, WIDTH), torch.ones(2, CLASSES), torch.tensor([0, 2]), torch.arange(2)
+    )
+    teacher.memory.ask("image", rows, 1, 1)
+    teacher.memory.feed()
+    state = teacher.state_dict()
+    assert set(state) == {"teacher", "banks"} and teacher.state_key in state
+    other.load_state_dict(state)
+    assert other.learnt == 3
+    for name, value in teacher.memory.banks["image"].state_dict().items():
+        assert torch.equal(other.memory.banks["image"].state_dict()[name], value)
+
+
+@pytest.mark.parametrize(
+    ("options", "name"),
+    [(dict(layer=None), "layer"), (dict(layer=3), "layer"), (dict(dtype="fp64"), "dtype")],
+)
+def test_options_are_checked(options: dict[str, Any], name: str) -> None:
+    with pytest.raises(OptionError) as caught:
+        GivenTeacher(Net(), **options)
+    assert caught.value.name == name
+
+
+def test_the_fingerprint_follows_every_weight_and_nothing_else() -> None:
+    torch.manual_seed(0)
+    network = Net()
+    first = ready(network)
+    before = first.fingerprint()
+    network.runs = 99
+    assert first.fingerprint() == before == ready(network).fingerprint()
+    for value in network.state_dict().values():
+        value.view(-1)[0] += 1e-3
+        after = first.fingerprint()
+        assert after["teacher_weights"] != before["teacher_weights"]
+        assert {**after, "teacher_weights": ""} == {**before, "teacher_weights": ""}
+        before = after
