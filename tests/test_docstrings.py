@@ -35,7 +35,7 @@ def offered() -> Iterator[tuple[str, Any]]:
                 yield f"{name}.{one}", thing
 
 
-@pytest.mark.parametrize(("name", "thing"), offered())
+@pytest.mark.parametrize(("name", "thing"), list(offered()))
 def test_what_is_offered_has_an_example(name: str, thing: Any) -> None:
     assert ">>> " in (inspect.getdoc(thing) or ""), f"{name} has no example in its docstring"
 

@@ -57,6 +57,7 @@ class ImageIndex:
         Returns:
             ``(Q, largest)`` int64 rows and bool mask. Slots beyond the last row repeat it.
         """
+        ids = ids.contiguous()
         begin = torch.searchsorted(self._images, ids)
         end = torch.searchsorted(self._images, ids, right=True)
         places, found = slots_between(begin, end, self.largest)
