@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
+from tests.helpers.warm import run_python
+
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -30,19 +32,27 @@ class Outcome:
 def command(
     *words: str | Path, cwd: Path | None = None, timeout: float = 150, **env: str
 ) -> Outcome:
-    """Run a command and wait; stdout and stderr together."""
+    """Run a command and wait; stdout and stderr together.
+
+    Our own tools begin with their imports done (:mod:`tests.helpers.warm`).
+    """
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
     clean = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "LOCAL_RANK", "RANK")}
+    whole = {**clean, "PATH": path, "OMP_NUM_THREADS": "1", "PYTHON": sys.executable, **env}
+    first, *rest = (str(word) for word in words)
     begin = time.monotonic()
-    done = subprocess.run(
-        [str(word) for word in words],
-        cwd=cwd,
-        env={**clean, "PATH": path, "OMP_NUM_THREADS": "1", "PYTHON": sys.executable, **env},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        timeout=timeout,
-    )
+    if first == sys.executable and rest[0].startswith(f"{ROOT / 'tools'}") and not env:
+        done = run_python(rest, cwd, whole, timeout)
+    else:
+        done = subprocess.run(
+            [first, *rest],
+            cwd=cwd,
+            env=whole,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=timeout,
+        )
     return Outcome(done.returncode, done.stdout, time.monotonic() - begin)
 
 

@@ -12,6 +12,8 @@ import torch
 import torch.distributed as torch_dist
 import torch.multiprocessing as mp
 
+from tests.helpers.warm import start_method, take_over
+
 
 def on_ranks(
     world_size: int, function: Callable[..., Any], *args: Any, timeout: float = 120.0
@@ -28,7 +30,9 @@ def on_ranks(
         ProcessRaisedException: with the traceback of the first rank that failed.
     """
     with tempfile.TemporaryDirectory(prefix="mmickd-ranks-") as folder:
-        mp.spawn(_rank, (world_size, folder, timeout, function, args), nprocs=world_size)
+        here = dict(os.environ), os.getcwd()
+        given = (world_size, folder, timeout, here, function, args)
+        mp.start_processes(_rank, given, nprocs=world_size, start_method=start_method())
         return [torch.load(f"{folder}/{rank}.pt", weights_only=False) for rank in range(world_size)]
 
 
@@ -37,9 +41,11 @@ def _rank(
     world_size: int,
     folder: str,
     timeout: float,
+    here: tuple[dict[str, str], str],
     function: Callable[..., Any],
     args: tuple[Any, ...],
 ) -> None:
+    take_over(*here)
     torch.set_num_threads(1)
     os.environ.update(
         RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE=str(world_size), MASTER_ADDR=""

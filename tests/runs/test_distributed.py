@@ -1,4 +1,7 @@
-"""``tools/dist_train.sh`` on the CPU: ranks build one and the same bank and train as one."""
+"""Several ranks on the CPU build one and the same bank and train as one.
+
+Where it does not matter who starts them they are forks, which have nothing to import.
+"""
 
 from __future__ import annotations
 
@@ -9,8 +12,10 @@ import pytest
 import torch
 from mmengine.config import Config
 
+from mmickd.commands.launching import prepare_launch
 from tests.helpers import toys
 from tests.helpers.commands import ROOT, Outcome, command
+from tests.helpers.ranks import on_ranks
 from tests.helpers.tiny import make_class_folders, plain_config_text, run
 
 # one image is left over in every way: 18 and 6 images, in batches of 4 and 4 for the bank
@@ -25,17 +30,36 @@ def config(scope: str, level: Any, cache: Path | None, **bank: Any) -> Config:
     return cfg
 
 
-def launch(cfg: Config, ranks: int) -> Outcome:
-    folder = toys.new_folder()
+def written(cfg: Config) -> Path:
+    """The config in a file, with a hook that writes what each rank holds."""
     cfg = cfg.copy()
     cfg.custom_imports = dict(imports=["tests.helpers.rank_dump"])
     cfg.custom_hooks = [*cfg.custom_hooks, dict(type="RankDump")]
+    file = toys.new_folder() / "run.py"
     with plain_config_text():
-        cfg.dump(folder / "run.py")
+        cfg.dump(file)
+    return file
+
+
+def launch(cfg: Config, ranks: int) -> Outcome:
+    """By the script."""
+    file = written(cfg)
     return command(
-        "bash", ROOT / "tools/dist_train.sh", folder / "run.py", str(ranks), cwd=folder,
-        PYTHONPATH=str(ROOT), MMICKD_CACHE_DIR=str(folder),
+        "bash", ROOT / "tools/dist_train.sh", file, str(ranks), cwd=file.parent,
+        PYTHONPATH=str(ROOT), MMICKD_CACHE_DIR=str(file.parent),
     )  # fmt: skip
+
+
+def train(cfg: Config, ranks: int) -> str:
+    """By forked ranks; the log of rank 0."""
+    return on_ranks(ranks, train_rank, written(cfg))[0]
+
+
+def train_rank(file: Path) -> str:
+    cfg = Config.fromfile(file)
+    cfg.launcher = "pytorch"
+    prepare_launch(cfg)
+    return toys.log_of(run(cfg))
 
 
 def dumps(cfg: Config, ranks: int) -> list[dict[str, Any]]:
@@ -53,7 +77,7 @@ def test_bank_and_parameters_are_those_of_one_rank(scope: str) -> None:
     assert set(alone) == ({level} if isinstance(level, str) else set(level))
     for ranks in (2, 3):
         cfg = config(scope, level, None)
-        launch(cfg, ranks).ok()
+        train(cfg, ranks)
         held = dumps(cfg, ranks)
         for dump in held:
             assert dump["world_size"] == ranks
@@ -85,9 +109,8 @@ def test_a_dealt_bank_teaches_what_a_whole_one_does(scope: str) -> None:
     run(config(scope, CASES[scope], cache))
     dealt = config(scope, CASES[scope], cache, shard=True)
     whole = config(scope, CASES[scope], cache, shard=False)
-    text = launch(dealt, 2).ok()
-    assert "rank 0's 1/2 of" in text
-    launch(whole, 2).ok()
+    assert "rank 0's 1/2 of" in train(dealt, 2)
+    train(whole, 2)
     parts, wholes = dumps(dealt, 2), dumps(whole, 2)
     for level, bank in wholes[0]["banks"].items():
         for name, rows in bank.items():

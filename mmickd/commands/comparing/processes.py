@@ -96,7 +96,7 @@ class _Fork:
         log: Path,
         env: dict[str, str],
     ) -> None:
-        self._process = context.Process(target=_run, args=(arguments, log, env))
+        self._process = context.Process(target=become_python, args=(arguments, log, env))
         self._process.start()
         self.terminate, self.kill = self._process.terminate, self._process.kill
 
@@ -110,11 +110,22 @@ class _Fork:
         return self._process.exitcode
 
 
-def _run(arguments: list[str], log: Path, env: dict[str, str]) -> None:
-    """Become the Python process of these arguments."""
+def become_python(
+    arguments: list[str], log: Path, env: dict[str, str], folder: Path | None = None
+) -> None:
+    """Do in this process what ``python *arguments`` does in one of its own.
+
+    Args:
+        arguments: ``[script, ...]`` or ``["-m", module, ...]``.
+        log: for its output.
+        env: its whole environment.
+        folder: to run in; None: where this process is.
+    """
     _write_to(log)
     os.environ.clear()
     os.environ.update(env)
+    if folder is not None:
+        os.chdir(folder)
     if arguments[0] == "-m":
         sys.argv = arguments[1:]
         runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)

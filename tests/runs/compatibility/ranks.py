@@ -1,21 +1,20 @@
 """Several runs, one after the other, by one group of processes on the CPU.
 
-Importing everything takes longer than a tiny run does, so the runs share the processes.
+Joining a group takes longer than a tiny run does, so the runs share the processes.
 """
 
 from __future__ import annotations
 
-import sys
+import os
 from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 from mmengine.config import Config
 
 from mmickd.commands.launching import prepare_launch
 from tests.helpers import toys
-from tests.helpers.commands import ROOT, command
+from tests.helpers.ranks import on_ranks
 from tests.helpers.tiny import history, plain_config_text, run
 
 
@@ -27,14 +26,8 @@ def run_together(cfgs: dict[str, Config], ranks: int = 2) -> dict[str, list[dict
             cfg.launcher = "pytorch"
             cfg.custom_imports = dict(imports=["tests.runs.compatibility.parts"])
             cfg.dump(folder / f"{name}.py")
-    command(
-        sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={ranks}",
-        "-m", "tests.runs.compatibility.ranks", folder, cwd=ROOT, timeout=500,
-        MMICKD_CACHE_DIR=str(folder),
-    ).ok()  # fmt: skip
-    return {
-        name: [torch.load(folder / f"{name}.{rank}.pt") for rank in range(ranks)] for name in cfgs
-    }
+    found = on_ranks(ranks, _outcomes, folder, timeout=500)
+    return {name: [outcomes[name] for outcomes in found] for name in cfgs}
 
 
 def assert_ranks_agree(ranks: list[dict[str, Any]]) -> None:
@@ -79,14 +72,7 @@ def _outcome(cfg: Config) -> dict[str, Any]:
     )
 
 
-def _main(folder: Path) -> None:
-    for path in sorted(folder.glob("*.py")):
-        outcome = _outcome(Config.fromfile(path))
-        rank = torch.distributed.get_rank()
-        torch.save(outcome, folder / f"{path.stem}.{rank}.pt")
-    torch.distributed.destroy_process_group()
-
-
-if __name__ == "__main__":
-    torch.set_num_threads(1)
-    _main(Path(sys.argv[1]))
+def _outcomes(folder: Path) -> dict[str, dict[str, Any]]:
+    """On one rank; by name of the run."""
+    os.environ["MMICKD_CACHE_DIR"] = str(folder)
+    return {path.stem: _outcome(Config.fromfile(path)) for path in sorted(folder.glob("*.py"))}
