@@ -1,4 +1,4 @@
-"""What every test gets: one thread, a bank cache of its own, and no GPU tests without a GPU."""
+"""What every test gets: one thread (or as many as are asked for), a bank cache of its own, and no GPU tests without a GPU."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ import os
 import shutil
 import tempfile
 
-# Before torch is imported: it reads this once.
-os.environ["OMP_NUM_THREADS"] = "1"
+# Before torch is imported: it reads this once. OMP_NUM_THREADS=2 runs the tests with two threads.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest
 import torch
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    torch.set_num_threads(1)
+    torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
     # never the user's cache: a bank that lies there would hide that building is broken
     config._mmickd_cache = tempfile.mkdtemp(prefix="mmickd-tests-")  # type: ignore[attr-defined]
     os.environ["MMICKD_CACHE_DIR"] = config._mmickd_cache  # type: ignore[attr-defined]

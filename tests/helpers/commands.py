@@ -38,7 +38,7 @@ def command(
     """
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
     clean = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "LOCAL_RANK", "RANK")}
-    whole = {**clean, "PATH": path, "OMP_NUM_THREADS": "1", "PYTHON": sys.executable, **env}
+    whole = {**clean, "PATH": path, "PYTHON": sys.executable, **env}
     first, *rest = (str(word) for word in words)
     begin = time.monotonic()
     if first == sys.executable and rest[0].startswith(f"{ROOT / 'tools'}") and not env:

@@ -46,7 +46,7 @@ def _rank(
     args: tuple[Any, ...],
 ) -> None:
     take_over(*here)
-    torch.set_num_threads(1)
+    torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
     os.environ.update(
         RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE=str(world_size), MASTER_ADDR=""
     )

@@ -57,7 +57,6 @@ class Training:
                     "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]),
                     "PYTHON": sys.executable,
                     "PYTHONPATH": str(ROOT),
-                    "OMP_NUM_THREADS": "1",
                     name: value,
                     **env,
                 },
