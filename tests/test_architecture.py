@@ -24,6 +24,7 @@ FLOORS = [
     ["preparation"],
     ["hooks"],
     ["commands"],
+    ["__main__"],
 ]
 """Rooms of the package; each may import what stands above it in this list, and itself."""
 HEIGHT = {room: height for height, rooms in enumerate(FLOORS) for room in rooms}

@@ -1,10 +1,13 @@
-"""The wheel carries what ``mim train mmickd CONFIG`` looks for."""
+"""What travels: the sdist has everything, README's line makes a wheel of it, the wheel runs."""
 
 from __future__ import annotations
 
+import os
+import re
 import shutil
 import subprocess
 import sys
+import tarfile
 import zipfile
 from pathlib import Path
 
@@ -13,12 +16,22 @@ import pytest
 import mmickd
 
 ROOT = Path(__file__).parents[1]
-PARTS = ["mmickd", "configs", "tools", "requirements"]
-FILES = ["pyproject.toml", "setup.py", "MANIFEST.in", "LICENSE", "README.md"]
+PARTS = ["mmickd", "configs", "tools", "requirements", "docs", "benchmarks", "tests"]
+FILES = [
+    "pyproject.toml", "setup.py", "MANIFEST.in", "LICENSE", "README.md", "CHANGELOG.md",
+    "CONTRIBUTING.md", "Makefile", "model-index.yml",
+]  # fmt: skip
+
+
+def run(*words: str, cwd: Path, **env: str) -> str:
+    done = subprocess.run(words, cwd=cwd, capture_output=True, text=True, env={**os.environ, **env})
+    assert done.returncode == 0, done.stderr[-3000:]
+    return done.stdout
 
 
 @pytest.fixture(scope="module")
-def wheel(tmp_path_factory) -> zipfile.ZipFile:
+def sdist(tmp_path_factory) -> Path:
+    """The sdist, unpacked."""
     if not (ROOT / "setup.py").is_file():
         pytest.skip("not a checkout")
     source = tmp_path_factory.mktemp("source")
@@ -28,24 +41,80 @@ def wheel(tmp_path_factory) -> zipfile.ZipFile:
         shutil.copytree(ROOT / part, source / part, ignore=ignore)
     for file in FILES:
         shutil.copy(ROOT / file, source / file)
-    command = [sys.executable, "-m", "pip", "wheel", "--no-deps", "--no-build-isolation", "-w"]
-    done = subprocess.run([*command, "out", "."], cwd=source, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr[-3000:]
-    return zipfile.ZipFile(next((source / "out").glob("mmickd-*.whl")))
+    code = "from setuptools.build_meta import build_sdist; build_sdist('out')"
+    run(sys.executable, "-c", code, cwd=source)
+    with tarfile.open(next((source / "out").glob("mmickd-*.tar.gz"))) as archive:
+        archive.extractall(source / "unpacked", filter="data")
+    return source / "unpacked" / f"mmickd-{mmickd.__version__}"
 
 
-def carried(folder: str) -> set[str]:
-    files = (file for file in (ROOT / folder).rglob("*") if file.is_file())
-    return {
-        f"mmickd/.mim/{file.relative_to(ROOT).as_posix()}"
-        for file in files
-        if "__pycache__" not in file.parts
-    }
+@pytest.fixture(scope="module")
+def wheel(sdist: Path) -> zipfile.ZipFile:
+    """The wheel of a repository with what the sdist has, by the first line of README's section."""
+    install = (ROOT / "README.md").read_text().partition("## Add it to your own config")[2]
+    (requirement,) = re.findall(r'^pip install "(mmickd.* @ .*)"$', install, re.MULTILINE)
+    identity = ("-c", "user.name=a", "-c", "user.email=a@example.org")
+    run("git", "init", "--quiet", cwd=sdist)
+    run("git", "add", "--all", "--force", cwd=sdist)
+    run("git", *identity, "commit", "--quiet", "--message=all", cwd=sdist)
+    pip = (sys.executable, "-m", "pip", "wheel", "--no-deps", "--no-build-isolation")
+    out = sdist.parent / "wheel"
+    requirement = requirement.replace("$REPOSITORY", f"file://localhost{sdist}")
+    run(*pip, "--wheel-dir", str(out), requirement, cwd=sdist.parent)
+    return zipfile.ZipFile(next(out.glob("mmickd-*.whl")))
+
+
+def files_below(folder: Path) -> set[str]:
+    files = (file for file in folder.rglob("*") if file.is_file())
+    names = {file.relative_to(folder).as_posix() for file in files}
+    return {name for name in names if not {"__pycache__", ".mim"} & {*name.split("/")}}
+
+
+def test_sdist_has_everything(sdist):
+    for part in PARTS:
+        assert files_below(sdist / part) == files_below(ROOT / part)
+    assert all((sdist / file).is_file() for file in FILES)
+
+
+def test_the_copy_has_all_that_is_tracked():
+    """Guards the test above."""
+    if not (ROOT / ".git").exists():
+        pytest.skip("not a checkout")
+    tracked = {name.split("/")[0] for name in run("git", "ls-files", cwd=ROOT).split()}
+    assert {name for name in tracked if not name.startswith(".")} == {*PARTS, *FILES}
 
 
 @pytest.mark.parametrize("folder", ["configs", "tools"])
 def test_every_config_and_tool_is_carried(wheel, folder):
-    assert carried(folder) and carried(folder) <= set(wheel.namelist())
+    """Where ``mim train mmickd CONFIG`` looks for them."""
+    carried = {f"mmickd/.mim/{folder}/{name}" for name in files_below(ROOT / folder)}
+    assert carried <= set(wheel.namelist())
+
+
+def test_model_index_is_carried_with_what_it_imports(wheel):
+    names = set(wheel.namelist())
+    files = re.findall(r"configs/.*yml", wheel.read("mmickd/.mim/model-index.yml").decode())
+    assert files and all(f"mmickd/.mim/{file}" in names for file in files)
+
+
+def test_the_console_command_is_there(wheel):
+    text = wheel.read(f"mmickd-{mmickd.__version__}.dist-info/entry_points.txt").decode()
+    assert "mmickd = mmickd.__main__:main" in text
+
+
+@pytest.mark.slow
+def test_a_wheel_alone_trains_with_several_processes(wheel, tmp_path):
+    """As far as a rank gets without data: it runs the wheel's tool on the wheel's config."""
+    wheel.extractall(tmp_path / "site")
+    words = ("-m", "mmickd", "dist-train", "configs/demo/digits_student.py", "1")
+    env = dict(os.environ, PYTHONPATH=str(tmp_path / "site"))
+    done = subprocess.run(
+        [sys.executable, *words], cwd=tmp_path, capture_output=True, text=True, env=env
+    )
+    assert done.returncode != 0
+    assert "This config needs what does not exist" in done.stderr
+    assert f"where the working directory is {tmp_path}" in done.stderr
+    assert f"{tmp_path}/site/mmickd/.mim/tools/train.py FAILED" in done.stderr
 
 
 def test_package_is_whole_and_alone(wheel):

@@ -71,7 +71,10 @@ def run(args: argparse.Namespace) -> None:
         launch = WarmStart(imports, environment(), args.out / "imports.txt")
     Scheduler(jobs, args.workers, environment(), launch=launch).run()
     tables = [plan.as_markdown() for plan in plans.values()]
-    remark = f"{note(args.seeds)} How KD's weight was chosen: configs/demo/README.md."
+    remark = (
+        f"{note(args.seeds)} Processors round differently: on another one the figures differ, as "
+        "they may from those of configs/demo/README.md, which says how KD's weight was chosen."
+    )
     if args.quick:
         remark = f"--quick: a few steps only, these numbers mean nothing.\n\n{remark}"
     data = {task: [asdict(row) for row in plan.rows()] for task, plan in plans.items()}

@@ -161,5 +161,5 @@ def _set_rank_variables(launcher: str) -> None:
     if missing:
         raise ICKDError(
             f"--launcher {launcher} needs {', '.join(missing)} in the environment: start the run "
-            "with tools/dist_train.sh or tools/slurm_train.sh."
+            "with mmickd dist-train (tools/dist_train.sh) or tools/slurm_train.sh."
         )

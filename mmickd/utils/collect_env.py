@@ -1,9 +1,11 @@
-"""The version table of the stack: ``python -m mmickd.utils.collect_env``."""
+"""The version table of the stack, for bug reports."""
 
 from __future__ import annotations
 
+import argparse
 import subprocess
 import sys
+from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
@@ -85,8 +87,9 @@ def _git_revision() -> str:
     return f" (git {done.stdout.strip()})" if (root / ".git").exists() else ""
 
 
-def main() -> None:
+def main(argv: Sequence[str] | None = None) -> None:
     """Print the table, then what is wrong with it."""
+    argparse.ArgumentParser(description=__doc__).parse_args(argv)
     env = collect_env()
     width = max(map(len, env))
     for name, value in env.items():

@@ -41,7 +41,7 @@ def test_fork_and_upstream_side_by_side_are_reported(monkeypatch, capsys):
     fake_versions(monkeypatch, {"onedl-mmcv": "2.3.6", "mmcv-lite": "2.1.0", "mmengine": "0.10.7"})
     assert len(collect_env.conflicts()) == 1
     assert "onedl-mmcv and mmcv-lite" in collect_env.conflicts()[0]
-    collect_env.main()
+    collect_env.main([])
     out, err = capsys.readouterr()
     assert "2.3.6 (onedl-mmcv), 2.1.0 (mmcv-lite)" in out
     assert "pip uninstall onedl-mmcv mmcv-lite" in err

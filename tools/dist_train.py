@@ -1,0 +1,8 @@
+"""The command of this name, see ``mmickd/commands/dist.py``."""
+
+import _checkout  # noqa: F401
+
+from mmickd.commands.dist import train
+
+if __name__ == "__main__":
+    train()
