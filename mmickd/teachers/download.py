@@ -74,6 +74,7 @@ def fetch(url: str) -> Path:
     Raises:
         ICKDError: on every rank, if one cannot get it.
     """
+    check_url(url)
     with failing_together():
         file = local_file(url)
         try:

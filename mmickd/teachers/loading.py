@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import copy
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from mmickd.utils.errors import ICKDError, in_one_line
+from mmickd.utils.errors import ICKDError, in_one_line, one_line
 
-MAX_NAMES = 5
+MAX_NAMES = 3
 """Keys shown in an error message."""
+OTHER_SHAPE = re.compile(
+    r"size mismatch for (\S+): .*? shape torch\.Size\((.*?)\) .* torch\.Size\((.*?)\)\.$"
+)
+"""As torch says it, at length."""
 FLOATS = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
 
 
@@ -62,8 +67,8 @@ def _load(model: nn.Module, state: Mapping[str, Any]) -> tuple[list[str], list[s
     try:
         model.load_state_dict(state, strict=False)
     except Exception as error:  # whatever a module's conversion makes of other weights
-        lines = str(error).split("\n\t")
-        refused = lines[1:] or [in_one_line(error)]
+        lines = str(error).split("\n\t")[1:] or [in_one_line(error)]
+        refused = [one_line(OTHER_SHAPE.sub(r"\1 of shape \2 for \3", line), 120) for line in lines]
     finally:
         for hook in hooks:
             hook.remove()
