@@ -24,37 +24,45 @@ FLOATS = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
 def load_strictly(model: nn.Module, state: Mapping[str, Any], source: str, owner: str) -> None:
     """Load weights, every one of them.
 
-    Modules convert weights of older versions while they load. So what is missing, unexpected or of
-    another shape is known after that; a model that is refused may be filled in part.
-
     Args:
-        model: to be filled.
-        state: the weights, with their ``_metadata`` if they have it, by which modules know the
-            version.
+        model: see :func:`load_weights`.
+        state: see :func:`load_weights`.
         source: where they come from, for messages.
         owner: whose architecture ``model`` has, for messages.
 
     Raises:
         ICKDError: if they are of another architecture.
     """
+    faults = load_weights(model, state)
+    if faults:
+        raise ICKDError(
+            f"{source} does not fit {owner} ({faults}). "
+            "Give the config that this checkpoint was trained with, or the other checkpoint."
+        )
+
+
+def load_weights(model: nn.Module, state: Mapping[str, Any]) -> str:
+    """Load weights, and say what of them does not fit.
+
+    Modules convert weights of older versions while they load. So what is missing, unexpected or of
+    another shape is known after that; a model that they do not fit may be filled in part.
+
+    Args:
+        model: to be filled.
+        state: the weights, with their ``_metadata`` if they have it, by which modules know the
+            version.
+
+    Returns:
+        What is wrong, for a message; empty if all of them fit.
+    """
     missing, unexpected, refused = _load(model, state)
     if missing:
         computed = _left_out_by_itself(model)
         missing = [name for name in missing if name not in computed]
-    faults = [
-        f"{len(names)} {what}: {_some(names)}"
-        for what, names in (
-            ("missing", missing),
-            ("unexpected", unexpected),
-            ("refused", refused),
-        )
-        if names
-    ]
-    if faults:
-        raise ICKDError(
-            f"{source} does not fit {owner} ({'; '.join(faults)}). "
-            "Give the config that this checkpoint was trained with, or the other checkpoint."
-        )
+    faults = {"missing": missing, "unexpected": unexpected, "refused": refused}
+    return "; ".join(
+        f"{len(names)} {what}: {_some(names)}" for what, names in faults.items() if names
+    )
 
 
 def _load(model: nn.Module, state: Mapping[str, Any]) -> tuple[list[str], list[str], list[str]]:
