@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
 import pytest
 
 from mmickd import options as module
+from mmickd.banks.options import BankOptions
 from mmickd.hooks import ICKDHook
+from mmickd.losses.schedules import WeightSchedule
 from mmickd.losses.terms import LossTerms
 from mmickd.options import HookOptions
+from mmickd.registry import LOSSES, RETRIEVERS, TEACHERS
 from mmickd.retrieval import TorchRetriever
 from mmickd.tasks import ClassificationTask, SegmentationTask
 from mmickd.teachers import OfflineTeacher, OnlineTeacher, SelfTeacher
@@ -172,3 +177,33 @@ def test_a_queue_holds_what_each_learner_wants() -> None:
 )
 def test_a_short_queue_is_enough_for_who_wants_no_number_of_positives(losses: Any) -> None:
     read(SELF, bank=dict(capacity_per_class=1)).check_queue([LossTerms.build(losses)])
+
+
+PARTS = (("teacher", TEACHERS), ("retriever", RETRIEVERS), ("losses.x", LOSSES))
+
+
+def flags(value: Any) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Every option of the package whose default is a bool, and the hook's options that set it."""
+    places = {ICKDHook: "", BankOptions: "bank", WeightSchedule: "losses.kd.loss_weight"}
+    places |= {kind: place for place, parts in PARTS for kind in parts.module_dict.values()}
+    for kind, place in places.items():
+        for name, parameter in inspect.signature(kind).parameters.items():
+            if not kind.__module__.startswith("mmickd.") or type(parameter.default) is not bool:
+                continue
+            options: Any = {name: value}
+            if place in dict(PARTS):
+                options["type"] = kind.__name__
+            if kind is OfflineTeacher:
+                options |= OFFLINE
+            for key in reversed(place.split(".") if place else []):
+                options = {key: options}
+            yield name, options
+
+
+@pytest.mark.parametrize("value", ["no", "False", 0, 1, None, [], np.bool_(True)], ids=repr)
+def test_booleans_are_booleans_everywhere(value: Any) -> None:
+    found = list(flags(value))
+    assert {"trust_checkpoint", "validate", "exclude_same_id", "shard"} <= {n for n, _ in found}
+    for name, options in found:
+        with pytest.raises(ICKDError, match=rf"{name}=.*True"):
+            read(**options)

@@ -8,8 +8,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mmickd.commands.arguments import run_command
-from mmickd.storage.bank_files import FORMAT_VERSION, one_line, read_manifest
+from mmickd.storage.bank_files import FORMAT_VERSION, read_manifest
 from mmickd.storage.cache import BankCache, Entry, default_cache_dir
+from mmickd.utils.errors import one_line
 
 HEAD = ("folder", "level", "teacher", "rows", "classes", "MiB", "last used", "state")
 WIDTH = 40

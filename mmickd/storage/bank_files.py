@@ -20,6 +20,8 @@ from torch import Tensor
 
 from mmickd.banks.memory_bank import MemoryBank
 from mmickd.structures import Samples
+from mmickd.utils.digest import sha256_of
+from mmickd.utils.errors import one_line
 
 FORMAT_VERSION = 1
 TENSORS = "bank.safetensors"
@@ -131,21 +133,7 @@ def sha256(path: Path) -> str:
         OSError: if it is none, or cannot be read.
     """
     with _open_regular(path) as file:
-        state = hashlib.sha256()
-        while block := file.read(2**24):
-            state.update(block)
-    return state.hexdigest()
-
-
-def one_line(text: Any, width: int = 200) -> str:
-    """Text of a file or an error, fit for one line of a log.
-
-    Example:
-        >>> one_line(["more", "than fits"], width=12)
-        "['more', ..."
-    """
-    line = "".join(c if c.isprintable() else "?" for c in " ".join(str(text).split()))
-    return line if len(line) <= width else f"{line[: width - 3]}..."
+        return sha256_of(file)
 
 
 def _read_tensors(path: Path, manifest: dict[str, Any]) -> MemoryBank:

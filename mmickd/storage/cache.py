@@ -28,12 +28,12 @@ from mmickd.storage.bank_files import (
     OtherBank,
     fingerprint_of,
     is_old,
-    one_line,
     read_bank,
     read_manifest,
     write_bank,
 )
-from mmickd.storage.locking import locked
+from mmickd.utils.errors import one_line
+from mmickd.utils.locking import locked
 
 FINGERPRINT = re.compile(r"[0-9a-f]{24}")
 GIB = 2**30

@@ -4,23 +4,23 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable
-from pathlib import Path
+from collections import OrderedDict
 from pickle import UnpicklingError
 from typing import Any
-from urllib.parse import urlparse
+from urllib.parse import urlsplit
 
+import safetensors.torch
 import torch
-from mmengine import dist
 from mmengine.logging import print_log
 from torch import Tensor, nn
+from torch.nn.modules.utils import consume_prefix_in_state_dict_if_present
 
 from mmickd.teachers.archive import check_archive
-from mmickd.utils.distributed import patient_group
-from mmickd.utils.errors import ICKDError
-
-MAX_NAMES = 5
-"""Keys shown in an error message."""
+from mmickd.teachers.download import check_url, fetch, is_url
+from mmickd.teachers.formats import fault_of_file, is_safetensors
+from mmickd.teachers.loading import load_strictly
+from mmickd.utils.errors import ICKDError, OptionError, one_line
+from mmickd.utils.validation import check_flag
 
 
 class TeacherWeights:
@@ -32,12 +32,21 @@ class TeacherWeights:
     """
 
     def __init__(self, checkpoint: str | os.PathLike[str] | None, trust: bool) -> None:
+        if checkpoint is not None and not isinstance(checkpoint, (str, os.PathLike)):
+            raise OptionError("checkpoint", checkpoint, "it must be a path or a URL.")
+        check_flag(trust, "trust_checkpoint")
         self.checkpoint = "" if checkpoint is None else os.path.expanduser(os.fspath(checkpoint))
         self._trust = trust
         self._file = self.checkpoint
 
+    @property
+    def name(self) -> str:
+        """Of the file, without folders; of a URL without what may be secret in it."""
+        path = urlsplit(self.checkpoint).path if is_url(self.checkpoint) else self.checkpoint
+        return os.path.basename(path)
+
     def check(self) -> None:
-        """Look whether something lies there.
+        """Look whether something lies there; a server is not asked.
 
         Raises:
             ICKDError: if nothing does.
@@ -47,15 +56,24 @@ class TeacherWeights:
                 "teacher.checkpoint is not set: give the path or URL of the trained teacher's "
                 "weights."
             )
-        if not is_url(self.checkpoint) and not os.path.isfile(self.checkpoint):
+        if is_url(self.checkpoint):
+            check_url(self.checkpoint)
+        elif not os.path.isfile(self.checkpoint):
             raise ICKDError(
                 f"teacher.checkpoint '{self.checkpoint}' does not exist. Train the teacher first "
-                "(tools/train.py with the teacher's config) or give the right path or URL."
+                "(tools/train.py with the teacher's config) or give the right path or URL (http or "
+                "https)."
             )
 
     def fetch(self) -> None:
-        """Download it if it is a URL, see :func:`fetch`."""
-        self._file = fetch(self.checkpoint)
+        """Download it if it is a URL; all ranks call this together.
+
+        Raises:
+            ICKDError: on every rank, if one cannot get it.
+        """
+        if is_url(self.checkpoint):
+            self._file = str(fetch(self.checkpoint))
+            print_log(f"The teacher's weights are {self._file}", logger="current")
 
     def load_into(self, model: nn.Module, owner: str) -> tuple[str, ...] | None:
         """Fill a network, strictly.
@@ -72,52 +90,59 @@ class TeacherWeights:
         """
         self.check()
         checkpoint = load_checkpoint(self._file, self._trust)
-        load_strictly(model, state_dict_of(checkpoint), self.checkpoint, owner)
+        source = f"teacher.checkpoint '{self.checkpoint}'"
+        load_strictly(model, state_dict_of(checkpoint), source, owner)
         return classes_of(checkpoint)
-
-
-def is_url(path: str) -> bool:
-    """Whether ``path`` is to be downloaded.
-
-    Example:
-        >>> is_url("https://host/r101.pth"), is_url("work_dirs/r101.pth")
-        (True, False)
-    """
-    return urlparse(path).scheme in ("http", "https")
 
 
 def load_checkpoint(path: str, trust: bool = False) -> dict[str, Any]:
     """A checkpoint on the CPU, without running code that it may carry.
 
     Args:
-        path: a local file.
+        path: a local file of torch.save or safetensors.
         trust: go on with ``weights_only=False`` where the file holds other than tensors.
 
     Raises:
         ICKDError: if it cannot be read.
     """
+    fault = fault_of_file(path)
+    if fault:
+        raise ICKDError(f"teacher.checkpoint '{path}' {fault}")
     if not trust:
         check_archive(path)
     try:
-        with torch.serialization.safe_globals(_harmless_globals()):
-            checkpoint = torch.load(path, map_location="cpu", weights_only=not trust)
-    except UnpicklingError as error:
-        raise ICKDError(
-            f"teacher.checkpoint '{path}' holds more than tensors and plain values, or is no "
-            f"checkpoint ({_first_line(error)}). If you trust where it comes from, "
-            "set teacher.trust_checkpoint=True."
-        ) from error
+        checkpoint = _read(path, trust)
     except Exception as error:  # whatever a damaged file leads to, up to a missing key
+        refused = re.search(r"GLOBAL (\S+)", str(error))
+        if refused and isinstance(error, UnpicklingError):
+            raise ICKDError(
+                f"teacher.checkpoint '{path}' holds more than tensors and plain values "
+                f"({refused[1]}). If you trust where it comes from, set "
+                "teacher.trust_checkpoint=True."
+            ) from error
+        # torch's own advice, which precedes its reason, is to read with less care
+        reason = str(error).rpartition("WeightsUnpickler error: ")[2].strip().partition("\n")[0]
         raise ICKDError(
-            f"teacher.checkpoint '{path}' cannot be read, it may be truncated: {_first_line(error)}"
+            f"teacher.checkpoint '{path}' cannot be read, it may be truncated: "
+            f"{one_line(reason) or type(error).__name__}"
         ) from error
     if not isinstance(checkpoint, dict):
         raise ICKDError(f"teacher.checkpoint '{path}' holds no dict of weights.")
     return checkpoint
 
 
+def _read(path: str, trust: bool) -> Any:
+    if is_safetensors(path):
+        return safetensors.torch.load_file(path)
+    with torch.serialization.safe_globals(_harmless_globals()):
+        return torch.load(path, map_location="cpu", weights_only=not trust)
+
+
 def state_dict_of(checkpoint: dict[str, Any]) -> dict[str, Tensor]:
     """The weights in a checkpoint, without the prefix of a DDP wrapper.
+
+    Returns:
+        A dict of its own, with ``_metadata`` (versions of modules) if the weights have it.
 
     Raises:
         ICKDError: if there are none.
@@ -125,7 +150,11 @@ def state_dict_of(checkpoint: dict[str, Any]) -> dict[str, Tensor]:
     state = checkpoint.get("state_dict", checkpoint)
     if not isinstance(state, dict) or not all(isinstance(name, str) for name in state):
         raise ICKDError(f"teacher.checkpoint has a {type(state).__name__} for its state_dict.")
-    return {re.sub(r"^module\.", "", name): value for name, value in state.items()}
+    own, metadata = OrderedDict(state), getattr(state, "_metadata", None)
+    if isinstance(metadata, dict):
+        own._metadata = OrderedDict(metadata)  # type: ignore[attr-defined]
+    consume_prefix_in_state_dict_if_present(own, "module.")
+    return own
 
 
 def classes_of(checkpoint: dict[str, Any]) -> tuple[str, ...] | None:
@@ -139,97 +168,6 @@ def classes_of(checkpoint: dict[str, Any]) -> tuple[str, ...] | None:
 
 def _dict(value: Any) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
-
-
-def load_strictly(model: nn.Module, state: dict[str, Tensor], path: str, owner: str) -> None:
-    """Load weights, every one of them.
-
-    Args:
-        model: to be filled.
-        state: the weights.
-        path: where they come from, for messages.
-        owner: whose architecture ``model`` has, for messages.
-
-    Raises:
-        ICKDError: if the checkpoint is of another architecture.
-    """
-    own = model.state_dict()
-    missing = [name for name in own if name not in state]
-    unexpected = [name for name in state if name not in own]
-    shapes = [
-        f"{name} {_shape_of(state[name])} for {_shape_of(own[name])}"
-        for name in own
-        if name in state and _shape_of(state[name]) != _shape_of(own[name])
-    ]
-    if missing or unexpected or shapes:
-        faults = [
-            f"{len(names)} {what}: {_some(names)}"
-            for what, names in (
-                ("missing", missing),
-                ("unexpected", unexpected),
-                ("of another shape", shapes),
-            )
-            if names
-        ]
-        raise ICKDError(
-            f"teacher.checkpoint '{path}' does not fit {owner} ({'; '.join(faults)}). "
-            "Give the config that this checkpoint was trained with, or the other checkpoint."
-        )
-    try:
-        model.load_state_dict(state, strict=True)
-    except (RuntimeError, NotImplementedError) as error:  # tensors without values, or sparse
-        raise ICKDError(
-            f"teacher.checkpoint '{path}' cannot be loaded ({_first_line(error)}). Give a "
-            "checkpoint with ordinary tensors."
-        ) from error
-
-
-def _shape_of(value: Any) -> Any:
-    """Shape of a tensor, else the name of what it is."""
-    return tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
-
-
-def _first_line(error: Exception) -> str:
-    """Message of an error in one line; its name if it has none."""
-    return (str(error) or type(error).__name__).splitlines()[0][:160]
-
-
-def _some(names: Iterable[str]) -> str:
-    names = list(names)
-    more = f", ... ({len(names) - MAX_NAMES} more)" if len(names) > MAX_NAMES else ""
-    return ", ".join(names[:MAX_NAMES]) + more
-
-
-def fetch(path: str) -> str:
-    """The local file that ``path`` means; all ranks call this together.
-
-    Args:
-        path: a file, or a URL, which one process of each machine downloads into torch.hub's
-            checkpoint folder.
-
-    Raises:
-        ICKDError: on every rank, if one cannot download it.
-    """
-    if not is_url(path):
-        return path
-    folder = Path(torch.hub.get_dir()) / "checkpoints"
-    file = folder / os.path.basename(urlparse(path).path)
-    failure = ""
-    if dist.get_local_rank() == 0 and not file.exists():
-        folder.mkdir(parents=True, exist_ok=True)
-        print_log(f"Downloading the teacher from {path} to {file}", logger="current")
-        try:
-            torch.hub.download_url_to_file(path, str(file), progress=True)
-        except Exception as error:
-            failure = f"{type(error).__name__}: {error}"
-    # Every rank learns of a failure, none waits for a file that will not come.
-    failures = [text for text in dist.all_gather_object(failure, group=patient_group()) if text]
-    if failures:
-        raise ICKDError(
-            f"teacher.checkpoint {path} cannot be downloaded ({failures[0]}). Download it by hand "
-            f"to {file}, or set teacher.checkpoint to a local file."
-        )
-    return str(file)
 
 
 class _Ignored:
@@ -252,7 +190,7 @@ class _History(_Ignored):
 def _history_method(owner: Any, name: Any) -> None:
     """A HistoryBuffer pickles its methods by getattr; anybody else's getattr is refused."""
     if owner is not _History or name not in ("min", "max", "mean", "current"):
-        raise UnpicklingError(f"getattr({owner!r}, {name!r}) in a checkpoint")
+        raise UnpicklingError(f"GLOBAL getattr({owner!r}, {name!r}) in a checkpoint")
 
 
 def _harmless_globals() -> list[Any]:

@@ -14,7 +14,6 @@ from mmickd.teachers.checkpoint import TeacherWeights
 from mmickd.teachers.models import build_network, model_config, without_initialisation
 from mmickd.teachers.network import NetworkTeacher
 from mmickd.utils.config import ConfigLike, find_config, load_config
-from mmickd.utils.validation import check_flag
 
 
 @TEACHERS.register_module()
@@ -26,7 +25,7 @@ class OfflineTeacher(NetworkTeacher):
     Args:
         cfg: config of the trained model: a file, a Config, a dict, ``'mmseg::...'`` or
             ``'mmpretrain::...'``.
-        checkpoint: path or URL of its weights.
+        checkpoint: path or URL of its weights, of torch.save or safetensors.
         layer: name of its last classifier layer; 'auto' finds it.
         dtype: see :class:`~mmickd.teachers.NetworkTeacher`.
         trust_checkpoint: allow a checkpoint that holds more than tensors and plain values (it can
@@ -49,7 +48,6 @@ class OfflineTeacher(NetworkTeacher):
         trust_checkpoint: bool = False,
     ) -> None:
         super().__init__(layer, dtype)
-        check_flag(trust_checkpoint, "trust_checkpoint")
         self.cfg = cfg
         self.weights = TeacherWeights(checkpoint, trust_checkpoint)
         self._classes: tuple[str, ...] | None = None
@@ -78,9 +76,10 @@ class OfflineTeacher(NetworkTeacher):
 
     def about(self) -> dict[str, str]:
         """See :meth:`NetworkTeacher.about`."""
-        named = {"teacher_checkpoint": self.weights.checkpoint, "teacher_config": self.cfg}
-        paths = {key: path for key, path in named.items() if isinstance(path, (str, os.PathLike))}
-        return {key: os.path.basename(path) for key, path in paths.items()}
+        about = {"teacher_checkpoint": self.weights.name}
+        if isinstance(self.cfg, (str, os.PathLike)):
+            about["teacher_config"] = os.path.basename(self.cfg)
+        return about
 
     def architecture(self) -> str:
         """See :meth:`NetworkTeacher.architecture`."""

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from mmickd.run import Run, TrainingTools
 from mmickd.structures import Batch, Tapped
 from mmickd.taps import Tap, evaluating
+from mmickd.teachers.loading import load_weights
 from mmickd.teachers.normalization import InputConverter, InputNormalization
 from mmickd.utils.errors import ICKDError
 
@@ -126,7 +127,9 @@ class Peer:
         try:
             if state["recipe"] != self._recipe:
                 raise ValueError(f"trained by {', '.join(state['recipe'])}")
-            self.network.load_state_dict(state["state_dict"], strict=True)
+            faults = load_weights(self.network, state["state_dict"])
+            if faults:
+                raise ValueError(faults)
             self.optim_wrapper.load_state_dict(state["optimizer"])
             for own, saved in zip(self.param_schedulers, state["param_schedulers"], strict=True):
                 own.load_state_dict(saved)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,12 +12,13 @@ from mmickd.registry import TEACHERS
 from mmickd.run import Run
 from mmickd.structures import Batch, Tapped
 from mmickd.teachers.base import Source
-from mmickd.teachers.checkpoint import TeacherWeights, load_strictly
+from mmickd.teachers.checkpoint import TeacherWeights
+from mmickd.teachers.loading import load_strictly
 from mmickd.teachers.network import NetworkTeacher
 from mmickd.utils.distributed import buffers_from_main
 from mmickd.utils.errors import ICKDError
 from mmickd.utils.modules import is_sharded, plain_copy
-from mmickd.utils.validation import check_choice, check_flag, check_integer, check_number
+from mmickd.utils.validation import check_choice, check_integer, check_number
 
 MODES = ("ema", "snapshot", "checkpoint")
 
@@ -78,7 +78,6 @@ class SelfTeacher(NetworkTeacher):
         check_integer(warmup, 0, "warmup")
         check_integer(interval, 1, "interval")
         check_number(momentum, "momentum", above=0, most=1)
-        check_flag(trust_checkpoint, "trust_checkpoint")
         if (checkpoint is None) is (mode == "checkpoint"):
             raise ICKDError(
                 "teacher.checkpoint belongs to teacher.mode='checkpoint': set both, or neither."
@@ -133,7 +132,7 @@ class SelfTeacher(NetworkTeacher):
 
     def about(self) -> dict[str, str]:
         """See :meth:`NetworkTeacher.about`."""
-        return {"teacher_checkpoint": os.path.basename(self.weights.checkpoint)}
+        return {"teacher_checkpoint": self.weights.name}
 
     def see(self, batch: Batch, student: Tapped) -> Sequence[Source]:
         """See :meth:`Teacher.see`; there is no last epoch in the first one."""
@@ -146,7 +145,8 @@ class SelfTeacher(NetworkTeacher):
         elif self.mode == "snapshot" and ends_epoch:
             self._epochs += 1
             if self._epochs % self.interval == 0:
-                self.model.load_state_dict(student.state_dict())
+                # not strictly: Swin V2 does not take back all buffers that it gives
+                self.model.load_state_dict(student.state_dict(), strict=False)
                 buffers_from_main(self.model)
                 self._taken = True
         return {}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copyreg
 import hashlib
 import inspect
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import torch
@@ -38,6 +38,14 @@ def digest(value: Any) -> str:
     """The digest of one value."""
     state = Digest()
     state.add(value)
+    return state.hexdigest()
+
+
+def sha256_of(file: BinaryIO) -> str:
+    """SHA-256 of an open file's bytes, from where it stands."""
+    state = hashlib.sha256()
+    while block := file.read(2**24):
+        state.update(block)
     return state.hexdigest()
 
 

@@ -34,3 +34,24 @@ class OptionError(ICKDError):
     def inside(self, where: str) -> "OptionError":
         """The same error of an option that belongs to a larger one."""
         return OptionError(f"{where}.{self.name}", self.value, self.needed)
+
+
+def one_line(text: Any, width: int = 200) -> str:
+    """Text of a file or an error, fit for one line of a log.
+
+    Example:
+        >>> one_line(["more", "than fits"], width=12)
+        "['more', ..."
+    """
+    line = "".join(c if c.isprintable() else "?" for c in " ".join(str(text).split()))
+    return line if len(line) <= width else f"{line[: width - 3]}..."
+
+
+def in_one_line(error: BaseException) -> str:
+    """What an error says, as a part of a message; its name where it says nothing.
+
+    Example:
+        >>> in_one_line(OSError("no   file")), in_one_line(EOFError())
+        ('no file', 'EOFError')
+    """
+    return one_line(str(error) or type(error).__name__)

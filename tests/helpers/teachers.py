@@ -70,3 +70,14 @@ def offline(scope: str, cfg: Any, checkpoint: Any, **options: Any) -> OfflineTea
     teacher.build(run_of(stub(scope)))
     look(teacher, scope)
     return teacher
+
+
+def with_computed_buffer(model: nn.Module) -> nn.Module:
+    """The model with a buffer that it does not take back from its own state dict, as Swin V2."""
+
+    def leave_out(module: nn.Module, state: dict[str, Any], prefix: str, *_: Any) -> None:
+        state.pop(f"{prefix}table", None)
+
+    model.register_buffer("table", torch.arange(3.0))
+    model.register_load_state_dict_pre_hook(leave_out)
+    return model

@@ -17,6 +17,7 @@ from tests.helpers import toys
 from tests.helpers.commands import ROOT, Outcome, command
 from tests.helpers.ranks import on_ranks
 from tests.helpers.tiny import make_class_folders, plain_config_text, run
+from tests.helpers.web import served
 
 # one image is left over in every way: 18 and 6 images, in batches of 4 and 4 for the bank
 CASES: dict[str, Any] = {"mmpretrain": "image", "mmseg": ["pixel", "region"]}
@@ -137,3 +138,17 @@ def test_a_bad_image_of_one_rank_stops_all() -> None:
     assert image in ended.text
     assert ended.seconds < 90
     assert not list(Path(cfg.work_dir).glob("*.pth"))
+
+
+@pytest.mark.slow
+def test_a_teacher_by_url(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody has made mmengine's local process group in such a run."""
+    monkeypatch.setenv("TORCH_HOME", str(toys.new_folder()))
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    cfg = config("mmpretrain", "image", None)
+    with served(toys.classifier().checkpoint.parent) as web:
+        cfg.custom_hooks[0].teacher.checkpoint = f"{web.url}/teacher.pth"
+        text = launch(cfg, 2).ok()
+    assert web.paths == ["/teacher.pth"]
+    assert "The teacher's weights are " in text
+    assert all(value > 0 for dump in dumps(cfg, 2) for value in dump["losses"]["loss_picd"])

@@ -60,7 +60,7 @@ ADAM = dict(optimizer=dict(type="Adam", lr=0.1))
 OTHERS: dict[str, tuple[dict[str, Any], str]] = {
     "more peers": (dict(num_peers=3), "holds 2 peers, the config has 3"),
     "fewer peers": (dict(num_peers=1), "holds 2 peers, the config has 1"),
-    "another architecture": (dict(cfg=[None, "wider"]), r"another peer1 .*size mismatch"),
+    "another architecture": (dict(cfg=[None, "wider"]), r"another peer1 .*of shape"),
     "another optimizer": (dict(num_peers=2, optim_wrapper=ADAM), r"another peer0 .*SGD"),
     "another scheduler": (
         dict(num_peers=2, param_scheduler=dict(type="MultiStepLR", milestones=[2])),

@@ -1,13 +1,9 @@
-"""Reading a teacher's weights: strictly, without running what comes along; and from a URL."""
+"""Reading a teacher's weights, without running what comes along."""
 
-import functools
 import os
 import pickle
 import tempfile
-import threading
 from collections import OrderedDict
-from collections.abc import Iterator
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import numpy as np
@@ -21,68 +17,16 @@ from torch import nn
 from mmickd.teachers.checkpoint import (
     TeacherWeights,
     classes_of,
-    fetch,
-    is_url,
     load_checkpoint,
-    load_strictly,
     state_dict_of,
 )
+from mmickd.teachers.loading import load_strictly
 from mmickd.utils.errors import ICKDError
 from tests.teachers.test_archive import rezip
 
 
 def net(width=3):
     return nn.Sequential(nn.Conv2d(3, width, 1), nn.BatchNorm2d(width))
-
-
-def changed(**changes):
-    state = net().state_dict()
-    for name, value in changes.items():
-        name = name.replace("_dot_", ".")
-        if value is None:
-            del state[name]
-        else:
-            state[name] = value
-    return state
-
-
-@pytest.mark.parametrize(
-    "value",
-    [[1, 2], None, torch.zeros(3, 3, 1, 1).to_sparse(), torch.zeros(3, 3, 1, 1, device="meta")],
-    ids=["list", "none", "sparse", "meta"],
-)
-def test_weights_that_are_no_ordinary_tensors(value):
-    with pytest.raises(ICKDError, match=r"'x\.pth'"):
-        load_strictly(net(), {**net().state_dict(), "0.weight": value}, "x.pth", "teacher.cfg")
-
-
-def test_loads_every_weight():
-    source, target = net(), net()
-    load_strictly(target, source.state_dict(), "x.pth", "teacher.cfg")
-    for name, value in source.state_dict().items():
-        assert torch.equal(target.state_dict()[name], value)
-
-
-@pytest.mark.parametrize(
-    ("state", "message"),
-    [
-        (changed(**{"0_dot_bias": None}), "1 missing: 0.bias"),
-        (changed(**{"1_dot_running_mean": None}), "1 missing: 1.running_mean"),
-        (changed(**{"2_dot_weight": torch.zeros(1)}), "1 unexpected: 2.weight"),
-        (
-            changed(**{"0_dot_weight": torch.zeros(3, 4, 1, 1)}),
-            r"1 of another shape: 0.weight \(3, 4, 1, 1\) for \(3, 3, 1, 1\)",
-        ),
-        ({}, "7 missing: 0.weight, .* more"),
-        ({"model": net().state_dict()}, "7 missing.*1 unexpected: model"),
-    ],
-)
-def test_what_does_not_fit_is_said_and_nothing_is_loaded(state, message):
-    target = net()
-    before = {k: v.clone() for k, v in target.state_dict().items()}
-    with pytest.raises(ICKDError, match=f"'x.pth' does not fit teacher.cfg.*{message}"):
-        load_strictly(target, state, "x.pth", "teacher.cfg")
-    assert all(torch.equal(v, before[k]) for k, v in target.state_dict().items())
 
 
 def test_forms_of_a_state_dict():
@@ -315,41 +259,7 @@ def test_paths(tmp_path):
     with pytest.raises(ICKDError, match="does not exist"):
         TeacherWeights(str(tmp_path), False).check()
     TeacherWeights("https://example.org/x.pth", False).check()
-    assert is_url("http://a/b.pth") and not is_url("C:/x.pth") and not is_url("/http/x.pth")
-
-
-class QuietHandler(SimpleHTTPRequestHandler):
-    def log_message(self, *args: object) -> None:
-        pass
-
-
-@pytest.fixture
-def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """URL of a folder that holds teacher.pth."""
-    folder = tmp_path / "served"
-    folder.mkdir()
-    torch.save({"state_dict": {"weight": torch.ones(2)}}, folder / "teacher.pth")
-    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "home"))
-    monkeypatch.setenv("no_proxy", "127.0.0.1")
-    handler = functools.partial(QuietHandler, directory=str(folder))
-    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as http:
-        threading.Thread(target=http.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{http.server_port}"
-        http.shutdown()
-
-
-def test_a_url_is_downloaded_once(server: str) -> None:
-    file = fetch(f"{server}/teacher.pth")
-    assert torch.equal(load_checkpoint(file)["state_dict"]["weight"], torch.ones(2))
-    written = Path(file).stat().st_mtime_ns
-    assert fetch(f"{server}/teacher.pth") == file
-    assert Path(file).stat().st_mtime_ns == written
-
-
-def test_what_cannot_be_downloaded_says_what_to_do(server: str) -> None:
-    with pytest.raises(ICKDError, match=r"missing\.pth cannot be downloaded .*404.* by hand"):
-        fetch(f"{server}/missing.pth")
-
-
-def test_a_file_is_itself(tmp_path: Path) -> None:
-    assert fetch(str(tmp_path / "x.pth")) == str(tmp_path / "x.pth")
+    for wrong in (3, ["x.pth"], {}):
+        with pytest.raises(ICKDError, match=r"checkpoint=.* must be a path or a URL"):
+            TeacherWeights(wrong, False)
+    assert TeacherWeights("https://example.org/a/x.pth?token=secret", False).name == "x.pth"

@@ -16,7 +16,7 @@ from mmickd.structures import Batch, Tapped
 from mmickd.teachers import SelfTeacher
 from mmickd.utils.errors import ICKDError
 from tests.helpers import toys
-from tests.helpers.teachers import look, run_of
+from tests.helpers.teachers import look, run_of, with_computed_buffer
 
 
 def student(seed: int = 0) -> nn.Module:
@@ -137,6 +137,16 @@ def test_a_restored_snapshot_goes_on() -> None:
         for one in (teacher, restored):
             one.after_step(model, ends_epoch=True)
         assert toys.same_state(dict(teacher.model.state_dict()), dict(restored.model.state_dict()))
+
+
+def test_a_student_that_leaves_out_a_buffer_of_its_own_state() -> None:
+    model, other = with_computed_buffer(student()), with_computed_buffer(student(1))
+    teacher, restored = snapshot_of(model), snapshot_of(other)
+    stir(model.head)
+    teacher.after_step(model, ends_epoch=True)
+    assert toys.same_state(dict(teacher.model.state_dict()), dict(model.state_dict()))
+    restored.load_own_state(copy.deepcopy(teacher.own_state()))
+    assert toys.same_state(dict(restored.model.state_dict()), dict(model.state_dict()))
 
 
 def test_a_state_of_another_mode_is_refused() -> None:

@@ -1,4 +1,4 @@
-"""One run builds a bank, the others wait for it: locks that die with their process."""
+"""One process makes a thing, the others wait for it: locks that die with their process."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def _wait(path: Path, what: str) -> FileLock | None:
             return _acquire(path, REMIND_SECONDS if waited else 0)
         except Timeout:
             if not path.exists():
-                # Removed with its bank in this moment; or it cannot be made, which filelock takes
+                # Removed in this moment; or it cannot be made, which filelock takes
                 # for a lock that is held.
                 misses += 1
                 if misses == MISSES:
@@ -55,8 +55,8 @@ def _wait(path: Path, what: str) -> FileLock | None:
                 continue
         waited = True
         print_log(
-            f"Waiting for {what}: another run holds the lock {path}. It is freed as soon as that "
-            "run has the bank, or dies.",
+            f"Waiting for {what}: another process holds the lock {path}. It is freed as soon as "
+            "that process is done, or dies.",
             logger="current",
         )
 

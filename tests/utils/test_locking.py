@@ -11,9 +11,9 @@ import pytest
 import torch
 from filelock import FileLock, SoftFileLock, Timeout
 
-from mmickd.storage import locking
 from mmickd.storage.cache import BankCache, lock_of
-from mmickd.storage.locking import locked
+from mmickd.utils import locking
+from mmickd.utils.locking import locked
 from tests.helpers.stored_banks import FIELDS, make_bank
 
 ROOT = Path(__file__).parents[2]

@@ -1,0 +1,48 @@
+"""A web server on this machine, with a home for what is downloaded from it."""
+
+from __future__ import annotations
+
+import functools
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+
+class _Handler(SimpleHTTPRequestHandler):
+    def do_GET(self) -> None:
+        self.server.paths.append(self.path)
+        if not self.path.startswith("/cut/"):
+            return super().do_GET()
+        whole = Path(self.translate_path(self.path.removeprefix("/cut"))).read_bytes()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(whole)))
+        self.end_headers()
+        self.wfile.write(whole[:-9])
+
+    def log_message(self, *args: object) -> None:
+        pass
+
+
+class Web(ThreadingHTTPServer):
+    """Serves a folder; what is asked for below ``/cut/`` ends 9 bytes early.
+
+    Attributes:
+        paths: that were asked for, in order.
+        url: of the folder.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(("127.0.0.1", 0), functools.partial(_Handler, directory=str(folder)))
+        self.paths: list[str] = []
+        self.url = f"http://127.0.0.1:{self.server_port}"
+
+
+@contextmanager
+def served(folder: Path) -> Iterator[Web]:
+    """A server of ``folder`` while the block runs."""
+    with Web(folder) as web:
+        threading.Thread(target=web.serve_forever, args=(0.02,), daemon=True).start()
+        yield web
+        web.shutdown()
