@@ -10,9 +10,12 @@ from typing import Any
 import torch
 from torch import nn
 
+from mmickd.finiteness import check_finite
 from mmickd.taps import Tap, evaluating, find_classifier
 from mmickd.utils.errors import ICKDError
 from mmickd.utils.modules import is_sharded
+
+CHECK_WEIGHTS = "Check the weights that it begins with (init_cfg, load_from)."
 
 
 def batch_of(sample: dict[str, Any]) -> dict[str, Any]:
@@ -64,7 +67,7 @@ def probe_network(
         option: the option that names the layer, for messages.
 
     Raises:
-        ICKDError: if the layer is not found, or does not run.
+        ICKDError: if the layer is not found or does not run, or the network gives NaN or Inf.
     """
     sharded = is_sharded(model)
 
@@ -84,7 +87,8 @@ def probe_network(
     try:
         if not sharded:
             with evaluating(model), torch.no_grad():
-                tap.read(run, owner, option)
+                tapped = tap.read(run, owner, option)
+            check_finite(tapped, [sample["data_samples"]], owner, CHECK_WEIGHTS)
         return layer, tap.num_classes
     finally:
         tap.close()

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from mmickd.finiteness import check_finite
 from mmickd.probing import batch_of, explained
 from mmickd.retrieval.memory import Memory
 from mmickd.run import Run
@@ -133,6 +134,7 @@ class NetworkTeacher(Teacher):
                 )
             self.attach(layer)
             tapped = self.forward_normalized(inputs)
+            check_finite(tapped, [sample["data_samples"]], "the teacher")
             self.task.view(tapped, Batch(inputs, [sample["data_samples"]]))
         self._width = tapped.features.shape[1]
 
