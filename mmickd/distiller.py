@@ -123,6 +123,26 @@ class Distiller:
         others = [term for term in terms if not term.loss.is_dense]
         return dense + [f"loss_{t.name}{self._suffix(at)}" for at in self.levels for t in others]
 
+    @property
+    def similarities(self) -> list[tuple[str, str]]:
+        """Names in the log of the similarity of positives, and of negatives of the same level.
+
+        Of terms that want a whole class, or no negatives, there is nothing to compare.
+        """
+        own, others = [], []
+        for term in self.terms.retrieving:
+            if term.loss.num_positives:
+                own.append(f"{term.name}_sim")
+            if term.loss.num_negatives:
+                has_positives = term.loss.num_positives != 0
+                others.append(f"{term.name}_{'neg_' if has_positives else ''}sim")
+        return [
+            (f"{one}{self._suffix(at)}", f"{other}{self._suffix(at)}")
+            for at in self.levels
+            for one in own
+            for other in others
+        ]
+
     def _suffix(self, level: str) -> str:
         """Two levels at once are told apart in the log."""
         return f"_{level}" if len(self.levels) > 1 else ""
