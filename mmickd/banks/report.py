@@ -35,6 +35,7 @@ class BankReport:
         agreement: share of rows on which the teacher's argmax is the label.
         class_agreement: mean of that over the classes with rows; a teacher that always says the
             same has 1 / ``present``, however the classes are balanced.
+        asked: rows that were asked for their neighbours.
         knn_accuracy: share of the rows asked whose class the nearest others vote for.
         complete: share of the rows asked that find all positives; None if none are wanted.
     """
@@ -45,6 +46,7 @@ class BankReport:
     present: int
     agreement: float
     class_agreement: float
+    asked: int
     knn_accuracy: float
     complete: float | None
 
@@ -78,6 +80,7 @@ def report_of(bank: MemoryBank, num_positives: int | None, exclude_same_id: bool
         present=len(present),
         agreement=float(right.mean()),
         class_agreement=_mean_over_classes(right, bank.labels[compared]),
+        asked=len(asked),
         knn_accuracy=float((named == bank.labels[asked]).double().mean()),
         complete=_complete(bank, asked, num_positives, exclude_same_id) if num_positives else None,
     )

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from mmengine.logging import print_log
 
 from mmickd.banks.memory_bank import MemoryBank
-from mmickd.banks.report import ASKED, NEIGHBOURS, BankReport, report_of
+from mmickd.banks.report import NEIGHBOURS, BankReport, report_of
 from mmickd.losses.terms import LossTerms
 
 ABOVE_CHANCE = 0.1
@@ -32,16 +32,14 @@ def inspect_bank(level: str, bank: MemoryBank, terms: LossTerms, exclude_same_id
 
 
 def _line(report: BankReport, num_classes: int) -> str:
-    parts = [
-        f"rows of a class: median {report.median}, least {report.smallest}",
-        f"{report.missing} of {num_classes} classes without" if report.missing else "",
-        f"the teacher's argmax is the label of {report.agreement:.1%} of the rows "
-        f"({report.class_agreement:.1%} as a mean over classes)",
-        f"{NEIGHBOURS} nearest of other rows name the class of {report.knn_accuracy:.1%} of at "
-        f"most {ASKED}",
-        f"{report.complete:.1%} of these find all positives" if report.complete is not None else "",
-    ]
-    return "; ".join(part for part in parts if part)
+    without = f" ({report.missing} of {num_classes} classes without)" if report.missing else ""
+    complete = "" if report.complete is None else f", {report.complete:.1%} find all positives"
+    return (
+        f"rows of a class: median {report.median}, least {report.smallest}{without}; the teacher's "
+        f"argmax is the label of {report.agreement:.1%} of the rows (mean over classes "
+        f"{report.class_agreement:.1%}); of {report.asked} rows, the {NEIGHBOURS} nearest others "
+        f"name the class of {report.knn_accuracy:.1%}{complete}"
+    )
 
 
 def _of_teacher(report: BankReport) -> Iterator[str]:

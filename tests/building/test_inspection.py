@@ -48,9 +48,9 @@ def test_the_line_of_a_sound_bank(heard: Heard) -> None:
     assert warnings(heard, bank(balanced(4, 10), 5)) == []
     (line,) = heard.records(logging.INFO)
     assert line == (
-        "image level: rows of a class: median 10, least 10; 1 of 5 classes without; the teacher's "
-        "argmax is the label of 100.0% of the rows (100.0% as a mean over classes); 5 nearest of "
-        "other rows name the class of 100.0% of at most 512; 100.0% of these find all positives"
+        "image level: rows of a class: median 10, least 10 (1 of 5 classes without); the teacher's "
+        "argmax is the label of 100.0% of the rows (mean over classes 100.0%); of 40 rows, the 5 "
+        "nearest others name the class of 100.0%, 100.0% find all positives"
     )
 
 
@@ -79,7 +79,7 @@ def test_always_the_largest_class_is_chance_too(heard: Heard) -> None:
     rows = Samples(sound.features, torch.tensor([[5.0, 0.0]]).expand(1000, 2), labels, sound.ids)
     (said,) = warnings(heard, MemoryBank(rows, 2))
     assert "50.0% of a class's rows, chance is 50.0%" in said
-    assert "95.0% of the rows (50.0% as a mean" in heard.records(logging.INFO)[0]
+    assert "95.0% of the rows (mean over classes 50.0%)" in heard.records(logging.INFO)[0]
 
 
 @pytest.mark.parametrize(

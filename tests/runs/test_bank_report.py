@@ -22,7 +22,6 @@ def test_a_bank_is_reported_when_it_is_built_and_when_it_is_read(scope: str) -> 
             assert log.count(f"{level} level: losses.picd.num_positives=16 is more than most") == (
                 level != "pixel"
             )
-        assert "hardly beats chance" in log  # its weights are random
 
 
 def test_the_weight_of_a_scheduled_term_is_logged() -> None:
