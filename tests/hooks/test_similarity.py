@@ -6,10 +6,18 @@ import logging
 from collections.abc import Iterable
 
 import pytest
+import torch
 from mmengine.logging import HistoryBuffer
+from torch import Tensor
 
+from mmickd.hooks import similarity
 from mmickd.hooks.similarity import PATIENCE, SimilarityWatch
+from mmickd.losses import BaseLoss
+from mmickd.registry import LOSSES
+from mmickd.structures import Queries
+from tests.helpers import toys
 from tests.helpers.logs import Heard
+from tests.helpers.tiny import run
 
 INTERVAL = 100
 PAIR = ("picd_sim", "nicd_sim")
@@ -71,3 +79,23 @@ def test_a_term_without_weight_says_nothing(heard: Heard) -> None:
     SimilarityWatch([PAIR]).look({})
     assert heard.warnings() == []
     assert heard.records(logging.INFO) == []
+
+
+@LOSSES.register_module()
+class FindsOthersNearer(BaseLoss):
+    """As with a teacher to which the classes look all alike."""
+
+    num_positives = num_negatives = 1
+
+    def forward(self, queries: Queries) -> Tensor:
+        return queries.student_logits.square().sum(1)
+
+    def diagnostics(self, queries: Queries) -> dict[str, Tensor]:
+        return {"sim": torch.tensor(0.2), "neg_sim": torch.tensor(0.7)}
+
+
+def test_a_run_looks_at_its_log(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(similarity, "PATIENCE", 2)
+    losses = dict(kd=None, picd=None, nicd=None, odd=dict(type="FindsOthersNearer"))
+    log = toys.log_of(run(toys.classifier().distilled(losses=losses)))
+    assert log.count("odd_sim (0.200) has been below odd_neg_sim (0.700) for 2 iterations") == 1
