@@ -85,10 +85,11 @@ def probe_network(
         layer = find_classifier(model, run, usual, owner, option)
     tap = Tap(model, layer)
     try:
+        num_classes = tap.num_classes
         if not sharded:
             with evaluating(model), torch.no_grad():
                 tapped = tap.read(run, owner, option)
             check_finite(tapped, [sample["data_samples"]], owner, CHECK_WEIGHTS)
-        return layer, tap.num_classes
+        return layer, num_classes
     finally:
         tap.close()

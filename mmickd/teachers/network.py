@@ -134,8 +134,8 @@ class NetworkTeacher(Teacher):
                 )
             self.attach(layer)
             tapped = self.forward_normalized(inputs)
-            check_finite(tapped, [sample["data_samples"]], "the teacher")
             self.task.view(tapped, Batch(inputs, [sample["data_samples"]]))
+            check_finite(tapped, [sample["data_samples"]], "the teacher")
         self._width = tapped.features.shape[1]
 
     def attach(self, layer: str) -> None:
