@@ -9,9 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from mmickd.finiteness import FiniteWatch
 from mmickd.losses.base import average_factors, masked_sum
 from mmickd.losses.schedules import RunTime
-from mmickd.losses.terms import LossTerms, Term
+from mmickd.losses.terms import TASK, LossTerms, Term
 from mmickd.retrieval.memory import Memory
 from mmickd.sampling import image_id
 from mmickd.structures import Batch, Context, Queries, Tapped, View
@@ -35,6 +36,8 @@ class Distiller:
     ) -> None:
         self.teacher, self.terms, self.levels = teacher, terms, tuple(levels)
         self._anchors, self._seed = anchors, seed
+        self.watch = FiniteWatch()
+        self._weights: dict[str, float] = {}
 
     def step(
         self, batch: Batch, student: Tapped, task_losses: Mapping[str, Any], time: RunTime
@@ -51,19 +54,20 @@ class Distiller:
             The task's losses and ``loss_*`` scalars, which mmengine adds up, and diagnostics
             without 'loss' in their names.
         """
+        self.watch.begin_step(time.iteration, batch.data_samples)
         with torch.autocast(batch.inputs.device.type, enabled=False):
             sources = self.teacher.see(batch, student)
             losses = self._losses(batch, student, task_losses, self.terms, sources, time)
             for own in self.teacher.lessons():
                 lesson = own.answer, own.task_losses, own.terms, own.sources
-                own.learn(self._losses(batch, *lesson, time))
+                own.learn(self._losses(batch, *lesson, time, f"{own.name}."))
         return losses
 
-    def after_step(self, student: nn.Module, ends_epoch: bool) -> dict[str, Tensor]:
+    def after_step(self, student: nn.Module, ends_epoch: bool) -> dict[str, Tensor | float]:
         """Let memories and teacher take up the step; what there is to log of it."""
         for memory in self.teacher.memories.values():
             memory.feed()
-        return self.teacher.after_step(student, ends_epoch)
+        return {**self.teacher.after_step(student, ends_epoch), **self._weights}
 
     def retrieval_seconds(self) -> float:
         """Time that searching took since the last call."""
@@ -77,21 +81,35 @@ class Distiller:
         terms: LossTerms,
         sources: Sequence[Source],
         time: RunTime,
+        who: str = "",
     ) -> dict[str, Any]:
-        """All losses of one learner: its own, and the mean of what its sources give."""
+        """All losses of one learner: its own, and the mean of what its sources give.
+
+        ``who`` begins its names in the log.
+        """
         weights = terms.weights(time)
         if not sources:
             weights = dict.fromkeys(weights, 0.0)
+        task_weight = terms.task_weight(time, weights)
+        if not who or terms is not self.terms:
+            now = {**weights, TASK: task_weight}
+            self._weights.update({f"{who}{name}_weight": now[name] for name in terms.changing})
         active = [term for term in terms if weights[term.name]]
         losses = {name: learner.logits.new_zeros(()).float() for name in self._names(terms)}
-        given = [
-            _weighted(self._asked(batch, learner, active, source, time.iteration), weights)
-            for source in (sources if active else ())
-        ]
+        given, taught = [], []
+        for source in sources if active else ():
+            asked = self._asked(batch, learner, active, source, time.iteration)
+            given.append(_weighted(asked, weights))
+            taught += [one.queries.teacher_logits.sum() for one in asked]
         for name in given[0] if given else ():
             parts = [one[name] for one in given]
             losses[name] = parts[0] if len(parts) == 1 else torch.stack(parts).mean(0)
-        own = _of_task(task_losses, terms.task_weight(time, weights))
+        if given:
+            watched = {name: losses[name] for name in self._names(terms)}
+            # A NaN of the teacher's that the mean leaves out is in the gradient all the same.
+            watched["teacher_logits"] = torch.stack(taught).sum()
+            self.watch.note({f"{who}{name}": value for name, value in watched.items()})
+        own = _of_task(task_losses, task_weight)
         if taken := sorted(own.keys() & losses.keys()):
             raise ICKDError(
                 f"the model has a '{taken[0]}' of its own: give the term of {terms.where} that is "
@@ -104,6 +122,26 @@ class Distiller:
         dense = [f"loss_{term.name}" for term in terms if term.loss.is_dense]
         others = [term for term in terms if not term.loss.is_dense]
         return dense + [f"loss_{t.name}{self._suffix(at)}" for at in self.levels for t in others]
+
+    @property
+    def similarities(self) -> list[tuple[str, str]]:
+        """Names in the log of the similarity of positives, and of negatives of the same level.
+
+        Of terms that want a whole class, or no negatives, there is nothing to compare.
+        """
+        own, others = [], []
+        for term in self.terms.retrieving:
+            if term.loss.num_positives:
+                own.append(f"{term.name}_sim")
+            if term.loss.num_negatives:
+                has_positives = term.loss.num_positives != 0
+                others.append(f"{term.name}_{'neg_' if has_positives else ''}sim")
+        return [
+            (f"{one}{self._suffix(at)}", f"{other}{self._suffix(at)}")
+            for at in self.levels
+            for one in own
+            for other in others
+        ]
 
     def _suffix(self, level: str) -> str:
         """Two levels at once are told apart in the log."""

@@ -14,6 +14,7 @@ from mmickd.banks.queue_bank import QueueBank
 from mmickd.banks.ranks import Bank
 from mmickd.building.build import build_banks
 from mmickd.building.images import BankImages, check_first_sample, choose_pipeline
+from mmickd.building.inspection import inspect_bank
 from mmickd.checks import check_classes, check_identity, warn_of_early_weights, warn_of_mixing
 from mmickd.distiller import Distiller
 from mmickd.losses.terms import LossTerms
@@ -133,7 +134,11 @@ def _frozen_banks(checked: _Checked, options: HookOptions, run: Run) -> dict[str
         num_workers = run.num_workers if bank.num_workers is None else bank.num_workers
         return build_banks(levels, bank, checked.images, teacher, batch_size, num_workers)
 
-    found = obtain_banks(checked.fields, _cache(bank, teacher), build, bank.shard)
+    def inspect(level: str, whole: MemoryBank | None) -> None:
+        if whole is not None:
+            inspect_bank(level, whole, checked.terms, options.exclude_same_id)
+
+    found = obtain_banks(checked.fields, _cache(bank, teacher), build, bank.shard, inspect)
     return {level: one.to(run.device) for level, one in found.items()}
 
 

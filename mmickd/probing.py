@@ -10,9 +10,12 @@ from typing import Any
 import torch
 from torch import nn
 
+from mmickd.finiteness import check_finite
 from mmickd.taps import Tap, evaluating, find_classifier
 from mmickd.utils.errors import ICKDError
 from mmickd.utils.modules import is_sharded
+
+CHECK_WEIGHTS = "Check the weights that it begins with (init_cfg, load_from)."
 
 
 def batch_of(sample: dict[str, Any]) -> dict[str, Any]:
@@ -64,7 +67,7 @@ def probe_network(
         option: the option that names the layer, for messages.
 
     Raises:
-        ICKDError: if the layer is not found, or does not run.
+        ICKDError: if the layer is not found or does not run, or the network gives NaN or Inf.
     """
     sharded = is_sharded(model)
 
@@ -82,9 +85,11 @@ def probe_network(
         layer = find_classifier(model, run, usual, owner, option)
     tap = Tap(model, layer)
     try:
+        num_classes = tap.num_classes
         if not sharded:
             with evaluating(model), torch.no_grad():
-                tap.read(run, owner, option)
-        return layer, tap.num_classes
+                tapped = tap.read(run, owner, option)
+            check_finite(tapped, [sample["data_samples"]], owner, CHECK_WEIGHTS)
+        return layer, num_classes
     finally:
         tap.close()

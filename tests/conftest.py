@@ -12,6 +12,8 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import pytest
 import torch
 
+from tests.helpers.logs import Heard, hear
+
 
 def pytest_configure(config: pytest.Config) -> None:
     torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
@@ -40,3 +42,9 @@ def no_scope_of_another_module() -> None:
     from mmengine.registry import DefaultScope
 
     DefaultScope._instance_dict.clear()
+
+
+@pytest.fixture
+def heard() -> Heard:
+    """What is said to the log from here on."""
+    return hear()

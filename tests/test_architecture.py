@@ -13,7 +13,7 @@ PACKAGE = Path(__file__).parents[1] / "mmickd"
 FLOORS = [
     ["utils", "version"],
     ["structures", "registry"],
-    ["sampling", "taps"],
+    ["sampling", "taps", "finiteness"],
     ["probing", "run"],
     ["losses", "banks", "models", "datasets"],
     ["tasks", "retrieval"],

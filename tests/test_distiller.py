@@ -48,9 +48,9 @@ def distiller(
     return Distiller(teacher, terms, levels, anchors=5, seed=0)
 
 
-def taught(terms: LossTerms) -> Distiller:
+def taught(terms: LossTerms, said: Tapped | None = None) -> Distiller:
     """The step of a classifier with one source."""
-    return distiller(GivenTeacher([source(classified(1), memory())]), terms)
+    return distiller(GivenTeacher([source(said or classified(1), memory())]), terms)
 
 
 def step(made: Distiller, student: Tapped, batch: Batch | None = None, **task: Any) -> Any:
@@ -361,3 +361,80 @@ def test_the_time_of_all_memories_is_added_up_and_told_once() -> None:
     made = distiller(teacher, LossTerms.build(None))
     step(made, classified(0))
     assert made.retrieval_seconds() > 0 and made.retrieval_seconds() == 0
+
+
+def test_a_loss_that_is_not_finite_is_found() -> None:
+    class Overflowing(Shown):
+        def forward(self, queries: Queries) -> Tensor:
+            return super().forward(queries) * torch.inf
+
+    made = taught(only(Shown(is_dense=True), Overflowing()))
+    step(made, classified(0))
+    with pytest.raises(
+        ICKDError, match=r"^loss_b not finite .* in iteration 3 \(images: 0\.png, 1"
+    ):
+        made.watch.check()
+
+
+def test_a_teachers_nan_is_found_where_no_loss_shows_it() -> None:
+    """The mean leaves the query out, its gradient is NaN all the same."""
+    student, sick, batch = classified(0, gradient=True), classified(1), pictures()
+    sick.logits[1] = torch.nan
+    batch.data_samples[1].set_gt_score(torch.tensor([0.4, 0.6, 0.0]))
+    made = taught(LossTerms.build(dict(kd=None, picd=None)), sick)
+    got = step(made, student, batch)
+    (gradient,) = torch.autograd.grad(got["loss_nicd"], student.logits)
+    assert torch.isfinite(got["loss_nicd"]) and not torch.isfinite(gradient).all()
+    with pytest.raises(ICKDError, match=r"^teacher_logits not finite"):
+        made.watch.check()
+
+
+def test_what_is_not_asked_is_not_watched() -> None:
+    sick = classified(1)
+    sick.logits[1] = torch.nan
+    made = taught(LossTerms.build({name: dict(loss_weight=0) for name in OFF}), sick)
+    step(made, classified(0))
+    made.watch.check()
+
+
+def test_losses_of_networks_of_the_teachers_own_are_watched() -> None:
+    student, peer = classified(0), classified(1)
+    student.logits[0, 0] = torch.inf
+    lesson = Lesson(
+        peer, {}, only(Shown(is_dense=True)), [source(student, memory())], lambda _: None, "peer7"
+    )
+    made = distiller(GivenTeacher([], [lesson]), only(Shown(is_dense=True)))
+    step(made, student)
+    with pytest.raises(ICKDError, match=r"^peer7\.teacher_logits not finite"):
+        made.watch.check()
+
+
+def test_weights_that_change_are_logged() -> None:
+    growing = dict(value=1.0, warmup=4)
+    terms = LossTerms.build(dict(kd=dict(loss_weight=growing), task=dict(loss_weight="complement")))
+    other = LossTerms.build(dict(kd=dict(loss_weight=3.0), nicd=dict(loss_weight=growing)))
+
+    def logged(sources: Sequence[Source], *lessons: Lesson) -> dict[str, Any]:
+        made = distiller(GivenTeacher(sources, lessons), terms)
+        step(made, classified(0))
+        found = made.after_step(torch.nn.Module(), False)
+        return {name: value for name, value in found.items() if "weight" in name}
+
+    one = source(classified(1), Memory({}, TorchRetriever()))
+    half = {"kd_weight": 0.5, "task_weight": 0.5}
+    assert logged([one]) == half
+    assert logged([one], Lesson(classified(2), {}, terms, [one], lambda _: None)) == half
+    lesson = Lesson(classified(2), {}, other, [one], lambda _: None)
+    assert logged([one], lesson) == {**half, "peer.nicd_weight": 0.5}
+    assert logged([]) == {"kd_weight": 0.0, "task_weight": 1.0}  # nobody to learn from yet
+
+
+def test_similarities_that_can_be_compared() -> None:
+    terms = LossTerms.build(dict(kd=None, both=dict(type="PICDLoss", num_positives=None)))
+    assert segmenting(terms, "pixel").similarities == [("picd_sim", "nicd_sim")]
+    assert segmenting(terms, "pixel", "region").similarities == [
+        ("picd_sim_pixel", "nicd_sim_pixel"),
+        ("picd_sim_region", "nicd_sim_region"),
+    ]
+    assert taught(only(Shown(2, 1))).similarities == [("a_sim", "a_neg_sim")]
+    assert taught(LossTerms.build(dict(picd=None))).similarities == []

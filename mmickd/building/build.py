@@ -15,7 +15,8 @@ from mmickd.banks.memory_bank import MemoryBank
 from mmickd.banks.options import BankOptions
 from mmickd.building.collector import RowCollector
 from mmickd.building.images import BankImages
-from mmickd.structures import Batch, Tapped
+from mmickd.finiteness import check_finite
+from mmickd.structures import Batch
 from mmickd.tasks import Task
 from mmickd.teachers import NetworkTeacher
 from mmickd.utils.distributed import failing_together
@@ -126,7 +127,7 @@ def _collect(
             {"inputs": [s["inputs"] for s in samples], "data_samples": data_samples}
         )
         tapped = teacher.forward_normalized(inputs)
-        _check_finite(tapped, data_samples)
+        check_finite(tapped, data_samples, "the teacher")
         view = task.view(tapped, Batch(inputs, data_samples))
         for level, collector in collectors.items():
             found, keys = task.levels[level].offer(view, options.pixels_per_image, options.seed)
@@ -157,18 +158,6 @@ def _groups(
 
 def _identity(batch: Any) -> Any:
     return batch
-
-
-def _check_finite(tapped: Tapped, data_samples: Sequence[Any]) -> None:
-    for what, values in (("features", tapped.features), ("logits", tapped.logits)):
-        finite = torch.isfinite(values.float()).flatten(1).all(dim=1)
-        if not bool(finite.all()):
-            sample = data_samples[int((~finite).nonzero()[0])]
-            name = sample.metainfo.get("img_path", f"sample {sample.metainfo.get('sample_idx')}")
-            raise ICKDError(
-                f"the teacher gives NaN or Inf {what} for {name}. Check its checkpoint (diverged?) "
-                "and, if teacher.dtype is fp16, try bf16 or fp32."
-            )
 
 
 def _check_classes(level: str, bank: MemoryBank) -> None:

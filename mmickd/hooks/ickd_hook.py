@@ -16,6 +16,8 @@ from torch import nn
 
 from mmickd.distiller import Distiller
 from mmickd.hooks.attachment import Attachment
+from mmickd.hooks.neighbours import is_read_now, refuse_several, warn_of_lost_hooks
+from mmickd.hooks.similarity import SimilarityWatch
 from mmickd.losses.schedules import RunTime
 from mmickd.options import HookOptions
 from mmickd.preparation import prepare
@@ -92,6 +94,7 @@ class ICKDHook(Hook):
         self._attachment: Attachment | None = None
         self._runner: Any = None
         self._saved: dict[str, Any] | None = None
+        self._similarities = SimilarityWatch([])
         self._last_iter_end = 0.0
 
     @property
@@ -104,8 +107,10 @@ class ICKDHook(Hook):
         return self._options.teacher
 
     def before_run(self, runner: Any) -> None:
-        """Look for the teacher's files, before anything long happens."""
+        """Look at the other hooks and for the teacher's files, before anything long happens."""
         if isinstance(runner._train_loop, BaseLoop):
+            refuse_several(runner.hooks, ICKDHook)
+            warn_of_lost_hooks(runner.hooks, runner.cfg.filename, ICKDHook)
             self._teacher.check_files()
 
     def before_train(self, runner: Any) -> None:
@@ -117,6 +122,7 @@ class ICKDHook(Hook):
         if runner.iter:  # resumed
             self._restore()
         self._runner, self._saved = runner, None
+        self._similarities = SimilarityWatch(self._distiller.similarities)
         self._attachment = Attachment(model, layer, self._step)
         self._last_iter_end = time.perf_counter()
         print_log(
@@ -133,20 +139,27 @@ class ICKDHook(Hook):
         distiller = self._distiller
         if distiller is None:
             return
-        logged: dict[str, Any] = distiller.after_step(
-            _unwrap(runner.model), _time_of(runner).ends_epoch
-        )
+        logged = distiller.after_step(_unwrap(runner.model), _time_of(runner).ends_epoch)
         now = time.perf_counter()
         passed, self._last_iter_end = now - self._last_iter_end, now
         if passed > 0 and any(memory.banks for memory in self._teacher.memories.values()):
             logged["retrieval_share"] = distiller.retrieval_seconds() / passed
         for name, value in logged.items():
             runner.message_hub.update_scalar(f"train/{name}", value)
+        if is_read_now(runner, batch_idx):
+            distiller.watch.check()
+            self._similarities.look(runner.message_hub.log_scalars)
 
     def after_train_epoch(self, runner: Any) -> None:
-        """Step what of the teacher counts epochs."""
+        """Step what of the teacher counts epochs; a checkpoint may be due now."""
         if self._distiller is not None:
+            self._distiller.watch.check()
             self._teacher.after_epoch()
+
+    def before_val(self, runner: Any) -> None:
+        """The best checkpoint may be due after it."""
+        if self._distiller is not None:
+            self._distiller.watch.check()
 
     def after_val_epoch(self, runner: Any, metrics: dict[str, float] | None = None) -> None:
         """Validate the teacher's networks, if that is wanted."""
@@ -155,8 +168,16 @@ class ICKDHook(Hook):
                 runner.message_hub.update_scalar(f"val/{name}", value)
 
     def before_save_checkpoint(self, runner: Any, checkpoint: dict[str, Any]) -> None:
-        """Put what the teacher has learnt beside the student, where stock tools do not look."""
-        if self._distiller is not None and not self._teacher.is_frozen:
+        """Put what the teacher has learnt beside the student, where stock tools do not look.
+
+        Raises:
+            ICKDError: if a loss was not finite since the last checkpoint.
+        """
+        if self._distiller is None:
+            return
+        # Mostly rank 0 alone saves. What is due at an iteration was looked at on all ranks before.
+        self._distiller.watch.check(alone=True)
+        if not self._teacher.is_frozen:
             checkpoint[CHECKPOINT_KEY] = self._teacher.state_dict()
 
     def after_load_checkpoint(self, runner: Any, checkpoint: dict[str, Any]) -> None:

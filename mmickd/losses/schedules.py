@@ -109,6 +109,13 @@ class WeightSchedule:
         return self.largest == 0
 
     @property
+    def changes(self) -> bool:
+        """Whether the weight is not the same at every time."""
+        decays = self.decay is not None and self.value != self.end_value
+        starts_late = self.begin > 0 or self.warmup > 0 or self.end is not None
+        return decays or (starts_late and not self.is_off)
+
+    @property
     def starts_full(self) -> bool:
         """Whether the weight is at its full value from the first step on."""
         return self.value > 0 and self.begin == 0 and self.warmup == 0

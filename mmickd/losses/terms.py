@@ -78,6 +78,16 @@ class LossTerms:
         """Those that ask for a context at some time of the run."""
         return [term for term in self if term.retrieves]
 
+    @property
+    def changing(self) -> list[str]:
+        """Names of those whose weight is scheduled, :data:`TASK` among them if its own is."""
+        names = [term.name for term in self if term.schedule.changes]
+        if self._task is None:
+            follows = any(self[name].loss.is_dense for name in names)
+        else:
+            follows = self._task.changes
+        return [*names, TASK] if follows else names
+
     def weights(self, time: RunTime) -> dict[str, float]:
         """The weights now, by name of the term."""
         return {term.name: term.schedule.now(time) for term in self}

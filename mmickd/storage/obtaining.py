@@ -18,7 +18,11 @@ Build = Callable[[list[str]], dict[str, MemoryBank | None]]
 
 
 def obtain_banks(
-    fields: dict[str, dict[str, Any]], cache: BankCache | None, build: Build, shard: bool = False
+    fields: dict[str, dict[str, Any]],
+    cache: BankCache | None,
+    build: Build,
+    shard: bool = False,
+    inspect: Callable[[str, MemoryBank | None], None] | None = None,
 ) -> dict[str, Bank]:
     """The bank of each level; rank 0 alone touches the cache.
 
@@ -30,6 +34,7 @@ def obtain_banks(
         cache: where finished banks lie; None keeps them in memory only.
         build: builds the banks of the levels it is given, on all ranks together, for rank 0.
         shard: deal each bank to the ranks, instead of a copy for every rank.
+        inspect: looks at the whole bank of each level; None on other ranks than 0.
 
     Returns:
         By level, the same bank on every rank, or this rank's part of it, on the CPU.
@@ -50,6 +55,8 @@ def obtain_banks(
     distribute = deal if shard else replicate
     everywhere: dict[str, Bank] = {}
     for level in fields:
+        if inspect is not None:
+            inspect(level, banks.get(level))
         everywhere[level] = distribute(banks.pop(level, None))
         print_log(f"{level} level: {everywhere[level]}", logger="current")
     return everywhere

@@ -56,6 +56,7 @@ class Lesson:
         terms: what it learns from its sources.
         sources: whom it learns from.
         learn: takes all its losses, and a step of its optimizer.
+        name: of the network, in the log.
 
     Example:
         >>> import torch
@@ -70,6 +71,7 @@ class Lesson:
     terms: LossTerms
     sources: Sequence[Source]
     learn: Callable[[dict[str, Any]], None]
+    name: str = "peer"
 
 
 class Teacher(metaclass=ABCMeta):
@@ -133,7 +135,8 @@ class Teacher(metaclass=ABCMeta):
             student_layer: the student's classifier layer.
 
         Raises:
-            ICKDError: if a classifier layer is not found, or one cannot run on such an image.
+            ICKDError: if a classifier layer is not found, or one cannot run on such an image or
+                gives NaN or Inf for it.
         """
 
     @property

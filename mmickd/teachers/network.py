@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from mmickd.finiteness import check_finite
 from mmickd.probing import batch_of, explained
 from mmickd.retrieval.memory import Memory
 from mmickd.run import Run
@@ -134,6 +135,7 @@ class NetworkTeacher(Teacher):
             self.attach(layer)
             tapped = self.forward_normalized(inputs)
             self.task.view(tapped, Batch(inputs, [sample["data_samples"]]))
+            check_finite(tapped, [sample["data_samples"]], "the teacher")
         self._width = tapped.features.shape[1]
 
     def attach(self, layer: str) -> None:

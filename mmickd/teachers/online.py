@@ -202,7 +202,14 @@ class OnlineTeacher(Teacher):
         own = [peer.forward(batch) for peer in self.peers]
         said = [student.detach(), *(answer.detach() for _, answer in own)]
         self._lessons = [
-            Lesson(answer, losses, self._terms, self._others(i, said, batch), self._learn(peer))
+            Lesson(
+                answer,
+                losses,
+                self._terms,
+                self._others(i, said, batch),
+                self._learn(peer),
+                peer.name,
+            )
             for i, (peer, (losses, answer)) in enumerate(zip(self.peers, own, strict=True), 1)
         ]
         return self._others(0, said, batch)

@@ -1,6 +1,7 @@
 """Weights over a run."""
 
 import math
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -128,3 +129,22 @@ def test_is_off():
 def test_bad_options_name_the_weight(options, message):
     with pytest.raises(ICKDError, match=f"losses.kd.loss_weight: .*{message}"):
         WeightSchedule(**options, name="losses.kd.loss_weight")
+
+
+@pytest.mark.parametrize(
+    ("options", "changes"),
+    [
+        (dict(value=2.0), False),
+        (dict(value=2.0, decay="linear", end_value=2.0), False),
+        (dict(value=0.0, warmup=5), False),
+        (dict(value=2.0, begin=1), True),
+        (dict(value=2.0, warmup=1), True),
+        (dict(value=2.0, end=5), True),
+        (dict(value=2.0, decay="cosine"), True),
+        (dict(value=0.0, decay="linear", end_value=1.0), True),
+    ],
+)
+def test_whether_a_weight_changes(options: dict[str, Any], changes: bool) -> None:
+    schedule = WeightSchedule(**options)
+    assert schedule.changes is changes
+    assert (len({schedule.at(time, 8) for time in range(8)}) > 1) is changes

@@ -1,0 +1,67 @@
+"""A look at a bank before the first step: figures for the log, and warnings."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+
+from mmengine.logging import print_log
+
+from mmickd.banks.memory_bank import MemoryBank
+from mmickd.banks.report import NEIGHBOURS, BankReport, report_of
+from mmickd.losses.terms import LossTerms
+
+ABOVE_CHANCE = 0.1
+"""Share of the way from chance to perfect that a teacher should have gone."""
+
+
+def inspect_bank(level: str, bank: MemoryBank, terms: LossTerms, exclude_same_id: bool) -> None:
+    """Log what is known of a bank, and warn of what looks wrong.
+
+    Args:
+        level: of the bank.
+        bank: whole, on the CPU.
+        terms: that ask it.
+        exclude_same_id: whether a query's own image is left out.
+    """
+    wanted = [term.loss.num_positives or 0 for term in terms.retrieving]
+    report = report_of(bank, max(wanted, default=0), exclude_same_id)
+    print_log(f"{level} level: {_line(report, bank.num_classes)}", logger="current")
+    for warning in [*_of_teacher(report), *_of_numbers(report, bank, terms)]:
+        print_log(f"{level} level: {warning}", logger="current", level=logging.WARNING)
+
+
+def _line(report: BankReport, num_classes: int) -> str:
+    without = f" ({report.missing} of {num_classes} classes without)" if report.missing else ""
+    complete = "" if report.complete is None else f", {report.complete:.1%} find all positives"
+    return (
+        f"rows of a class: median {report.median}, least {report.smallest}{without}; the teacher's "
+        f"argmax is the label of {report.agreement:.1%} of the rows (mean over classes "
+        f"{report.class_agreement:.1%}); of {report.asked} rows, the {NEIGHBOURS} nearest others "
+        f"name the class of {report.knn_accuracy:.1%}{complete}"
+    )
+
+
+def _of_teacher(report: BankReport) -> Iterator[str]:
+    chance = 1 / report.present
+    if report.class_agreement < chance + ABOVE_CHANCE * (1 - chance):
+        yield (
+            f"the teacher hardly beats chance: its argmax is the label of "
+            f"{report.class_agreement:.1%} of a class's rows, chance is {chance:.1%}. Are its "
+            "weights trained, its classes numbered as the data set's (reduce_zero_label), its "
+            "images normalised as in its training (mean, std, order of channels)?"
+        )
+
+
+def _of_numbers(report: BankReport, bank: MemoryBank, terms: LossTerms) -> Iterator[str]:
+    for term in terms.retrieving:
+        for option, most, few in (
+            ("num_positives", report.median, f"most classes have rows (median {report.median})"),
+            ("num_negatives", len(bank), f"the bank has rows ({len(bank)})"),
+        ):
+            number = getattr(term.loss, option) or 0
+            if number > most:
+                yield (
+                    f"{terms.where}.{term.name}.{option}={number} is more than {few}: the rest of "
+                    "the places stays empty. Set it lower, or bank.capacity_per_class higher."
+                )
