@@ -133,8 +133,8 @@ def _frozen_banks(checked: _Checked, options: HookOptions, run: Run) -> dict[str
         num_workers = run.num_workers if bank.num_workers is None else bank.num_workers
         return build_banks(levels, bank, checked.images, teacher, batch_size, num_workers)
 
-    found = obtain_banks(checked.fields, _cache(bank, teacher), build, bank.shard)
-    return {level: one.to(run.device) for level, one in found.items()}
+    cache = _cache(bank, teacher)
+    return obtain_banks(checked.fields, cache, build, bank.shard, teacher.width, run.device)
 
 
 def _cache(bank: BankOptions, teacher: NetworkTeacher) -> BankCache | None:

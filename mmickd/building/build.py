@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from mmickd.banks.memory_bank import MemoryBank
 from mmickd.banks.options import BankOptions
+from mmickd.banks.rows import is_finite
 from mmickd.building.collector import RowCollector
 from mmickd.building.images import BankImages
 from mmickd.structures import Batch, Tapped
@@ -179,7 +180,7 @@ def _check_classes(level: str, bank: MemoryBank) -> None:
             f"the training data give the memory bank ({level} level) {found}: in-context samples "
             "need two classes at least. Check the annotations and ignore_index."
         )
-    if not bool(torch.isfinite(bank.logits).all()):
+    if not is_finite(bank.logits):
         raise ICKDError(
             "the teacher's logits are too large for bank.dtype='fp16': set bank.dtype='fp32'."
         )

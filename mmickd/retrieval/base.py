@@ -133,8 +133,13 @@ def masked_topk(scores: Tensor, rows: Tensor | None, k: int) -> Found:
     found, by_row = found.sort(dim=1)
     top, by_score = top.gather(1, by_row).sort(dim=1, descending=True, stable=True)
     found = found.gather(1, by_score)
-    missing = k - top.shape[1]
-    return F.pad(top, (0, missing), value=-torch.inf), F.pad(found, (0, missing))
+    return padded(top, found, k)
+
+
+def padded(scores: Tensor, rows: Tensor, k: int) -> Found:
+    """``(Q, k)`` scores and rows of fewer, masked at the end."""
+    missing = k - scores.shape[1]
+    return F.pad(scores, (0, missing), value=-torch.inf), F.pad(rows, (0, missing))
 
 
 def to_context(scores: Tensor, rows: Tensor, logits: Tensor) -> Context:
