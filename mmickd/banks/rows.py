@@ -11,8 +11,8 @@ from mmickd.utils.distributed import rows_per_chunk
 
 CHECKED_ROWS = 2**12
 """Rows that are looked through for NaN at once."""
-COLUMN_SHARE = 16
-"""A sixteenth of a tensor is put into another order at once; all of it, if it is small."""
+COLUMN_SHARE = 32
+"""One part in so many of a tensor is put into another order at once; all of it, if it is small."""
 
 
 class GrowingRows:

@@ -60,18 +60,11 @@ class TorchRetriever(BaseRetriever):
         self, bank: MemoryBank, query: Samples, num_positives: int, num_negatives: int
     ) -> tuple[Found, Found]:
         """See :meth:`BaseRetriever.topk`."""
-        positives, negatives = [], []
-        for begin, block, features in self._blocks(bank):
-            chunk = self.chunk_size or max(1, BLOCK_ELEMENTS // max(1, len(features)))
-            chunks = [
-                _topk_in_block(
-                    block, features, query[start : start + chunk], num_positives, num_negatives
-                )
-                for start in range(0, max(1, len(query)), chunk)
-            ]
-            for found, parts in zip((positives, negatives), zip(*chunks, strict=True), strict=True):
-                scores, rows = (torch.cat(part) for part in zip(*parts, strict=True))
-                found.append((scores, rows + begin))
+        found = [
+            self._topk_in_block(begin, block, features, query, num_positives, num_negatives)
+            for begin, block, features in self._blocks(bank)
+        ]
+        positives, negatives = zip(*found, strict=True)
         return _best(positives, num_positives), _best(negatives, num_negatives)
 
     def _blocks(self, bank: MemoryBank) -> Iterator[tuple[int, Any, Tensor]]:
@@ -85,33 +78,47 @@ class TorchRetriever(BaseRetriever):
                     kept[begin] = features
             yield begin, block, features
 
+    def _topk_in_block(
+        self,
+        begin: int,
+        block: Any,
+        features: Tensor,
+        query: Samples,
+        num_positives: int,
+        num_negatives: int,
+    ) -> tuple[Found, Found]:
+        """Positives and negatives among the ``m`` rows of a block, as rows of the bank.
+
+        Args:
+            begin: the first row of the block.
+            block: what knows the rows of a class and of an image.
+            features: ``(m, D)`` float32, of the block.
+            query: ``Q`` queries.
+            num_positives: ``K``.
+            num_negatives: ``N``.
+        """
+        chunk = self.chunk_size or max(1, BLOCK_ELEMENTS // max(1, len(features)))
+        parts: list[tuple[Tensor, ...]] = []
+        for start in range(0, max(1, len(query)), chunk):
+            part = query[slice(start, start + chunk)]
+            similarity = part.features @ features.T
+            block.leave_out(similarity, part.ids)
+            rows, found = block.rows_of_class(part.labels)
+            own = similarity.gather(1, rows).masked_fill_(~found, -torch.inf)
+            positives = masked_topk(own, rows, min(num_positives, rows.shape[1]))
+            if num_negatives:
+                mask_rows(similarity, rows, found)
+            negatives = masked_topk(similarity, None, min(num_negatives, len(features)))
+            negatives[0].masked_fill_((part.labels < 0)[:, None], -torch.inf)
+            parts.append((*positives, *negatives))
+        pos_scores, pos_rows, neg_scores, neg_rows = (
+            torch.cat(t) for t in zip(*parts, strict=True)
+        )
+        return (pos_scores, pos_rows + begin), (neg_scores, neg_rows + begin)
+
     def _has_room_for(self, features: Tensor) -> bool:
         kept = sum(one.nbytes for blocks in self._kept.values() for one in blocks.values())
         return features.device.type == "cpu" and kept + features.nbytes <= KEPT_BYTES
-
-
-def _topk_in_block(
-    block: Any, features: Tensor, query: Samples, num_positives: int, num_negatives: int
-) -> tuple[Found, Found]:
-    """Positives and negatives among the rows of a block, which are counted from its first one.
-
-    Args:
-        block: what masks the rows of a class and of an image.
-        features: ``(m, D)`` float32, of the block.
-        query: ``Q`` queries.
-        num_positives: ``K``.
-        num_negatives: ``N``.
-    """
-    similarity = query.features @ features.T
-    block.leave_out(similarity, query.ids)
-    rows, found = block.rows_of_class(query.labels)
-    own = similarity.gather(1, rows).masked_fill_(~found, -torch.inf)
-    positives = masked_topk(own, rows, min(num_positives, rows.shape[1]))
-    if num_negatives:
-        mask_rows(similarity, rows, found)
-    negatives = masked_topk(similarity, None, min(num_negatives, len(features)))
-    negatives[0].masked_fill_((query.labels < 0)[:, None], -torch.inf)
-    return positives, negatives
 
 
 def _best(found: Sequence[Found], k: int) -> Found:
