@@ -138,8 +138,15 @@ def _frozen_banks(checked: _Checked, options: HookOptions, run: Run) -> dict[str
         if whole is not None:
             inspect_bank(level, whole, checked.terms, options.exclude_same_id)
 
-    found = obtain_banks(checked.fields, _cache(bank, teacher), build, bank.shard, inspect)
-    return {level: one.to(run.device) for level, one in found.items()}
+    return obtain_banks(
+        checked.fields,
+        _cache(bank, teacher),
+        build,
+        bank.shard,
+        teacher.width,
+        run.device,
+        inspect,
+    )
 
 
 def _cache(bank: BankOptions, teacher: NetworkTeacher) -> BankCache | None:

@@ -1,4 +1,4 @@
-"""What every test gets: one thread (or as many as are asked for), a bank cache of its own, and no GPU tests without a GPU."""
+"""What every test gets: one thread, a bank cache of its own, and no GPU tests without a GPU."""
 
 from __future__ import annotations
 

@@ -41,7 +41,7 @@ class RandomRetriever(BaseRetriever):
 
     def _some(self, similarity, query, k):
         rows = torch.arange(similarity.shape[1], device=similarity.device)
-        luck = keyed_hash(self.seed, query.ids[:, None], rows).double()
-        luck = luck.masked_fill(similarity == -torch.inf, -1.0)
+        luck = keyed_hash(self.seed, query.ids[:, None], rows)
+        luck = luck.masked_fill(similarity == -torch.inf, -1)
         chosen = luck.topk(min(k, len(rows)), dim=1).indices
         return masked_topk(similarity.gather(1, chosen), chosen, k)

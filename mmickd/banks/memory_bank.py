@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from mmickd.banks.block import BankBlock
 from mmickd.banks.exclusion import ImageIndex, mask_rows, slots_between
 from mmickd.structures import Samples
 
@@ -39,21 +40,45 @@ class MemoryBank:
     """
 
     def __init__(self, samples: Samples, num_classes: int) -> None:
-        labels = samples.labels
-        if samples.logits.shape[1] != num_classes:
+        self._take(samples[torch.argsort(samples.labels, stable=True)], num_classes)
+
+    @classmethod
+    def of_sorted(cls, samples: Samples, num_classes: int) -> MemoryBank:
+        """The bank of rows that are sorted already; their memory becomes the bank's.
+
+        Args:
+            samples: the rows, by class.
+            num_classes: ``C``.
+
+        Raises:
+            ValueError: as the constructor, or if the labels are not sorted.
+
+        Example:
+            >>> rows = Samples(torch.eye(2), torch.eye(2), torch.tensor([0, 1]), torch.arange(2))
+            >>> MemoryBank.of_sorted(rows, num_classes=2).features is rows.features
+            True
+        """
+        if not bool((samples.labels.diff() >= 0).all()):
+            raise ValueError("the labels of the rows are not sorted")
+        bank = cls.__new__(cls)
+        bank._take(samples, num_classes)
+        return bank
+
+    def _take(self, rows: Samples, num_classes: int) -> None:
+        labels = rows.labels
+        if rows.logits.shape[1] != num_classes:
             raise ValueError(
-                f"logits have {samples.logits.shape[1]} columns for num_classes={num_classes}"
+                f"logits have {rows.logits.shape[1]} columns for num_classes={num_classes}"
             )
-        if len(samples) and not (int(labels.min()) >= 0 and int(labels.max()) < num_classes):
+        if len(rows) and not (int(labels[0]) >= 0 and int(labels[-1]) < num_classes):
             raise ValueError(
                 f"bank labels must lie in [0, {num_classes}), "
-                f"got {int(labels.min())}..{int(labels.max())}"
+                f"got {int(labels[0])}..{int(labels[-1])}"
             )
-        rows = samples[torch.argsort(labels, stable=True)]
         counts = torch.bincount(labels, minlength=num_classes)
         self.features = rows.features.contiguous()
         self.logits = rows.logits.contiguous()
-        self.labels = rows.labels.contiguous()
+        self.labels = labels.contiguous()
         self.ids = rows.ids.contiguous()
         self.offsets = torch.cat([counts.new_zeros(1), counts.cumsum(0)])
         self.num_classes = num_classes
@@ -110,8 +135,18 @@ class MemoryBank:
         """
         mask_rows(similarity, *self._images.rows_of(ids))
 
+    def blocks(self, size: int) -> list[tuple[int, MemoryBank | BankBlock]]:
+        """The bank in stretches of ``size`` rows, each with its first row."""
+        if len(self) <= size:
+            return [(0, self)]
+        about = self.offsets, self.max_class_size, self._images
+        return [
+            (begin, BankBlock(self.features[begin : begin + size], begin, *about))
+            for begin in range(0, len(self), size)
+        ]
+
     def to(self, device: torch.device | str) -> MemoryBank:
         """The same bank on ``device``; itself where it lies there already."""
         if torch.device(device) == self.device:
             return self
-        return MemoryBank(self.samples.to(device), self.num_classes)
+        return MemoryBank.of_sorted(self.samples.to(device), self.num_classes)

@@ -135,6 +135,10 @@ class QueueBank:
         similarity.masked_fill_((slots >= self.counts[:, None]).flatten(), -torch.inf)
         similarity.masked_fill_(same_image(self.ids, ids), -torch.inf)
 
+    def blocks(self, size: int) -> list[tuple[int, QueueBank]]:
+        """The queue in one piece: its few rows are in float32 already."""
+        return [(0, self)]
+
     def state_dict(self) -> dict[str, Tensor]:
         """All that a later :meth:`load_state_dict` needs to go on as if nothing had happened."""
         names = ("features", "logits", "ids", "counts", "heads")

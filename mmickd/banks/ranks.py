@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 import torch.distributed as torch_dist
 import torch.nn.functional as F
@@ -17,55 +19,93 @@ Bank = MemoryBank | BankShard
 """A frozen bank on a rank."""
 
 
-def replicate(bank: MemoryBank | None) -> MemoryBank:
+def replicate(bank: MemoryBank | None, device: torch.device | str = "cpu") -> MemoryBank:
     """The whole of rank 0's bank, on every rank.
 
     Args:
         bank: on rank 0, on the CPU.
+        device: where it shall lie; the ranks receive it there piece by piece.
     """
     if dist.get_world_size() == 1:
         assert bank is not None
-        return bank
-    received = _receive(bank, first=0, step=1)[0]
-    return bank if bank is not None else received
+        return bank.to(device)
+    about = _about(bank)
+    if bank is None:
+        rows = {name: _received(None, name, about, 0, 1, device) for name in Samples.names()}
+        return MemoryBank.of_sorted(Samples(**rows), about.num_classes)
+    for name in Samples.names():
+        for _ in chunks_from_main(getattr(bank, name), *about.forms[name]):
+            pass  # sent to the others; this rank has them
+    return bank.to(device)
 
 
-def deal(bank: MemoryBank | None) -> Bank:
+def deal(bank: MemoryBank | None, device: torch.device | str = "cpu") -> Bank:
     """This rank's part of rank 0's bank; the bank itself where there is one rank only.
 
     The rows pass through in pieces, so that no rank but the first ever holds more than its own.
 
     Args:
         bank: on rank 0, on the CPU.
+        device: where it shall lie.
     """
     rank, world_size = dist.get_dist_info()
     if world_size == 1:
         assert bank is not None
-        return bank
-    part, num_rows, max_class_size = _receive(bank, first=rank, step=world_size)
-    return BankShard(part, rank, world_size, num_rows, max_class_size)
+        return bank.to(device)
+    about = _about(bank)
+    rows = {
+        name: _received(bank, name, about, rank, world_size, device) for name in Samples.names()
+    }
+    part = MemoryBank.of_sorted(Samples(**rows), about.num_classes)
+    return BankShard(part, rank, world_size, about.num_rows, about.max_class_size)
 
 
-def _receive(bank: MemoryBank | None, first: int, step: int) -> tuple[MemoryBank, int, int]:
-    """Rows ``first``, ``first + step``, ... of rank 0's bank, its length and largest class."""
+@dataclass(frozen=True)
+class _About:
+    """What every rank is told of rank 0's bank before its rows.
+
+    Args:
+        num_classes: ``C``.
+        num_rows: ``M``.
+        max_class_size: rows of the largest class.
+        forms: by tensor, its shape and dtype.
+    """
+
+    num_classes: int
+    num_rows: int
+    max_class_size: int
+    forms: dict[str, tuple[tuple[int, ...], torch.dtype]]
+
+
+def _about(bank: MemoryBank | None) -> _About:
     about = None
     if bank is not None:
-        tensors = {name: getattr(bank.samples, name) for name in Samples.names()}
-        shapes = {name: (tuple(t.shape), t.dtype) for name, t in tensors.items()}
-        about = bank.num_classes, len(bank), bank.max_class_size, shapes
-    num_classes, num_rows, max_class_size, shapes = broadcast_from_main(about)
-    count = len(range(first, num_rows, step))
-    received: dict[str, torch.Tensor] = {}
-    for name, (shape, dtype) in shapes.items():
-        rows = torch.empty((count, *shape[1:]), dtype=dtype)
-        whole = getattr(bank.samples, name) if bank is not None else None
-        filled = 0
-        for start, chunk in chunks_from_main(whole, shape, dtype):
-            own = chunk[(first - start) % step :: step]
-            rows[filled : filled + len(own)] = own
-            filled += len(own)
-        received[name] = rows
-    return MemoryBank(Samples(**received), num_classes), num_rows, max_class_size
+        tensors = {name: getattr(bank, name) for name in Samples.names()}
+        forms = {name: (tuple(t.shape), t.dtype) for name, t in tensors.items()}
+        about = _About(bank.num_classes, len(bank), bank.max_class_size, forms)
+    known: _About = broadcast_from_main(about)
+    return known
+
+
+def _received(
+    bank: MemoryBank | None,
+    name: str,
+    about: _About,
+    first: int,
+    step: int,
+    device: torch.device | str,
+) -> Tensor:
+    """Rows ``first``, ``first + step``, ... of a tensor of rank 0's bank."""
+    shape, dtype = about.forms[name]
+    count = len(range(first, shape[0], step))
+    rows = torch.empty((count, *shape[1:]), dtype=dtype, device=device)
+    whole = None if bank is None else getattr(bank, name)
+    filled = 0
+    for start, chunk in chunks_from_main(whole, shape, dtype):
+        own = chunk[(first - start) % step :: step]
+        rows[filled : filled + len(own)] = own
+        filled += len(own)
+    return rows
 
 
 def gather_samples(samples: Samples) -> tuple[Samples, list[int]]:

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import time
+import re
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
-import torch
 from mmengine import dist
 from mmengine.logging import print_log
 from torch.utils.data import DataLoader, Dataset
 
 from mmickd.banks.memory_bank import MemoryBank
 from mmickd.banks.options import BankOptions
+from mmickd.banks.rows import is_finite
 from mmickd.building.collector import RowCollector
 from mmickd.building.images import BankImages
 from mmickd.finiteness import check_finite
@@ -20,9 +21,11 @@ from mmickd.structures import Batch
 from mmickd.tasks import Task
 from mmickd.teachers import NetworkTeacher
 from mmickd.utils.distributed import failing_together
-from mmickd.utils.errors import ICKDError
+from mmickd.utils.errors import ICKDError, in_one_line
+from mmickd.utils.progress import Progress
 
-PROGRESS_SECONDS = 5.0
+OUT_OF_MEMORY = re.compile("out of memory|not enough memory|can't allocate memory", re.IGNORECASE)
+"""What torch says on CUDA, on Windows, elsewhere."""
 
 
 def build_banks(
@@ -63,9 +66,10 @@ def build_banks(
         )
         for level in levels
     }
-    with failing_together():
+    with failing_together(), _explained_out_of_memory(batch_size):
         _collect(collectors, images, teacher, options, batch_size, num_workers)
-    banks = {level: collector.finish() for level, collector in collectors.items()}
+    with _explained_out_of_memory(batch_size):
+        banks = {level: collector.finish() for level, collector in collectors.items()}
     with failing_together():
         for level, bank in banks.items():
             if bank is not None:
@@ -120,7 +124,7 @@ def _collect(
     groups: Iterator[tuple[list[Any], bool]] = _groups(
         batches, mine if len(mine) else range(1), num_workers
     )
-    clock = _Progress(len(mine), f"memory bank ({', '.join(collectors)})")
+    clock = Progress(len(mine), "batches", f"memory bank ({', '.join(collectors)})")
     for samples, ends_batch in groups:
         data_samples = [sample["data_samples"] for sample in samples]
         inputs = teacher.preprocess(
@@ -160,6 +164,21 @@ def _identity(batch: Any) -> Any:
     return batch
 
 
+@contextmanager
+def _explained_out_of_memory(batch_size: int) -> Iterator[None]:
+    """Say what to set when the device, or the host, has no memory left."""
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        if not isinstance(error, MemoryError) and not OUT_OF_MEMORY.search(str(error)):
+            raise
+        raise ICKDError(
+            f"out of memory while the memory bank was built ({in_one_line(error)}). Set bank.batch_size to less "
+            f"than {batch_size} images at once; if it is 1 or the rows themselves are too many, "
+            "bank.capacity_per_class."
+        ) from error
+
+
 def _check_classes(level: str, bank: MemoryBank) -> None:
     present = (bank.offsets.diff() > 0).nonzero()[:, 0].tolist()
     if len(present) < 2:
@@ -168,28 +187,7 @@ def _check_classes(level: str, bank: MemoryBank) -> None:
             f"the training data give the memory bank ({level} level) {found}: in-context samples "
             "need two classes at least. Check the annotations and ignore_index."
         )
-    if not bool(torch.isfinite(bank.logits).all()):
+    if not is_finite(bank.logits):
         raise ICKDError(
             "the teacher's logits are too large for bank.dtype='fp16': set bank.dtype='fp32'."
-        )
-
-
-class _Progress:
-    """A line every few seconds, from rank 0."""
-
-    def __init__(self, total: int, what: str) -> None:
-        self.total, self.what, self.done = total, what, 0
-        self.begin = self.last = time.monotonic()
-
-    def step(self) -> None:
-        self.done += 1
-        now = time.monotonic()
-        if now - self.last < PROGRESS_SECONDS and self.done < self.total:
-            return
-        self.last = now
-        left = (now - self.begin) / self.done * (self.total - self.done)
-        print_log(
-            f"{self.what}: {self.done}/{self.total} batches, {now - self.begin:.0f} s, "
-            f"{left:.0f} s left",
-            logger="current",
         )

@@ -3,19 +3,28 @@
 from __future__ import annotations
 
 import torch
+from mmengine import dist
 from torch import Tensor
 
 from mmickd.banks.memory_bank import MemoryBank
+from mmickd.banks.rows import GrowingRows, reorder
 from mmickd.sampling import smallest_per_class
 from mmickd.structures import Samples
-from mmickd.utils.distributed import gather_rows_on_main
+from mmickd.utils.distributed import (
+    broadcast_from_main,
+    from_all_ranks,
+    join_on_main,
+    rows_per_chunk,
+)
 
-PRUNE_FACTOR = 4
-"""Rows held before a class is cut to its capacity, as a multiple of all capacities together."""
+SLACK = 8
+"""Classes are cut to their capacity when an eighth more rows came than were left last time."""
 
 
 class RowCollector:
     """Rows that stream in from images; each class keeps its ``capacity`` smallest keys.
+
+    Whatever is done with the rows is done in place, or piece by piece: they are never held twice.
 
     Args:
         num_classes: ``C``.
@@ -27,43 +36,92 @@ class RowCollector:
         self.num_classes = num_classes
         self.capacity = capacity
         self.dtype = dtype
-        self._parts: list[Samples] = []
-        self._keys: list[Tensor] = []
-        self._held = 0
+        self._features: GrowingRows | None = None
+        self._logits = GrowingRows(num_classes, dtype)
+        self._numbers: list[Tensor] = []
+        self._limit = 0
+
+    def __len__(self) -> int:
+        """Rows that are held now."""
+        return len(self._logits)
 
     def add(self, samples: Samples, keys: Tensor) -> None:
         """Take rows and their ``(R,)`` sampling keys, from any device."""
-        self._parts.append(
-            Samples(
-                samples.features.to("cpu", self.dtype),
-                samples.logits.to("cpu", self.dtype),
-                samples.labels.cpu(),
-                samples.ids.cpu(),
-            )
-        )
-        self._keys.append(keys.cpu())
-        self._held += len(samples)
-        if self.capacity and self._held > PRUNE_FACTOR * self.capacity * self.num_classes:
+        if self._features is None:
+            self._features = GrowingRows(samples.features.shape[1], self.dtype)
+            self._limit = self._features.rows_per_block
+        self._features.append(samples.features)
+        self._logits.append(samples.logits)
+        self._numbers.append(torch.stack([samples.labels, samples.ids, keys], dim=1).cpu())
+        if self.capacity is not None and len(self) > self._limit:
             self._prune()
+            self._limit = len(self) + len(self) // SLACK + self._features.rows_per_block
 
     def finish(self) -> MemoryBank | None:
         """The bank of all ranks' rows on rank 0, the same for every number of ranks; else None.
 
-        Every rank must have collected something before, or :meth:`add` an empty part.
+        Every rank must have collected something before, or :meth:`add` an empty part. The
+        collector is empty afterwards.
+
+        Raises:
+            ValueError: if nothing was added at all.
         """
+        if self._features is None:
+            raise ValueError("RowCollector needs at least one part")
         self._prune()
-        gathered = [gather_rows_on_main(getattr(self._parts[0], n)) for n in Samples.names()]
-        keys = gather_rows_on_main(self._keys[0])
-        if keys is None:
+        numbers = self._choose()
+        counts = from_all_ranks(len(self))
+        joined = [
+            join_on_main(rows.drain(), counts, (rows.width,), self.dtype)
+            for rows in (self._features, self._logits)
+        ]
+        if numbers is None:
             return None
-        samples = Samples(*(rows for rows in gathered if rows is not None))
-        order = smallest_per_class(samples.labels, keys, self.num_classes, self.capacity)
+        labels, ids, keys = numbers.T.contiguous()
+        order = smallest_per_class(labels, keys, self.num_classes, None)
         # Inside a class by image, so that the bank reads like the data set.
-        order = order[torch.argsort(samples.ids[order], stable=True)]
-        return MemoryBank(samples[order], self.num_classes)
+        order = order[torch.argsort(ids[order], stable=True)]
+        order = order[torch.argsort(labels[order], stable=True)]
+        features, logits = (rows for rows in joined if rows is not None)
+        reorder(features, order)
+        reorder(logits, order)
+        samples = Samples(features, logits, labels[order], ids[order])
+        return MemoryBank.of_sorted(samples, self.num_classes)
 
     def _prune(self) -> None:
-        samples, keys = Samples.cat(self._parts), torch.cat(self._keys)
-        keep = smallest_per_class(samples.labels, keys, self.num_classes, self.capacity)
-        self._parts, self._keys = [samples[keep]], [keys[keep]]
-        self._held = len(keep)
+        """Leave out what cannot be among the smallest keys."""
+        numbers = torch.cat(self._numbers)
+        self._numbers = [numbers]
+        if self.capacity is not None:
+            self._keep(_smallest(numbers, self.num_classes, self.capacity))
+
+    def _choose(self) -> Tensor | None:
+        """Leave out what the rows of other ranks displace; labels, ids and keys of all on rank 0.
+
+        The rows themselves travel only after that: rank 0 never holds more of them than the bank.
+        """
+        counts, numbers = from_all_ranks(len(self)), self._numbers[0]
+        every = join_on_main(
+            numbers.split(rows_per_chunk(numbers.shape, numbers.dtype)), counts, (3,), torch.long
+        )
+        if self.capacity is None or len(counts) == 1:
+            return every
+        kept = None if every is None else _smallest(every, self.num_classes, self.capacity)
+        kept = broadcast_from_main(kept)
+        begin = sum(counts[: dist.get_rank()])
+        own = kept[(kept >= begin) & (kept < begin + len(self))] - begin
+        self._keep(own)
+        return None if every is None else every[kept]
+
+    def _keep(self, rows: Tensor) -> None:
+        """Leave out all but ``rows``, which rise."""
+        if len(rows) < len(self):
+            assert self._features is not None
+            self._features.keep(rows)
+            self._logits.keep(rows)
+            self._numbers = [self._numbers[0][rows]]
+
+
+def _smallest(numbers: Tensor, num_classes: int, count: int) -> Tensor:
+    """Rising rows of ``(R, 3)`` labels, ids and keys that hold the smallest keys of their class."""
+    return smallest_per_class(numbers[:, 0], numbers[:, 2], num_classes, count).sort().values

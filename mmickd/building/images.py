@@ -14,6 +14,7 @@ from torch.utils.data import Dataset, Subset
 from mmickd.sampling import image_id, keyed_hash
 from mmickd.utils.digest import Digest
 from mmickd.utils.errors import ICKDError
+from mmickd.utils.progress import Progress
 
 RANDOM_WORDS = (
     "Random",
@@ -97,6 +98,7 @@ class BankImages(Dataset):
     def digest(self) -> str:
         """SHA-256 of annotations, and of size and time of change of the files they name."""
         state = Digest()
+        clock = Progress(len(self), "images", "looking at the training images' files", quiet=True)
         for index in range(len(self)):
             info = self.info(index)
             state.add(info)
@@ -105,6 +107,7 @@ class BankImages(Dataset):
                 if isinstance(path, str) and os.path.exists(path):
                     stat = os.stat(path)
                     state.add((stat.st_size, stat.st_mtime_ns))
+            clock.step()
         return state.hexdigest()
 
     def limit(self, count: int | None, seed: int) -> None:

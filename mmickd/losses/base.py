@@ -78,7 +78,9 @@ class BaseLoss(nn.Module, metaclass=ABCMeta):
         positives, negatives = queries.positives, queries.negatives
         if self.num_positives == 0:
             return {"sim": mean_similarity(negatives)} if self.retrieves else {}
-        wanted = (queries.labels >= 0).sum() * positives.mask.shape[1]
+        # a bank with fewer rows than that shows fewer columns
+        columns = positives.mask.shape[1] if self.num_positives is None else self.num_positives
+        wanted = (queries.labels >= 0).sum() * columns
         shown = {"valid": positives.mask.sum() / wanted.clamp(min=1)}
         shown["sim"] = mean_similarity(positives)
         if self.num_negatives:

@@ -11,6 +11,9 @@ from mmickd.registry import LOSSES
 from mmickd.structures import Context, Queries
 from mmickd.utils.validation import check_integer, check_number
 
+PIECE_ELEMENTS = 2**24
+"""Probabilities that are held at once: 64 MiB. With whole classes as positives they are many."""
+
 
 def picd_loss(
     student_logits: Tensor,
@@ -62,8 +65,14 @@ def aggregate_positives(positives: Context, temperature: float, sim_temperature:
     # The mask comes before the softmax: a masked row must not take part of the weight.
     scores = scores.masked_fill(~positives.mask, -torch.inf)
     weights = torch.nan_to_num(torch.softmax(scores, dim=1), nan=0.0)
-    probabilities = torch.softmax(widen(positives.logits) / temperature, dim=2)
-    return torch.einsum("qk,qkc->qc", weights, probabilities)
+    at_once = max(1, PIECE_ELEMENTS // max(1, positives.logits[:1].numel()))
+    targets = [
+        torch.einsum("qk,qkc->qc", weight, torch.softmax(widen(logits) / temperature, dim=2))
+        for weight, logits in zip(
+            weights.split(at_once), positives.logits.split(at_once), strict=True
+        )
+    ]
+    return torch.cat(targets)
 
 
 @LOSSES.register_module()

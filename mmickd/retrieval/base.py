@@ -14,6 +14,9 @@ from mmickd.structures import NO_ID, Context, Samples
 Found = tuple[Tensor, Tensor]
 """Similarities (float32, -inf where masked) and rows of the bank, both ``(Q, K)``."""
 
+PIECE_ELEMENTS = 2**24
+"""Logits that are brought to float32 at once: with whole classes as positives they are many."""
+
 
 class BaseRetriever(metaclass=ABCMeta):
     """Finds the in-context samples of queries in a bank.
@@ -133,8 +136,13 @@ def masked_topk(scores: Tensor, rows: Tensor | None, k: int) -> Found:
     found, by_row = found.sort(dim=1)
     top, by_score = top.gather(1, by_row).sort(dim=1, descending=True, stable=True)
     found = found.gather(1, by_score)
-    missing = k - top.shape[1]
-    return F.pad(top, (0, missing), value=-torch.inf), F.pad(found, (0, missing))
+    return padded(top, found, k)
+
+
+def padded(scores: Tensor, rows: Tensor, k: int) -> Found:
+    """``(Q, k)`` scores and rows of fewer, masked at the end."""
+    missing = k - scores.shape[1]
+    return F.pad(scores, (0, missing), value=-torch.inf), F.pad(rows, (0, missing))
 
 
 def to_context(scores: Tensor, rows: Tensor, logits: Tensor) -> Context:
@@ -143,12 +151,13 @@ def to_context(scores: Tensor, rows: Tensor, logits: Tensor) -> Context:
     Args:
         scores: ``(Q, K)`` float32, -inf where masked.
         rows: ``(Q, K)`` int64; any number where masked.
-        logits: ``(Q, K, C)`` of the rows; anything where masked.
+        logits: ``(Q, K, C)`` float32 of the rows, which become the context's; anything where
+            masked.
     """
     mask = scores > -torch.inf
     return Context(
         similarity=scores.masked_fill(~mask, 0.0),
-        logits=logits.float().masked_fill(~mask[..., None], 0.0),
+        logits=logits.masked_fill_(~mask[..., None], 0.0),
         mask=mask,
         indices=rows.masked_fill(~mask, -1),
     )
@@ -156,6 +165,10 @@ def to_context(scores: Tensor, rows: Tensor, logits: Tensor) -> Context:
 
 def look_up(bank: MemoryBank, scores: Tensor, rows: Tensor) -> Context:
     """Scores and rows with the rows' logits."""
-    if not len(bank):
-        return to_context(scores, rows, bank.logits.new_zeros((*rows.shape, bank.num_classes)))
-    return to_context(scores, rows, bank.logits[rows.masked_fill(scores == -torch.inf, 0)])
+    logits = torch.empty((*rows.shape, bank.num_classes), device=rows.device)
+    if len(bank):
+        known = rows.masked_fill(scores == -torch.inf, 0)
+        at_once = max(1, PIECE_ELEMENTS // max(1, logits[:1].numel()))
+        for target, wanted in zip(logits.split(at_once), known.split(at_once), strict=True):
+            target.copy_(bank.logits[wanted])
+    return to_context(scores, rows, logits)

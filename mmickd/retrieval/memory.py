@@ -65,12 +65,17 @@ class Memory:
     ) -> tuple[Context, Context]:
         """Positives and negatives, see :meth:`mmickd.retrieval.BaseRetriever.search`.
 
-        The queries are remembered for :meth:`feed`.
+        More than the bank can give is not asked for: no more columns of positives than its largest
+        class has rows, no more of negatives than it has itself. The queries are remembered for
+        :meth:`feed`.
         """
         self._seen[level] = query
         bank = self.banks.get(level)
         if bank is None or (num_positives == 0 and num_negatives == 0):
             return Context.empty(query.logits), Context.empty(query.logits)
+        if num_positives is not None:
+            num_positives = min(num_positives, bank.max_class_size)
+        num_negatives = min(num_negatives, len(bank))
         if level in self._stored:
             query = self._stored[level](query)
         retriever: Any = self._dealt if isinstance(bank, BankShard) else self._retriever

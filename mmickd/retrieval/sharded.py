@@ -104,9 +104,9 @@ def _best_of_all(scores: Tensor, rows: Tensor, sizes: list[int], own: int) -> tu
 
 
 def _logits_of(bank: BankShard, scores: Tensor, rows: Tensor) -> Tensor:
-    """``(Q, K, C)`` logits of the rows, 0 where masked; a row that many chose travels once."""
+    """``(Q, K, C)`` float32, 0 where masked; a row that many chose travels once."""
     mask = scores > -torch.inf
     chosen, places = rows[mask].unique(return_inverse=True)
-    logits = bank.part.logits.new_zeros((*rows.shape, bank.num_classes))
-    logits[mask] = fetch_rows(bank, bank.part.logits, chosen)[places]
+    logits = torch.zeros((*rows.shape, bank.num_classes), device=rows.device)
+    logits[mask] = fetch_rows(bank, bank.part.logits, chosen)[places].float()
     return logits

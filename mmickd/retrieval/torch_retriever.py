@@ -2,30 +2,40 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from typing import Any
+from weakref import WeakKeyDictionary
+
 import torch
 from torch import Tensor
 
 from mmickd.banks.exclusion import mask_rows
 from mmickd.banks.memory_bank import MemoryBank
 from mmickd.registry import RETRIEVERS
-from mmickd.retrieval.base import BaseRetriever, Found, masked_topk
+from mmickd.retrieval.base import BaseRetriever, Found, masked_topk, padded
 from mmickd.structures import Samples
 from mmickd.utils.validation import check_integer
 
-AUTO_CHUNK_ELEMENTS = 2**25
-"""Similarities held at once by default: 128 MiB of float32."""
+BLOCK_ELEMENTS = 2**25
+"""Features, or similarities, that are held at once in float32: 128 MiB."""
+KEPT_BYTES = 2**31
+"""Of features of banks on the CPU that are kept in float32."""
 
 
 @RETRIEVERS.register_module()
 class TorchRetriever(BaseRetriever):
-    """Exact top-k by matrix products over chunks of queries.
+    """Exact top-k by matrix products of blocks of the bank and chunks of queries.
 
     All the work stays on the bank's device, without a host synchronisation. The rows of a class
     being one slice of the bank, positives are looked for in that slice only.
 
+    A bank in fp16 is half the memory, not half the precision: a block of it is brought to float32
+    once for all queries. On a CPU that costs as much as the product, and memory is cheap: the
+    first 2 GiB are kept.
+
     Args:
-        chunk_size: queries whose similarities to the whole bank are held at once; None takes as
-            many as fit 128 MiB.
+        chunk_size: queries whose similarities to a block of the bank are held at once; None takes
+            as many as fit 128 MiB.
 
     Raises:
         ICKDError: if ``chunk_size`` is below 1.
@@ -44,56 +54,76 @@ class TorchRetriever(BaseRetriever):
     def __init__(self, chunk_size: int | None = None) -> None:
         check_integer(chunk_size, 1, "chunk_size", none=True)
         self.chunk_size = chunk_size
-        self._bank: MemoryBank | None = None
-        self._features = torch.empty(0)
+        self._kept: WeakKeyDictionary[MemoryBank, dict[int, Tensor]] = WeakKeyDictionary()
 
     def topk(
         self, bank: MemoryBank, query: Samples, num_positives: int, num_negatives: int
     ) -> tuple[Found, Found]:
         """See :meth:`BaseRetriever.topk`."""
-        chunk = self.chunk_size or max(1, AUTO_CHUNK_ELEMENTS // max(1, len(bank)))
+        found = [
+            self._topk_in_block(begin, block, features, query, num_positives, num_negatives)
+            for begin, block, features in self._blocks(bank)
+        ]
+        positives, negatives = zip(*found, strict=True)
+        return _best(positives, num_positives), _best(negatives, num_negatives)
+
+    def _blocks(self, bank: MemoryBank) -> Iterator[tuple[int, Any, Tensor]]:
+        """First row, block, and its features in float32."""
+        kept = self._kept.setdefault(bank, {})
+        for begin, block in bank.blocks(max(1, BLOCK_ELEMENTS // max(1, bank.features.shape[1]))):
+            features = kept.get(begin)
+            if features is None:
+                features = block.features.float()
+                if features is not block.features and self._has_room_for(features):
+                    kept[begin] = features
+            yield begin, block, features
+
+    def _topk_in_block(
+        self,
+        begin: int,
+        block: Any,
+        features: Tensor,
+        query: Samples,
+        num_positives: int,
+        num_negatives: int,
+    ) -> tuple[Found, Found]:
+        """Positives and negatives among the ``m`` rows of a block, as rows of the bank.
+
+        Args:
+            begin: the first row of the block.
+            block: what knows the rows of a class and of an image.
+            features: ``(m, D)`` float32, of the block.
+            query: ``Q`` queries.
+            num_positives: ``K``.
+            num_negatives: ``N``.
+        """
+        chunk = self.chunk_size or max(1, BLOCK_ELEMENTS // max(1, len(features)))
         parts: list[tuple[Tensor, ...]] = []
         for start in range(0, max(1, len(query)), chunk):
             part = query[slice(start, start + chunk)]
-            similarity = self._similarity(bank, part.features)
-            bank.leave_out(similarity, part.ids)
-            rows, found = bank.rows_of_class(part.labels)
+            similarity = part.features @ features.T
+            block.leave_out(similarity, part.ids)
+            rows, found = block.rows_of_class(part.labels)
             own = similarity.gather(1, rows).masked_fill_(~found, -torch.inf)
-            answer = masked_topk(own, rows, num_positives)
+            positives = masked_topk(own, rows, min(num_positives, rows.shape[1]))
             if num_negatives:
                 mask_rows(similarity, rows, found)
-            negatives = masked_topk(similarity, None, num_negatives)
+            negatives = masked_topk(similarity, None, min(num_negatives, len(features)))
             negatives[0].masked_fill_((part.labels < 0)[:, None], -torch.inf)
-            parts.append((*answer, *negatives))
+            parts.append((*positives, *negatives))
         pos_scores, pos_rows, neg_scores, neg_rows = (
             torch.cat(t) for t in zip(*parts, strict=True)
         )
-        return (pos_scores, pos_rows), (neg_scores, neg_rows)
+        return (pos_scores, pos_rows + begin), (neg_scores, neg_rows + begin)
 
-    def _similarity(self, bank: MemoryBank, query: Tensor) -> Tensor:
-        """``(Q, M)`` in float32: a bank in fp16 is half the memory, not half the precision.
-
-        On a CPU widening costs as much as the product, and memory is cheap: the last bank's rows
-        are kept in float32. On a GPU it is the other way round: they are widened block by block.
-        """
-        if bank.device.type == "cpu":
-            if self._bank is not bank:
-                self._bank, self._features = bank, bank.features.float()
-            return query @ self._features.T
-        return blockwise_product(query, bank.features, AUTO_CHUNK_ELEMENTS)
+    def _has_room_for(self, features: Tensor) -> bool:
+        kept = sum(one.nbytes for blocks in self._kept.values() for one in blocks.values())
+        return features.device.type == "cpu" and kept + features.nbytes <= KEPT_BYTES
 
 
-def blockwise_product(query: Tensor, features: Tensor, elements: int) -> Tensor:
-    """``query @ features.T`` in float32, widening ``elements`` of ``features`` at once.
-
-    Args:
-        query: ``(Q, D)`` float32.
-        features: ``(M, D)`` of any floating dtype.
-        elements: at least one row is widened, whatever this says.
-
-    Returns:
-        ``(Q, M)`` float32.
-    """
-    blocks = features.split(max(1, elements // max(1, features.shape[1])))
-    products = [query @ rows.float().T for rows in blocks]
-    return products[0] if len(products) == 1 else torch.cat(products, dim=1)
+def _best(found: Sequence[Found], k: int) -> Found:
+    """The best ``k`` of what was found in each block."""
+    if len(found) > 1:
+        scores, rows = (torch.cat(part, dim=1) for part in zip(*found, strict=True))
+        return masked_topk(scores, rows, k)
+    return padded(*found[0], k)

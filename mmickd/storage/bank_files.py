@@ -15,12 +15,14 @@ from typing import Any, BinaryIO
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor
 
 from mmickd.banks.memory_bank import MemoryBank
+from mmickd.banks.rows import is_finite
 from mmickd.structures import Samples
 from mmickd.utils.digest import sha256_of
+from mmickd.utils.distributed import rows_per_chunk
 from mmickd.utils.errors import one_line
 
 FORMAT_VERSION = 1
@@ -31,8 +33,8 @@ TEMPORARIES = (f".{TENSORS}.", f".{MANIFEST}.")
 LEFTOVER_SECONDS = 24 * 3600.0
 MAX_MANIFEST_BYTES = 2**20
 """Ours have about 1 kB."""
-CHECKED_ROWS = 2**12
-"""Rows that are looked through for NaN at once."""
+DTYPES = {"F16": torch.float16, "F32": torch.float32, "I64": torch.int64}
+"""Of stored tensors, by the names that safetensors gives them."""
 
 
 class OtherBank(Exception):
@@ -83,8 +85,13 @@ def write_bank(
         temporary.write_text(json.dumps(manifest, indent=2, sort_keys=True))
 
 
-def read_bank(folder: Path, fields: dict[str, Any]) -> MemoryBank:
+def read_bank(folder: Path, fields: dict[str, Any], width: int | None = None) -> MemoryBank:
     """The bank that ``fields`` describe; what is read is looked at before it is allocated.
+
+    Args:
+        folder: where it lies.
+        fields: all that it depends on.
+        width: of its features; None: any.
 
     Raises:
         OtherBank: if it is not this bank.
@@ -101,7 +108,11 @@ def read_bank(folder: Path, fields: dict[str, Any]) -> MemoryBank:
         raise OtherBank(f"is of another {', '.join(other) or 'bank'}")
     if sha256(folder / TENSORS) != manifest["sha256"]:
         raise OtherBank("is truncated or was altered (checksum)")
-    return _read_tensors(folder / TENSORS, manifest)
+    bank = _read_tensors(folder / TENSORS, manifest, width)
+    capacity = fields.get("capacity_per_class", "None")
+    if capacity != "None" and bank.max_class_size > int(capacity):
+        raise ValueError(f"a class has {bank.max_class_size} rows, more than its capacity")
+    return bank
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
@@ -136,10 +147,10 @@ def sha256(path: Path) -> str:
         return sha256_of(file)
 
 
-def _read_tensors(path: Path, manifest: dict[str, Any]) -> MemoryBank:
+def _read_tensors(path: Path, manifest: dict[str, Any], width: int | None) -> MemoryBank:
     """The four tensors of a bank that has rows, and nothing else."""
-    num_classes, rows = manifest["num_classes"], manifest["rows"]
-    if num_classes != manifest["fields"].get("num_classes", num_classes):
+    num_classes, rows, fields = manifest["num_classes"], manifest["rows"], manifest["fields"]
+    if num_classes != fields.get("num_classes", num_classes):
         raise ValueError("num_classes of manifest and teacher differ")
     for what, number in (("num_classes", num_classes), ("rows", rows)):
         if type(number) is not int or number < 1:
@@ -149,33 +160,36 @@ def _read_tensors(path: Path, manifest: dict[str, Any]) -> MemoryBank:
         found = {name: (s.get_dtype(), s.get_shape()) for name, s in about.items()}
     if set(found) != set(Samples.names()):
         raise ValueError(f"{TENSORS} does not hold the tensors of a bank")
-    dtype, shape = found["features"]
-    width = shape[1] if len(shape) == 2 else 0
+    stored, shape = found["features"]
+    own_width = shape[1] if len(shape) == 2 else 0
     wanted = {
-        "features": (dtype, [rows, width]),
-        "logits": (dtype, [rows, num_classes]),
+        "features": (stored, [rows, own_width]),
+        "logits": (stored, [rows, num_classes]),
         "labels": ("I64", [rows]),
         "ids": ("I64", [rows]),
     }
     for name, form in wanted.items():
-        if found[name] != form or dtype not in ("F16", "F32") or width < 1:
+        if found[name] != form or stored not in ("F16", "F32") or own_width < 1:
             raise ValueError(f"{name} are {found[name]}, which no bank has")
-    tensors = load_file(path)
+    dtype = str(DTYPES[stored])
+    if (own_width, dtype) != (width or own_width, fields.get("dtype", dtype)):
+        raise ValueError(f"features are {found['features']}, which the teacher's are not")
+    tensors = {name: _read_rows(path, name, *found[name]) for name in Samples.names()}
     for name in ("features", "logits"):
         if not is_finite(tensors[name]):
             raise ValueError(f"{name} hold NaN or Inf")
-    return MemoryBank(Samples(**tensors), num_classes)
+    return MemoryBank.of_sorted(Samples(**tensors), num_classes)
 
 
-def is_finite(values: Tensor) -> bool:
-    """Whether no row of fp16 or fp32 values holds NaN or Inf, several times faster than isfinite.
-
-    These are the numbers whose exponent has all its bits set.
-    """
-    half = values.dtype == torch.float16
-    bits, exponent = (torch.int16, 0x7C00) if half else (torch.int32, 0x7F800000)
-    parts = values.view(bits).split(CHECKED_ROWS)
-    return all(bool(((part & exponent) != exponent).all()) for part in parts)
+def _read_rows(path: Path, name: str, stored: str, shape: list[int]) -> Tensor:
+    """One tensor of a file, in memory of its own."""
+    rows = torch.empty(shape, dtype=DTYPES[stored])
+    step = rows_per_chunk(tuple(shape), rows.dtype)
+    for start in range(0, shape[0], step):
+        # Opened for each piece: what was read stays in memory as long as the file is open.
+        with safe_open(path, "pt") as file:
+            rows[start : start + step] = file.get_slice(name)[start : start + step]
+    return rows
 
 
 def _open_regular(path: Path) -> BinaryIO:
@@ -206,7 +220,7 @@ def _replacing(path: Path) -> Iterator[Path]:
         umask = os.umask(0)
         os.umask(umask)
         temporary.chmod(0o666 & ~umask)  # mkstemp's 0600 locks out one's group
-        with temporary.open("rb") as file:
+        with temporary.open("r+b") as file:  # Windows flushes no file that cannot be written
             os.fsync(file.fileno())
         temporary.replace(path)
     finally:

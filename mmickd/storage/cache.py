@@ -149,8 +149,14 @@ class BankCache:
         folder = self.folder(fields)
         return locked(lock_of(folder), f"the {fields.get('level', 'memory')} bank {folder}")
 
-    def load(self, fields: dict[str, Any]) -> tuple[MemoryBank | None, str]:
+    def load(
+        self, fields: dict[str, Any], width: int | None = None
+    ) -> tuple[MemoryBank | None, str]:
         """The bank that ``fields`` describe, and one line about it.
+
+        Args:
+            fields: all that it depends on.
+            width: of its features; None: any.
 
         Returns:
             The bank, or None where there is none that can be trusted; and what was found.
@@ -159,7 +165,7 @@ class BankCache:
         try:
             if not folder.is_dir():
                 return None, self._nearest(fields)
-            bank = read_bank(folder, fields)
+            bank = read_bank(folder, fields, width)
         except OtherBank as other:
             return None, f"the bank in {folder} {other}"
         except Exception as error:  # whatever files raise that anybody may have written

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from typing import Any
 
+import torch
 from mmengine import dist
 from mmengine.logging import print_log
 
@@ -22,6 +23,8 @@ def obtain_banks(
     cache: BankCache | None,
     build: Build,
     shard: bool = False,
+    width: int | None = None,
+    device: torch.device | str = "cpu",
     inspect: Callable[[str, MemoryBank | None], None] | None = None,
 ) -> dict[str, Bank]:
     """The bank of each level; rank 0 alone touches the cache.
@@ -34,16 +37,18 @@ def obtain_banks(
         cache: where finished banks lie; None keeps them in memory only.
         build: builds the banks of the levels it is given, on all ranks together, for rank 0.
         shard: deal each bank to the ranks, instead of a copy for every rank.
+        width: of the teacher's features, which a cached bank must have; None: any.
+        device: where the banks shall lie.
         inspect: looks at the whole bank of each level; None on other ranks than 0.
 
     Returns:
-        By level, the same bank on every rank, or this rank's part of it, on the CPU.
+        By level, the same bank on every rank, or this rank's part of it.
     """
     banks: dict[str, MemoryBank | None] = {}
     with ExitStack() as locks:
         with failing_together():
             if cache is not None and dist.is_main_process():
-                banks = _from_cache(cache, fields, locks)
+                banks = _from_cache(cache, fields, width, locks)
         missing = broadcast_from_main([level for level in fields if banks.get(level) is None])
         if missing:
             built = build(missing)
@@ -57,13 +62,13 @@ def obtain_banks(
     for level in fields:
         if inspect is not None:
             inspect(level, banks.get(level))
-        everywhere[level] = distribute(banks.pop(level, None))
+        everywhere[level] = distribute(banks.pop(level, None), device)
         print_log(f"{level} level: {everywhere[level]}", logger="current")
     return everywhere
 
 
 def _from_cache(
-    cache: BankCache, fields: dict[str, dict[str, Any]], locks: ExitStack
+    cache: BankCache, fields: dict[str, dict[str, Any]], width: int | None, locks: ExitStack
 ) -> dict[str, MemoryBank | None]:
     """The cached banks, whose locks are held from now on."""
     # Always in the same order: two runs that each held one and waited for the other's would wait
@@ -72,7 +77,7 @@ def _from_cache(
         locks.enter_context(cache.lock(fields[level]))
     banks: dict[str, MemoryBank | None] = {}
     for level in fields:
-        banks[level], line = cache.load(fields[level])
+        banks[level], line = cache.load(fields[level], width)
         found = banks[level] is not None
         print_log(line if found else f"Building: {line}", logger="current")
     return banks

@@ -205,8 +205,10 @@ def balanced_choice(labels: Tensor, ids: Tensor, num_classes: int, count: int, s
     sizes.scatter_add_(1, classes, torch.ones_like(classes))
     begin = (sizes.cumsum(dim=1) - sizes).gather(1, sorted_classes)
     # Inside one turn the classes come in random order, by noise of its own: that which shuffled
-    # the locations is smallest in the largest class.
-    noise = keyed_hash(seed + 1, images, slots).double() / 2**63
-    turn = (slots - begin + noise).masked_fill(sorted_classes == num_classes, torch.inf)
-    chosen = turn.argsort(dim=1)[:, :count]
+    # the locations is smallest in the largest class. In integers: not every device has float64.
+    bits = 63 - labels.shape[1].bit_length()
+    noise = keyed_hash(seed + 1, images, slots) >> (63 - bits)
+    turn = ((slots - begin) << bits) + noise
+    turn = turn.masked_fill(sorted_classes == num_classes, torch.iinfo(torch.long).max)
+    chosen = turn.argsort(dim=1, stable=True)[:, :count]
     return order.gather(1, chosen)

@@ -138,6 +138,11 @@ class NetworkTeacher(Teacher):
             check_finite(tapped, [sample["data_samples"]], "the teacher")
         self._width = tapped.features.shape[1]
 
+    @property
+    def width(self) -> int:
+        """``D`` of its features, once it was looked at."""
+        return self._width
+
     def attach(self, layer: str) -> None:
         """Read the classifier layer of this name from now on."""
         self._tap = Tap(self.model, layer)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
 
 import torch
 import torch.distributed as torch_dist
-import torch.nn.functional as F
 from mmengine import dist
 from torch import Tensor, nn
 
@@ -49,34 +48,41 @@ def patient_group() -> Any:
     return _group
 
 
-def gather_rows_on_main(rows: Tensor) -> Tensor | None:
+def from_all_ranks(number: int) -> list[int]:
+    """The ``number`` of every rank, on every rank."""
+    return [int(n) for n in dist.all_gather(torch.tensor([number]), patient_group())]
+
+
+def join_on_main(
+    pieces: Iterable[Tensor], counts: Sequence[int], shape: tuple[int, ...], dtype: torch.dtype
+) -> Tensor | None:
     """Rows of all ranks, in the order of the ranks, on rank 0.
 
     Args:
-        rows: ``(R, ...)`` on the CPU; ``R`` may differ between ranks and be 0, the rest and the
-            dtype may not.
+        pieces: this rank's rows on the CPU, in pieces of :func:`rows_per_chunk` rows, the last one
+            perhaps shorter; each is read before the next one is asked for.
+        counts: by rank, how many rows it has.
+        shape: of a row.
+        dtype: of the rows.
 
     Returns:
-        ``(R_0 + R_1 + ..., ...)`` on rank 0, None on the others.
+        ``(sum(counts), *shape)`` on rank 0, None on the others.
     """
-    if dist.get_world_size() == 1:
-        return rows
-    group, is_main = patient_group(), dist.is_main_process()
-    counts = dist.all_gather(torch.tensor([rows.shape[0]]), group)
-    sizes = [int(count) for count in counts]
-    step = rows_per_chunk(rows.shape, rows.dtype)
-    parts: list[list[Tensor]] = [[] for _ in sizes]
-    for start in range(0, max(sizes), step):
-        length = min(step, max(sizes) - start)
-        own = rows[start : start + length]
-        padded = F.pad(own, (0, 0) * (rows.ndim - 1) + (0, length - own.shape[0])).contiguous()
-        received = [torch.empty_like(padded) for _ in sizes] if is_main else None
-        torch_dist.gather(padded, received, dst=0, group=group)
-        for part, piece, size in zip(parts, received or [], sizes, strict=False):
-            part.append(piece[: max(0, size - start)])
-    if not is_main:
+    if not dist.is_main_process():
+        for piece in pieces:
+            if len(piece):
+                torch_dist.send(piece, dst=0, group=patient_group())
         return None
-    return torch.cat([piece for part in parts for piece in part] or [rows])
+    rows = torch.empty((sum(counts), *shape), dtype=dtype)
+    filled = 0
+    for piece in pieces:
+        rows[filled : filled + len(piece)] = piece
+        filled += len(piece)
+    for rank, theirs in enumerate(rows[filled:].split(counts[1:]), 1):
+        for piece in theirs.split(rows_per_chunk(theirs.shape, dtype)):
+            if len(piece):
+                torch_dist.recv(piece, src=rank, group=patient_group())
+    return rows
 
 
 def broadcast_from_main(value: Any) -> Any:

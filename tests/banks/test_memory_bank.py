@@ -55,6 +55,23 @@ def test_it_does_not_share_memory_with_a_later_change():
     assert bank.logits[0, 0] == 0
 
 
+def test_sorted_rows_are_taken_as_they_are():
+    rows = numbered([0, 1, 1], 2)
+    bank = MemoryBank.of_sorted(rows, 2)
+    for name in Samples.names():
+        assert getattr(bank, name) is getattr(rows, name)
+    again = MemoryBank(rows, 2)
+    assert torch.equal(bank.offsets, again.offsets) and bank.max_class_size == 2
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"), [([1, 0], "not sorted"), ([-1, 0], "must lie in"), ([0, 3], "must lie")]
+)
+def test_rows_that_are_not_sorted_or_of_no_class_are_not_taken(labels, message):
+    with pytest.raises(ValueError, match=message):
+        MemoryBank.of_sorted(numbered(labels, 3), 3)
+
+
 @pytest.mark.parametrize("labels", [[0, -1], [0, 3], [7]])
 def test_labels_outside_of_the_classes_are_refused(labels):
     with pytest.raises(ValueError, match=r"must lie in \[0, 3\)"):

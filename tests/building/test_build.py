@@ -234,3 +234,33 @@ def test_one_class_only_and_none(made):
 
         with pytest.raises(ICKDError, match=message):
             build_banks(["region"], BankOptions(), Plain(), teacher, 2, 0)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB."),
+        RuntimeError("DefaultCPUAllocator: not enough memory: you tried to allocate 9 bytes."),
+        RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes."),
+        MemoryError(),
+        RuntimeError("mat1 and mat2 shapes cannot be multiplied"),
+    ],
+)
+def test_out_of_memory_names_the_batch_size(made, error):
+    images, teacher = made["mmpretrain"]
+
+    def fail(inputs):
+        raise error
+
+    large = SimpleNamespace(
+        tap=teacher.tap,
+        task=teacher.task,
+        preprocess=teacher.preprocess,
+        forward_normalized=fail,
+    )
+    if "mat1" in str(error):
+        with pytest.raises(RuntimeError, match="mat1"):
+            build_banks(["image"], BankOptions(), images, large, 4, 0)
+        return
+    with pytest.raises(ICKDError, match=r"out of memory .*bank\.batch_size to less than 4"):
+        build_banks(["image"], BankOptions(), images, large, 4, 0)

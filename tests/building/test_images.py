@@ -16,6 +16,7 @@ from mmengine.dataset import (
 
 from mmickd.building import images as images_module
 from mmickd.building.images import BankImages, check_first_sample, choose_pipeline, leaves
+from mmickd.utils import progress
 from mmickd.utils.errors import ICKDError
 from tests.helpers.tiny import make_class_folders, make_scenes
 
@@ -375,3 +376,14 @@ def test_the_digest_sees_annotations_and_files(tmp_path):
     files[1].write_bytes(b"123456")
     os.utime(files[1], (2, 2))
     assert digest_of(infos) not in (before, touched)
+
+
+def test_a_long_look_at_the_files_shows_progress(dataset, monkeypatch):
+    lines = []
+    monkeypatch.setattr(progress, "print_log", lambda text, logger: lines.append(text))
+    images = BankImages(dataset, [])
+    images.digest()
+    assert not lines  # quick
+    monkeypatch.setattr(progress, "PROGRESS_SECONDS", 0.0)
+    images.digest()
+    assert len(lines) == len(images) and f"1/{len(images)} images" in lines[0]

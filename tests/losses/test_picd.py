@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.autograd import gradcheck
 
-from mmickd.losses import PICDLoss, picd_loss
+from mmickd.losses import PICDLoss, picd, picd_loss
 from mmickd.losses.picd import aggregate_positives
 from mmickd.structures import Context
 from tests.helpers import slow_losses as slow
@@ -19,6 +19,7 @@ from tests.helpers.loss_cases import (
     tensors,
     with_other_rows_under_the_mask,
 )
+from tests.helpers.watched import Made
 
 
 @pytest.mark.parametrize("shape", SHAPES)
@@ -144,3 +145,15 @@ def test_extreme_logits_stay_finite(scale):
     assert math.isfinite(float(loss.detach()))
     loss.backward()
     assert bool(torch.isfinite(student.grad).all())
+
+
+@pytest.mark.parametrize("elements", [1, 20, 40, 41, 10**6])
+def test_whole_classes_are_aggregated_in_pieces(monkeypatch, elements):
+    """5 queries of 20 logits each: one, one, two, two and all of them at once."""
+    _, _, context = tensors(5, 4, 5, dtype=torch.float32)
+    want = aggregate_positives(context, 2.0, 0.1)
+    monkeypatch.setattr(picd, "PIECE_ELEMENTS", elements)
+    with Made() as made:
+        got = aggregate_positives(context, 2.0, 0.1)
+    assert torch.equal(got, want)
+    assert made.largest <= max(elements, 25)

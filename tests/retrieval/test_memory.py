@@ -131,6 +131,18 @@ def test_queries_without_a_class_do_not_get_into_the_queue() -> None:
     assert bank.counts.tolist() == [1, 0, 0]
 
 
+@pytest.mark.parametrize("made", [MemoryBank(rows(12), CLASSES), queue()])
+@pytest.mark.parametrize("huge", [13, 10**7])
+def test_no_more_is_asked_than_the_bank_can_give(made: Any, huge: int) -> None:
+    """Padded to 10**7 columns, the answer alone would take minutes, and gigabytes."""
+    asked, query = memory({"image": made}), rows(3, seed=1)
+    want = TorchRetriever().search(made, query, 4, 12)
+    got = asked.ask("image", query, huge, huge)
+    assert all(same(a, b) for a, b in zip(got, want, strict=True))
+    fewer = asked.ask("image", query, 2, 3)
+    assert fewer[0].mask.shape == (3, 2) and fewer[1].mask.shape == (3, 3)
+
+
 def test_a_frozen_bank_stays() -> None:
     bank = MemoryBank(rows(6), CLASSES)
     asked = memory({"image": bank})

@@ -3,10 +3,11 @@
 import pytest
 import torch
 from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch.overrides import TorchFunctionMode
 
 from mmickd.banks import MemoryBank
-from mmickd.retrieval import TorchRetriever
-from mmickd.retrieval.torch_retriever import blockwise_product
+from mmickd.retrieval import TorchRetriever, torch_retriever
 from mmickd.structures import Samples
 from tests.helpers import slow_retrieval as slow
 from tests.helpers.retrieval_cases import Case, cases, check_form, run, samples
@@ -205,8 +206,74 @@ def test_bad_questions():
         TorchRetriever(chunk_size=0)
 
 
-@pytest.mark.parametrize("elements", [0, 1, 20, 21, 10**6])
-@pytest.mark.parametrize("rows", [0, 1, 7])
-def test_rows_are_widened_in_blocks(elements, rows):
-    query, features = torch.randn(3, 5), torch.randn(rows, 5).half()
-    assert torch.allclose(blockwise_product(query, features, elements), query @ features.float().T)
+@settings(max_examples=150, deadline=None)
+@given(cases(), st.integers(1, 200))
+def test_a_bank_in_blocks_answers_as_in_one_piece(case, elements):
+    """Blocks cut classes and images; from one row each to the whole bank."""
+    whole = run(TorchRetriever(case.chunk_size), case)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(torch_retriever, "BLOCK_ELEMENTS", elements)
+        blocks = run(TorchRetriever(case.chunk_size), case)
+    for a, b in zip(whole, blocks, strict=True):
+        assert torch.equal(a.mask, b.mask)
+        assert torch.allclose(a.similarity, b.similarity, atol=1e-6)
+        differing = a.indices != b.indices  # within the rounding of a product of another shape
+        assert torch.allclose(a.similarity[differing], b.similarity[differing], atol=1e-6)
+        assert differing.float().mean().nan_to_num() < 0.2
+
+
+def test_ties_of_several_blocks_stand_in_the_order_of_the_bank(monkeypatch):
+    monkeypatch.setattr(torch_retriever, "BLOCK_ELEMENTS", 4)
+    test_ties_stand_in_the_order_of_the_bank()
+
+
+class Widened(TorchFunctionMode):
+    """Counts the elements that are brought from fp16 to float32."""
+
+    elements = 0
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        if func is torch.Tensor.float and args[0].dtype == torch.float16:
+            self.elements += args[0].numel()
+        return func(*args, **(kwargs or {}))
+
+
+def half_case(**changes):
+    rows = fixed_case().bank.samples
+    half = Samples(rows.features.half(), rows.logits, rows.labels, rows.ids)
+    return fixed_case(**{"bank": MemoryBank(half, 3), "chunk_size": 1, **changes})
+
+
+def test_a_block_is_widened_once_for_all_queries(monkeypatch):
+    """With nothing kept, as on a GPU: the search of 5 queries one by one."""
+    monkeypatch.setattr(torch_retriever, "BLOCK_ELEMENTS", 24)
+    monkeypatch.setattr(torch_retriever, "KEPT_BYTES", 0)
+    case, retriever = half_case(), TorchRetriever(1)
+    for _ in range(2):
+        with Widened() as widened:
+            run(retriever, case)
+        assert widened.elements == case.bank.features.numel()
+
+
+def test_two_banks_on_a_cpu_are_widened_once(monkeypatch):
+    """As with ['pixel', 'region'], which ask in turn."""
+    retriever, banks = TorchRetriever(), [half_case(), half_case()]
+    with Widened() as widened:
+        for _ in range(3):
+            for case in banks:
+                run(retriever, case)
+    assert widened.elements == sum(case.bank.features.numel() for case in banks)
+
+
+def test_what_is_kept_is_bounded_and_goes_with_its_bank(monkeypatch):
+    features = half_case().bank.features
+    monkeypatch.setattr(torch_retriever, "BLOCK_ELEMENTS", 60)  # 3 blocks of 10 rows
+    monkeypatch.setattr(torch_retriever, "KEPT_BYTES", 2 * 60 * 4)
+    retriever, case = TorchRetriever(), half_case()
+    run(retriever, case)
+    with Widened() as widened:
+        run(retriever, case)
+    assert widened.elements == features.numel() / 3
+    assert len(retriever._kept) == 1
+    del case
+    assert len(retriever._kept) == 0

@@ -1,5 +1,6 @@
 """Files in a cache that somebody else wrote: refused, without a hang, a crash or an allocation."""
 
+import fcntl
 import json
 import os
 import resource
@@ -15,12 +16,10 @@ from safetensors.torch import load_file, save_file
 
 from mmickd.banks import MemoryBank
 from mmickd.storage.bank_files import (
-    CHECKED_ROWS,
     MANIFEST,
     MAX_MANIFEST_BYTES,
     TENSORS,
     fingerprint_of,
-    is_finite,
 )
 from mmickd.storage.cache import BankCache
 from mmickd.structures import Samples
@@ -133,20 +132,6 @@ CHANGES = {
 }
 
 
-@pytest.mark.parametrize("dtype", [torch.float16, torch.float32])
-@pytest.mark.parametrize("row", [0, CHECKED_ROWS, 2 * CHECKED_ROWS])
-def test_one_value_that_is_not_finite_anywhere(dtype, row):
-    limits = torch.finfo(dtype)
-    values = torch.tensor([limits.max, limits.min, limits.tiny, 0.0, -0.0], dtype=dtype)
-    values = values.repeat(2 * CHECKED_ROWS + 1, 1)
-    assert is_finite(values)
-    for value in ("nan", "inf", "-inf"):
-        values[row, 4] = float(value)
-        assert not is_finite(values)
-    values[row, 4] = 1.0
-    assert is_finite(values)
-
-
 @pytest.mark.parametrize("name", CHANGES)
 def test_tensors_of_another_kind(stored, name):
     cache, folder = stored
@@ -154,6 +139,54 @@ def test_tensors_of_another_kind(stored, name):
     CHANGES[name](tensors)
     rewrite(folder, tensors)
     assert "cannot be read (ValueError" in rejected(cache)
+
+
+def test_rows_that_are_not_sorted_are_refused(stored):
+    cache, folder = stored
+    tensors = {name: tensor.flip(0) for name, tensor in load_file(folder / TENSORS).items()}
+    rewrite(folder, tensors)
+    assert "not sorted" in rejected(cache)
+
+
+def test_a_bank_of_another_width_than_the_teachers_is_refused(stored):
+    cache, _ = stored
+    bank, line = cache.load(FIELDS, width=6)
+    assert bank is None and "[20, 5]), which the teacher's are not" in line
+    assert len(cache.load(FIELDS, width=5)[0]) == 20
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float32])
+def test_a_bank_of_another_dtype_than_its_fields_ask_is_refused(tmp_path, dtype):
+    cache = BankCache(tmp_path)
+    fields = {**FIELDS, "dtype": str(dtype)}
+    folder = cache.save(make_bank(dtype), fields)
+    assert cache.load(fields)[0].features.dtype == dtype
+    other = torch.float32 if dtype == torch.float16 else torch.float16
+    tensors = load_file(folder / TENSORS)
+    rewrite(folder, {n: t.to(other) if t.is_floating_point() else t for n, t in tensors.items()})
+    assert "which the teacher's are not" in rejected(cache, fields)
+
+
+def test_more_rows_than_the_capacity_are_refused(tmp_path):
+    cache, bank = BankCache(tmp_path), make_bank()
+    for capacity in (bank.max_class_size, bank.max_class_size - 1):
+        cache.save(bank, {**FIELDS, "capacity_per_class": str(capacity)})
+    assert cache.load({**FIELDS, "capacity_per_class": str(bank.max_class_size)})[0] is not None
+    line = rejected(cache, {**FIELDS, "capacity_per_class": str(bank.max_class_size - 1)})
+    assert "more than its capacity" in line
+
+
+def test_a_file_is_flushed_through_a_handle_that_can_write(tmp_path, monkeypatch):
+    """Windows refuses any other: nothing would ever be cached there."""
+    flush = os.fsync
+
+    def strict(handle):
+        if fcntl.fcntl(handle, fcntl.F_GETFL) & os.O_ACCMODE == os.O_RDONLY:
+            raise OSError("Bad file descriptor")
+        flush(handle)
+
+    monkeypatch.setattr(os, "fsync", strict)
+    BankCache(tmp_path).save(make_bank(), FIELDS)
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from mmickd.sampling import keyed_hash
 from mmickd.structures import View
 from mmickd.tasks.levels import ImageLevel, PixelLevel, RegionLevel, balanced_choice
+from tests.helpers.watched import Made
 
 LEVELS = {"image": ImageLevel(), "pixel": PixelLevel(), "region": RegionLevel()}
 
@@ -248,3 +249,12 @@ def test_the_last_turn_favours_no_class() -> None:
         chosen = balanced_choice(labels, IDS[:1], 3, 1, seed)
         counts[labels[0, chosen[0, 0]]] += 1
     assert counts.min() > 150
+
+
+@pytest.mark.parametrize("level", LEVELS)
+def test_no_float64_which_not_every_device_has(level):
+    view = make_view([[0, 1, -1, 2, 0, 0], [1, 1, 1, -1, -1, -1]])
+    with Made() as made:
+        queries(level, view, 4, seed=3)
+        rows(level, view, 2, seed=3)
+    assert made.dtypes and torch.float64 not in made.dtypes

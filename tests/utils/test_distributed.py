@@ -15,9 +15,11 @@ from mmickd.utils.distributed import (
     buffers_from_main,
     chunks_from_main,
     failing_together,
-    gather_rows_on_main,
+    from_all_ranks,
+    join_on_main,
     patient_group,
     patient_ranks,
+    rows_per_chunk,
 )
 from mmickd.utils.errors import ICKDError
 from tests.helpers.ranks import on_ranks
@@ -27,7 +29,8 @@ def test_one_process_needs_no_others() -> None:
     rows = torch.arange(6).view(3, 2)
     with patient_ranks():
         assert patient_group() is None
-    assert gather_rows_on_main(rows) is rows
+    assert torch.equal(join_on_main([rows[:2], rows[2:]], [3], (2,), torch.long), rows)
+    assert from_all_ranks(4) == [4]
     assert broadcast_from_main({"a": 1}) == {"a": 1}
     (piece,) = chunks_from_main(rows, (3, 2), torch.long)
     assert piece[0] == 0 and torch.equal(piece[1], rows)
@@ -51,14 +54,13 @@ def talk_patiently(chunk_bytes: int) -> None:
             parts = [
                 torch.arange(4 * n).view(n, 4).to(dtype) + 100 * r for r, n in enumerate(sizes)
             ]
-            gathered = gather_rows_on_main(parts[rank])
+            pieces = parts[rank].split(rows_per_chunk((0, 4), dtype))
+            joined = join_on_main(pieces, from_all_ranks(len(parts[rank])), (4,), dtype)
             if rank == 0:
-                assert gathered is not None and gathered.dtype == dtype
-                assert torch.equal(gathered, torch.cat(parts))
+                assert joined is not None and joined.dtype == dtype
+                assert torch.equal(joined, torch.cat(parts))
             else:
-                assert gathered is None
-    keys = gather_rows_on_main(torch.arange(rank))
-    assert keys is None or keys.tolist() == [0, 0, 1]
+                assert joined is None
 
     want = torch.arange(21.0).view(7, 3)
     pieces = list(chunks_from_main(want if rank == 0 else None, (7, 3), torch.float32))

@@ -1,0 +1,134 @@
+"""A bank is never held twice: while it is built, cached, read, or handed to other ranks."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+
+from mmickd.banks import BankOptions, MemoryBank
+from mmickd.building.build import build_banks
+from mmickd.sampling import keyed_hash
+from mmickd.storage.cache import BankCache
+from mmickd.storage.obtaining import obtain_banks
+from mmickd.structures import Samples, Tapped
+from mmickd.utils import distributed
+from mmickd.utils.distributed import patient_ranks
+from tests.helpers.ranks import on_ranks
+
+BOUND = 1.3
+"""Of the bytes of the bank, what a process may hold at once."""
+CLASSES, WIDTH = 32, 1024
+IMAGES, ROWS_PER_IMAGE = 160, 1000
+PIECE = 2**22
+"""Bytes of a message, as small beside this bank as the usual 64 MiB are beside a large one."""
+
+pytestmark = pytest.mark.skipif(
+    not os.access("/proc/self/clear_refs", os.W_OK), reason="reads the peak of Linux"
+)
+
+
+class Level:
+    """Random rows, another thousand for each image."""
+
+    capacity = None
+
+    def offer(self, view: Any, pixels_per_image: int, seed: int) -> tuple[Samples, torch.Tensor]:
+        g = torch.Generator().manual_seed(view.number)
+        rows = torch.arange(ROWS_PER_IMAGE)
+        ids = torch.full_like(rows, view.number)
+        found = Samples(
+            torch.rand(len(rows), WIDTH, generator=g),
+            torch.rand(len(rows), CLASSES, generator=g),
+            torch.randint(0, CLASSES, (len(rows),), generator=g),
+            ids,
+        )
+        return found, keyed_hash(seed, ids, rows)
+
+
+class Images:
+    """Nothing but their numbers."""
+
+    def __len__(self) -> int:
+        return IMAGES
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        number = SimpleNamespace(number=index, metainfo={})
+        return {"inputs": torch.zeros(3, 1, 1), "data_samples": number}
+
+    def name(self, index: int) -> str:
+        return str(index)
+
+
+def teacher() -> Any:
+    task = SimpleNamespace(
+        levels={"image": Level()},
+        bad_labels=lambda sample, num_classes: [],
+        view=lambda tapped, batch: batch.data_samples[0],
+    )
+    return SimpleNamespace(
+        task=task,
+        tap=SimpleNamespace(num_classes=CLASSES),
+        preprocess=lambda batch: torch.stack(batch["inputs"]),
+        forward_normalized=lambda inputs: Tapped(inputs.flatten(1), inputs.flatten(1)),
+    )
+
+
+def build(capacity: int | None) -> Callable[[list[str]], dict[str, MemoryBank | None]]:
+    options = BankOptions(capacity_per_class=capacity)
+    return lambda levels: build_banks(levels, options, Images(), teacher(), 1, 0)  # type: ignore
+
+
+def memory(name: str) -> int:
+    """Bytes of a line of the process's status."""
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith(f"{name}:"):
+            return int(line.split()[1]) * 1024
+    raise LookupError(name)
+
+
+def peak_of(action: Callable[[], Any]) -> tuple[Any, int]:
+    """What ``action`` gives, and the bytes that the process held for it at once."""
+    ctypes.CDLL(None).malloc_trim(0)
+    Path("/proc/self/clear_refs").write_text("5")  # forgets the peak
+    before = memory("VmRSS")
+    return action(), memory("VmHWM") - before
+
+
+def peaks(folder: str, capacity: int | None) -> dict[str, float]:
+    """Peaks of this rank, as multiples of the bank, by what was done."""
+    distributed.CHUNK_BYTES = PIECE
+    fields = {"image": {"level": "image", "capacity_per_class": str(capacity)}}
+
+    def obtain(shard: bool) -> Any:
+        with patient_ranks():
+            return obtain_banks(fields, BankCache(folder), build(capacity), shard)["image"]
+
+    found = {}
+    for phase in ("built", "read", "dealt"):
+        bank, peak = peak_of(lambda shard=phase == "dealt": obtain(shard))  # type: ignore
+        nbytes = len(bank) * (WIDTH * 2 + CLASSES * 2 + 16)
+        assert nbytes > 2e8, "the bank is too small to measure"
+        found[phase] = peak / nbytes
+        del bank
+    return found
+
+
+@pytest.mark.parametrize(("world_size", "capacity"), [(1, None), (2, 4000)])
+def test_no_process_holds_a_bank_twice(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, world_size: int, capacity: int | None
+) -> None:
+    # blocks go back to the system, as those of 64 MiB always do
+    monkeypatch.setenv("MALLOC_MMAP_THRESHOLD_", str(2**20))
+    main, *others = on_ranks(world_size, peaks, str(tmp_path), capacity)
+    for rank in (main, *others):
+        assert max(rank["built"], rank["read"]) < BOUND, rank
+    # rank 0 cuts its own part out of the whole; the others see no more than theirs
+    assert main["dealt"] < BOUND + (1 / 2 if others else 0), main
+    assert all(rank["dealt"] < BOUND / 2 for rank in others), others
