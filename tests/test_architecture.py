@@ -14,6 +14,7 @@ FLOORS = [
     ["utils", "version"],
     ["structures", "registry"],
     ["sampling", "taps"],
+    ["classifier"],
     ["probing", "run"],
     ["losses", "banks", "models", "datasets"],
     ["tasks", "retrieval"],
