@@ -18,30 +18,26 @@ MOST_ENLARGED = 1.5
 at 224 pixels is usual)."""
 
 
-def check_identity(in_training: Any, in_bank: Any = None) -> None:
+def check_identity(in_training: Mapping[str, Any], known: Mapping[str, Any]) -> None:
     """Training samples must name their image as the bank does, or none is left out as its own.
 
     Args:
-        in_training: a data sample of the training set.
-        in_bank: a data sample that the bank is built from; None if it is a queue, fed in training.
+        in_training: metainfo of a training sample.
+        known: metainfo of a sample that the bank is built from, or what else names an image.
 
     Raises:
-        ICKDError: if the training pipeline drops what the bank's pipeline keeps, or drops all that
-            the rows of a queue could be told by.
+        ICKDError: if the training pipeline drops that.
     """
-    keys = ("img_path", "sample_idx")
-    known = in_training.metainfo
-    if in_bank is None:
-        missing = keys[0] if all(known.get(key) is None for key in keys) else None
-    else:
-        kept = [key for key in keys if in_bank.metainfo.get(key) is not None][:1]
-        missing = next((key for key in kept if known.get(key) is None), None)
-    if missing:
-        raise ICKDError(
-            f"the training pipeline drops '{missing}', by which a query's own image is left out "
-            f"of its context: add '{missing}' to meta_keys of its last transform, or set "
-            "exclude_same_id=False."
-        )
+    for key in ("img_path", "sample_idx"):
+        if known.get(key) is None:
+            continue
+        if in_training.get(key) is None:
+            raise ICKDError(
+                f"the training pipeline drops '{key}', by which a query's own image is left out "
+                f"of its context: add '{key}' to meta_keys of its last transform, or set "
+                "exclude_same_id=False."
+            )
+        return
 
 
 def check_classes(

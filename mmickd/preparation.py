@@ -128,7 +128,7 @@ def _check(options: HookOptions, teacher: Teacher, run: Run) -> _Checked:
         if retrieves:
             queued = levels
             if options.exclude_same_id:
-                check_identity(batch.data_samples[0])
+                check_identity(batch.data_samples[0].metainfo, _annotation(run.train_dataset))
     return _Checked(layer, num_classes, terms, levels, images, fields, queued)
 
 
@@ -149,7 +149,13 @@ def _check_bank_images(
     teacher.look_at_bank_image(sample)
     warn_of_sizes(teacher.task, batch.inputs, sample["inputs"])
     if excludes_same_id:
-        check_identity(batch.data_samples[0], sample["data_samples"])
+        check_identity(batch.data_samples[0].metainfo, sample["data_samples"].metainfo)
+
+
+def _annotation(dataset: Any) -> dict[str, Any]:
+    """What a data set itself calls its first image; a queue has no pipeline of its own to ask."""
+    get = getattr(dataset, "get_data_info", None)
+    return {} if get is None else {"img_path": get(0).get("img_path")}
 
 
 def _frozen_banks(checked: _Checked, options: HookOptions, run: Run) -> dict[str, Bank]:

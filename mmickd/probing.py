@@ -40,7 +40,7 @@ def training_batch(
     Raises:
         ICKDError: if no batch can be made, with the reason.
     """
-    samples = _first_samples(_apart(dataset), size)
+    samples = _first_samples(apart(dataset), size)
     try:
         # A copy: preprocessors may keep what they meet.
         preprocessor = copy.deepcopy(student.data_preprocessor)
@@ -81,7 +81,7 @@ def _first_samples(dataset: Any, count: int) -> list[Any]:
     return samples
 
 
-def _apart(dataset: Any) -> Any:
+def apart(dataset: Any) -> Any:
     """A data set of the same annotations whose transforms are copies.
 
     Transforms may keep images (mosaics) and have random generators of their own.
@@ -90,9 +90,9 @@ def _apart(dataset: Any) -> Any:
     if hasattr(dataset, "pipeline"):
         apart.pipeline = _copied(dataset.pipeline)
     if hasattr(dataset, "dataset"):
-        apart.dataset = _apart(dataset.dataset)
+        apart.dataset = apart(dataset.dataset)
     if hasattr(dataset, "datasets"):
-        apart.datasets = [_apart(part) for part in dataset.datasets]
+        apart.datasets = [apart(part) for part in dataset.datasets]
     return apart
 
 

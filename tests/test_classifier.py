@@ -136,9 +136,7 @@ def test_a_model_without_such_a_layer_is_not_told_to_name_one(reference):
 
 def test_several_classifiers_whose_outputs_are_returned():
     reference = "mmpretrain::conformer/conformer-tiny-p16_8xb128_in1k.py"
-    with pytest.raises(
-        ICKDError, match=r"several .*conv_cls_head.*Set teacher\.layer"
-    ):
+    with pytest.raises(ICKDError, match=r"several .*conv_cls_head.*Set teacher\.layer"):
         find(build(reference), 224)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 from mmengine.dataset import Compose
 
 from mmickd.building.images import leaves, with_pipeline
+from mmickd.probing import apart
 from mmickd.utils.errors import ICKDError
 from mmickd.utils.random_state import draws_random_numbers
 
@@ -94,8 +94,7 @@ def _of_training(train: Any) -> BankPipeline:
         ICKDError: if there is none, or it reads the first image by chance.
     """
     pipeline = getattr(train, "pipeline", None)
-    # On a copy: transforms may keep what they meet.
-    if pipeline is None or draws_random_numbers(lambda: _read_first(train, pipeline)):
+    if pipeline is None or draws_random_numbers(lambda: _read_first(train)):
         raise ICKDError(
             "no pipeline without chance is known to read the training images with for the memory "
             "bank: the config has no val_dataloader, test_dataloader, val_pipeline or "
@@ -105,9 +104,10 @@ def _of_training(train: Any) -> BankPipeline:
     return BankPipeline(pipeline, "of the training set")
 
 
-def _read_first(train: Any, pipeline: Any) -> None:
+def _read_first(train: Any) -> None:
+    own = apart(train)
     try:
-        with_pipeline(train, copy.deepcopy(pipeline))[0]
+        with_pipeline(own, own.pipeline)[0]
     except Exception:  # it is read again, and what is wrong is explained then
         return
 
