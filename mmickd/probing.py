@@ -86,14 +86,14 @@ def apart(dataset: Any) -> Any:
 
     Transforms may keep images (mosaics) and have random generators of their own.
     """
-    apart = copy.copy(dataset)
+    twin = copy.copy(dataset)
     if hasattr(dataset, "pipeline"):
-        apart.pipeline = _copied(dataset.pipeline)
+        twin.pipeline = _copied(dataset.pipeline)
     if hasattr(dataset, "dataset"):
-        apart.dataset = apart(dataset.dataset)
+        twin.dataset = apart(dataset.dataset)
     if hasattr(dataset, "datasets"):
-        apart.datasets = [apart(part) for part in dataset.datasets]
-    return apart
+        twin.datasets = [apart(part) for part in dataset.datasets]
+    return twin
 
 
 def _copied(pipeline: Any) -> Any:
