@@ -108,7 +108,7 @@ def _check(options: HookOptions, teacher: Teacher, run: Run) -> _Checked:
 
     batch = training_batch(run.student, run.train_dataset, run.collate, min(PROBED, run.batch_size))
     usual = task.classifier_names(run.student)
-    layer, num_classes = probe_network(run.student, options.layer, usual, batch.inputs)
+    layer, num_classes = probe_network(run.student, options.layer, usual, batch)
     teacher.look(batch, layer)
     check_classes(num_classes, teacher.class_counts, teacher.classes, run.train_dataset)
     warn_of_mixing(run.student)

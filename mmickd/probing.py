@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from torch import Tensor, nn
+from torch import nn
 
 from mmickd.classifier import find_classifier, usual_layers
 from mmickd.structures import Batch
@@ -135,7 +135,7 @@ def probe_network(
     model: nn.Module,
     layer: str,
     usual: Sequence[str],
-    inputs: Tensor,
+    batch: Batch,
     owner: str = "the student",
     option: str = "layer",
     remedy: str = "Let the training pipeline make images that its model can take.",
@@ -149,7 +149,7 @@ def probe_network(
         model: unwrapped.
         layer: its name; 'auto' finds it.
         usual: see :func:`~mmickd.classifier.find_classifier`.
-        inputs: ``(B, 3, h, w)``, as it gets them in training.
+        batch: of training, as it gets it.
         owner: whose network it is, for messages.
         option: the option that names the layer, for messages.
         remedy: what to do if it cannot run.
@@ -158,9 +158,9 @@ def probe_network(
         ICKDError: if it cannot run, or the layer is not found, or is not the one.
     """
     if not is_sharded(model):
-        with explained(owner, "training images", inputs.shape, remedy):
+        with explained(owner, "training images", batch.inputs.shape, remedy):
             layer = find_classifier(
-                model, lambda: model(inputs, mode="tensor"), usual, owner, option, layer
+                model, lambda: model(batch.inputs, mode="tensor"), usual, owner, option, layer
             )
     elif layer == "auto":
         found = usual_layers(model, usual)

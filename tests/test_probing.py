@@ -13,6 +13,7 @@ from mmpretrain.models import ClsDataPreprocessor
 from torch import nn
 
 from mmickd.probing import batch_of, explained, probe_network, training_batch
+from mmickd.structures import Batch
 from mmickd.taps import Tap
 from mmickd.utils.errors import ICKDError
 from tests.helpers.task_cases import picture
@@ -38,7 +39,7 @@ def sample(height: int = 8) -> dict[str, Any]:
     return dict(inputs=torch.full((3, height, 6), 9, dtype=torch.uint8), data_samples=picture(0))
 
 
-INPUTS = torch.full((2, 3, 8, 6), 4.0)
+BATCH = Batch(torch.full((2, 3, 8, 6), 4.0), [picture(0), picture(1)])
 
 
 def hooks(model: nn.Module) -> int:
@@ -64,7 +65,7 @@ def test_the_classifier_is_found_or_given_and_the_network_stays_as_it_was(
     model.norm.eval()
     modes = [module.training for module in model.modules()]
     before = {name: value.clone() for name, value in model.state_dict().items()}
-    assert probe_network(model, layer, (), INPUTS) == ("out", 4)
+    assert probe_network(model, layer, (), BATCH) == ("out", 4)
     assert [module.training for module in model.modules()] == modes
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
     assert hooks(model) == 0 and model.runs > 0
@@ -72,13 +73,13 @@ def test_the_classifier_is_found_or_given_and_the_network_stays_as_it_was(
 
 def test_running_statistics_do_not_move() -> None:
     model = Net().train()
-    probe_network(model, "auto", (), INPUTS)
+    probe_network(model, "auto", (), BATCH)
     assert int(model.norm.num_batches_tracked) == 0
 
 
 def test_the_usual_name_comes_before_looking() -> None:
     model = Net()
-    assert probe_network(model, "auto", ("nowhere", "out"), INPUTS) == ("out", 4)
+    assert probe_network(model, "auto", ("nowhere", "out"), BATCH) == ("out", 4)
     assert model.runs == 1
 
 
@@ -91,28 +92,30 @@ def test_a_layer_that_cannot_be_it_is_refused(layer: str) -> None:
     }
     model = Net()
     with pytest.raises(ICKDError, match=words[layer]):
-        probe_network(model, layer, (), INPUTS, "peer 1", "teacher.layer")
+        probe_network(model, layer, (), BATCH, "peer 1", "teacher.layer")
     assert hooks(model) == 0
 
 
 def test_a_usual_name_that_does_not_run_is_passed_over() -> None:
-    assert probe_network(Net(), "auto", ("idle",), INPUTS) == ("out", 4)
+    assert probe_network(Net(), "auto", ("idle",), BATCH) == ("out", 4)
 
 
 def test_a_sharded_network_is_not_run() -> None:
     """Under FSDP a rank has a part of the weights; what marks a module is an attribute of it."""
     model = Net()
     model.body._is_fsdp_managed_module = True
-    assert probe_network(model, "out", (), INPUTS) == ("out", 4)
-    assert probe_network(model, "auto", ("out",), INPUTS) == ("out", 4)
+    assert probe_network(model, "out", (), BATCH) == ("out", 4)
+    assert probe_network(model, "auto", ("out",), BATCH) == ("out", 4)
     assert model.runs == 0
     with pytest.raises(ICKDError, match=r"sharded \(FSDP\).*set the hook's layer"):
-        probe_network(model, "auto", (), INPUTS)
+        probe_network(model, "auto", (), BATCH)
 
 
 def test_what_a_network_cannot_take_is_explained() -> None:
     with pytest.raises(ICKDError) as caught:
-        probe_network(Net(), "out", (), INPUTS[..., 1:, :], "peer 1", remedy="Give another.")
+        probe_network(
+            Net(), "out", (), Batch(BATCH.inputs[..., 1:, :], []), "peer 1", remedy="Give another."
+        )
     message = str(caught.value)
     assert message.startswith("peer 1 cannot run on training images of 7x6 pixels (RuntimeError: ")
     assert message.endswith("). Give another.") and len(message) < 350

@@ -148,9 +148,9 @@ class OnlineTeacher(Teacher):
         for number, peer in enumerate(self._networks[1:]):
             owner, usual = f"peer {number}", kind_of_task(peer).classifier_names(peer)
             converter = InputConverter.between(self._run.student, peer).to(self._run.device)
-            inputs = converter(batch.inputs.float())
+            own = Batch(converter(batch.inputs.float()), batch.data_samples)
             layer, self._class_counts[owner] = probe_network(
-                peer, self.layer, usual, inputs, owner, "teacher.layer", remedy
+                peer, self.layer, usual, own, owner, "teacher.layer", remedy
             )
             self._layers.append(layer)
 
