@@ -61,6 +61,7 @@ class Tap:
         ICKDError: if there is no such layer.
 
     Example:
+        >>> import torch
         >>> model = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 3))
         >>> tapped = Tap(model, "2").read(lambda: model(torch.zeros(5, 4)), "the model", "layer")
         >>> tapped.features.shape, tapped.logits.shape
