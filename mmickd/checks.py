@@ -7,28 +7,29 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from mmengine.logging import print_log
-from torch import nn
+from torch import Tensor, nn
 
 from mmickd.losses.terms import LossTerms
+from mmickd.tasks import Task
 from mmickd.utils.errors import ICKDError
 
+MOST_ENLARGED = 1.5
+"""Ratio of the sides of images up to which features agree well enough (training at 160, evaluation
+at 224 pixels is usual)."""
 
-def check_identity(train_dataset: Any, sample: dict[str, Any]) -> None:
+
+def check_identity(in_training: Mapping[str, Any], known: Mapping[str, Any]) -> None:
     """Training samples must name their image as the bank does, or none is left out as its own.
 
     Args:
-        train_dataset: the live training set.
-        sample: a sample that the bank is built from.
+        in_training: metainfo of a training sample.
+        known: metainfo of a sample that the bank is built from, or what else names an image.
 
     Raises:
-        ICKDError: if the training pipeline drops what the bank's pipeline keeps.
+        ICKDError: if the training pipeline drops that.
     """
-    own = train_dataset[0]  # of the wrapper, if there is one: MultiImageMixDataset packs there
-    if own is None:  # mmseg and mmpretrain then take another image; which, is left to chance
-        return
-    in_training = own["data_samples"].metainfo
     for key in ("img_path", "sample_idx"):
-        if sample["data_samples"].metainfo.get(key) is None:
+        if known.get(key) is None:
             continue
         if in_training.get(key) is None:
             raise ICKDError(
@@ -117,6 +118,28 @@ def warn_of_mixing(model: nn.Module) -> None:
         print_log(
             "The data preprocessor mixes images (batch_augments): KD applies to all of them, the "
             "in-context terms to those that come out unmixed.",
+            logger="current",
+            level=logging.WARNING,
+        )
+
+
+def warn_of_sizes(task: Task, training: Tensor, in_bank: Tensor) -> None:
+    """Say if the bank shows whole images in another size than training does.
+
+    Args:
+        task: of student and teacher.
+        training: inputs of a training batch, ``(B, 3, h, w)``.
+        in_bank: an image that the bank is built from, ``(3, h, w)``.
+    """
+    if task.trains_on_crops:
+        return
+    (h, w), (bank_h, bank_w) = training.shape[-2:], in_bank.shape[-2:]
+    if max(h / bank_h, bank_h / h, w / bank_w, bank_w / w) > MOST_ENLARGED:
+        print_log(
+            f"The memory bank reads images of {bank_h}x{bank_w} pixels, training shows {h}x{w}: "
+            "the features of one image differ with its size, so that queries may not find their "
+            "like. Set bank.pipeline to transforms that make images of the training size, which "
+            "should be that of the teacher's own training.",
             logger="current",
             level=logging.WARNING,
         )

@@ -7,27 +7,39 @@ from dataclasses import dataclass
 from typing import Any
 
 from mmengine import dist
+from mmengine.logging import print_log
 
 from mmickd.banks.memory_bank import MemoryBank
 from mmickd.banks.options import BankOptions
 from mmickd.banks.queue_bank import QueueBank
 from mmickd.banks.ranks import Bank
 from mmickd.building.build import build_banks
-from mmickd.building.images import BankImages, check_first_sample, choose_pipeline
+from mmickd.building.images import BankImages, check_first_sample
 from mmickd.building.inspection import inspect_bank
-from mmickd.checks import check_classes, check_identity, warn_of_early_weights, warn_of_mixing
+from mmickd.building.pipelines import choose_pipeline
+from mmickd.checks import (
+    check_classes,
+    check_identity,
+    warn_of_early_weights,
+    warn_of_mixing,
+    warn_of_sizes,
+)
 from mmickd.distiller import Distiller
 from mmickd.losses.terms import LossTerms
 from mmickd.options import HookOptions
-from mmickd.probing import probe_network
+from mmickd.probing import probe_network, training_batch
 from mmickd.retrieval.memory import Memory
 from mmickd.run import Run
 from mmickd.storage.cache import BankCache, default_cache_dir
 from mmickd.storage.obtaining import obtain_banks
+from mmickd.structures import Batch
 from mmickd.tasks import task_for
 from mmickd.teachers import NetworkTeacher, Teacher
 from mmickd.utils.digest import digest
 from mmickd.utils.distributed import failing_together, patient_ranks
+
+PROBED = 2
+"""Images of the training batch that networks are tried on."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +51,7 @@ class _Checked:
         num_classes: of student and teacher.
         terms: of the student.
         levels: of the terms that are not dense.
-        images: that a bank is built from.
+        images: that a frozen bank is built from, if there is one.
         fields: by level, what the frozen bank depends on; empty if there is none.
         queued: levels of the queues of a teacher that learns.
     """
@@ -48,7 +60,7 @@ class _Checked:
     num_classes: int
     terms: LossTerms
     levels: tuple[str, ...]
-    images: BankImages
+    images: BankImages | None
     fields: dict[str, dict[str, Any]]
     queued: tuple[str, ...]
 
@@ -86,53 +98,79 @@ def prepare(options: HookOptions, run: Run) -> tuple[Distiller, str]:
 
 
 def _check(options: HookOptions, teacher: Teacher, run: Run) -> _Checked:
-    """Build the teacher and let it, the student and the data meet for one image."""
-    teacher.build(run)
+    """Build the teacher and let it, the student and the data meet."""
     task = task_for(run.student, run.student)
     task.check_student(run.student)
+    teacher.build(run)
     levels = options.choose_levels(task.levels)
     terms = LossTerms.build(options.losses, task.loss_defaults)
     all_terms = teacher.all_terms(terms, task.loss_defaults)
     retrieves = any(one.retrieving for one in all_terms)
 
-    images = BankImages(
-        run.train_dataset,
-        choose_pipeline(options.bank.pipeline, run.train_dataset, run.val_dataset),
-    )
-    images.limit(options.bank.max_images, options.bank.seed)
-    # Before any image is read: transforms may keep what they meet.
-    frozen = teacher if isinstance(teacher, NetworkTeacher) and teacher.is_frozen else None
-    fields = _fields(options.bank, levels, images, frozen) if retrieves and frozen else {}
-    sample = check_first_sample(images, task.has_label)
+    batch = training_batch(run.student, run.train_dataset, run.collate, min(PROBED, run.batch_size))
     usual = task.classifier_names(run.student)
-    layer, num_classes = probe_network(run.student, options.layer, usual, sample)
-    teacher.look(sample, layer)
+    layer, num_classes = probe_network(run.student, options.layer, usual, batch)
+    teacher.look(batch, layer)
     check_classes(num_classes, teacher.class_counts, teacher.classes, run.train_dataset)
-    if retrieves and options.exclude_same_id:
-        check_identity(run.train_dataset, sample)
     warn_of_mixing(run.student)
-    if frozen:
-        of_teacher = frozen.fingerprint() if fields else {}
-        for level in fields:
-            fields[level].update(of_teacher, num_classes=num_classes)
+
+    images: BankImages | None = None
+    fields: dict[str, dict[str, Any]] = {}
+    queued: tuple[str, ...] = ()
+    if isinstance(teacher, NetworkTeacher) and teacher.is_frozen:
+        if retrieves:
+            images = _bank_images(options.bank, run)
+            # Before any image is read: transforms may keep what they meet.
+            fields = _fields(options.bank, levels, images, teacher)
+            _check_bank_images(images, teacher, batch, options.exclude_same_id)
     else:
         options.check_queue(all_terms)
         warn_of_early_weights(all_terms, teacher.is_behind_student)
-    queued = levels if retrieves and not frozen else ()
+        if retrieves:
+            queued = levels
+            if options.exclude_same_id:
+                check_identity(batch.data_samples[0].metainfo, _annotation(run.train_dataset))
     return _Checked(layer, num_classes, terms, levels, images, fields, queued)
+
+
+def _bank_images(bank: BankOptions, run: Run) -> BankImages:
+    """The training images as the bank will see them."""
+    pipeline = choose_pipeline(bank.pipeline, run.train_dataset, run.val_dataset, run.cfg)
+    print_log(f"The memory bank reads the training images by {pipeline}", logger="current")
+    images = BankImages(run.train_dataset, pipeline.transforms)
+    images.limit(bank.max_images, bank.seed)
+    return images
+
+
+def _check_bank_images(
+    images: BankImages, teacher: NetworkTeacher, batch: Batch, excludes_same_id: bool
+) -> None:
+    """Read the first image of the bank, run the teacher on it, compare it with a training batch."""
+    sample = check_first_sample(images, teacher.task.has_label)
+    teacher.look_at_bank_image(sample)
+    warn_of_sizes(teacher.task, batch.inputs, sample["inputs"])
+    if excludes_same_id:
+        check_identity(batch.data_samples[0].metainfo, sample["data_samples"].metainfo)
+
+
+def _annotation(dataset: Any) -> dict[str, Any]:
+    """What a data set itself calls its first image; a queue has no pipeline of its own to ask."""
+    get = getattr(dataset, "get_data_info", None)
+    return {} if get is None else {"img_path": get(0).get("img_path")}
 
 
 def _frozen_banks(checked: _Checked, options: HookOptions, run: Run) -> dict[str, Bank]:
     """By level, the bank of a frozen teacher on the run's device."""
     teacher, bank = options.teacher, options.bank
-    if not checked.fields:
+    images = checked.images
+    if images is None:
         return {}
     assert isinstance(teacher, NetworkTeacher)  # who else is frozen
 
     def build(levels: Sequence[str]) -> dict[str, MemoryBank | None]:
         batch_size = bank.batch_size or run.batch_size
         num_workers = run.num_workers if bank.num_workers is None else bank.num_workers
-        return build_banks(levels, bank, checked.images, teacher, batch_size, num_workers)
+        return build_banks(levels, bank, images, teacher, batch_size, num_workers)
 
     def inspect(level: str, whole: MemoryBank | None) -> None:
         if whole is not None:
@@ -159,11 +197,13 @@ def _cache(bank: BankOptions, teacher: NetworkTeacher) -> BankCache | None:
 def _fields(
     bank: BankOptions, levels: Sequence[str], images: BankImages, teacher: NetworkTeacher
 ) -> dict[str, dict[str, Any]]:
-    """By level, what the bank depends on beside the teacher."""
+    """By level, what the bank depends on."""
     shared = {
         "images": images.digest() if dist.is_main_process() else "",
         "pipeline": digest(images.pipeline),
         **teacher.task.settings(),
+        **teacher.fingerprint(),
+        "num_classes": teacher.tap.num_classes,
     }
     capacities = {level: teacher.task.levels[level].capacity for level in levels}
     return {

@@ -1,17 +1,19 @@
-"""Running a network once on a sample, before training, to see that it can and where it ends."""
+"""Running networks once before training, on what they will meet in it."""
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import nn
 
+from mmickd.classifier import find_classifier, usual_layers
 from mmickd.finiteness import check_finite
-from mmickd.taps import Tap, evaluating, find_classifier
+from mmickd.structures import Batch
+from mmickd.taps import Tap, evaluating, out_width, require_layer
 from mmickd.utils.errors import ICKDError
 from mmickd.utils.modules import is_sharded
 
@@ -26,9 +28,94 @@ def batch_of(sample: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+def training_batch(
+    student: nn.Module, dataset: Any, collate: Callable[[list[Any]], Any], size: int
+) -> Batch:
+    """The first samples of a training set, as the student gets them in training.
+
+    The data set is left as it is; global random generators are drawn from.
+
+    Args:
+        student: unwrapped; its data preprocessor runs as in training.
+        dataset: the live training set.
+        collate: of the training loader.
+        size: of the batch; fewer samples if there are no more.
+
+    Raises:
+        ICKDError: if no batch can be made, with the reason.
+    """
+    samples = _first_samples(apart(dataset), size)
+    try:
+        # A copy: preprocessors may keep what they meet.
+        preprocessor = copy.deepcopy(student.data_preprocessor)
+        data = preprocessor(collate(samples), True)  # type: ignore[operator]
+    except Exception as error:  # whatever they raise on samples that they cannot take
+        raise ICKDError(
+            "the training loader's collate_fn and the student's data_preprocessor cannot make a "
+            f"batch of the first {len(samples)} training samples ({_told(error)}). It would fail "
+            "in training as well: mend train_dataloader or the data_preprocessor."
+        ) from error
+    if isinstance(data, Mapping):
+        return Batch(data["inputs"], data["data_samples"])
+    return Batch(data[0], data[1])
+
+
+def _first_samples(dataset: Any, count: int) -> list[Any]:
+    """The first samples that are not None (for None, data sets take another by chance)."""
+    samples: list[Any] = []
+    for index in range(len(dataset)):
+        try:
+            sample = dataset[index]
+        except Exception as error:  # whatever a pipeline raises
+            info = dataset.get_data_info(index) if hasattr(dataset, "get_data_info") else {}
+            name = info.get("img_path", f"sample {index}")
+            raise ICKDError(
+                f"{name} of the training set cannot be read ({_told(error)}). Mend it, or "
+                "train_dataloader.dataset.pipeline."
+            ) from error
+        if sample is not None:
+            samples.append(sample)
+        if len(samples) == count:
+            break
+    if not samples:
+        raise ICKDError(
+            "the training data set is empty: check data_root, data_prefix and ann_file of "
+            "train_dataloader.dataset."
+        )
+    return samples
+
+
+def apart(dataset: Any) -> Any:
+    """A data set of the same annotations whose transforms are copies.
+
+    Transforms may keep images (mosaics) and have random generators of their own.
+    """
+    twin = copy.copy(dataset)
+    if hasattr(dataset, "pipeline"):
+        twin.pipeline = _copied(dataset.pipeline)
+    if hasattr(dataset, "dataset"):
+        twin.dataset = apart(dataset.dataset)
+    if hasattr(dataset, "datasets"):
+        twin.datasets = [apart(part) for part in dataset.datasets]
+    return twin
+
+
+def _copied(pipeline: Any) -> Any:
+    try:
+        return copy.deepcopy(pipeline)
+    except Exception:  # it holds what cannot be copied (connections, locks)
+        return pipeline
+
+
 @contextmanager
-def explained(owner: str, sample: dict[str, Any], remedy: str) -> Iterator[None]:
-    """Say what is wrong if a network cannot run on a packed sample.
+def explained(owner: str, images: str, size: Sequence[int], remedy: str) -> Iterator[None]:
+    """Say what is wrong if a network cannot run on images.
+
+    Args:
+        owner: whose network it is.
+        images: which they are.
+        size: shape of them, ``(..., h, w)``.
+        remedy: what to do.
 
     Raises:
         ICKDError: for whatever the network raises inside.
@@ -38,20 +125,24 @@ def explained(owner: str, sample: dict[str, Any], remedy: str) -> Iterator[None]
     except ICKDError:
         raise
     except Exception as error:  # whatever a network raises on an input that it cannot take
-        shape = "x".join(str(n) for n in sample["inputs"].shape[-2:])
+        pixels = "x".join(str(n) for n in size[-2:])
         raise ICKDError(
-            f"{owner} cannot run on a training image of {shape} pixels "
-            f"({type(error).__name__}: {str(error)[:200]}). {remedy}"
+            f"{owner} cannot run on {images} of {pixels} pixels ({_told(error)}). {remedy}"
         ) from error
+
+
+def _told(error: Exception) -> str:
+    return f"{type(error).__name__}: {str(error)[:200]}"
 
 
 def probe_network(
     model: nn.Module,
     layer: str,
     usual: Sequence[str],
-    sample: dict[str, Any],
+    batch: Batch,
     owner: str = "the student",
     option: str = "layer",
+    remedy: str = "Let the training pipeline make images that its model can take.",
 ) -> tuple[str, int]:
     """Name and width of a training network's classifier layer, after one pass of it in eval.
 
@@ -61,35 +152,34 @@ def probe_network(
     Args:
         model: unwrapped.
         layer: its name; 'auto' finds it.
-        usual: see :func:`~mmickd.taps.find_classifier`.
-        sample: packed.
+        usual: see :func:`~mmickd.classifier.find_classifier`.
+        batch: of training, as it gets it.
         owner: whose network it is, for messages.
         option: the option that names the layer, for messages.
+        remedy: what to do if it cannot run.
 
     Raises:
-        ICKDError: if the layer is not found or does not run, or the network gives NaN or Inf.
+        ICKDError: if it cannot run, or the layer is not found, or is not the one, or the network
+            gives NaN or Inf.
     """
-    sharded = is_sharded(model)
 
     def run() -> Any:
-        if sharded:
+        return model(batch.inputs, mode="tensor")
+
+    if not is_sharded(model):
+        with explained(owner, "training images", batch.inputs.shape, remedy):
+            layer = find_classifier(model, run, usual, owner, option, layer)
+            tap = Tap(model, layer)
+            with evaluating(model), torch.no_grad():
+                tapped = tap.read(run, owner, option)
+            tap.close()
+            check_finite(tapped, batch.data_samples, owner, CHECK_WEIGHTS)
+    elif layer == "auto":
+        found = usual_layers(model, usual)
+        if not found:
             raise ICKDError(
                 "the student is sharded (FSDP), so it cannot run once to find its classifier layer "
                 "before training: set the hook's layer to the layer that gives the logits."
             )
-        data = model.data_preprocessor(batch_of(sample), False)  # type: ignore[operator]
-        values = data if isinstance(data, Mapping) else {"inputs": data[0]}
-        return model(values["inputs"], mode="tensor")
-
-    if layer == "auto":
-        layer = find_classifier(model, run, usual, owner, option)
-    tap = Tap(model, layer)
-    try:
-        num_classes = tap.num_classes
-        if not sharded:
-            with evaluating(model), torch.no_grad():
-                tapped = tap.read(run, owner, option)
-            check_finite(tapped, [sample["data_samples"]], owner, CHECK_WEIGHTS)
-        return layer, num_classes
-    finally:
-        tap.close()
+        layer = found[0]
+    return layer, out_width(require_layer(model, layer))

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import copy
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from mmengine import dist
+from mmengine.dataset import pseudo_collate
 from mmengine.optim import build_optim_wrapper
 from torch import nn
 
@@ -25,6 +27,8 @@ class Run:
         val_dataset: the live validation set, or None.
         batch_size: of training.
         num_workers: of the training loader.
+        collate: makes a batch of samples, as the training loader does.
+        cfg: the whole config; empty for a runner that was built without.
         tools: what trains further networks as the student is trained; None where the runner
             cannot (FlexibleRunner).
     """
@@ -35,6 +39,8 @@ class Run:
     val_dataset: Any
     batch_size: int
     num_workers: int
+    collate: Callable[[list[Any]], Any] = pseudo_collate
+    cfg: Mapping[str, Any] = field(default_factory=dict)
     tools: TrainingTools | None = None
 
 

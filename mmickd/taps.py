@@ -1,13 +1,12 @@
-"""Finding and reading the last classifier layer of any model."""
+"""Reading a layer of any model."""
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import torch
 from torch import nn
 
 from mmickd.structures import Tapped
@@ -62,6 +61,7 @@ class Tap:
         ICKDError: if there is no such layer.
 
     Example:
+        >>> import torch
         >>> model = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 3))
         >>> tapped = Tap(model, "2").read(lambda: model(torch.zeros(5, 4)), "the model", "layer")
         >>> tapped.features.shape, tapped.logits.shape
@@ -156,56 +156,18 @@ def require_layer(model: nn.Module, layer: str) -> nn.Module:
     if module is None:
         names = [plain_name(name) for name, _ in model.named_modules() if name]
         near = difflib.get_close_matches(layer, names, n=1)
-        hint = f"Did you mean '{near[0]}'?" if near else "It has: " + ", ".join(leaf_names(model))
+        hint = (
+            f"Did you mean '{near[0]}'?"
+            if near
+            else f"The last ones that it has: {', '.join(leaf_names(model)[-12:])}"
+        )
         raise ICKDError(f"{type(model).__name__} has no layer '{layer}'. {hint}")
     return module
 
 
-def find_classifier(
-    model: nn.Module, run: Callable[[], Any], usual: Sequence[str], owner: str, option: str
-) -> str:
-    """Name of the last classifier layer.
-
-    The names of the common heads are tried first; else the model runs once, and the layer whose
-    output object is what the model returns is the classifier.
-
-    Args:
-        model: any model.
-        run: runs ``model`` in eval mode with ``mode='tensor'`` and returns its output.
-        usual: names that models of its kind have, see :meth:`mmickd.tasks.Task.classifier_names`.
-        owner: 'the teacher', 'the student' or 'peer 0', for the message.
-        option: the option that names the layer, for the message.
-
-    Raises:
-        ICKDError: if no layer, or several, could be it.
-
-    Example:
-        >>> model = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 3))
-        >>> find_classifier(model, lambda: model(torch.zeros(1, 4)), (), "the student", "layer")
-        '2'
-    """
-    for name in usual:
-        if isinstance(get_module(model, name), LEAVES):
-            return name
-    found = _trace(model, run)
-    if len(found) == 1:
-        return found[0]
-    what = (
-        f"has several classifier layers ({', '.join(found)})"
-        if found
-        else "has no single layer whose output is its logits (a query-based or multi-stage head?)"
-    )
-    raise ICKDError(
-        f"{owner.capitalize()} ({type(model).__name__}) {what}. Set {option} to the layer whose "
-        "input is the feature and whose output are the logits; its Linear and Conv layers: "
-        f"{', '.join(leaf_names(model, last=12))}."
-    )
-
-
-def leaf_names(model: nn.Module, last: int = 12) -> list[str]:
-    """Names of the last few Linear and Conv layers."""
-    names = [plain_name(n) for n, m in model.named_modules() if isinstance(m, LEAVES)]
-    return names[-last:]
+def leaf_names(model: nn.Module) -> list[str]:
+    """Names of all Linear and Conv layers."""
+    return [plain_name(n) for n, m in model.named_modules() if isinstance(m, LEAVES)]
 
 
 @contextmanager
@@ -220,30 +182,3 @@ def evaluating(model: nn.Module) -> Iterator[None]:
         model.train(training[model])
         for module, flag in training.items():
             module.training = flag
-
-
-def _trace(model: nn.Module, run: Callable[[], Any]) -> list[str]:
-    """Leaves whose output object is (in) the output of ``run()``."""
-    outputs: dict[int, str] = {}
-    kept: list[Any] = []  # keeps outputs alive, so that no id is used twice
-
-    def record(name: str) -> Callable[..., None]:
-        def hook(module: nn.Module, args: Any, output: Any) -> None:
-            kept.append(output)
-            outputs[id(output)] = name
-
-        return hook
-
-    handles = [
-        module.register_forward_hook(record(plain_name(name)))
-        for name, module in model.named_modules()
-        if isinstance(module, LEAVES)
-    ]
-    try:
-        with evaluating(model), torch.no_grad():
-            result = run()
-    finally:
-        for handle in handles:
-            handle.remove()
-    results = result if isinstance(result, (tuple, list)) else [result]
-    return [outputs[id(r)] for r in results if id(r) in outputs]

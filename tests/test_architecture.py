@@ -14,6 +14,7 @@ FLOORS = [
     ["utils", "version"],
     ["structures", "registry"],
     ["sampling", "taps", "finiteness"],
+    ["classifier"],
     ["probing", "run"],
     ["losses", "banks", "models", "datasets"],
     ["tasks", "retrieval"],

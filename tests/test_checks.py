@@ -6,11 +6,19 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
 from torch import nn
 
 from mmickd import checks
-from mmickd.checks import check_classes, check_identity, warn_of_early_weights, warn_of_mixing
+from mmickd.checks import (
+    check_classes,
+    check_identity,
+    warn_of_early_weights,
+    warn_of_mixing,
+    warn_of_sizes,
+)
 from mmickd.losses.terms import LossTerms
+from mmickd.tasks import Task
 from mmickd.utils.errors import ICKDError
 
 
@@ -48,37 +56,32 @@ def test_the_first_class_that_differs_is_named(names: tuple[str, ...], words: st
         check_classes(2, {}, names, data("cat", "dog"))
 
 
-def packed(**meta: Any) -> dict[str, Any]:
-    return dict(data_samples=SimpleNamespace(metainfo=meta))
-
-
 @pytest.mark.parametrize(
     ("training", "bank"),
     [
-        (packed(img_path="a"), packed(img_path="a")),
-        (packed(img_path="a"), packed(img_path="a", sample_idx=3)),  # the path is looked at first
-        (packed(sample_idx=3), packed(sample_idx=3)),
-        (packed(), packed()),  # images without a name: nothing can be left out anywhere
-        (packed(), packed(img_path=None)),
-        (None, packed(img_path="a")),  # a sample that the pipeline refuses; another one is taken
+        (dict(img_path="a"), dict(img_path="a")),
+        (dict(img_path="a"), dict(img_path="a", sample_idx=3)),  # the path is looked at first
+        (dict(sample_idx=3), dict(sample_idx=3)),
+        (dict(), dict()),  # images without a name: nothing can be left out anywhere
+        (dict(), dict(img_path=None)),
     ],
 )
 def test_images_that_are_named_alike(training: Any, bank: Any) -> None:
-    check_identity([training], bank)
+    check_identity(training, bank)
 
 
 @pytest.mark.parametrize(
     ("training", "bank", "key"),
     [
-        (packed(), packed(img_path="a"), "img_path"),
-        (packed(sample_idx=3), packed(img_path="a", sample_idx=3), "img_path"),
-        (packed(img_path=None), packed(img_path="a"), "img_path"),
-        (packed(img_path="a"), packed(sample_idx=3), "sample_idx"),
+        (dict(), dict(img_path="a"), "img_path"),
+        (dict(sample_idx=3), dict(img_path="a", sample_idx=3), "img_path"),
+        (dict(img_path=None), dict(img_path="a"), "img_path"),
+        (dict(img_path="a"), dict(sample_idx=3), "sample_idx"),
     ],
 )
 def test_a_name_that_training_drops_is_refused(training: Any, bank: Any, key: str) -> None:
     with pytest.raises(ICKDError, match=rf"drops '{key}'.*add '{key}' to meta_keys"):
-        check_identity([training], bank)
+        check_identity(training, bank)
 
 
 @pytest.fixture
@@ -135,3 +138,33 @@ def test_mixed_images_are_told_of_once_a_run(logged: list[str]) -> None:
     assert logged == []
     warn_of_mixing(mixing)
     assert len(logged) == 1 and "(batch_augments)" in logged[0]
+
+
+class Pictures(Task):
+    """Whole images."""
+
+    fits = view = has_label = bad_labels = None  # type: ignore[assignment]
+
+
+class Crops(Pictures):
+    trains_on_crops = True
+
+
+@pytest.mark.parametrize(
+    ("task", "training", "bank", "warns"),
+    [
+        (Pictures, (224, 224), (224, 224), False),
+        (Pictures, (160, 160), (224, 224), False),  # the usual recipe of short trainings
+        (Pictures, (224, 224), (375, 500), True),  # no Resize, no CenterCrop
+        (Pictures, (224, 224), (32, 32), True),
+        (Pictures, (64, 64), (64, 128), True),
+        (Crops, (512, 512), (1024, 2048), False),
+    ],
+)
+def test_a_bank_of_images_of_another_size_is_warned_of(
+    logged: list[str], task: type[Task], training: Any, bank: Any, warns: bool
+) -> None:
+    warn_of_sizes(task(), torch.empty(2, 3, *training), torch.empty(3, *bank))
+    assert len(logged) == warns
+    if warns:
+        assert f"images of {bank[0]}x{bank[1]} pixels, training shows" in logged[0]

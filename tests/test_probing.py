@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from mmengine.dataset import BaseDataset, RepeatDataset, default_collate, pseudo_collate
 from mmengine.model import ImgDataPreprocessor
+from mmpretrain.models import ClsDataPreprocessor
 from torch import nn
 
-from mmickd.probing import batch_of, explained, probe_network
+from mmickd.probing import batch_of, explained, probe_network, training_batch
+from mmickd.structures import Batch
 from mmickd.taps import Tap
 from mmickd.utils.errors import ICKDError
 from tests.helpers.task_cases import picture
@@ -35,6 +39,9 @@ def sample(height: int = 8) -> dict[str, Any]:
     return dict(inputs=torch.full((3, height, 6), 9, dtype=torch.uint8), data_samples=picture(0))
 
 
+BATCH = Batch(torch.full((2, 3, 8, 6), 4.0), [picture(0), picture(1)])
+
+
 def hooks(model: nn.Module) -> int:
     return sum(len(module._forward_hooks) for module in model.modules())
 
@@ -58,7 +65,7 @@ def test_the_classifier_is_found_or_given_and_the_network_stays_as_it_was(
     model.norm.eval()
     modes = [module.training for module in model.modules()]
     before = {name: value.clone() for name, value in model.state_dict().items()}
-    assert probe_network(model, layer, (), sample()) == ("out", 4)
+    assert probe_network(model, layer, (), BATCH) == ("out", 4)
     assert [module.training for module in model.modules()] == modes
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
     assert hooks(model) == 0 and model.runs > 0
@@ -66,60 +73,133 @@ def test_the_classifier_is_found_or_given_and_the_network_stays_as_it_was(
 
 def test_running_statistics_do_not_move() -> None:
     model = Net().train()
-    probe_network(model, "auto", (), sample())
+    probe_network(model, "auto", (), BATCH)
     assert int(model.norm.num_batches_tracked) == 0
 
 
 def test_the_usual_name_comes_before_looking() -> None:
     model = Net()
-    assert probe_network(model, "auto", ("nowhere", "out"), sample()) == ("out", 4)
+    assert probe_network(model, "auto", ("nowhere", "out"), BATCH) == ("out", 4)
     assert model.runs == 1
 
 
 @pytest.mark.parametrize("layer", ["idle", "norm", "nowhere"])
 def test_a_layer_that_cannot_be_it_is_refused(layer: str) -> None:
     words = {
-        "idle": r"peer 1's layer 'idle' does not run in its forward pass\. Set teacher\.layer",
+        "idle": r"Layer 'idle' does not give .*peer 1 .*is given by 'out'\. Set teacher\.layer",
         "norm": "BatchNorm1d is no classifier layer",
         "nowhere": "Net has no layer 'nowhere'",
     }
     model = Net()
     with pytest.raises(ICKDError, match=words[layer]):
-        probe_network(model, layer, (), sample(), "peer 1", "teacher.layer")
+        probe_network(model, layer, (), BATCH, "peer 1", "teacher.layer")
     assert hooks(model) == 0
 
 
-def test_a_usual_name_that_does_not_run_is_refused_with_the_option() -> None:
-    with pytest.raises(ICKDError, match=r"the student's layer 'idle' does not run.*Set layer to"):
-        probe_network(Net(), "auto", ("idle",), sample())
+def test_a_usual_name_that_does_not_run_is_passed_over() -> None:
+    assert probe_network(Net(), "auto", ("idle",), BATCH) == ("out", 4)
 
 
 def test_a_sharded_network_is_not_run() -> None:
     """Under FSDP a rank has a part of the weights; what marks a module is an attribute of it."""
     model = Net()
     model.body._is_fsdp_managed_module = True
-    assert probe_network(model, "out", (), sample()) == ("out", 4)
-    assert probe_network(model, "auto", ("out",), sample()) == ("out", 4)
+    assert probe_network(model, "out", (), BATCH) == ("out", 4)
+    assert probe_network(model, "auto", ("out",), BATCH) == ("out", 4)
     assert model.runs == 0
     with pytest.raises(ICKDError, match=r"sharded \(FSDP\).*set the hook's layer"):
-        probe_network(model, "auto", (), sample())
+        probe_network(model, "auto", (), BATCH)
 
 
 def test_what_a_network_cannot_take_is_explained() -> None:
-    one = sample(height=7)
-    with pytest.raises(ICKDError) as caught, explained("peer 1", one, "Give another."):
-        probe_network(Net(), "out", (), one)
+    with pytest.raises(ICKDError) as caught:
+        probe_network(
+            Net(), "out", (), Batch(BATCH.inputs[..., 1:, :], []), "peer 1", remedy="Give another."
+        )
     message = str(caught.value)
-    assert message.startswith("peer 1 cannot run on a training image of 7x6 pixels (RuntimeError: ")
+    assert message.startswith("peer 1 cannot run on training images of 7x6 pixels (RuntimeError: ")
     assert message.endswith("). Give another.") and len(message) < 350
     assert isinstance(caught.value.__cause__, RuntimeError)
 
 
 def test_what_explains_itself_is_left_as_it_is() -> None:
-    with pytest.raises(ICKDError, match=r"^own words$"), explained("peer 1", sample(), "remedy"):
+    with pytest.raises(ICKDError, match=r"^own words$"), explained("it", "images", (8, 6), "r"):
         raise ICKDError("own words")
-    with explained("peer 1", sample(), "remedy"):
+    with explained("it", "images", (8, 6), "r"):
         pass
+
+
+class Keeping:
+    """A transform that keeps what it meets and draws from a generator of its own."""
+
+    def __init__(self) -> None:
+        self.met: list[int] = []
+        self.random = np.random.default_rng(0)
+
+    def __call__(self, results: dict[str, Any]) -> dict[str, Any]:
+        self.met.append(results["sample_idx"])
+        value = int(self.random.integers(1, 200))
+        inputs = torch.full((3, results.get("height", 8), 6), value, dtype=torch.uint8)
+        name = f"{results['sample_idx']}.png"
+        return dict(inputs=inputs, data_samples=picture(results["label"], path=name))
+
+
+class Pictures(BaseDataset):
+    """Annotations in memory."""
+
+    def load_data_list(self) -> list[dict[str, Any]]:
+        return [dict(label=i % 3, **self.metainfo["more"]) for i in range(4)]
+
+
+def pictures(**more: Any) -> Pictures:
+    return Pictures(metainfo=dict(more=more), pipeline=[Keeping()])
+
+
+@pytest.mark.parametrize("wrap", [lambda d: d, lambda d: RepeatDataset(d, 2)])
+@pytest.mark.parametrize("collate", [pseudo_collate, default_collate])
+def test_a_training_batch_is_made_as_in_training_and_nothing_is_touched(
+    wrap: Any, collate: Any
+) -> None:
+    data = pictures()
+    keeping = data.pipeline.transforms[0]
+    before = keeping.random.bit_generator.state
+    student = Net().train()
+    mixup = dict(augments=dict(type="Mixup", alpha=1.0))
+    student.data_preprocessor = ClsDataPreprocessor(num_classes=3, batch_augments=mixup)
+    batch = training_batch(student, wrap(data), collate, 2)
+    assert batch.inputs.shape == (2, 3, 8, 6) and batch.inputs.dtype == torch.float32
+    assert [sample.img_path for sample in batch.data_samples] == ["0.png", "1.png"]
+    assert "gt_score" in batch.data_samples[0]  # mixed, as in training
+    assert keeping.met == [] and keeping.random.bit_generator.state == before
+    assert student.training and student.runs == 0
+
+
+class Refused(Pictures):
+    """Its first samples are refused by the pipeline."""
+
+    def __getitem__(self, index: int) -> Any:
+        return None if index < 2 else super().__getitem__(index)
+
+
+def test_samples_that_are_refused_are_passed_over() -> None:
+    data = Refused(metainfo=dict(more={}), pipeline=[Keeping()])
+    batch = training_batch(Net(), data, pseudo_collate, 1)
+    assert [sample.img_path for sample in batch.data_samples] == ["2.png"]
+    assert len(training_batch(Net(), pictures(), pseudo_collate, 9).data_samples) == 4
+
+
+def test_a_batch_that_cannot_be_made_is_explained() -> None:
+    class Failing(Pictures):
+        def prepare_data(self, index: int) -> Any:
+            raise OSError("no such picture")
+
+    failing = Failing(metainfo=dict(more=dict(img_path="x/1.png")), pipeline=[])
+    with pytest.raises(ICKDError, match=r"x/1\.png of the training set cannot be read \(OSError"):
+        training_batch(Net(), failing, pseudo_collate, 2)
+    with pytest.raises(ICKDError, match=r"set is empty.*train_dataloader\.dataset"):
+        training_batch(Net(), [None, None], pseudo_collate, 2)
+    with pytest.raises(ICKDError, match=r"cannot make a batch of the first 2 .*data_preprocessor"):
+        training_batch(Net(), [sample(8), 3], pseudo_collate, 2)
 
 
 def test_one_run_gives_input_and_output_of_the_layer() -> None:

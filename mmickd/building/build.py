@@ -173,9 +173,9 @@ def _explained_out_of_memory(batch_size: int) -> Iterator[None]:
         if not isinstance(error, MemoryError) and not OUT_OF_MEMORY.search(str(error)):
             raise
         raise ICKDError(
-            f"out of memory while the memory bank was built ({in_one_line(error)}). Set bank.batch_size to less "
-            f"than {batch_size} images at once; if it is 1 or the rows themselves are too many, "
-            "bank.capacity_per_class."
+            f"out of memory while the memory bank was built ({in_one_line(error)}). Set "
+            f"bank.batch_size to less than {batch_size} images at once; if it is 1 or the rows "
+            "themselves are too many, bank.capacity_per_class."
         ) from error
 
 

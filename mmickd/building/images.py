@@ -16,24 +16,6 @@ from mmickd.utils.digest import Digest
 from mmickd.utils.errors import ICKDError
 from mmickd.utils.progress import Progress
 
-RANDOM_WORDS = (
-    "Random",
-    "Augment",
-    "Jitter",
-    "PhotoMetric",
-    "Mix",
-    "Mosaic",
-    "CutOut",
-    "Cutout",
-    "Erasing",
-    "Albu",
-    "Lighting",
-    "BioMedical",
-    "ResizeToMultiple",
-)
-"""Parts of the names of transforms that are left out of a training pipeline."""
-
-
 REREADS = 7
 """Further reads of the first image that must agree: a coin flip passes once in 128 times."""
 
@@ -55,7 +37,7 @@ class BankImages(Dataset):
 
     def __init__(self, dataset: Any, pipeline: Any) -> None:
         self.pipeline = pipeline if callable(pipeline) else Compose(pipeline)
-        self._parts = [_with_pipeline(leaf, self.pipeline) for leaf in leaves(dataset)]
+        self._parts = [with_pipeline(leaf, self.pipeline) for leaf in leaves(dataset)]
         self._places = [
             (part, index) for part, data in enumerate(self._parts) for index in range(len(data))
         ]
@@ -146,35 +128,6 @@ def leaves(dataset: Any) -> list[Any]:
     return [dataset]
 
 
-def choose_pipeline(option: Any, train_dataset: Any, val_dataset: Any) -> Any:
-    """The pipeline of the bank: as told, else that of validation, else training's without chance.
-
-    Args:
-        option: ``bank.pipeline``, a list of transforms or None.
-        train_dataset: the live training set.
-        val_dataset: the live validation set, or None.
-
-    Raises:
-        ICKDError: if none can be found.
-    """
-    if option is not None:
-        return _compose(option)
-    train = leaves(train_dataset)[0]
-    for dataset in leaves(val_dataset) if val_dataset is not None else []:
-        # Another kind of data set keeps its images in another form (in memory, in files).
-        if type(dataset) is type(train) and getattr(dataset, "pipeline", None) is not None:
-            return dataset.pipeline
-    pipeline = getattr(train, "pipeline", None)
-    if pipeline is None:
-        raise ICKDError(
-            "no pipeline to read the training images with: set bank.pipeline to a list of "
-            "transforms that load an image, its label, and pack them."
-        )
-    return Compose(
-        [t for t in pipeline.transforms if not any(w in type(t).__name__ for w in RANDOM_WORDS)]
-    )
-
-
 def check_first_sample(images: BankImages, has_label: Callable[[Any], bool]) -> dict[str, Any]:
     """The first sample, after a look at what the pipeline makes of it.
 
@@ -211,20 +164,12 @@ def check_first_sample(images: BankImages, has_label: Callable[[Any], bool]) -> 
     return first
 
 
-def _compose(pipeline: Any) -> Any:
-    """``bank.pipeline``, built."""
-    if callable(pipeline):
-        return pipeline
-    try:
-        return Compose(pipeline)
-    except Exception as error:  # whatever a transform raises when it is made
-        raise ICKDError(
-            f"bank.pipeline cannot be built ({type(error).__name__}: {str(error)[:300]})."
-        ) from error
+def with_pipeline(dataset: Any, pipeline: Any) -> Any:
+    """A shallow copy of ``dataset`` that reads its images through ``pipeline``.
 
-
-def _with_pipeline(dataset: Any, pipeline: Compose) -> Any:
-    """A shallow copy of ``dataset`` that reads its images through ``pipeline``."""
+    Raises:
+        ICKDError: if it has no pipeline.
+    """
     if not hasattr(dataset, "pipeline"):
         raise ICKDError(
             f"{type(dataset).__name__} has no pipeline to replace: the memory bank needs a data "

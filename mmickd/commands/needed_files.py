@@ -16,6 +16,10 @@ _CIFAR_FOLDERS = {"CIFAR10": "cifar-10-batches-py", "CIFAR100": "cifar-100-pytho
 _SELF_FETCHING = {*_CIFAR_FOLDERS, "MNIST", "FashionMNIST"}
 
 
+# Names of the local disk, to mmengine's file backends and to its older file clients.
+_LOCAL_BACKENDS = {"local", "disk"}
+
+
 @dataclass(frozen=True)
 class Need:
     """A path that a config names.
@@ -110,6 +114,8 @@ def _dataset(dataset: Any, key: str) -> Iterator[Need]:
     name = _type_name(dataset)
     if name in _SELF_FETCHING and dataset.get("download") is not False:
         return
+    if any(_other_backend(part) for part in [dataset, *(dataset.get("pipeline") or ())]):
+        return
     root = dataset.get("data_root") or ""
     if root:
         need = Need(f"{key}.data_root", root, "data")
@@ -166,6 +172,15 @@ def _type_name(cfg: Mapping[str, Any]) -> str:
     """``'mmickd.ICKDHook'``, ``'ICKDHook'`` and the class itself all give ``'ICKDHook'``."""
     kind = cfg.get("type", "")
     return kind.rpartition(".")[2] if isinstance(kind, str) else getattr(kind, "__name__", "")
+
+
+def _other_backend(part: Any) -> bool:
+    """Whether a data set, or a transform of it, reads files from elsewhere than the local disk."""
+    if not isinstance(part, Mapping):
+        return False
+    given = (part.get(key) for key in ("backend_args", "file_client_args"))
+    names = [args.get("backend", "local") for args in given if isinstance(args, Mapping)]
+    return any(name not in _LOCAL_BACKENDS for name in names)
 
 
 def _join(root: str, path: str) -> str:

@@ -243,5 +243,7 @@ def _run_of(runner: Any, student: nn.Module) -> Run:
         val_dataset=getattr(val_loader, "dataset", None),
         batch_size=int(getattr(loader, "batch_size", None) or 1),
         num_workers=int(getattr(loader, "num_workers", 0)),
+        collate=loader.collate_fn,
+        cfg=runner.cfg,
         tools=TrainingTools(runner) if isinstance(runner, Runner) else None,
     )

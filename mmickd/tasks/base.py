@@ -23,6 +23,8 @@ class Task(metaclass=ABCMeta):
     Attributes:
         levels: what a query can be, by the name that the hook's ``level`` gives it; the first one
             is the default.
+        trains_on_crops: whether training shows parts of images, which evaluation shows whole at the
+            same scale.
         loss_defaults: by type of a loss, the options that differ from its own defaults.
 
     Example:
@@ -32,6 +34,7 @@ class Task(metaclass=ABCMeta):
     """
 
     levels: Mapping[str, Level]
+    trains_on_crops: bool = False
     loss_defaults: Mapping[str, Mapping[str, Any]] = {}
 
     @classmethod

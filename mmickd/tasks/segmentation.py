@@ -31,6 +31,7 @@ class SegmentationTask(Task):
     """
 
     levels = {"pixel": PixelLevel(), "region": RegionLevel()}
+    trains_on_crops = True
     loss_defaults = {"KDLoss": {"temperature": 1.0}}
 
     def __init__(
@@ -67,13 +68,25 @@ class SegmentationTask(Task):
         return (f"decode_head{last}.conv_seg",)
 
     def check_student(self, model: nn.Module) -> None:
-        """Refuse binary (one-channel) heads; see the base class."""
+        """Refuse heads that score each class by its own sigmoid; see the base class."""
         head = last_decode_head(model)
         if getattr(head, "out_channels", None) == 1:
             raise ICKDError(
                 f"the decode_head of {type(model).__name__} has out_channels=1: a binary head with "
                 "a sigmoid, while in-context distillation compares softmax distributions over "
                 "classes. Use out_channels=2 with num_classes=2."
+            )
+        losses = getattr(head, "loss_decode", None)
+        of_sigmoid = [
+            getattr(loss, "use_sigmoid", None)
+            for loss in (losses if isinstance(losses, nn.ModuleList) else [losses])
+        ]
+        # Beside a softmax loss, others (DiceLoss by default) may look at single classes.
+        if True in of_sigmoid and False not in of_sigmoid:
+            raise ICKDError(
+                f"the loss_decode of {type(model).__name__}'s decode_head has use_sigmoid=True: it "
+                "scores every class by its own sigmoid, while in-context distillation compares "
+                "softmax distributions over classes. Use CrossEntropyLoss with use_sigmoid=False."
             )
 
     def view(self, teacher: Tapped, batch: Batch, student: Tapped | None = None) -> View:

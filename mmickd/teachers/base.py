@@ -127,16 +127,16 @@ class Teacher(metaclass=ABCMeta):
         """
 
     @abstractmethod
-    def look(self, sample: dict[str, Any], student_layer: str) -> None:
-        """Run the networks once, on a packed sample of the training set.
+    def look(self, batch: Batch, student_layer: str) -> None:
+        """Run the networks once, on a training batch.
 
         Args:
-            sample: ``inputs`` and ``data_samples``.
+            batch: as the student gets it.
             student_layer: the student's classifier layer.
 
         Raises:
-            ICKDError: if a classifier layer is not found, or one cannot run on such an image or
-                gives NaN or Inf for it.
+            ICKDError: if a classifier layer is not found, or one cannot run on such images or gives
+                NaN or Inf for them.
         """
 
     @property

@@ -11,16 +11,17 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from mmickd.classifier import find_classifier
 from mmickd.finiteness import check_finite
 from mmickd.probing import batch_of, explained
 from mmickd.retrieval.memory import Memory
 from mmickd.run import Run
 from mmickd.structures import Batch, Tapped
-from mmickd.taps import Tap, find_classifier
+from mmickd.taps import Tap
 from mmickd.tasks import Task, kind_of_task, task_for
 from mmickd.teachers.base import Remember, Source, Teacher
-from mmickd.teachers.normalization import InputConverter, InputNormalization
-from mmickd.utils.errors import OptionError
+from mmickd.teachers.normalization import InputConverter
+from mmickd.utils.errors import ICKDError, OptionError
 from mmickd.utils.validation import check_choice
 
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
@@ -97,7 +98,12 @@ class NetworkTeacher(Teacher):
 
     def build(self, run: Run) -> None:
         """See :meth:`Teacher.build`."""
-        self.adopt(self.make_network(run), run.student, run.device)
+        model = self.make_network(run)
+        try:
+            task_for(model, model).check_student(model)
+        except ICKDError as error:
+            raise ICKDError(f"the teacher: {error}") from error
+        self.adopt(model, run.student, run.device)
 
     def adopt(self, model: nn.Module, student: nn.Module, device: torch.device) -> None:
         """Freeze ``model`` and take it as the network.
@@ -113,35 +119,51 @@ class NetworkTeacher(Teacher):
         model.eval()
         model.to(device)
         self._model, self._task = model, task_for(student, model)
-        target = InputNormalization.read(model.data_preprocessor)  # type: ignore[arg-type]
-        own = getattr(student, "data_preprocessor", None)
-        source = target if own is None else InputNormalization.read(own)
-        self._converter = InputConverter(source, target).to(device)
+        self._converter = InputConverter.between(
+            student if hasattr(student, "data_preprocessor") else model, model
+        ).to(device)
 
-    def look(self, sample: dict[str, Any], student_layer: str) -> None:
+    def look(self, batch: Batch, student_layer: str) -> None:
         """See :meth:`Teacher.look`."""
-        remedy = (
-            "Use a teacher for such images, or set bank.pipeline to transforms that make images of "
-            "its size."
-        )
-        with explained("the teacher", sample, remedy), torch.no_grad():
-            inputs = self.preprocess(batch_of(sample))
-            layer = self.layer
-            if layer == "auto":
-                usual = kind_of_task(self.model).classifier_names(self.model)
-                layer = find_classifier(
-                    self.model, lambda: self._run(inputs), usual, "the teacher", "teacher.layer"
-                )
+        remedy = "Use a teacher for such images, or train on images of its size."
+        with explained("the teacher", "training images", batch.inputs.shape, remedy):
+            usual = kind_of_task(self.model).classifier_names(self.model)
+            inputs = self.converted(batch.inputs)
+            layer = find_classifier(
+                self.model,
+                lambda: self._run(inputs),
+                usual,
+                "the teacher",
+                "teacher.layer",
+                self.layer,
+            )
             self.attach(layer)
             tapped = self.forward_normalized(inputs)
-            self.task.view(tapped, Batch(inputs, [sample["data_samples"]]))
-            check_finite(tapped, [sample["data_samples"]], "the teacher")
+            self.task.view(tapped, batch)
+            check_finite(tapped, batch.data_samples, "the teacher")
         self._width = tapped.features.shape[1]
 
     @property
     def width(self) -> int:
         """``D`` of its features, once it was looked at."""
         return self._width
+
+    def look_at_bank_image(self, sample: dict[str, Any]) -> None:
+        """Run once on an image as the bank is built from it, after :meth:`look`.
+
+        Args:
+            sample: packed: ``inputs`` and ``data_samples``.
+
+        Raises:
+            ICKDError: if it cannot run on such an image.
+        """
+        remedy = "Set bank.pipeline to transforms that make images of its size."
+        size = sample["inputs"].shape
+        with explained("the teacher", "images that the memory bank reads", size, remedy):
+            inputs = self.preprocess(batch_of(sample))
+            tapped = self.forward_normalized(inputs)
+            self.task.view(tapped, Batch(inputs, [sample["data_samples"]]))
+            check_finite(tapped, [sample["data_samples"]], "the teacher")
 
     def attach(self, layer: str) -> None:
         """Read the classifier layer of this name from now on."""
@@ -176,8 +198,12 @@ class NetworkTeacher(Teacher):
         Args:
             inputs: ``(B, 3, h, w)``, normalised and augmented for the student.
         """
+        return self.forward_normalized(self.converted(inputs))
+
+    def converted(self, inputs: Tensor) -> Tensor:
+        """A training batch, normalised for the student, as it is normalised for the teacher."""
         assert self._converter is not None
-        return self.forward_normalized(self._converter(inputs.float()))
+        return self._converter(inputs.float())
 
     def preprocess(self, data: dict[str, Any]) -> Tensor:
         """Collated samples of one size to the teacher's own normalised input ``(B, 3, h, w)``."""

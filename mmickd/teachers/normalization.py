@@ -66,6 +66,12 @@ class InputConverter(nn.Module):
         self.register_buffer("scale", std / target.std, persistent=False)
         self.register_buffer("shift", (mean - target.mean) / target.std, persistent=False)
 
+    @classmethod
+    def between(cls, source: nn.Module, target: nn.Module) -> InputConverter:
+        """From what one model's data preprocessor gives to what another's gives."""
+        models = source, target
+        return cls(*(InputNormalization.read(m.data_preprocessor) for m in models))  # type: ignore[arg-type]
+
     def forward(self, inputs: Tensor) -> Tensor:
         """Convert ``(B, C, h, w)`` inputs."""
         if self.identity:

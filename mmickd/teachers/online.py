@@ -13,7 +13,7 @@ from mmengine.model import revert_sync_batchnorm
 from torch import Tensor, nn
 
 from mmickd.losses.terms import Defaults, LossTerms
-from mmickd.probing import explained, probe_network
+from mmickd.probing import probe_network
 from mmickd.registry import TEACHERS
 from mmickd.retrieval.memory import Memory
 from mmickd.run import Run, TrainingTools
@@ -23,6 +23,7 @@ from mmickd.tasks import kind_of_task, task_for
 from mmickd.teachers.base import Lesson, Remember, Source, Teacher
 from mmickd.teachers.models import build_network, model_config
 from mmickd.teachers.momentum_encoder import MomentumEncoder
+from mmickd.teachers.normalization import InputConverter
 from mmickd.teachers.peer import Peer, trained_peer
 from mmickd.utils.config import ConfigLike, find_config, load_config
 from mmickd.utils.errors import ICKDError, OptionError
@@ -140,15 +141,17 @@ class OnlineTeacher(Teacher):
             model = revert_sync_batchnorm(model)
         return model.to(self._run.device)
 
-    def look(self, sample: dict[str, Any], student_layer: str) -> None:
+    def look(self, batch: Batch, student_layer: str) -> None:
         """See :meth:`Teacher.look`."""
         self._layers, self._class_counts = [student_layer], {}
+        remedy = "Give a model for such images in teacher.cfg."
         for number, peer in enumerate(self._networks[1:]):
             owner, usual = f"peer {number}", kind_of_task(peer).classifier_names(peer)
-            with explained(owner, sample, "Give a model for such images in teacher.cfg."):
-                layer, self._class_counts[owner] = probe_network(
-                    peer, self.layer, usual, sample, owner, "teacher.layer"
-                )
+            converter = InputConverter.between(self._run.student, peer).to(self._run.device)
+            own = Batch(converter(batch.inputs.float()), batch.data_samples)
+            layer, self._class_counts[owner] = probe_network(
+                peer, self.layer, usual, own, owner, "teacher.layer", remedy
+            )
             self._layers.append(layer)
 
     @property

@@ -14,7 +14,7 @@ from mmickd.run import Run, TrainingTools
 from mmickd.structures import Batch, Tapped
 from mmickd.taps import Tap, evaluating
 from mmickd.teachers.loading import load_weights
-from mmickd.teachers.normalization import InputConverter, InputNormalization
+from mmickd.teachers.normalization import InputConverter
 from mmickd.utils.errors import ICKDError
 
 
@@ -227,8 +227,6 @@ def trained_peer(
             f"{waiting[0]} waits for metrics of validation, which the schedulers of peers do not "
             "get. Give another scheduler in teacher.param_scheduler."
         )
-    own = InputNormalization.read(network.data_preprocessor)  # type: ignore[arg-type]
-    students = InputNormalization.read(run.student.data_preprocessor)  # type: ignore[arg-type]
-    converter = InputConverter(students, own).to(run.device)
+    converter = InputConverter.between(run.student, network).to(run.device)
     seed = tools.seed(name)
     return Peer(name, tools.wrap(network), optim_wrapper, schedulers, layer, converter, seed)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import numpy as np
@@ -29,3 +29,20 @@ def preserved_random_state() -> Iterator[None]:
     finally:
         random.setstate(python_state)
         np.random.set_state(numpy_state)
+
+
+def draws_random_numbers(run: Callable[[], object]) -> bool:
+    """Whether ``run()`` draws from the generators of python, numpy or torch (CPU).
+
+    Example:
+        >>> draws_random_numbers(lambda: torch.rand(3)), draws_random_numbers(lambda: torch.ones(3))
+        (True, False)
+    """
+    before = _states()
+    run()
+    return _states() != before
+
+
+def _states() -> tuple[object, ...]:
+    _, keys, *rest = np.random.get_state()
+    return random.getstate(), np.asarray(keys).tobytes(), *rest, torch.get_rng_state().tolist()

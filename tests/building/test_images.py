@@ -15,7 +15,7 @@ from mmengine.dataset import (
 )
 
 from mmickd.building import images as images_module
-from mmickd.building.images import BankImages, check_first_sample, choose_pipeline, leaves
+from mmickd.building.images import BankImages, check_first_sample, leaves
 from mmickd.utils import progress
 from mmickd.utils.errors import ICKDError
 from tests.helpers.tiny import make_class_folders, make_scenes
@@ -205,8 +205,6 @@ def test_no_images(dataset, data):
 def test_no_pipeline_to_replace():
     with pytest.raises(ICKDError, match="list has no pipeline"):
         BankImages([1, 2, 3], Compose([]))
-    with pytest.raises(ICKDError, match=r"set bank\.pipeline"):
-        choose_pipeline(None, [1, 2, 3], None)
 
 
 class NoSample:
@@ -254,40 +252,6 @@ def test_limit_depends_on_the_seed_and_none_keeps_all(dataset):
         assert len(images) == 12
 
 
-def test_the_order_in_which_a_pipeline_is_chosen(dataset, data):
-    option = LOAD + PACK
-    val = custom(data, "val", [*LOAD, dict(type="Resize", scale=8), *PACK])
-    told = choose_pipeline(option, dataset, val)
-    assert [type(t).__name__ for t in told.transforms] == ["LoadImageFromFile", "PackInputs"]
-    assert choose_pipeline(told, dataset, val) is told
-    assert choose_pipeline(None, dataset, val) is val.pipeline
-    assert choose_pipeline(None, RepeatDataset(dataset, 2), ConcatDataset([val])) is val.pipeline
-    stripped = choose_pipeline(None, dataset, None)
-    assert [type(t).__name__ for t in stripped.transforms] == ["LoadImageFromFile", "PackInputs"]
-    assert len(dataset.pipeline.transforms) == 3  # the live one keeps its flip
-
-
-def test_a_validation_set_of_another_kind_is_not_followed(dataset, scenes):
-    """Its images lie elsewhere, in another form."""
-    other = seg(scenes, [*LOAD])
-    assert choose_pipeline(None, dataset, other) is not other.pipeline
-
-
-def test_random_transforms_of_the_packages_are_left_out(dataset):
-    """Every transform of mmcv, mmpretrain and mmseg that draws numbers has one of the words."""
-    import mmpretrain.datasets.transforms as cls_transforms
-    import mmseg.datasets.transforms as seg_transforms
-
-    names = {*cls_transforms.__all__, *seg_transforms.__all__}
-    random_ones = {n for n in names if "Random" in n or "Jitter" in n or "Photo" in n}
-    assert len(random_ones) > 10
-    for name in random_ones:
-        assert any(word in name for word in images_module.RANDOM_WORDS)
-    for name in ("LoadImageFromFile", "Resize", "ResizeEdge", "CenterCrop", "PackInputs",
-                 "LoadAnnotations", "PackSegInputs", "Normalize", "Pad"):  # fmt: skip
-        assert not any(word in name for word in images_module.RANDOM_WORDS), name
-
-
 def has_label(sample):
     return "gt_label" in sample
 
@@ -307,11 +271,9 @@ def test_a_sound_pipeline_gives_the_first_sample(dataset):
     assert sample["data_samples"].img_path == images.name(0)
 
 
-def test_a_pipeline_that_does_not_pack_or_cannot_be_built(dataset):
+def test_a_pipeline_that_does_not_pack(dataset):
     with pytest.raises(ICKDError, match=r"does not pack.*PackInputs"):
         check_first_sample(BankImages(dataset, LOAD), has_label)
-    with pytest.raises(ICKDError, match=r"bank\.pipeline cannot be built .*NoSuchTransform"):
-        choose_pipeline([dict(type="NoSuchTransform")], dataset, None)
 
 
 def test_a_pipeline_without_labels_is_refused(scenes):

@@ -130,6 +130,40 @@ def test_needs_are_listed_without_touching_the_disk():
     assert all(need.exists for need in needs)
 
 
+PETREL = dict(backend="petrel", path_mapping={"data/": "s3://bucket/data/"})
+LOAD = dict(type="LoadImageFromFile")
+
+
+@pytest.mark.parametrize(
+    "remote",
+    [
+        dict(backend_args=PETREL),
+        dict(backend_args=dict(backend="http")),
+        dict(file_client_args=dict(backend="lmdb", db_path="data/train.lmdb")),
+        dict(pipeline=[dict(LOAD, backend_args=PETREL)]),
+    ],
+)
+def test_what_another_backend_reads_is_not_looked_for_on_the_disk(root, remote):
+    gone = dict(data_root="gone", data_prefix="no", ann_file="no.txt")
+    check_files(dict(train_dataloader=loader(**gone, **remote)))
+    inner = loader(**gone, **remote)["dataset"]
+    check_files(dict(train_dataloader=loader(dataset=inner)))
+
+
+@pytest.mark.parametrize(
+    "local",
+    [
+        dict(backend_args=None),
+        dict(backend_args=dict(backend="local")),
+        dict(file_client_args=dict(backend="disk")),
+        dict(pipeline=[dict(LOAD, backend_args=None), lambda results: results]),
+        dict(pipeline=None),
+    ],
+)
+def test_what_the_local_backend_reads_is_looked_for(root, local):
+    assert "gone" in message(dict(train_dataloader=loader(data_root="gone", **local)))
+
+
 def test_an_empty_folder_counts_as_missing(tmp_path: Path) -> None:
     """mmengine would stop at it with a message about arrays."""
     (tmp_path / "img_dir").mkdir()

@@ -16,7 +16,7 @@ class UnusualHead(FCNHead):
         self.last, self.conv_seg = self.conv_seg, nn.Identity()
 
     def cls_seg(self, feat: Tensor) -> Tensor:
-        return self.last(feat) * 1.0
+        return self.last(feat).tanh()
 
 
 class TwoLayerHead(FCNHead):

@@ -11,6 +11,7 @@ from mmengine.structures import PixelData
 from torch import nn
 
 from mmickd.run import Run
+from mmickd.structures import Batch
 from mmickd.teachers import NetworkTeacher, OfflineTeacher
 from tests.helpers.tiny import classifier_config, segmenter_config
 
@@ -58,9 +59,8 @@ def teacher_configs(root: Path) -> dict[str, Config]:
 
 
 def look(teacher: NetworkTeacher, scope: str = "mmpretrain", size: int = 32) -> NetworkTeacher:
-    """Let a built teacher see an image."""
-    inputs = torch.zeros(3, size, size, dtype=torch.uint8)
-    teacher.look(dict(inputs=inputs, data_samples=data_sample(scope, size)), "head.fc")
+    """Let a built teacher see a training batch of one image."""
+    teacher.look(Batch(torch.zeros(1, 3, size, size), [data_sample(scope, size)]), "head.fc")
     return teacher
 
 

@@ -183,7 +183,10 @@ CASES: dict[str, tuple[Changes | Callable[[], Changes], list[str]]] = {
     ),
     "teacher's layer of images": (
         {f"{TEACHER}.layer": "backbone.layer4.1.conv2"},
-        ["teacher's classifier layer gives features", "teacher.layer"],
+        [
+            "'backbone.layer4.1.conv2' does not give the output of the teacher",
+            "by 'head.fc'. Set teacher.layer",
+        ],
     ),
     "level pixel": (
         {f"{HOOK}.level": "pixel"},
@@ -203,7 +206,7 @@ CASES: dict[str, tuple[Changes | Callable[[], Changes], list[str]]] = {
         ["c2/", ".png is labelled [3]", "3 classes (0..2)"],
     ),
     "unreadable image": (unreadable("c1/3.png"), ["memory bank", "c1/3.png", "Error: "]),
-    "unreadable first image": (unreadable("c0/0.png"), ["memory bank", "c0/0.png", "Error: "]),
+    "unreadable first image": (unreadable("c0/0.png"), ["training set", "c0/0.png", "Error: "]),
     "image missing": (
         lambda: listed(folders(), [*images(lambda c: c), "c0/gone.png 0"]),
         ["memory bank cannot be built", "c0/gone.png", "FileNotFoundError"],
@@ -220,7 +223,7 @@ CASES: dict[str, tuple[Changes | Callable[[], Changes], list[str]]] = {
     ),
     "teacher of larger images": (
         larger_images,
-        ["teacher cannot run on a training image of 16x16 pixels", "bank.pipeline"],
+        ["teacher cannot run on training images of 16x16 pixels", "Use a teacher for such"],
     ),
 }
 

@@ -80,7 +80,11 @@ CASES: dict[str, tuple[Changes | Callable[[], Changes], list[str]]] = {
         {f"{HEAD}.{key}": value for key, value in BINARY.items()},
         ["out_channels=1", "sigmoid", "num_classes=2"],
     ),
-    "binary teacher": (teacher(**BINARY), ["student tells 3 classes apart, the teacher 1"]),
+    "binary teacher": (teacher(**BINARY), ["the teacher: the decode_head", "out_channels=1"]),
+    "sigmoid head": (
+        {f"{HEAD}.loss_decode": dict(type="CrossEntropyLoss", use_sigmoid=True)},
+        ["loss_decode of EncoderDecoder's decode_head", "use_sigmoid=True"],
+    ),
     "number of classes of the teacher": (
         teacher(classes=4),
         ["student tells 3 classes apart, the teacher 4", "same classes"],
@@ -121,7 +125,7 @@ CASES: dict[str, tuple[Changes | Callable[[], Changes], list[str]]] = {
     ),
     "no single classifier layer": (
         {f"{HEAD}.type": NO_LAYER},
-        ["student (EncoderDecoder) has no single layer", "Set layer", "decode_head"],
+        ["student (EncoderDecoder) has no single layer", "use a model that ends in one"],
     ),
     "several classifier layers": (
         {f"{HEAD}.type": TWO_LAYERS},

@@ -95,6 +95,31 @@ def test_binary_heads_are_refused():
     SegmentationTask().check_student(model(Head(out_channels=1), Head(out_channels=2)))
 
 
+def head_of_losses(*losses):
+    """A decode head of mmseg with these losses."""
+    from mmseg.models import FCNHead
+
+    loss_decode = [dict(type=f"mmseg.{name}", **options) for name, options in losses]
+    single = loss_decode[0] if len(loss_decode) == 1 else loss_decode
+    return FCNHead(in_channels=3, channels=3, num_classes=3, num_convs=1, loss_decode=single)
+
+
+SOFTMAX, SIGMOID = ("CrossEntropyLoss", {}), ("CrossEntropyLoss", dict(use_sigmoid=True))
+DICE, LOVASZ = ("DiceLoss", {}), ("LovaszLoss", dict(reduction="none"))
+
+
+@pytest.mark.parametrize("losses", [[SIGMOID], [SIGMOID, DICE], [SIGMOID, LOVASZ], [DICE]])
+def test_heads_of_sigmoid_losses_are_refused(losses):
+    with pytest.raises(ICKDError, match=r"loss_decode.*use_sigmoid=True"):
+        SegmentationTask().check_student(model(head_of_losses(*losses)))
+
+
+@pytest.mark.parametrize("losses", [[SOFTMAX], [SOFTMAX, DICE], [SOFTMAX, LOVASZ], [LOVASZ]])
+def test_heads_of_softmax_losses_are_taken(losses):
+    """Stock U-Nets have a DiceLoss, whose default is the sigmoid, beside the cross entropy."""
+    SegmentationTask().check_student(model(head_of_losses(*losses)))
+
+
 def test_the_task_is_read_from_the_heads_that_predict():
     student = model(Head(ignore_index=3), Head(ignore_index=11, align_corners=True))
     task = task_for(student, model(Head(align_corners=False)))

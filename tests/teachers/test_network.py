@@ -16,7 +16,7 @@ from mmickd.structures import Batch, Samples, Tapped
 from mmickd.tasks import ClassificationTask
 from mmickd.teachers import NetworkTeacher
 from mmickd.utils.errors import ICKDError, OptionError
-from tests.helpers.teachers import look, run_of
+from tests.helpers.teachers import data_sample, look, run_of
 
 SIZE, WIDTH, CLASSES = 4, 5, 3
 
@@ -138,8 +138,15 @@ def test_after_a_look_layer_classes_and_width_are_known() -> None:
 def test_an_image_that_it_cannot_take_is_explained() -> None:
     teacher = GivenTeacher(Net())
     teacher.build(run_of(nn.Module()))
-    with pytest.raises(ICKDError, match=r"the teacher cannot run on .* 7x7 pixels .*pipeline"):
+    with pytest.raises(ICKDError, match=r"cannot run on training images of 7x7 pixels .*Use a"):
         look(teacher, size=7)
+    look(teacher, size=SIZE)
+    image = dict(inputs=torch.zeros(3, 9, 7), data_samples=data_sample("mmpretrain"))
+    with pytest.raises(
+        ICKDError, match=r"cannot run on images that the memory bank reads of 9x7 .*bank\.pipeline"
+    ):
+        teacher.look_at_bank_image(image)
+    teacher.look_at_bank_image(dict(image, inputs=torch.zeros(3, SIZE, SIZE)))
 
 
 def test_what_it_has_learnt_and_its_queues_are_saved_together() -> None:

@@ -141,7 +141,7 @@ def test_a_layer_that_is_not_there_or_does_not_run(files):
     teacher = make(files)
     teacher.model.unused = torch.nn.Linear(2, 2)
     teacher.layer = "unused"
-    with pytest.raises(ICKDError, match=r"does not run.*teacher\.layer"):
+    with pytest.raises(ICKDError, match=r"Layer 'unused' does not give.*teacher\.layer"):
         look(teacher)
 
 

@@ -10,6 +10,7 @@ from torch import distributed, nn
 from torch.distributed.fsdp import FullyShardedDataParallel
 
 from mmickd.probing import probe_network
+from mmickd.structures import Batch
 from mmickd.taps import Tap
 from mmickd.teachers import SelfTeacher
 from mmickd.utils.errors import ICKDError
@@ -43,8 +44,8 @@ def test_the_layer_of_a_sharded_student_must_be_named(wrapper: FullyShardedDataP
     model = wrapper.module
     assert is_sharded(model) and not is_sharded(Student())
     with pytest.raises(ICKDError, match=r"sharded \(FSDP\).*set the hook's layer"):
-        probe_network(model, "auto", (), {})
-    assert probe_network(model, "last", (), {}) == ("last", 3)
+        probe_network(model, "auto", (), Batch(torch.empty(0), []))
+    assert probe_network(model, "last", (), Batch(torch.empty(0), [])) == ("last", 3)
 
 
 @pytest.mark.filterwarnings("ignore")
