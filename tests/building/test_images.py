@@ -14,7 +14,6 @@ from mmengine.dataset import (
     RepeatDataset,
 )
 
-from mmickd.building import images as images_module
 from mmickd.building.images import BankImages, check_first_sample, leaves
 from mmickd.utils import progress
 from mmickd.utils.errors import ICKDError
