@@ -13,8 +13,8 @@ from mmickd.run import Run
 from mmickd.teachers.checkpoint import TeacherWeights
 from mmickd.teachers.models import build_network, model_config, without_initialisation
 from mmickd.teachers.network import NetworkTeacher
-from mmickd.utils.config import ConfigLike, find_config, load_config
-from mmickd.utils.validation import check_flag
+from mmickd.utils.config import ConfigLike, check_reference, find_config, load_config
+from mmickd.utils.validation import check_flag, check_path
 
 
 @TEACHERS.register_module()
@@ -50,6 +50,9 @@ class OfflineTeacher(NetworkTeacher):
     ) -> None:
         super().__init__(layer, dtype)
         check_flag(trust_checkpoint, "trust_checkpoint")
+        check_reference(cfg, "cfg")
+        if checkpoint is not None:
+            check_path(checkpoint, "checkpoint", "it must be a path or a URL.")
         self.cfg = cfg
         self.weights = TeacherWeights(checkpoint, trust_checkpoint)
         self._classes: tuple[str, ...] | None = None

@@ -18,7 +18,13 @@ from mmickd.teachers.network import NetworkTeacher
 from mmickd.utils.distributed import buffers_from_main
 from mmickd.utils.errors import ICKDError
 from mmickd.utils.modules import is_sharded, plain_copy
-from mmickd.utils.validation import check_choice, check_flag, check_integer, check_number
+from mmickd.utils.validation import (
+    check_choice,
+    check_flag,
+    check_integer,
+    check_number,
+    check_path,
+)
 
 MODES = ("ema", "snapshot", "checkpoint")
 
@@ -79,6 +85,8 @@ class SelfTeacher(NetworkTeacher):
         check_integer(interval, 1, "interval")
         check_number(momentum, "momentum", above=0, most=1)
         check_flag(trust_checkpoint, "trust_checkpoint")
+        if checkpoint is not None:
+            check_path(checkpoint, "checkpoint", "it must be a path or a URL.")
         if (checkpoint is None) is (mode == "checkpoint"):
             raise ICKDError(
                 "teacher.checkpoint belongs to teacher.mode='checkpoint': set both, or neither."

@@ -165,8 +165,8 @@ def test_weight_of_the_task():
         (dict(nicd=dict(loss_weight=-1)), "losses.nicd.loss_weight"),
         (dict(nicd=dict(loss_weight="big")), "losses.nicd.loss_weight"),
         (dict(nicd=dict(loss_weight=dict(warm=1))), "did you mean 'warmup'"),
-        (dict(nicd=dict(loss_weight=dict(decay="cos"))), "losses.nicd.loss_weight: decay='cos'"),
-        (dict(nicd=dict(loss_weight=dict(end="late"))), "losses.nicd.loss_weight: end='late'"),
+        (dict(nicd=dict(loss_weight=dict(decay="cos"))), "losses.nicd.loss_weight.decay='cos'"),
+        (dict(nicd=dict(loss_weight=dict(end="late"))), "losses.nicd.loss_weight.end='late'"),
     ],
 )
 def test_bad_options(losses, message):
