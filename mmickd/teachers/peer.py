@@ -15,6 +15,7 @@ from mmickd.structures import Batch, Tapped
 from mmickd.taps import Tap, evaluating
 from mmickd.teachers.normalization import InputConverter, InputNormalization
 from mmickd.utils.errors import ICKDError
+from mmickd.utils.quoting import printable
 
 
 class Peer:
@@ -131,10 +132,10 @@ class Peer:
             for own, saved in zip(self.param_schedulers, state["param_schedulers"], strict=True):
                 own.load_state_dict(saved)
             self._random.load_state_dict(state["random"])
-        except (RuntimeError, ValueError, KeyError) as error:
-            what = " ".join(str(error).split())[:200]
+        except Exception as error:  # whatever a damaged state leads to
             raise ICKDError(
-                f"the resumed checkpoint holds another {self.name} ({what}). "
+                f"the resumed checkpoint holds another {self.name} "
+                f"({type(error).__name__}: {printable(str(error), 200)}). "
                 "Resume with the config that it was trained with."
             ) from error
 
@@ -178,7 +179,10 @@ class _RandomState:
 
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
         """Go on where they were; a GPU that was not there begins with its own."""
-        self._state.update({name: state[name].cpu() for name in self._state if name in state})
+        for name in self._state.keys() & state.keys():
+            generator = torch.Generator(self.device if name == "gpu" else "cpu")
+            generator.set_state(state[name].cpu())  # it looks whether it is one
+            self._state[name] = generator.get_state()
 
     def _keep(self) -> None:
         self._state = {"cpu": torch.get_rng_state()}

@@ -119,7 +119,14 @@ def odd_values() -> list[Any]:
     texts += ["~nobody-here/x", "~", ".", "/", "/dev/null", "http://[", "https://", "mmseg::", "::"]
     texts += ["mmnothing::x.py", "..", "file:///x", "torch.nn.Linear", "mmickd.losses.KDLoss"]
     lists: list[Any] = [[], [1], ["a"] * 3, [None], (), (1, 2), [[]], list(range(10**5)), circular]
-    dicts: list[Any] = [{}, {1: 2}, {"type": "json"}, {"type": 3}, {"type": None}, {"x": "y" * 9999}]
+    dicts: list[Any] = [
+        {},
+        {1: 2},
+        {"type": "json"},
+        {"type": 3},
+        {"type": None},
+        {"x": "y" * 9999},
+    ]
     dicts += [{"type": int}, {"type": KDLoss}, ConfigDict(type="KDLoss"), Config({"model": {}})]
     dicts += [{"model": 3}, {"model": {"type": "json"}}, {"a" * 999: 1}, {None: 1}, {"a b": {}}]
     kinds = [int, dict, type, OfflineTeacher, SelfTeacher, KDLoss, BaseLoss, TorchRetriever, json]
@@ -147,7 +154,9 @@ def mutated(draw: st.DrawFn, base: dict[str, Any], most: int = 2) -> dict[str, A
     found, values = copy.deepcopy(base), odd_values()
     chosen = st.sampled_from(list(places(base)))
     # the deeper ones first: a value that was replaced has none of them any more
-    for *way, key in sorted(draw(st.lists(chosen, min_size=1, max_size=most, unique=True)), key=len)[::-1]:
+    for *way, key in sorted(
+        draw(st.lists(chosen, min_size=1, max_size=most, unique=True)), key=len
+    )[::-1]:
         node: Any = found
         for step in way:
             node = node[step]

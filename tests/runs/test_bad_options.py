@@ -84,7 +84,10 @@ OUT_OF_RANGE = {
     "teacher is no dict": (dict(teacher="teacher.pth"), ["teacher must be a dict"]),
     "negative weight": (losses("picd", loss_weight=-1), ["losses.picd.loss_weight", "at least 0"]),
     "weight is text": (losses("kd", loss_weight="1"), ["losses.kd.loss_weight", "number"]),
-    "weight is nan": (losses("kd", loss_weight=float("nan")), ["losses.kd.loss_weight", "nan", "number of at least 0"]),
+    "weight is nan": (
+        losses("kd", loss_weight=float("nan")),
+        ["losses.kd.loss_weight", "nan", "number of at least 0"],
+    ),
     "schedule value": (weight(value=-2), ["losses.kd.loss_weight", "value=-2"]),
     "schedule decay": (weight(decay="step"), ["losses.kd.loss_weight", "decay", "cosine"]),
     "schedule end": (weight(begin=5, end=3), ["losses.kd.loss_weight.end=3", "at least 5"]),
@@ -100,9 +103,9 @@ OUT_OF_RANGE = {
     "chunk_size": (dict(retriever=dict(chunk_size=0)), ["retriever", "chunk_size", "0"]),
     "chunk_size is text": (dict(retriever=dict(chunk_size="many")), ["retriever", "chunk_size"]),
     "growth": (dict(retriever=dict(type="FaissRetriever", growth=1)), ["retriever", "growth"]),
-    "faiss without it": (
+    "faiss on a GPU": (
         dict(retriever=dict(type="FaissRetriever", gpu=7)),
-        ["FaissRetriever(gpu=7)", "gpu=None"],
+        ["retriever.gpu=7", "TorchRetriever"],
     ),
     "momentum of 0": (self_taught(momentum=0), ["teacher.momentum=0", "(0, 1]"]),
     "momentum above 1": (self_taught(momentum=1.01), ["teacher.momentum=1.01", "(0, 1]"]),
