@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -93,7 +94,8 @@ def load_config(reference: ConfigLike, option: str) -> Config:
     if isinstance(reference, (str, os.PathLike)):
         reference = find_config(reference, option)
     try:
-        cfg = _read(reference)
+        # parts of it are copied later on: a config that cannot be (of a module) fails here
+        cfg = copy.deepcopy(_read(reference))
     except Exception as error:  # whatever mmengine says of a file or a dict
         raise ICKDError(f"{option}={quoted(reference)} cannot be read: {error}") from error
     model = cfg.get("model")

@@ -6,7 +6,6 @@ import copy
 import json
 import math
 import pickle
-from collections.abc import Iterator
 from datetime import date
 from decimal import Decimal
 from fractions import Fraction
@@ -139,27 +138,12 @@ def odd_values() -> list[Any]:
     return [*numbers, *floats, *texts, *lists, *dicts, *kinds, *arrays, *others]
 
 
-def places(node: Any, below: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
-    """The keys that lead to each value of a config, the nested ones too."""
-    items = node.items() if isinstance(node, dict) else enumerate(node)
-    for key, value in items:
-        yield (*below, key)
-        if isinstance(value, (dict, list)):
-            yield from places(value, (*below, key))
-
-
 @st.composite
 def mutated(draw: st.DrawFn, base: dict[str, Any], most: int = 2) -> dict[str, Any]:
-    """``base`` with one value or more replaced, taken away or added."""
+    """``base`` with one value or more replaced, taken away or added, at any depth."""
     found, values = copy.deepcopy(base), odd_values()
-    chosen = st.sampled_from(list(places(base)))
-    # the deeper ones first: a value that was replaced has none of them any more
-    for *way, key in sorted(
-        draw(st.lists(chosen, min_size=1, max_size=most, unique=True)), key=len
-    )[::-1]:
-        node: Any = found
-        for step in way:
-            node = node[step]
+    for _ in range(draw(st.integers(1, most))):
+        node, key = _somewhere(draw, found)
         index = draw(st.integers(-2, len(values) - 1))
         if index == -2:
             del node[key]
@@ -168,6 +152,16 @@ def mutated(draw: st.DrawFn, base: dict[str, Any], most: int = 2) -> dict[str, A
         else:
             node[key] = values[index]
     return found
+
+
+def _somewhere(draw: st.DrawFn, node: Any) -> tuple[Any, Any]:
+    """A dict or list in ``node``, or itself, and a key of it."""
+    while True:
+        key = draw(st.sampled_from(list(node) if isinstance(node, dict) else range(len(node))))
+        deeper = isinstance(node[key], (dict, list)) and node[key]
+        if not deeper or not draw(st.integers(0, 4)):
+            return node, key
+        node = node[key]
 
 
 def check_message(error: ICKDError) -> None:
