@@ -16,6 +16,7 @@ from mmickd.taps import Tap, evaluating
 from mmickd.teachers.normalization import InputConverter, InputNormalization
 from mmickd.utils.errors import ICKDError
 from mmickd.utils.quoting import printable
+from mmickd.utils.state_form import check_form
 
 
 class Peer:
@@ -118,6 +119,15 @@ class Peer:
             type(one).__name__ for one in (self.optim_wrapper.optimizer, *self.param_schedulers)
         ]
 
+    @property
+    def _settings(self) -> dict[str, Any]:
+        """Of the state, all of the recipe that is not kept for each weight."""
+        optimizer = self.optim_wrapper.state_dict()
+        return {
+            "optimizer": {"param_groups": optimizer["param_groups"]},
+            "param_schedulers": [scheduler.state_dict() for scheduler in self.param_schedulers],
+        }
+
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take over what :meth:`state_dict` gave.
 
@@ -127,6 +137,7 @@ class Peer:
         try:
             if state["recipe"] != self._recipe:
                 raise ValueError(f"trained by {', '.join(state['recipe'])}")
+            check_form(state, self._settings, self.name)
             self.network.load_state_dict(state["state_dict"], strict=True)
             self.optim_wrapper.load_state_dict(state["optimizer"])
             for own, saved in zip(self.param_schedulers, state["param_schedulers"], strict=True):
@@ -134,8 +145,7 @@ class Peer:
             self._random.load_state_dict(state["random"])
         except Exception as error:  # whatever a damaged state leads to
             raise ICKDError(
-                f"the resumed checkpoint holds another {self.name} "
-                f"({type(error).__name__}: {printable(str(error), 200)}). "
+                f"the resumed checkpoint holds another {self.name} ({printable(str(error), 200)}). "
                 "Resume with the config that it was trained with."
             ) from error
 

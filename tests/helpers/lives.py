@@ -20,14 +20,15 @@ class Lives:
         self._student = copy.deepcopy(self._runner.model.state_dict())
         self._batch = next(iter(self._runner.train_dataloader))
 
-    def live(self, options: dict[Any, Any]) -> None:
-        """Make a hook, prepare it, take two steps, save."""
+    def live(self, options: dict[Any, Any]) -> set[str]:
+        """Make a hook, prepare it, take two steps, save; the names of what the last step logs."""
         hook = self.begin(options)
         try:
             self.step(hook)
-            self.step(hook)
+            logged = self.step(hook)
             hook.after_train_epoch(self._runner)
             hook.before_save_checkpoint(self._runner, {})
+            return logged
         finally:
             self.end(hook)
 
@@ -39,11 +40,13 @@ class Lives:
         hook.before_train(self._runner)
         return hook
 
-    def step(self, hook: ICKDHook) -> None:
-        """A step of the student, and of what learns beside it."""
-        wrapper = self._runner.optim_wrapper
-        self._runner.model.train_step(copy.deepcopy(self._batch), optim_wrapper=wrapper)
+    def step(self, hook: ICKDHook) -> set[str]:
+        """A step of the student, and of what learns beside it; the names of what it logs."""
+        model, wrapper = self._runner.model, self._runner.optim_wrapper
+        model.train()
+        logged = model.train_step(copy.deepcopy(self._batch), optim_wrapper=wrapper)
         hook.after_train_iter(self._runner, 0)
+        return set(logged)
 
     def end(self, hook: ICKDHook) -> None:
         """Leave the run as it was."""
