@@ -9,6 +9,7 @@ import pytest
 
 from mmickd import options as module
 from mmickd.hooks import ICKDHook
+from mmickd.losses import KDLoss, NICDLoss
 from mmickd.losses.terms import LossTerms
 from mmickd.options import HookOptions
 from mmickd.retrieval import TorchRetriever
@@ -55,6 +56,25 @@ def test_parts_are_built_of_their_configs() -> None:
     assert isinstance(found.teacher, SelfTeacher) and found.teacher.momentum == 0.5
     assert isinstance(found.retriever, FrozenOnly) and found.retriever.depth == 3
     assert found.bank.queue_capacity == 9 and found.level == ("pixel",)
+
+
+def test_classes_stand_for_their_names() -> None:
+    """As in mmengine's Python configs."""
+    found = read(
+        dict(OFFLINE, type=OfflineTeacher),
+        retriever=dict(type=TorchRetriever, chunk_size=2),
+        losses=dict(kd=dict(type=KDLoss, temperature=2), more=dict(type=NICDLoss)),
+    )
+    assert type(found.teacher) is OfflineTeacher and type(found.retriever) is TorchRetriever
+    for wrong in (dict(teacher=dict(type=TorchRetriever)), dict(retriever=dict(type=KDLoss))):
+        with pytest.raises(ICKDError, match=r"type: \w+ is no mmickd\.(teachers|retrieval)\."):
+            read(**wrong)
+
+
+@pytest.mark.parametrize("cfg", [None, 3, b"x", ["a"], "", "a\0", 1.5, OfflineTeacher, set()])
+def test_a_config_of_a_teacher_is_one(cfg: Any) -> None:
+    with pytest.raises(OptionError, match=r"^teacher\.cfg=.*a file, a Config or a dict"):
+        read(dict(OFFLINE, cfg=cfg))
 
 
 def test_losses_are_looked_at_and_kept_as_they_are_given() -> None:

@@ -76,7 +76,7 @@ def test_any_name_takes_any_registered_loss_also_twice(custom):
     assert [term.name for term in terms.retrieving] == ["kd", "nicd", "pull", "harder"]
 
 
-@pytest.mark.parametrize("name", ["my_loss", "a b", "", "2nd", 3])
+@pytest.mark.parametrize("name", ["my_loss", "a b", "", "2nd", 3, "a" * 65])
 def test_names_that_would_spoil_the_log(custom, name):
     with pytest.raises(ICKDError, match="must be a plain word without 'loss'"):
         LossTerms.build({name: dict(type=custom)})
