@@ -14,7 +14,7 @@ from mmickd.teachers.checkpoint import TeacherWeights
 from mmickd.teachers.models import build_network, model_config, without_initialisation
 from mmickd.teachers.network import NetworkTeacher
 from mmickd.utils.config import ConfigLike, check_reference, find_config, load_config
-from mmickd.utils.validation import check_flag, check_path
+from mmickd.utils.validation import check_flag, check_source
 
 
 @TEACHERS.register_module()
@@ -52,7 +52,7 @@ class OfflineTeacher(NetworkTeacher):
         check_flag(trust_checkpoint, "trust_checkpoint")
         check_reference(cfg, "cfg")
         if checkpoint is not None:
-            check_path(checkpoint, "checkpoint", "it must be a path or a URL.")
+            check_source(checkpoint, "checkpoint")
         self.cfg = cfg
         self.weights = TeacherWeights(checkpoint, trust_checkpoint)
         self._classes: tuple[str, ...] | None = None

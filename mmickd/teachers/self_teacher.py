@@ -24,7 +24,7 @@ from mmickd.utils.validation import (
     check_flag,
     check_integer,
     check_number,
-    check_path,
+    check_source,
 )
 
 MODES = ("ema", "snapshot", "checkpoint")
@@ -87,7 +87,7 @@ class SelfTeacher(NetworkTeacher):
         check_number(momentum, "momentum", above=0, most=1)
         check_flag(trust_checkpoint, "trust_checkpoint")
         if checkpoint is not None:
-            check_path(checkpoint, "checkpoint", "it must be a path or a URL.")
+            check_source(checkpoint, "checkpoint")
         if (checkpoint is None) is (mode == "checkpoint"):
             raise ICKDError(
                 "teacher.checkpoint belongs to teacher.mode='checkpoint': set both, or neither."

@@ -8,6 +8,7 @@ import math
 import os
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
+from urllib.parse import urlparse
 
 from mmickd.utils.errors import ICKDError, OptionError
 from mmickd.utils.quoting import quoted
@@ -168,6 +169,20 @@ def check_flag(value: Any, name: str) -> None:
         OptionError: for anything else.
     """
     check_choice(value, (True, False), name)
+
+
+def check_source(value: Any, name: str) -> None:
+    """Refuse what is neither a path nor a URL.
+
+    Raises:
+        OptionError: for anything else.
+    """
+    needed = "it must be a path or a URL."
+    check_path(value, name, needed)
+    try:
+        urlparse(os.fspath(value))
+    except ValueError as error:
+        raise OptionError(name, value, needed) from error
 
 
 def check_path(value: Any, name: str, needed: str) -> None:

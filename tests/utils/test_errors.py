@@ -32,7 +32,9 @@ def test_lines_below_a_message_stay_lines():
     assert (first, second) == ("Two are missing:", "  a b") and len(third) <= LONGEST_LINE
 
 
-@pytest.mark.parametrize("value", [10**5000, ["x"] * 10**6, "x" * 10**6, "\0"])
+@pytest.mark.parametrize(
+    "value", [pytest.param(10**5000, id="huge"), ["x"] * 10**6, "x" * 10**6, "\0"]
+)
 def test_a_value_of_any_kind_can_be_told(value):
     message = str(OptionError("size", value, "it must be positive."))
     assert message.startswith("size=") and message.endswith(": it must be positive.")

@@ -1,6 +1,7 @@
 """Checking what a config says."""
 
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,9 +17,12 @@ from mmickd.utils.validation import (
     check_names,
     check_number,
     check_path,
+    check_source,
     nearest,
     parameters_of,
 )
+
+HUGE = pytest.param(10**5000, id="huge")  # too long for Python to write it
 
 
 def test_check_names():
@@ -90,7 +94,7 @@ def test_check_choice():
         check_choice([1], ("image",), "c")
 
 
-@pytest.mark.parametrize("wrong", [2**32, 10**400, 10**5000])
+@pytest.mark.parametrize("wrong", [2**32, 10**400, HUGE])
 def test_an_integer_that_is_too_large(wrong):
     check_integer(2**32 - 1, 0, "n")
     check_integer(4, 0, "n", most=4)
@@ -111,7 +115,7 @@ def test_what_is_not_divided_by_may_be_tiny():
     check_number(1e12, "weight", least=0)
 
 
-@pytest.mark.parametrize("wrong", [np.ones(2), torch.ones(2), [1] * 10**6, 10**5000, object()])
+@pytest.mark.parametrize("wrong", [np.ones(2), torch.ones(2), [1] * 10**6, HUGE, object()])
 def test_values_that_cannot_be_compared(wrong):
     for refuse in (
         lambda: check_integer(wrong, 0, "n"),
@@ -132,6 +136,14 @@ def test_check_path(tmp_path):
     for wrong in ("", "a\0b", "\ud800", b"a", 3, None, ["a"]):
         with pytest.raises(OptionError, match=r"^p=.*: it must be a path\.$"):
             check_path(wrong, "p", "it must be a path.")
+
+
+def test_check_source():
+    for right in ("a.pth", Path("a.pth"), "https://host/a.pth"):
+        check_source(right, "s")
+    for wrong in ("http://[", "", 3, None):
+        with pytest.raises(OptionError, match=r"^s=.*: it must be a path or a URL\.$"):
+            check_source(wrong, "s")
 
 
 def test_nearest():
