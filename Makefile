@@ -39,7 +39,7 @@ gpu-test: $(if $(PYTHON),,env) ## the tests that need a CUDA device
 	    "torch %s sees no CUDA device: the GPU tests were not run." % torch.__version__)'
 	$(GPU_PYTHON) -m pytest -m gpu
 
-fault-test: env ## kill runs at every stage, resume and compare them; watch memory (half an hour or more)
+fault-test: env ## kill runs at every stage, resume and compare them; try bad values; watch memory (an hour or more)
 	$(BIN)/python -m pytest -m faults
 
 clean: ## remove .venv, caches and builds; data and work_dirs stay

@@ -7,7 +7,7 @@ from mmickd.version import __version__
 if find_spec("mmengine") is None:
     raise ImportError(
         "mmickd needs mmengine, which is not installed. Install the tested stack with "
-        '`pip install "mmickd[onedl]"`, or the upstream one with `pip install "mmickd[openmmlab]"`.'
+        '`pip install "mmickd[onedl]"`.'
     )
 
 __all__ = ["__version__"]

@@ -37,6 +37,7 @@ from mmickd.tasks import task_for
 from mmickd.teachers import NetworkTeacher, Teacher
 from mmickd.utils.digest import digest
 from mmickd.utils.distributed import failing_together, patient_ranks
+from mmickd.utils.errors import OptionError
 
 PROBED = 2
 """Images of the training batch that networks are tried on."""
@@ -83,7 +84,14 @@ def prepare(options: HookOptions, run: Run) -> tuple[Distiller, str]:
 
     def remember(width: int) -> Memory:
         shape = checked.num_classes, bank.queue_capacity, width
-        queues = {level: QueueBank(*shape, device=run.device) for level in checked.queued}
+        try:
+            queues = {level: QueueBank(*shape, device=run.device) for level in checked.queued}
+        except RuntimeError as error:  # what torch says where there is no memory
+            raise OptionError(
+                "bank.capacity_per_class",
+                bank.queue_capacity,
+                f"queues of so many rows cannot be held ({error}).",
+            ) from error
         return Memory(
             {**banks, **queues},
             options.retriever,

@@ -16,6 +16,7 @@ from mmengine.registry import MODELS as MMENGINE_MODELS
 from mmengine.registry import Registry
 
 from mmickd.utils.errors import ICKDError, OptionError
+from mmickd.utils.quoting import quoted
 from mmickd.utils.validation import check_choice, check_dict, check_names, parameters_of
 
 HOOKS = Registry("hook", parent=MMENGINE_HOOKS, scope="mmickd", locations=["mmickd.hooks"])
@@ -42,7 +43,12 @@ def registered(registry: Registry) -> dict[str, Any]:
 
 
 def build_part(
-    registry: Registry, given: Any, default: str, where: str, beside: tuple[str, ...] = ()
+    registry: Registry,
+    given: Any,
+    default: str,
+    where: str,
+    beside: tuple[str, ...] = (),
+    base: type = object,
 ) -> Any:
     """An object as a config describes it, after a look at its type and its options' names.
 
@@ -52,6 +58,7 @@ def build_part(
         default: name of the type where the config gives none.
         where: which part of the config, for messages.
         beside: names that the caller has taken out of the config already, for the message.
+        base: what its class is derived from.
 
     Returns:
         The object.
@@ -71,9 +78,12 @@ def build_part(
     kind = options.pop("type", default)
     if not inspect.isclass(kind):
         kinds = registered(registry)
-        name = str(kind).removeprefix("mmickd.")
+        name = kind.removeprefix("mmickd.") if isinstance(kind, str) else kind
         check_choice(name, kinds, f"{where}.type")
         kind = kinds[name]
+    if not (inspect.isclass(kind) and issubclass(kind, base)):
+        home = base.__module__.rpartition(".")[0]
+        raise ICKDError(f"{where}.type: {kind.__name__} is no {home}.{base.__name__}.")
     parameters = inspect.signature(kind).parameters
     if not any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
         check_names(options, [*parameters_of(kind), *beside], where)
@@ -87,4 +97,4 @@ def build_part(
     except ICKDError:
         raise
     except (TypeError, ValueError) as error:
-        raise ICKDError(f"{where} cannot be made of {options}: {error}.") from error
+        raise ICKDError(f"{where} cannot be made of {quoted(options)}: {error}.") from error

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from mmengine.config import Config
 
 from mmickd import options as module
 from mmickd.banks.options import BankOptions
 from mmickd.hooks import ICKDHook
+from mmickd.losses import KDLoss, NICDLoss
 from mmickd.losses.schedules import WeightSchedule
 from mmickd.losses.terms import LossTerms
 from mmickd.options import HookOptions
-from mmickd.registry import LOSSES, RETRIEVERS, TEACHERS
+from mmickd.registry import HOOKS, LOSSES, RETRIEVERS, TEACHERS
 from mmickd.retrieval import TorchRetriever
 from mmickd.tasks import ClassificationTask, SegmentationTask
 from mmickd.teachers import OfflineTeacher, OnlineTeacher, SelfTeacher
@@ -60,6 +63,44 @@ def test_parts_are_built_of_their_configs() -> None:
     assert isinstance(found.teacher, SelfTeacher) and found.teacher.momentum == 0.5
     assert isinstance(found.retriever, FrozenOnly) and found.retriever.depth == 3
     assert found.bank.queue_capacity == 9 and found.level == ("pixel",)
+
+
+def test_classes_stand_for_their_names() -> None:
+    """As in mmengine's Python configs."""
+    found = read(
+        dict(OFFLINE, type=OfflineTeacher),
+        retriever=dict(type=TorchRetriever, chunk_size=2),
+        losses=dict(kd=dict(type=KDLoss, temperature=2), more=dict(type=NICDLoss)),
+    )
+    assert type(found.teacher) is OfflineTeacher and type(found.retriever) is TorchRetriever
+    for wrong in (dict(teacher=dict(type=TorchRetriever)), dict(retriever=dict(type=KDLoss))):
+        with pytest.raises(ICKDError, match=r"type: \w+ is no mmickd\.(teachers|retrieval)\."):
+            read(**wrong)
+
+
+@pytest.mark.parametrize("lazy", [False, True])
+def test_classes_in_a_config_file(lazy: bool, tmp_path: Path) -> None:
+    """Plain Python, and mmengine's lazy import, which hands out objects that stand for classes."""
+    first = "with read_base():\n    from .base import *" if lazy else "base = 1"
+    (tmp_path / "base.py").write_text("base = 1\n")
+    (tmp_path / "run.py").write_text(
+        "from mmengine.config import read_base\n"
+        "from mmickd.hooks import ICKDHook\n"
+        "from mmickd.losses import KDLoss\n"
+        "from mmickd.teachers import SelfTeacher\n"
+        f"{first}\n"
+        "teacher = dict(type=SelfTeacher, momentum=0.5)\n"
+        "hook = dict(type=ICKDHook, teacher=teacher, losses=dict(soft=dict(type=KDLoss)))\n"
+    )
+    hook = HOOKS.build(Config.fromfile(tmp_path / "run.py").hook)
+    assert type(hook._options.teacher) is SelfTeacher and hook._options.teacher.momentum == 0.5
+    assert "soft" in LossTerms.build(hook._options.losses)
+
+
+@pytest.mark.parametrize("cfg", [None, 3, b"x", ["a"], "", "a\0", 1.5, OfflineTeacher, set()])
+def test_a_config_of_a_teacher_is_one(cfg: Any) -> None:
+    with pytest.raises(OptionError, match=r"^teacher\.cfg=.*a file, a Config or a dict"):
+        read(dict(OFFLINE, cfg=cfg))
 
 
 def test_losses_are_looked_at_and_kept_as_they_are_given() -> None:

@@ -136,3 +136,7 @@ def test_no_openmmlab_package_is_required(wheel):
     names = {line.split()[1].split(">")[0] for line in core}
     assert names == {"torch", "numpy", "safetensors", "filelock"}
     assert any("onedl-mmengine" in line and "onedl" in line for line in lines)
+    extras = [
+        line.split()[1] for line in metadata.splitlines() if line.startswith("Provides-Extra")
+    ]
+    assert extras == ["onedl", "demo", "faiss", "test"]  # each is one that was tried

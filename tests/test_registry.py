@@ -147,6 +147,23 @@ def test_what_python_says_of_a_value_is_explained(text: Any, words: str) -> None
     assert isinstance(caught.value.__cause__, (TypeError, ValueError))
 
 
+@pytest.mark.parametrize("kind", [KDLoss, int, nn.Linear, Registry])
+def test_a_class_of_another_kind_is_refused(kind: Any) -> None:
+    with pytest.raises(
+        ICKDError, match=rf"^a\.thing\.type: {kind.__name__} is no tests\..*Needy\."
+    ):
+        build_part(THINGS, dict(type=kind, size=1), "Needy", "a.thing", base=Needy)
+    assert build_part(THINGS, dict(size=1), "Needy", "a.thing", base=Needy).size == 1
+
+
+@pytest.mark.parametrize(
+    "name", ["json", "os.system", "tests.test_registry.Needy", "\x1b", "a" * 9999]
+)
+def test_a_name_never_imports_anything(name: str) -> None:
+    with pytest.raises(OptionError, match=r"^a\.thing\.type=.*it must be one of Needy, Careless"):
+        build(dict(type=name, size=1))
+
+
 def test_other_errors_are_bugs_and_not_hidden() -> None:
     class Broken:
         def __init__(self) -> None:

@@ -9,9 +9,17 @@ from typing import Any
 import torch
 
 from mmickd.utils.errors import OptionError
-from mmickd.utils.validation import check_choice, check_flag, check_integer, check_number
+from mmickd.utils.validation import (
+    check_choice,
+    check_flag,
+    check_integer,
+    check_number,
+    check_path,
+)
 
 STORED_DTYPES = {"fp16": torch.float16, "fp32": torch.float32}
+MOST_WORKERS = 1024
+"""Processes that read images; each takes memory of its own."""
 DEFAULT_LIMIT = 50.0
 """GiB that the banks of a cache folder may have together."""
 QUEUE_ROWS = 128
@@ -73,12 +81,9 @@ class BankOptions:
     momentum: float | None = None
 
     def __post_init__(self) -> None:
-        if not isinstance(self.cache_dir, (str, os.PathLike, type(None))):
-            raise OptionError(
-                "cache_dir",
-                self.cache_dir,
-                "it must be 'auto', the path of a folder, or None (no cache).",
-            )
+        if self.cache_dir is not None:
+            needed = "it must be 'auto', the path of a folder, or None (no cache)."
+            check_path(self.cache_dir, "cache_dir", needed)
         if self.cache_limit is not None:
             check_number(self.cache_limit, "cache_limit", above=0)
         check_choice(self.dtype, STORED_DTYPES, "dtype")
@@ -86,9 +91,13 @@ class BankOptions:
         check_integer(self.pixels_per_image, 1, "pixels_per_image")
         check_integer(self.max_images, 1, "max_images", none=True)
         check_integer(self.batch_size, 1, "batch_size", none=True)
-        check_integer(self.num_workers, 0, "num_workers", none=True)
+        check_integer(self.num_workers, 0, "num_workers", none=True, most=MOST_WORKERS)
         check_integer(self.seed, 0, "seed")
         check_flag(self.shard, "shard")
+        if not (isinstance(self.pipeline, (list, tuple, type(None))) or callable(self.pipeline)):
+            raise OptionError(
+                "pipeline", self.pipeline, "it must be a list of transforms, or None."
+            )
         if self.momentum is not None:
             check_number(self.momentum, "momentum", above=0, most=1)
 

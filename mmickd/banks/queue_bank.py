@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -144,15 +146,29 @@ class QueueBank:
         names = ("features", "logits", "ids", "counts", "heads")
         return {name: getattr(self, name) for name in names}
 
+    @torch.no_grad()
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
         """Take over a saved state.
 
         Raises:
-            ValueError: if it is of another number of classes, capacity or width.
+            ValueError: if it is of another number of classes, capacity or width, or holds what no
+                queue can.
         """
         for name, own in self.state_dict().items():
-            if name not in state or state[name].shape != own.shape:
-                found = tuple(state[name].shape) if name in state else "missing"
-                raise ValueError(f"the queue's {name} are {found}, {tuple(own.shape)} is wanted")
+            found, wanted = _form(state.get(name)), _form(own)
+            if found != wanted:
+                raise ValueError(f"the queue's {name} are {found}, {wanted} is wanted")
+        counts, heads, size = state["counts"], state["heads"], self.max_class_size
+        in_range = (counts >= 0) & (counts <= size) & (heads >= 0) & (heads < size)
+        numbers = state["features"], state["logits"]
+        if not in_range.all() or not all(rows.isfinite().all() for rows in numbers):
+            raise ValueError("the queue's rows or counts are impossible")
         for name, own in self.state_dict().items():
             own.copy_(state[name])
+
+
+def _form(value: Any) -> str:
+    """Shape and type of a tensor, else the name of what it is."""
+    if isinstance(value, Tensor):
+        return f"{tuple(value.shape)} {str(value.dtype).removeprefix('torch.')}"
+    return "missing" if value is None else f"a {type(value).__name__}"

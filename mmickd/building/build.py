@@ -21,8 +21,9 @@ from mmickd.structures import Batch
 from mmickd.tasks import Task
 from mmickd.teachers import NetworkTeacher
 from mmickd.utils.distributed import failing_together
-from mmickd.utils.errors import ICKDError, in_one_line
+from mmickd.utils.errors import ICKDError
 from mmickd.utils.progress import Progress
+from mmickd.utils.quoting import told
 
 OUT_OF_MEMORY = re.compile("out of memory|not enough memory|can't allocate memory", re.IGNORECASE)
 """What torch says on CUDA, on Windows, elsewhere."""
@@ -173,7 +174,7 @@ def _explained_out_of_memory(batch_size: int) -> Iterator[None]:
         if not isinstance(error, MemoryError) and not OUT_OF_MEMORY.search(str(error)):
             raise
         raise ICKDError(
-            f"out of memory while the memory bank was built ({in_one_line(error)}). Set "
+            f"out of memory while the memory bank was built ({told(error)}). Set "
             f"bank.batch_size to less than {batch_size} images at once; if it is 1 or the rows "
             "themselves are too many, bank.capacity_per_class."
         ) from error

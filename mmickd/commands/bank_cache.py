@@ -10,7 +10,7 @@ from pathlib import Path
 from mmickd.commands.arguments import run_command
 from mmickd.storage.bank_files import FORMAT_VERSION, read_manifest
 from mmickd.storage.cache import BankCache, Entry, default_cache_dir
-from mmickd.utils.errors import one_line
+from mmickd.utils.quoting import one_line
 
 HEAD = ("folder", "level", "teacher", "rows", "classes", "MiB", "last used", "state")
 WIDTH = 40

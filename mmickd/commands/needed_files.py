@@ -75,7 +75,7 @@ def check_files(cfg: Mapping[str, Any], splits: Sequence[str] = ("train", "val")
         if hint:
             lines.append(f"To get the {kind}: {hint}")
     lines.append("If it lies elsewhere, link it there or set the key with --cfg-options KEY=PATH.")
-    raise ICKDError("\n".join(lines))
+    raise ICKDError(*lines)
 
 
 def needed_files(cfg: Mapping[str, Any], splits: Sequence[str]) -> Iterator[Need]:

@@ -93,7 +93,7 @@ class ICKDHook(Hook):
         self._distiller: Distiller | None = None
         self._attachment: Attachment | None = None
         self._runner: Any = None
-        self._saved: dict[str, Any] | None = None
+        self._saved: Any = None
         self._similarities = SimilarityWatch([])
         self._last_iter_end = 0.0
 
@@ -195,8 +195,16 @@ class ICKDHook(Hook):
         teacher, state = self._teacher, self._saved
         if teacher.is_frozen:
             return
-        if state is not None and teacher.state_key in state:
-            teacher.load_state_dict(state)
+        if isinstance(state, dict) and teacher.state_key in state:
+            try:
+                teacher.load_state_dict(state)
+            except ICKDError:
+                raise
+            except Exception as error:  # whatever a damaged state leads to
+                raise ICKDError(
+                    f"the resumed checkpoint's '{CHECKPOINT_KEY}' cannot be taken up "
+                    f"({type(error).__name__}: {error}). Resume from an earlier checkpoint."
+                ) from error
         elif teacher.resume == "fresh":
             print_log(
                 "The resumed checkpoint holds no such teacher: it begins anew", logger="current"

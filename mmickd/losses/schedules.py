@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 
-from mmickd.utils.errors import ICKDError
+from mmickd.utils.errors import OptionError
+from mmickd.utils.validation import check_choice, check_flag, check_number
 
 DECAYS = (None, "linear", "cosine")
 
@@ -84,24 +85,16 @@ class WeightSchedule:
     name: str = field(default="loss_weight", compare=False)
 
     def __post_init__(self) -> None:
-        for option in ("value", "begin", "warmup", "end_value", "end"):
-            number = getattr(self, option)
-            if option == "end" and number is None:
-                continue
-            if isinstance(number, bool) or not isinstance(number, (int, float)):
-                self._refuse(f"{option}={number!r} is not a number")
-            if not (math.isfinite(number) and number >= 0):
-                self._refuse(f"{option}={number} must be finite and not negative")
-        if self.decay not in DECAYS:
-            self._refuse(f"decay={self.decay!r} must be one of {DECAYS}")
-        for option in ("by_epoch", "stepwise"):
-            if not isinstance(getattr(self, option), bool):
-                self._refuse(f"{option}={getattr(self, option)!r} must be True or False")
-        if self.end is not None and self.end < self.begin + self.warmup:
-            self._refuse(f"end={self.end} lies before begin + warmup={self.begin + self.warmup}")
-
-    def _refuse(self, what: str) -> None:
-        raise ICKDError(f"{self.name}: {what}.")
+        try:
+            for option in ("value", "begin", "warmup", "end_value"):
+                check_number(getattr(self, option), option, least=0)
+            check_choice(self.decay, DECAYS, "decay")
+            check_flag(self.by_epoch, "by_epoch")
+            check_flag(self.stepwise, "stepwise")
+            if self.end is not None:
+                check_number(self.end, "end", least=self.begin + self.warmup)
+        except OptionError as error:
+            raise error.inside(self.name) from error
 
     @property
     def is_off(self) -> bool:

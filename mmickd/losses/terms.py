@@ -10,12 +10,15 @@ from mmickd.losses.base import BaseLoss
 from mmickd.losses.schedules import RunTime, WeightSchedule
 from mmickd.registry import LOSSES, build_part
 from mmickd.utils.errors import ICKDError
+from mmickd.utils.quoting import quoted
 from mmickd.utils.validation import check_dict, check_names
 
 DEFAULT_TERMS = {"kd": "KDLoss", "picd": "PICDLoss", "nicd": "NICDLoss"}
 """Terms that are there unless a config switches them off, and the type of their losses."""
 TASK = "task"
 """Name of the task's own losses among the terms."""
+LONGEST_NAME = 64
+"""Letters that the name of a term may have."""
 COMPLEMENT = "complement"
 """Weight of the task's losses that is 1 minus that of the terms asked everywhere (vanilla KD)."""
 
@@ -122,10 +125,16 @@ class LossTerms:
         untyped = [n for n, o in given.items() if not (isinstance(o, Mapping) and "type" in o)]
         check_names(untyped, [TASK, *DEFAULT_TERMS], where, ", or any name with a 'type'")
         for name in given:
-            if not isinstance(name, str) or not name.isidentifier() or "loss" in name:
+            if (
+                not isinstance(name, str)
+                or not name.isidentifier()
+                or "loss" in name
+                or len(name) > LONGEST_NAME
+            ):
                 raise ICKDError(
-                    f"{where}.{name}: the name of a term must be a plain word without 'loss' in "
-                    "it, since mmengine adds up whatever the log calls so."
+                    f"{where} has a term {quoted(name)}: it must be a plain word without 'loss' in "
+                    f"it, since mmengine adds up whatever the log calls so, of at most "
+                    f"{LONGEST_NAME} letters."
                 )
         task = given.pop(TASK, {})
         entries = {**{name: {} for name in DEFAULT_TERMS}, **given}
@@ -141,11 +150,9 @@ def _term(name: str, given: Any, defaults: Defaults, where: str) -> Term:
     options = check_dict(given, where)
     weight = options.pop("loss_weight", None)
     kind = options.setdefault("type", DEFAULT_TERMS.get(name))
-    kind_name = getattr(kind, "__name__", str(kind)).removeprefix("mmickd.")
-    options = {**defaults.get(kind_name, {}), **options}
-    loss = build_part(LOSSES, options, kind_name, where, beside=("loss_weight",))
-    if not isinstance(loss, BaseLoss):
-        raise ICKDError(f"{where}.type: {type(loss).__name__} is no mmickd.losses.BaseLoss.")
+    kind_name = kind if isinstance(kind, str) else getattr(kind, "__name__", "")
+    options = {**defaults.get(kind_name.removeprefix("mmickd."), {}), **options}
+    loss = build_part(LOSSES, options, kind_name, where, ("loss_weight",), BaseLoss)
     if loss.is_dense and loss.retrieves:
         raise ICKDError(
             f"{where}: {type(loss).__name__} is asked at every location (is_dense), where nothing "

@@ -23,7 +23,7 @@ from mmickd.banks.rows import is_finite
 from mmickd.structures import Samples
 from mmickd.utils.digest import sha256_of
 from mmickd.utils.distributed import rows_per_chunk
-from mmickd.utils.errors import one_line
+from mmickd.utils.quoting import one_line
 
 FORMAT_VERSION = 1
 TENSORS = "bank.safetensors"

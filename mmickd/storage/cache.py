@@ -32,8 +32,9 @@ from mmickd.storage.bank_files import (
     read_manifest,
     write_bank,
 )
-from mmickd.utils.errors import one_line
+from mmickd.storage.home import expanded
 from mmickd.utils.locking import locked
+from mmickd.utils.quoting import one_line
 
 FINGERPRINT = re.compile(r"[0-9a-f]{24}")
 GIB = 2**30
@@ -41,7 +42,7 @@ GIB = 2**30
 
 def default_cache_dir() -> Path:
     """``$MMICKD_CACHE_DIR``, else ``~/.cache/mmickd``."""
-    return Path(os.environ.get("MMICKD_CACHE_DIR") or "~/.cache/mmickd").expanduser()
+    return expanded(os.environ.get("MMICKD_CACHE_DIR") or "~/.cache/mmickd")
 
 
 def lock_of(folder: Path) -> Path:
@@ -133,7 +134,7 @@ class BankCache:
         limit: float | None = DEFAULT_LIMIT,
         about: dict[str, str] | None = None,
     ) -> None:
-        self.root = Path(root).expanduser()
+        self.root = expanded(root)
         self.limit = limit
         self.about = about or {}
 

@@ -19,8 +19,9 @@ from mmickd.teachers.archive import check_archive
 from mmickd.teachers.download import check_url, fetch, is_url
 from mmickd.teachers.formats import fault_of_file, is_safetensors
 from mmickd.teachers.loading import load_strictly
-from mmickd.utils.errors import ICKDError, OptionError, one_line
-from mmickd.utils.validation import check_flag
+from mmickd.utils.errors import ICKDError
+from mmickd.utils.quoting import one_line
+from mmickd.utils.validation import check_flag, check_source
 
 
 class TeacherWeights:
@@ -32,8 +33,8 @@ class TeacherWeights:
     """
 
     def __init__(self, checkpoint: str | os.PathLike[str] | None, trust: bool) -> None:
-        if checkpoint is not None and not isinstance(checkpoint, (str, os.PathLike)):
-            raise OptionError("checkpoint", checkpoint, "it must be a path or a URL.")
+        if checkpoint is not None:
+            check_source(checkpoint, "checkpoint")
         check_flag(trust, "trust_checkpoint")
         self.checkpoint = "" if checkpoint is None else os.path.expanduser(os.fspath(checkpoint))
         self._trust = trust

@@ -16,8 +16,9 @@ from mmengine.logging import print_log
 from mmickd.teachers.formats import fault_of_file
 from mmickd.utils.digest import digest, sha256_of
 from mmickd.utils.distributed import failing_together
-from mmickd.utils.errors import ICKDError, in_one_line
+from mmickd.utils.errors import ICKDError
 from mmickd.utils.locking import locked
+from mmickd.utils.quoting import told
 
 TIMEOUT_SECONDS = 60.0
 """How long a server may say nothing."""
@@ -81,7 +82,7 @@ def fetch(url: str) -> Path:
             _obtain(url, file)
         except (OSError, ValueError, HTTPException) as error:
             raise ICKDError(
-                f"teacher.checkpoint {url} cannot be downloaded ({in_one_line(error)}). Download "
+                f"teacher.checkpoint {url} cannot be downloaded ({told(error)}). Download "
                 f"it by hand to {file}, or set teacher.checkpoint to a local file."
             ) from error
     return file

@@ -10,7 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mmickd.utils.errors import ICKDError, in_one_line, one_line
+from mmickd.utils.errors import ICKDError
+from mmickd.utils.quoting import one_line, told
 
 MAX_NAMES = 3
 """Keys shown in an error message."""
@@ -75,7 +76,7 @@ def _load(model: nn.Module, state: Mapping[str, Any]) -> tuple[list[str], list[s
     try:
         model.load_state_dict(state, strict=False)
     except Exception as error:  # whatever a module's conversion makes of other weights
-        lines = str(error).split("\n\t")[1:] or [in_one_line(error)]
+        lines = str(error).split("\n\t")[1:] or [told(error)]
         refused = [one_line(OTHER_SHAPE.sub(r"\1 of shape \2 for \3", line), 120) for line in lines]
     finally:
         for hook in hooks:

@@ -6,6 +6,7 @@ import copy
 from typing import Any
 
 from mmengine.config import ConfigDict
+from mmengine.model import BaseModel
 from mmengine.registry import MODELS as ROOT_MODELS
 from mmengine.registry import DefaultScope
 from torch import nn
@@ -56,13 +57,19 @@ def build_network(model: dict[str, Any], cfg: Any, reference: ConfigLike | None)
     """
     try:
         with ROOT_MODELS.switch_scope_and_registry(_scope(cfg, reference)) as registry:
-            return registry.build(ConfigDict(model))
+            network = registry.build(ConfigDict(model))
     except ICKDError:
         raise
     except Exception as error:
         raise ICKDError(
             f"teacher.cfg cannot be built ({type(error).__name__}: {str(error)[:300]})."
         ) from error
+    if not isinstance(network, BaseModel):
+        raise ICKDError(
+            f"teacher.cfg gives a {type(network).__name__}, which is no model that mmengine trains "
+            "(BaseModel): its model must be a whole classifier or segmenter."
+        )
+    return network
 
 
 def _scope(cfg: Any, reference: ConfigLike | None) -> str | None:

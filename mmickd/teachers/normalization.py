@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from mmickd.utils.errors import ICKDError
+
 
 @dataclass(frozen=True, eq=False)
 class InputNormalization:
@@ -50,6 +52,9 @@ class InputConverter(nn.Module):
     Args:
         source: normalisation of the inputs that come.
         target: normalisation that the network wants.
+
+    Raises:
+        ICKDError: if they are of images with other numbers of channels.
     """
 
     scale: Tensor
@@ -57,6 +62,14 @@ class InputConverter(nn.Module):
 
     def __init__(self, source: InputNormalization, target: InputNormalization) -> None:
         super().__init__()
+        parts = source.mean, source.std, target.mean, target.std
+        if len({len(part) for part in parts} - {1}) > 1:
+            raise ICKDError(
+                "data_preprocessor: mean and std of the student have "
+                f"{len(source.mean)} and {len(source.std)} channels, those of the teacher "
+                f"{len(target.mean)} and {len(target.std)}. Both see the same images: give them as "
+                "many each."
+            )
         self.identity = source.equals(target)
         self.flip = source.swaps_channels != target.swaps_channels
         mean, std = source.mean, source.std

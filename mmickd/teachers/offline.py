@@ -13,7 +13,7 @@ from mmickd.run import Run
 from mmickd.teachers.checkpoint import TeacherWeights
 from mmickd.teachers.models import build_network, model_config, without_initialisation
 from mmickd.teachers.network import NetworkTeacher
-from mmickd.utils.config import ConfigLike, find_config, load_config
+from mmickd.utils.config import ConfigLike, check_reference, find_config, load_config
 
 
 @TEACHERS.register_module()
@@ -48,6 +48,7 @@ class OfflineTeacher(NetworkTeacher):
         trust_checkpoint: bool = False,
     ) -> None:
         super().__init__(layer, dtype)
+        check_reference(cfg, "cfg")
         self.cfg = cfg
         self.weights = TeacherWeights(checkpoint, trust_checkpoint)
         self._classes: tuple[str, ...] | None = None

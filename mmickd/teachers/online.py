@@ -8,7 +8,6 @@ from functools import partial
 from typing import Any
 
 import torch
-from mmengine.config import Config
 from mmengine.model import revert_sync_batchnorm
 from torch import Tensor, nn
 
@@ -25,10 +24,13 @@ from mmickd.teachers.models import build_network, model_config
 from mmickd.teachers.momentum_encoder import MomentumEncoder
 from mmickd.teachers.normalization import InputConverter
 from mmickd.teachers.peer import Peer, trained_peer
-from mmickd.utils.config import ConfigLike, find_config, load_config
+from mmickd.utils.config import ConfigLike, check_reference, find_config, load_config
 from mmickd.utils.errors import ICKDError, OptionError
 from mmickd.utils.modules import is_sharded
 from mmickd.utils.validation import check_choice, check_flag, check_integer
+
+MOST_PEERS = 64
+"""Networks beside the student."""
 
 
 @TEACHERS.register_module()
@@ -78,14 +80,15 @@ class OnlineTeacher(Teacher):
         validate: bool = False,
         resume: str = "strict",
     ) -> None:
-        check_integer(num_peers, 1, "num_peers", none=True)
+        check_integer(num_peers, 1, "num_peers", none=True, most=MOST_PEERS)
         check_choice(resume, ("strict", "fresh"), "resume")
         check_flag(validate, "validate")
         _check_kind([optim_wrapper], "optim_wrapper", Mapping, "a dict")
         schedulers = _listed(param_scheduler)
         _check_kind(schedulers, "param_scheduler", Mapping, "a dict or a list of dicts")
-        kinds = (str, os.PathLike, Mapping, Config)
-        _check_kind(_listed(cfg), "cfg", kinds, "a file, a Config or a dict")
+        for one in _listed(cfg):
+            if one is not None:
+                check_reference(one, "cfg")
         if not isinstance(layer, str):
             raise OptionError("layer", layer, "it must be 'auto' or the name of a layer.")
         if losses is not None:

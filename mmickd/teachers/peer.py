@@ -16,6 +16,8 @@ from mmickd.taps import Tap, evaluating
 from mmickd.teachers.loading import load_weights
 from mmickd.teachers.normalization import InputConverter
 from mmickd.utils.errors import ICKDError
+from mmickd.utils.quoting import told
+from mmickd.utils.state_form import check_form
 
 
 class Peer:
@@ -118,6 +120,15 @@ class Peer:
             type(one).__name__ for one in (self.optim_wrapper.optimizer, *self.param_schedulers)
         ]
 
+    @property
+    def _settings(self) -> dict[str, Any]:
+        """Of the state, all of the recipe that is not kept for each weight."""
+        optimizer = self.optim_wrapper.state_dict()
+        return {
+            "optimizer": {"param_groups": optimizer["param_groups"]},
+            "param_schedulers": [scheduler.state_dict() for scheduler in self.param_schedulers],
+        }
+
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take over what :meth:`state_dict` gave.
 
@@ -127,6 +138,7 @@ class Peer:
         try:
             if state["recipe"] != self._recipe:
                 raise ValueError(f"trained by {', '.join(state['recipe'])}")
+            check_form(state, self._settings, self.name)
             faults = load_weights(self.network, state["state_dict"])
             if faults:
                 raise ValueError(faults)
@@ -134,10 +146,9 @@ class Peer:
             for own, saved in zip(self.param_schedulers, state["param_schedulers"], strict=True):
                 own.load_state_dict(saved)
             self._random.load_state_dict(state["random"])
-        except (RuntimeError, ValueError, KeyError) as error:
-            what = " ".join(str(error).split())[:200]
+        except Exception as error:  # whatever a damaged state leads to
             raise ICKDError(
-                f"the resumed checkpoint holds another {self.name} ({what}). "
+                f"the resumed checkpoint holds another {self.name} ({told(error)}). "
                 "Resume with the config that it was trained with."
             ) from error
 
@@ -181,7 +192,10 @@ class _RandomState:
 
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
         """Go on where they were; a GPU that was not there begins with its own."""
-        self._state.update({name: state[name].cpu() for name in self._state if name in state})
+        for name in self._state.keys() & state.keys():
+            generator = torch.Generator(self.device if name == "gpu" else "cpu")
+            generator.set_state(state[name].cpu())  # it looks whether it is one
+            self._state[name] = generator.get_state()
 
     def _keep(self) -> None:
         self._state = {"cpu": torch.get_rng_state()}

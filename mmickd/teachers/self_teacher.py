@@ -18,6 +18,7 @@ from mmickd.teachers.network import NetworkTeacher
 from mmickd.utils.distributed import buffers_from_main
 from mmickd.utils.errors import ICKDError
 from mmickd.utils.modules import is_sharded, plain_copy
+from mmickd.utils.quoting import quoted
 from mmickd.utils.validation import check_choice, check_integer, check_number
 
 MODES = ("ema", "snapshot", "checkpoint")
@@ -184,13 +185,20 @@ class SelfTeacher(NetworkTeacher):
         """
         if state.get("mode") != self.mode:
             raise ICKDError(
-                f"the resumed checkpoint holds a SelfTeacher of mode '{state.get('mode')}', the "
-                f"config has '{self.mode}'. Resume with the config that it was trained with."
+                f"the resumed checkpoint holds a SelfTeacher of mode {quoted(state.get('mode'))}, "
+                f"the config has '{self.mode}'. Resume with the config that it was trained with."
+            )
+        steps, epochs, taken = (state.get(name) for name in ("steps", "epochs", "taken"))
+        counts = [number for number in (steps, epochs) if type(number) is int and number >= 0]
+        if len(counts) < 2 or not isinstance(taken, bool):
+            raise ICKDError(
+                f"the resumed checkpoint holds a SelfTeacher after steps={quoted(steps)}, "
+                f"epochs={quoted(epochs)}, taken={quoted(taken)}, which cannot be. Resume from an "
+                "earlier checkpoint."
             )
         weights: dict[str, Tensor] = state.get("model", {})
         load_strictly(self.model, weights, "the teacher in the resumed checkpoint", "the student")
-        self._steps, self._epochs = int(state["steps"]), int(state["epochs"])
-        self._taken = bool(state["taken"])
+        (self._steps, self._epochs), self._taken = counts, taken
 
     def _begin(self) -> None:
         self._steps = self._epochs = 0

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -11,8 +13,21 @@ from mmengine.utils import get_installed_path
 
 from mmickd.utils.errors import ICKDError
 from mmickd.utils.packages import is_installed, repair_scopes
+from mmickd.utils.quoting import quoted
+from mmickd.utils.validation import check_path
 
 ConfigLike: TypeAlias = "str | os.PathLike[str] | dict[str, Any] | Config"
+
+
+def check_reference(reference: Any, option: str) -> None:
+    """Refuse what can be no config.
+
+    Raises:
+        OptionError: if it is no file, ``Config`` or dict.
+    """
+    needed = "it must be a file, a Config or a dict."
+    if not isinstance(reference, (Mapping, Config)):
+        check_path(reference, option, needed)
 
 
 def find_file(reference: str | os.PathLike[str], option: str) -> str:
@@ -57,7 +72,7 @@ def find_config(reference: str | os.PathLike[str], option: str) -> str:
 
 def _first_file(candidates: list[Path], reference: str, option: str) -> str:
     for candidate in candidates:
-        if candidate.is_file():
+        if os.path.isfile(candidate):  # False for names that are too long, too
             return str(candidate)
     raise ICKDError(
         f"{option}='{reference}' does not exist (looked for {candidates[0]}). Give the path of a "
@@ -75,17 +90,24 @@ def load_config(reference: ConfigLike, option: str) -> Config:
     Raises:
         ICKDError: if it cannot be found or read, or has no model.
     """
-    if isinstance(reference, Config):
-        cfg = Config(reference.to_dict())
-    elif isinstance(reference, dict):
-        data = dict(ConfigDict(reference).to_dict())
-        cfg = Config(data if "model" in data else {"model": data})
-    else:
-        file = find_config(reference, option)
-        try:
-            cfg = Config.fromfile(file)
-        except Exception as error:
-            raise ICKDError(f"{option}='{reference}' cannot be read: {error}") from error
-    if "type" not in (cfg.get("model") or {}):
+    check_reference(reference, option)
+    if isinstance(reference, (str, os.PathLike)):
+        reference = find_config(reference, option)
+    try:
+        # parts of it are copied later on: a config that cannot be (of a module) fails here
+        cfg = copy.deepcopy(_read(reference))
+    except Exception as error:  # whatever mmengine says of a file or a dict
+        raise ICKDError(f"{option}={quoted(reference)} cannot be read: {error}") from error
+    model = cfg.get("model")
+    if not isinstance(model, Mapping) or "type" not in model:
         raise ICKDError(f"{option} has no model: it must be the config of a trained model.")
     return cfg
+
+
+def _read(source: str | dict[str, Any] | Config) -> Config:
+    if isinstance(source, str):
+        return Config.fromfile(source)
+    if isinstance(source, Config):
+        return Config(source.to_dict())
+    data = dict(ConfigDict(source).to_dict())
+    return Config(data if "model" in data else {"model": data})

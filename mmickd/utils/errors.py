@@ -2,13 +2,34 @@
 
 from typing import Any
 
+from mmickd.utils.quoting import printable, quoted
+
+LONGEST_LINE = 600
+"""Characters of a message, and of each line below it."""
+
 
 class ICKDError(ValueError):
     """Something in a config or in its files that stops the run before the first step.
 
     The message says in one or two sentences what is wrong, where, and what to do.
     ``tools/train.py`` and ``tools/test.py`` print it without a traceback and end with exit code 2.
+    Whatever it quotes (file names, other errors), it is printable and short.
+
+    Args:
+        message: one paragraph.
+        lines: below it, such as a list of files.
+
+    Example:
+        >>> print(ICKDError("no teacher" + chr(10) + "is there.", "  teacher.pth"))
+        no teacher is there.
+          teacher.pth
     """
+
+    def __init__(self, message: str, *lines: str) -> None:
+        super().__init__(*(printable(line, LONGEST_LINE) for line in (message, *lines)))
+
+    def __str__(self) -> str:
+        return "\n".join(self.args)
 
 
 class OptionError(ICKDError):
@@ -25,7 +46,7 @@ class OptionError(ICKDError):
     """
 
     def __init__(self, name: str, value: Any, needed: str) -> None:
-        super().__init__(f"{name}={value!r}: {needed}")
+        super().__init__(f"{name}={quoted(value)}: {needed}")
         self.name, self.value, self.needed = name, value, needed
 
     def __reduce__(self) -> tuple[Any, ...]:  # an exception is copied by its message else
@@ -34,24 +55,3 @@ class OptionError(ICKDError):
     def inside(self, where: str) -> "OptionError":
         """The same error of an option that belongs to a larger one."""
         return OptionError(f"{where}.{self.name}", self.value, self.needed)
-
-
-def one_line(text: Any, width: int = 200) -> str:
-    """Text of a file or an error, fit for one line of a log.
-
-    Example:
-        >>> one_line(["more", "than fits"], width=12)
-        "['more', ..."
-    """
-    line = "".join(c if c.isprintable() else "?" for c in " ".join(str(text).split()))
-    return line if len(line) <= width else f"{line[: width - 3]}..."
-
-
-def in_one_line(error: BaseException) -> str:
-    """What an error says, as a part of a message; its name where it says nothing.
-
-    Example:
-        >>> in_one_line(OSError("no   file")), in_one_line(EOFError())
-        ('no file', 'EOFError')
-    """
-    return one_line(str(error) or type(error).__name__)

@@ -5,12 +5,19 @@ from __future__ import annotations
 import difflib
 import inspect
 import math
+import os
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
+from urllib.parse import urlparse
 
 from mmickd.utils.errors import ICKDError, OptionError
+from mmickd.utils.quoting import quoted
 
 POSITIVE = "a number above 0", "a positive number"
+LARGEST_INTEGER = 2**32 - 1
+"""Of an option: no size is larger, and no seed of numpy's."""
+SMALLEST, LARGEST = 1e-12, 1e12
+"""Numbers by which losses can be multiplied and divided, and stay finite in float32."""
 
 
 def check_names(
@@ -31,10 +38,22 @@ def check_names(
     for name in given:
         if name in allowed:
             continue
-        near = difflib.get_close_matches(str(name), allowed, n=1, cutoff=0.5)
+        near = nearest(name, allowed, cutoff=0.5)
         listed = f"it takes {', '.join(allowed)}{otherwise}."
-        hint = f"did you mean '{near[0]}'?" if near else listed
-        raise ICKDError(f"{where} has no option '{name}': {hint}")
+        hint = f"did you mean '{near}'?" if near else listed
+        raise ICKDError(f"{where} has no option {quoted(name)}: {hint}")
+
+
+def nearest(name: Any, known: Iterable[str], cutoff: float = 0.6) -> str | None:
+    """The known name that is most like ``name``; None where none is, or ``name`` is no text.
+
+    Example:
+        >>> nearest("pixl", ["image", "pixel"])
+        'pixel'
+    """
+    if not isinstance(name, str):
+        return None
+    return next(iter(difflib.get_close_matches(name, list(known), n=1, cutoff=cutoff)), None)
 
 
 def check_dict(given: Any, where: str, allowed: Iterable[str] | None = None) -> dict[str, Any]:
@@ -51,7 +70,7 @@ def check_dict(given: Any, where: str, allowed: Iterable[str] | None = None) -> 
     if given is None:
         return {}
     if not isinstance(given, Mapping):
-        raise ICKDError(f"{where} must be a dict, got {given!r}.")
+        raise ICKDError(f"{where} must be a dict, got {quoted(given)}.")
     if allowed is not None:
         check_names(given, allowed, where)
     return dict(given)
@@ -69,17 +88,21 @@ def parameters_of(kind: Callable[..., Any]) -> list[str]:
     return [p.name for p in parameters if p.kind not in starred]
 
 
-def check_integer(value: Any, least: int, name: str, none: bool = False) -> None:
-    """Refuse all but integers from ``least`` on (and None, if allowed).
+def check_integer(
+    value: Any, least: int, name: str, none: bool = False, most: int = LARGEST_INTEGER
+) -> None:
+    """Refuse all but integers from ``least`` to ``most`` (and None, if allowed).
 
     Raises:
         OptionError: with the range.
     """
     if value is None and none:
         return
-    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+    if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
+        too_large = isinstance(value, int) and value > most
+        needed = f"of at most {most}" if too_large else f"of at least {least}"
         other = " or None" if none else ""
-        raise OptionError(name, value, f"it must be an integer of at least {least}{other}.")
+        raise OptionError(name, value, f"it must be an integer {needed}{other}.")
 
 
 def check_number(
@@ -90,7 +113,7 @@ def check_number(
     most: float = math.inf,
     infinite: bool = False,
 ) -> None:
-    """Refuse all but numbers of a range.
+    """Refuse all but numbers of a range, and of a size that losses can be computed with.
 
     Args:
         value: of a config.
@@ -110,8 +133,12 @@ def check_number(
         mmickd.utils.errors.OptionError: momentum=2: it must be a number in (0, 1].
     """
     real = isinstance(value, (int, float)) and not isinstance(value, bool)
-    if real and above < value <= most and value >= least and (infinite or math.isfinite(value)):
+    inside = real and above < value <= most and value >= least
+    smallest = SMALLEST if above == 0 else -LARGEST  # what must not be 0 is divided by
+    if inside and (smallest <= value <= LARGEST or (infinite and value == math.inf)):
         return
+    if inside and value != math.inf:
+        raise OptionError(name, value, f"it must lie between {smallest:g} and {LARGEST:g}.")
     if most < math.inf:
         needed = f"in {'(' if above >= least else '['}{max(above, least):g}, {most:g}]"
     else:
@@ -129,8 +156,8 @@ def check_choice(value: Any, choices: Iterable[Any], name: str) -> None:
     # 1 is no True, and an array has no truth value
     if any(type(value) is type(choice) and value == choice for choice in choices):
         return
-    near = difflib.get_close_matches(str(value), [str(c) for c in choices], n=1)
-    hint = f" Did you mean '{near[0]}'?" if near else ""
+    near = nearest(value, map(str, choices))
+    hint = f" Did you mean '{near}'?" if near else ""
     listed = ", ".join(str(c) for c in choices)
     raise OptionError(name, value, f"it must be one of {listed}.{hint}")
 
@@ -142,3 +169,37 @@ def check_flag(value: Any, name: str) -> None:
         OptionError: for anything else.
     """
     check_choice(value, (True, False), name)
+
+
+def check_source(value: Any, name: str) -> None:
+    """Refuse what is neither a path nor a URL.
+
+    Raises:
+        OptionError: for anything else.
+    """
+    needed = "it must be a path or a URL."
+    check_path(value, name, needed)
+    try:
+        urlparse(os.fspath(value))
+    except ValueError as error:
+        raise OptionError(name, value, needed) from error
+
+
+def check_path(value: Any, name: str, needed: str) -> None:
+    """Refuse what can be no path of a file or folder.
+
+    Args:
+        value: of a config.
+        name: of the option.
+        needed: what it may be, for the message.
+
+    Raises:
+        OptionError: for what is no text, is empty, or holds a NUL or half of a character.
+    """
+    try:
+        is_path = isinstance(value, (str, os.PathLike)) and os.fspath(value)
+        if is_path and b"\0" not in os.fsencode(value):
+            return
+    except UnicodeEncodeError:
+        pass
+    raise OptionError(name, value, needed)

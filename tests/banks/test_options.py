@@ -66,6 +66,24 @@ def test_options_of_frozen_banks_are_idle_for_queues_once_they_are_set(name: str
     assert idle == ([name] if name in FROZEN_ONLY else [])
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("cache_dir", ""),
+        ("cache_dir", "a\0"),
+        ("cache_dir", b"x"),
+        ("cache_limit", 1e300),
+        ("num_workers", 1025),
+        ("seed", 10**400),
+        ("pipeline", "LoadImageFromFile"),
+        ("pipeline", 3),
+    ],
+)
+def test_values_that_cannot_be(name: str, value: object):
+    with pytest.raises(OptionError, match=rf"^{name}="):
+        BankOptions(**{name: value})
+
+
 def test_a_wrong_value_is_named_by_its_option():
     with pytest.raises(OptionError) as caught:
         BankOptions(momentum=1.5)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from typing import Any
 
 import pytest
 import torch
@@ -130,6 +131,37 @@ def test_a_state_of_another_queue_is_refused(other: tuple[int, int, int]) -> Non
     with pytest.raises(ValueError, match="missing"):
         bank.load_state_dict({})
     assert all(torch.equal(before[name], tensor) for name, tensor in bank.state_dict().items())
+
+
+@pytest.mark.parametrize(
+    ("name", "spoil"),
+    [
+        ("features", lambda rows: rows.half()),
+        ("features", lambda rows: torch.full_like(rows, torch.nan)),
+        ("logits", lambda rows: rows / 0),
+        ("logits", lambda rows: rows.tolist()),
+        ("ids", lambda rows: rows.float()),
+        ("counts", lambda rows: rows + 9),
+        ("counts", lambda rows: rows - 9),
+        ("heads", lambda rows: rows + 9),
+        ("heads", lambda rows: rows - 9),
+    ],
+)
+def test_a_state_that_no_queue_has_is_refused(name: str, spoil: Any) -> None:
+    """Slots beyond the queue would be written to, or read, in a later step."""
+    bank = QueueBank(CLASSES, 3, WIDTH)
+    bank.push(batch([(0, 1), (1, 2)], 0))
+    before = {key: tensor.clone() for key, tensor in bank.state_dict().items()}
+    with pytest.raises(ValueError, match=f"the queue's {name} are|rows or counts are impossible"):
+        bank.load_state_dict({**before, name: spoil(before[name])})
+    assert all(torch.equal(before[key], tensor) for key, tensor in bank.state_dict().items())
+
+
+def test_a_parameter_for_a_state_does_not_make_the_queue_train() -> None:
+    bank = QueueBank(CLASSES, 3, WIDTH)
+    state = bank.state_dict()
+    bank.load_state_dict(dict(state, features=torch.nn.Parameter(state["features"].clone())))
+    assert not bank.features.requires_grad
 
 
 @pytest.mark.parametrize("sizes", [(0, 1, 1), (1, 0, 1), (1, 1, 0)])

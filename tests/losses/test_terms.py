@@ -76,7 +76,7 @@ def test_any_name_takes_any_registered_loss_also_twice(custom):
     assert [term.name for term in terms.retrieving] == ["kd", "nicd", "pull", "harder"]
 
 
-@pytest.mark.parametrize("name", ["my_loss", "a b", "", "2nd", 3])
+@pytest.mark.parametrize("name", ["my_loss", "a b", "", "2nd", 3, "a" * 65])
 def test_names_that_would_spoil_the_log(custom, name):
     with pytest.raises(ICKDError, match="must be a plain word without 'loss'"):
         LossTerms.build({name: dict(type=custom)})
@@ -165,8 +165,8 @@ def test_weight_of_the_task():
         (dict(nicd=dict(loss_weight=-1)), "losses.nicd.loss_weight"),
         (dict(nicd=dict(loss_weight="big")), "losses.nicd.loss_weight"),
         (dict(nicd=dict(loss_weight=dict(warm=1))), "did you mean 'warmup'"),
-        (dict(nicd=dict(loss_weight=dict(decay="cos"))), "losses.nicd.loss_weight: decay='cos'"),
-        (dict(nicd=dict(loss_weight=dict(end="late"))), "losses.nicd.loss_weight: end='late'"),
+        (dict(nicd=dict(loss_weight=dict(decay="cos"))), "losses.nicd.loss_weight.decay='cos'"),
+        (dict(nicd=dict(loss_weight=dict(end="late"))), "losses.nicd.loss_weight.end='late'"),
     ],
 )
 def test_bad_options(losses, message):

@@ -11,7 +11,7 @@ from mmickd.banks import MemoryBank
 from mmickd.registry import RETRIEVERS
 from mmickd.retrieval import FaissRetriever, TorchRetriever
 from mmickd.structures import Samples
-from mmickd.utils.errors import ICKDError
+from mmickd.utils.errors import ICKDError, OptionError
 from tests.helpers.retrieval_cases import Case, cases, check_form, run, samples
 
 pytest.importorskip("faiss")
@@ -54,17 +54,6 @@ def test_negatives_behind_a_large_near_class():
         check_equal(a, b, bank)
 
 
-def test_a_limited_depth_falls_back_to_the_exact_search():
-    """GPUs of faiss stop at a depth; what needs more is answered by torch."""
-    g = torch.Generator().manual_seed(1)
-    bank = MemoryBank(samples(g, 60, 6, 3, 8), 3)
-    case = Case(bank, samples(g, 6, 6, 3, 8, least_label=-1), 10, 12, True, None)
-    limited = FaissRetriever()
-    limited.max_depth = 4
-    for a, b in zip(run(limited, case), run(TorchRetriever(), case), strict=True):
-        check_equal(a, b, bank)
-
-
 def test_another_bank_is_noticed():
     g = torch.Generator().manual_seed(1)
     retriever = FaissRetriever()
@@ -80,10 +69,12 @@ def test_missing_faiss_says_what_to_install(monkeypatch):
         FaissRetriever()
 
 
-def test_a_gpu_that_is_not_there():
-    with pytest.raises(ICKDError, match="no such GPU"):
-        FaissRetriever(gpu=63)
-    with pytest.raises(ValueError, match="growth"):
+@pytest.mark.parametrize("gpu", [0, 63, True, "0"])
+def test_a_gpu_is_not_searched_on(gpu):
+    FaissRetriever(gpu=None)
+    with pytest.raises(OptionError, match=r"^gpu=.*on the CPU here.*TorchRetriever"):
+        FaissRetriever(gpu=gpu)
+    with pytest.raises(OptionError, match="growth"):
         FaissRetriever(growth=1)
 
 

@@ -89,6 +89,15 @@ def test_the_scope_of_the_run_is_left_as_it_was(configs):
         assert DefaultScope.get_current_instance().scope_name == "mmseg"
 
 
+@pytest.mark.parametrize("kind", [int, "Conv2d", "LinearClsHead"])
+def test_what_is_no_model_is_refused(configs, kind):
+    cfg = configs["mmpretrain"]
+    options = dict(Conv2d=dict(in_channels=1, out_channels=1, kernel_size=1))
+    options["LinearClsHead"] = dict(num_classes=2, in_channels=2)
+    with pytest.raises(ICKDError, match=r"^teacher\.cfg gives a .*which is no model"):
+        build_network(dict(options.get(kind, {}), type=kind), cfg, None)
+
+
 def test_what_cannot_be_built_says_why(configs):
     cfg = configs["mmpretrain"]
     with pytest.raises(ICKDError, match=r"^teacher\.cfg cannot be built \(KeyError: .*NoSuchNet"):

@@ -7,6 +7,7 @@ import torch
 from mmengine.model import ImgDataPreprocessor
 
 from mmickd.teachers.normalization import InputConverter, InputNormalization
+from mmickd.utils.errors import ICKDError
 
 MEANS = [None, [120.0, 110.0, 100.0], [10.0, 20.0, 30.0]]
 
@@ -77,3 +78,12 @@ def test_any_difference_counts(changed):
 def test_nothing_of_the_converter_is_saved():
     own = InputNormalization.read(preprocessors()[0])
     assert not InputConverter(own, own).state_dict()
+
+
+@pytest.mark.parametrize("channels", [0, 2, 4])
+def test_images_of_other_channels_are_refused(channels):
+    three = InputNormalization(torch.zeros(3, 1, 1), torch.ones(3, 1, 1), False)
+    other = InputNormalization(torch.zeros(channels, 1, 1), torch.ones(1, 1, 1), False)
+    with pytest.raises(ICKDError, match=rf"those of the teacher {channels} and 1\."):
+        InputConverter(three, other)
+    InputConverter(three, InputNormalization(torch.zeros(1, 1, 1), torch.ones(3, 1, 1), False))

@@ -157,6 +157,28 @@ def test_a_state_of_another_mode_is_refused() -> None:
         snapshot_of(model).load_own_state(average.own_state())
 
 
+@pytest.mark.parametrize(
+    "damage",
+    [
+        dict(steps=-1),
+        dict(steps=1.0),
+        dict(epochs=True),
+        dict(epochs=None),
+        dict(taken=1),
+        dict(mode=torch.ones(2)),
+        dict(mode="x" * 9999),
+        dict(model={}),
+    ],
+)
+def test_a_damaged_state_is_refused(damage: dict[str, Any]) -> None:
+    """Steps of -warmup would divide by 0 in the next step."""
+    teacher = SelfTeacher()
+    teacher.build(run_of(student()))
+    with pytest.raises(ICKDError) as caught:
+        teacher.load_own_state({**teacher.own_state(), **damage})
+    assert "resumed checkpoint" in str(caught.value) and str(caught.value).isprintable()
+
+
 def test_an_earlier_checkpoint_is_frozen(tmp_path: Any) -> None:
     past, model = student(1), student()
     torch.save(dict(state_dict=past.state_dict()), tmp_path / "past.pth")

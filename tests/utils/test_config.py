@@ -8,7 +8,7 @@ import pytest
 from mmengine.config import Config, ConfigDict
 
 from mmickd.utils.config import find_config, load_config
-from mmickd.utils.errors import ICKDError
+from mmickd.utils.errors import ICKDError, OptionError
 
 
 def test_config_by_file_from_anywhere(tmp_path, monkeypatch):
@@ -39,6 +39,21 @@ def test_config_objects_are_copied():
 @pytest.mark.parametrize("given", [{}, dict(model={}), dict(optimizer=1), Config(dict(a=1))])
 def test_config_without_a_model(given):
     with pytest.raises(ICKDError, match="o has no model"):
+        load_config(given, "o")
+
+
+@pytest.mark.parametrize("given", [None, 3, [], b"x", "", "a\0b", object()])
+def test_what_is_no_config(given):
+    with pytest.raises(OptionError, match=r"^o=.*it must be a file, a Config or a dict\.$"):
+        load_config(given, "o")
+
+
+@pytest.mark.parametrize(
+    "given",
+    [{1: 2}, dict(model=3), dict(model=dict(type="A", part=os)), "a" * 5000, "~nobody/x.py"],
+)
+def test_a_config_that_cannot_be_read(given):
+    with pytest.raises(ICKDError, match=r"^o(=| has no model)"):
         load_config(given, "o")
 
 

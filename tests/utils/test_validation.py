@@ -1,9 +1,11 @@
 """Checking what a config says."""
 
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from mmengine.config import ConfigDict
 
 from mmickd.utils.errors import ICKDError, OptionError
@@ -14,8 +16,13 @@ from mmickd.utils.validation import (
     check_integer,
     check_names,
     check_number,
+    check_path,
+    check_source,
+    nearest,
     parameters_of,
 )
+
+HUGE = pytest.param(10**5000, id="huge")  # too long for Python to write it
 
 
 def test_check_names():
@@ -24,7 +31,7 @@ def test_check_names():
         check_names(["tempature"], ["temperature", "loss_weight"], "x")
     with pytest.raises(ICKDError, match="it takes a, b"):
         check_names(["zzz"], iter(["a", "b"]), "x")
-    with pytest.raises(ICKDError, match="no option '3'"):
+    with pytest.raises(ICKDError, match="no option 3"):
         check_names([3], ["a"], "x")
 
 
@@ -85,6 +92,63 @@ def test_check_choice():
         check_choice("pixl", ("image", "pixel"), "c")
     with pytest.raises(ICKDError, match="one of image"):
         check_choice([1], ("image",), "c")
+
+
+@pytest.mark.parametrize("wrong", [2**32, 10**400, HUGE])
+def test_an_integer_that_is_too_large(wrong):
+    check_integer(2**32 - 1, 0, "n")
+    check_integer(4, 0, "n", most=4)
+    with pytest.raises(OptionError, match=r"^n=.*it must be an integer of at most 4294967295"):
+        check_integer(wrong, 0, "n")
+    with pytest.raises(OptionError, match="it must be an integer of at most 4 or None"):
+        check_integer(5, 0, "n", none=True, most=4)
+
+
+@pytest.mark.parametrize("wrong", [1e-320, 1e-13, 1e13, 10**400, 1e300])
+def test_a_number_that_float32_cannot_be_computed_with(wrong):
+    with pytest.raises(OptionError, match=r"^t=.*it must lie between 1e-12 and 1e\+12\."):
+        check_number(wrong, "t", above=0)
+
+
+def test_what_is_not_divided_by_may_be_tiny():
+    check_number(1e-300, "weight", least=0)
+    check_number(1e12, "weight", least=0)
+
+
+@pytest.mark.parametrize("wrong", [np.ones(2), torch.ones(2), [1] * 10**6, HUGE, object()])
+def test_values_that_cannot_be_compared(wrong):
+    for refuse in (
+        lambda: check_integer(wrong, 0, "n"),
+        lambda: check_choice(wrong, ("a", None), "c"),
+        lambda: check_flag(wrong, "f"),
+        lambda: check_path(wrong, "p", "it must be a path."),
+        lambda: check_dict(wrong, "d"),
+        lambda: check_names([wrong], ["a"], "x") if wrong.__hash__ else check_dict(wrong, "d"),
+    ):
+        with pytest.raises(ICKDError) as caught:
+            refuse()
+        assert len(str(caught.value)) < 400
+
+
+def test_check_path(tmp_path):
+    for right in ("a", "~/a b", tmp_path, "é", "a" * 999):
+        check_path(right, "p", "it must be a path.")
+    for wrong in ("", "a\0b", "\ud800", b"a", 3, None, ["a"]):
+        with pytest.raises(OptionError, match=r"^p=.*: it must be a path\.$"):
+            check_path(wrong, "p", "it must be a path.")
+
+
+def test_check_source():
+    for right in ("a.pth", Path("a.pth"), "https://host/a.pth"):
+        check_source(right, "s")
+    for wrong in ("http://[", "", 3, None):
+        with pytest.raises(OptionError, match=r"^s=.*: it must be a path or a URL\.$"):
+            check_source(wrong, "s")
+
+
+def test_nearest():
+    assert nearest("pixl", ["image", "pixel"]) == "pixel"
+    assert nearest("zzz", ["image"]) is None and nearest(3, ["3"]) is None
 
 
 def test_parameters_of():

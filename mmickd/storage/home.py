@@ -1,0 +1,24 @@
+"""Folders below somebody's home directory."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from mmickd.utils.errors import ICKDError
+from mmickd.utils.quoting import quoted
+
+
+def expanded(path: str | os.PathLike[str]) -> Path:
+    """``path`` with the home directory that it begins with.
+
+    Raises:
+        ICKDError: if there is no such home directory.
+    """
+    try:
+        return Path(path).expanduser()
+    except RuntimeError as error:
+        raise ICKDError(
+            f"no memory bank can be cached in {quoted(str(path))}: {error} Set bank.cache_dir, or "
+            "MMICKD_CACHE_DIR, to a folder, or bank.cache_dir to None."
+        ) from error

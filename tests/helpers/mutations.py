@@ -1,0 +1,171 @@
+"""Configs of the hook in which a value or two are anything but what they should be."""
+
+from __future__ import annotations
+
+import copy
+import json
+import math
+import pickle
+from datetime import date
+from decimal import Decimal
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from hypothesis import strategies as st
+from mmengine.config import Config, ConfigDict
+
+from mmickd.losses import BaseLoss, KDLoss
+from mmickd.retrieval import TorchRetriever
+from mmickd.teachers import OfflineTeacher, SelfTeacher
+from mmickd.utils.errors import ICKDError
+
+SCHEDULE: dict[str, Any] = dict(
+    value=1.0,
+    begin=0,
+    end=9,
+    warmup=1,
+    decay="linear",
+    end_value=0.5,
+    by_epoch=False,
+    stepwise=False,
+)
+LOSSES: dict[str, Any] = dict(
+    kd=dict(loss_weight=1.0, temperature=4.0, divergence="balanced", emphasis=2.0),
+    picd=dict(loss_weight=SCHEDULE, temperature=1.0, sim_temperature=0.1, num_positives=4),
+    nicd=dict(type="NICDLoss", loss_weight=1.0, temperature=0.5, num_negatives=4),
+    again=dict(type="mmickd.KDLoss", loss_weight=0.1),
+    task=dict(loss_weight=1.0),
+)
+BANK: dict[str, Any] = dict(
+    cache_dir=None,
+    cache_limit=1.0,
+    dtype="fp32",
+    capacity_per_class=64,
+    pixels_per_image=4,
+    max_images=12,
+    seed=1,
+    pipeline=None,
+    batch_size=4,
+    num_workers=0,
+    shard=False,
+    momentum=None,
+)
+HOOK: dict[str, Any] = dict(
+    level="image",
+    layer="auto",
+    query="view",
+    bank=BANK,
+    anchors=8,
+    retriever=dict(type="TorchRetriever", chunk_size=3),
+    losses=LOSSES,
+    exclude_same_id=True,
+)
+SELF: dict[str, Any] = dict(
+    type="SelfTeacher",
+    mode="ema",
+    momentum=0.1,
+    warmup=2,
+    interval=1,
+    checkpoint=None,
+    layer="auto",
+    dtype="bf16",
+    trust_checkpoint=False,
+    resume="strict",
+)
+ONLINE: dict[str, Any] = dict(
+    type="OnlineTeacher",
+    cfg=None,
+    optim_wrapper=dict(type="OptimWrapper", optimizer=dict(type="SGD", lr=0.1)),
+    param_scheduler=dict(type="ConstantLR", factor=0.5),
+    num_peers=1,
+    losses=dict(kd=dict(loss_weight=1.0), picd=None, nicd=None),
+    layer="auto",
+    validate=False,
+    resume="strict",
+)
+
+
+def offline(cfg: Any, checkpoint: Any) -> dict[str, Any]:
+    """Every option of a frozen teacher."""
+    return dict(
+        type="OfflineTeacher",
+        cfg=cfg,
+        checkpoint=str(checkpoint),
+        layer="auto",
+        dtype="fp32",
+        trust_checkpoint=False,
+    )
+
+
+class Unspeakable:
+    """Nothing can be said of it."""
+
+    def __repr__(self) -> str:
+        raise RuntimeError("no repr")
+
+
+def odd_values() -> list[Any]:
+    """Whatever a config, or a checkpoint, may hold where it should not."""
+    circular: list[Any] = [1]
+    circular.append(circular)
+    numbers = [0, 1, -1, 2, 7, 2**31, 2**63, 2**64, -(2**63), 10**400, 10**5000]
+    floats = [0.0, -0.0, 0.5, 1.5, -2.5, 1e-320, 1e-30, 1e30, 1e300, math.inf, -math.inf, math.nan]
+    texts = ["", "auto", "x", "1", "no", "None", "view", "head.fc", "json", "os.system", "builtins"]
+    texts += ["a" * 5000, "a/" * 3000, "\x1b[31mred", "two\nlines", "nul\0", "\ud800", "\u202eabc"]
+    texts += ["~nobody-here/x", "~", ".", "/", "/dev/null", "http://[", "https://", "mmseg::", "::"]
+    texts += ["mmnothing::x.py", "..", "file:///x", "torch.nn.Linear", "mmickd.losses.KDLoss"]
+    lists: list[Any] = [[], [1], ["a"] * 3, [None], (), (1, 2), [[]], list(range(10**5)), circular]
+    dicts: list[Any] = [
+        {},
+        {1: 2},
+        {"type": "json"},
+        {"type": 3},
+        {"type": None},
+        {"x": "y" * 9999},
+    ]
+    dicts += [{"type": int}, {"type": KDLoss}, ConfigDict(type="KDLoss"), Config({"model": {}})]
+    dicts += [{"model": 3}, {"model": {"type": "json"}}, {"a" * 999: 1}, {None: 1}, {"a b": {}}]
+    kinds = [int, dict, type, OfflineTeacher, SelfTeacher, KDLoss, BaseLoss, TorchRetriever, json]
+    arrays: list[Any] = [np.ones(2), np.ones(()), np.int64(3), np.float64(0.5), np.float32("nan")]
+    arrays += [np.bool_(True), np.array(["a"]), np.zeros((0, 3)), torch.tensor(1), torch.ones(2, 2)]
+    arrays += [torch.empty(0), torch.tensor(math.nan), torch.float16, torch.zeros(1, device="meta")]
+    others: list[Any] = [None, True, False, b"x", Path("x"), 1j, Decimal(1), Fraction(1, 2), {1}]
+    others += [date(2020, 1, 1), object(), Unspeakable(), Unspeakable, print, lambda x: x, range(3)]
+    others += [iter([1]), slice(1), Ellipsis, NotImplemented, torch.nn.Linear(1, 1), bytearray(3)]
+    return [*numbers, *floats, *texts, *lists, *dicts, *kinds, *arrays, *others]
+
+
+@st.composite
+def mutated(draw: st.DrawFn, base: dict[str, Any], most: int = 2) -> dict[str, Any]:
+    """``base`` with one value or more replaced, taken away or added, at any depth."""
+    found, values = copy.deepcopy(base), odd_values()
+    for _ in range(draw(st.integers(1, most))):
+        node, key = _somewhere(draw, found)
+        index = draw(st.integers(-2, len(values) - 1))
+        if index == -2:
+            del node[key]
+        elif index == -1 and isinstance(node, dict):
+            node[draw(st.sampled_from(["x", "loss", "typ", 3, "b" * 999, "\x1b"]))] = 1
+        else:
+            node[key] = values[index]
+    return found
+
+
+def _somewhere(draw: st.DrawFn, node: Any) -> tuple[Any, Any]:
+    """A dict or list in ``node``, or itself, and a key of it."""
+    while True:
+        key = draw(st.sampled_from(list(node) if isinstance(node, dict) else range(len(node))))
+        deeper = isinstance(node[key], (dict, list)) and node[key]
+        if not deeper or not draw(st.integers(0, 4)):
+            return node, key
+        node = node[key]
+
+
+def check_message(error: ICKDError) -> None:
+    """It can be read: one printable paragraph, of a length that somebody reads."""
+    message = str(error)
+    assert message and message.isprintable() and len(message) <= 600, message
+    assert str(pickle.loads(pickle.dumps(ICKDError(message)))) == message
