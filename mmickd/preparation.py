@@ -153,12 +153,12 @@ def _bank_images(bank: BankOptions, run: Run) -> BankImages:
 def _check_bank_images(
     images: BankImages, teacher: NetworkTeacher, batch: Batch, excludes_same_id: bool
 ) -> None:
-    """Read the first image of the bank, run the teacher on it, compare it with a training batch."""
+    """Read the first image of the bank, compare it with a training batch, run the teacher on it."""
     sample = check_first_sample(images, teacher.task.has_label)
-    teacher.look_at_bank_image(sample)
     warn_of_sizes(teacher.task, batch.inputs, sample["inputs"])
     if excludes_same_id:
         check_identity(batch.data_samples[0].metainfo, sample["data_samples"].metainfo)
+    teacher.view_of_bank_images([sample])
 
 
 def _annotation(dataset: Any) -> dict[str, Any]:

@@ -15,17 +15,10 @@ from mmickd.finiteness import check_finite
 from mmickd.structures import Batch
 from mmickd.taps import Tap, evaluating, out_width, require_layer
 from mmickd.utils.errors import ICKDError
+from mmickd.utils.memory import is_out_of_memory
 from mmickd.utils.modules import is_sharded
 
 CHECK_WEIGHTS = "Check the weights that it begins with (init_cfg, load_from)."
-
-
-def batch_of(sample: dict[str, Any]) -> dict[str, Any]:
-    """One packed sample as a collated batch; preprocessors may change it, so it is a copy."""
-    return {
-        "inputs": [sample["inputs"].clone()],
-        "data_samples": [copy.deepcopy(sample["data_samples"])],
-    }
 
 
 def training_batch(
@@ -118,13 +111,15 @@ def explained(owner: str, images: str, size: Sequence[int], remedy: str) -> Iter
         remedy: what to do.
 
     Raises:
-        ICKDError: for whatever the network raises inside.
+        ICKDError: for whatever the network raises inside, but for want of memory.
     """
     try:
         yield
     except ICKDError:
         raise
     except Exception as error:  # whatever a network raises on an input that it cannot take
+        if is_out_of_memory(error):  # of smaller batches it can
+            raise
         pixels = "x".join(str(n) for n in size[-2:])
         raise ICKDError(
             f"{owner} cannot run on {images} of {pixels} pixels ({_told(error)}). {remedy}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -16,16 +15,14 @@ from mmickd.banks.options import BankOptions
 from mmickd.banks.rows import is_finite
 from mmickd.building.collector import RowCollector
 from mmickd.building.images import BankImages
-from mmickd.finiteness import check_finite
-from mmickd.structures import Batch
 from mmickd.tasks import Task
 from mmickd.teachers import NetworkTeacher
 from mmickd.utils.distributed import failing_together
 from mmickd.utils.errors import ICKDError
+from mmickd.utils.memory import is_out_of_memory
 from mmickd.utils.progress import Progress
 from mmickd.utils.quoting import told
 
-OUT_OF_MEMORY = re.compile("out of memory|not enough memory|can't allocate memory", re.IGNORECASE)
 """What torch says on CUDA, on Windows, elsewhere."""
 
 
@@ -127,13 +124,7 @@ def _collect(
     )
     clock = Progress(len(mine), "batches", f"memory bank ({', '.join(collectors)})")
     for samples, ends_batch in groups:
-        data_samples = [sample["data_samples"] for sample in samples]
-        inputs = teacher.preprocess(
-            {"inputs": [s["inputs"] for s in samples], "data_samples": data_samples}
-        )
-        tapped = teacher.forward_normalized(inputs)
-        check_finite(tapped, data_samples, "the teacher")
-        view = task.view(tapped, Batch(inputs, data_samples))
+        view = teacher.view_of_bank_images(samples)
         for level, collector in collectors.items():
             found, keys = task.levels[level].offer(view, options.pixels_per_image, options.seed)
             wanted = slice(None) if len(mine) else slice(0)
@@ -171,7 +162,7 @@ def _explained_out_of_memory(batch_size: int) -> Iterator[None]:
     try:
         yield
     except (MemoryError, RuntimeError) as error:
-        if not isinstance(error, MemoryError) and not OUT_OF_MEMORY.search(str(error)):
+        if not is_out_of_memory(error):
             raise
         raise ICKDError(
             f"out of memory while the memory bank was built ({told(error)}). Set "

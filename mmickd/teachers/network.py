@@ -12,11 +12,11 @@ import torch
 from torch import Tensor, nn
 
 from mmickd.classifier import find_classifier
-from mmickd.finiteness import check_finite
-from mmickd.probing import batch_of, explained
+from mmickd.finiteness import check_finite, image_name
+from mmickd.probing import explained
 from mmickd.retrieval.memory import Memory
 from mmickd.run import Run
-from mmickd.structures import Batch, Tapped
+from mmickd.structures import Batch, Tapped, View
 from mmickd.taps import Tap
 from mmickd.tasks import Task, kind_of_task, task_for
 from mmickd.teachers.base import Remember, Source, Teacher
@@ -148,22 +148,24 @@ class NetworkTeacher(Teacher):
         """``D`` of its features, once it was looked at."""
         return self._width
 
-    def look_at_bank_image(self, sample: dict[str, Any]) -> None:
-        """Run once on an image as the bank is built from it, after :meth:`look`.
+    def view_of_bank_images(self, samples: Sequence[dict[str, Any]]) -> View:
+        """Run on images as the bank is built from them, after :meth:`look`.
 
         Args:
-            sample: packed: ``inputs`` and ``data_samples``.
+            samples: packed (``inputs`` and ``data_samples``), of one size; the preprocessor may
+                change them.
 
         Raises:
-            ICKDError: if it cannot run on such an image.
+            ICKDError: if it cannot run on them, or gives NaN or Inf.
         """
         remedy = "Set bank.pipeline to transforms that make images of its size."
-        size = sample["inputs"].shape
-        with explained("the teacher", "images that the memory bank reads", size, remedy):
-            inputs = self.preprocess(batch_of(sample))
+        data = {name: [sample[name] for sample in samples] for name in ("inputs", "data_samples")}
+        images = f"an image that the memory bank reads, {image_name(data['data_samples'][0])},"
+        with explained("the teacher", images, data["inputs"][0].shape, remedy):
+            inputs = self.preprocess(data)
             tapped = self.forward_normalized(inputs)
-            self.task.view(tapped, Batch(inputs, [sample["data_samples"]]))
-            check_finite(tapped, [sample["data_samples"]], "the teacher")
+            check_finite(tapped, data["data_samples"], "the teacher")
+            return self.task.view(tapped, Batch(inputs, data["data_samples"]))
 
     def attach(self, layer: str) -> None:
         """Read the classifier layer of this name from now on."""

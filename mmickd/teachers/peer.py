@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -143,6 +144,7 @@ class Peer:
             if faults:
                 raise ValueError(faults)
             self.optim_wrapper.load_state_dict(state["optimizer"])
+            _try_step(self.optim_wrapper.optimizer)
             for own, saved in zip(self.param_schedulers, state["param_schedulers"], strict=True):
                 own.load_state_dict(saved)
             self._random.load_state_dict(state["random"])
@@ -151,6 +153,22 @@ class Peer:
                 f"the resumed checkpoint holds another {self.name} ({told(error)}). "
                 "Resume with the config that it was trained with."
             ) from error
+
+
+def _try_step(optimizer: torch.optim.Optimizer) -> None:
+    """A step of a copy: what an optimizer keeps for each weight, it looks at only there.
+
+    Raises:
+        Exception: whatever it raises of a state that is not its own.
+    """
+    try:
+        trial = copy.deepcopy(optimizer)
+    except Exception:  # it holds what cannot be copied, such as groups of processes
+        return
+    for group in trial.param_groups:
+        for weight in group["params"]:
+            weight.grad = torch.zeros_like(weight)
+    trial.step()
 
 
 class _OwnLog:

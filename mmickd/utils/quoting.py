@@ -30,7 +30,7 @@ def one_line(text: Any, longest: int = LONGEST_QUOTE) -> str:
 
     Example:
         >>> one_line(["more", "than fits"], longest=12)
-        "['mo...its']"
+        "['mo...ts']"
     """
     return printable(" ".join(str(text).split()), longest)
 

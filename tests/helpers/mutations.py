@@ -78,7 +78,7 @@ SELF: dict[str, Any] = dict(
 ONLINE: dict[str, Any] = dict(
     type="OnlineTeacher",
     cfg=None,
-    optim_wrapper=dict(type="OptimWrapper", optimizer=dict(type="SGD", lr=0.1)),
+    optim_wrapper=dict(type="OptimWrapper", optimizer=dict(type="SGD", lr=0.1, momentum=0.9)),
     param_scheduler=dict(type="ConstantLR", factor=0.5),
     num_peers=1,
     losses=dict(kd=dict(loss_weight=1.0), picd=None, nicd=None),

@@ -143,10 +143,11 @@ def test_an_image_that_it_cannot_take_is_explained() -> None:
     look(teacher, size=SIZE)
     image = dict(inputs=torch.zeros(3, 9, 7), data_samples=data_sample("mmpretrain"))
     with pytest.raises(
-        ICKDError, match=r"cannot run on images that the memory bank reads of 9x7 .*bank\.pipeline"
+        ICKDError,
+        match=r"cannot run on an image that the memory.* of 9x7 .*bank\.pipeline",
     ):
-        teacher.look_at_bank_image(image)
-    teacher.look_at_bank_image(dict(image, inputs=torch.zeros(3, SIZE, SIZE)))
+        teacher.view_of_bank_images([image])
+    teacher.view_of_bank_images([dict(image, inputs=torch.zeros(3, SIZE, SIZE))])
 
 
 def test_what_it_has_learnt_and_its_queues_are_saved_together() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 from typing import Any
 
 import pytest
@@ -263,6 +264,15 @@ def test_a_damaged_setting_is_refused(option: str, value: Any) -> None:
     state["optimizer"]["param_groups"][0][option] = value
     with pytest.raises(ICKDError, match=rf"holds another peer0 \(.*{option}"):
         peer().load_state_dict(state)
+
+
+@pytest.mark.parametrize("damage", [torch.ones(3, 5, 7), "none", 3])
+def test_a_damaged_state_of_a_weight_is_refused(damage: Any) -> None:
+    kind = functools.partial(torch.optim.SGD, momentum=0.9)
+    state = copy.deepcopy(trained(1, kind=kind).state_dict())
+    state["optimizer"]["state"][0]["momentum_buffer"] = damage
+    with pytest.raises(ICKDError, match=r"holds another peer0 \("):
+        peer(kind=kind).load_state_dict(state)
 
 
 @pytest.mark.parametrize(
