@@ -18,7 +18,7 @@ from mmickd.utils.digest import digest, sha256_of
 from mmickd.utils.distributed import failing_together
 from mmickd.utils.errors import ICKDError
 from mmickd.utils.locking import locked
-from mmickd.utils.quoting import told
+from mmickd.utils.quoting import one_line, told
 
 TIMEOUT_SECONDS = 60.0
 """How long a server may say nothing."""
@@ -82,8 +82,8 @@ def fetch(url: str) -> Path:
             _obtain(url, file)
         except (OSError, ValueError, HTTPException) as error:
             raise ICKDError(
-                f"teacher.checkpoint {url} cannot be downloaded ({told(error)}). Download "
-                f"it by hand to {file}, or set teacher.checkpoint to a local file."
+                f"teacher.checkpoint {one_line(url)} cannot be downloaded ({told(error)}). "
+                f"Download it by hand to {file}, or set teacher.checkpoint to a local file."
             ) from error
     return file
 

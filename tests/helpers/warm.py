@@ -10,17 +10,24 @@ import multiprocessing.forkserver
 import os
 import subprocess
 import tempfile
+import threading
 from functools import cache
 from pathlib import Path
 
 from mmickd.commands.comparing.processes import become_python, can_fork
 
 ROOT = Path(__file__).resolve().parents[2]
+_STARTING = threading.Lock()
+
+
+def start_method() -> str:
+    """How multiprocessing starts a process of the tests; what is forked off is there by then."""
+    with _STARTING:  # tests have threads
+        return _started()
 
 
 @cache
-def start_method() -> str:
-    """How multiprocessing starts a process of the tests; what is forked off is there by then."""
+def _started() -> str:
     if not can_fork():
         return "spawn"
     context = multiprocessing.get_context("forkserver")

@@ -17,7 +17,7 @@ from mmickd.building.build import build_banks
 from mmickd.sampling import keyed_hash
 from mmickd.storage.cache import BankCache
 from mmickd.storage.obtaining import obtain_banks
-from mmickd.structures import Samples, Tapped
+from mmickd.structures import Samples
 from mmickd.utils import distributed
 from mmickd.utils.distributed import patient_ranks
 from tests.helpers.ranks import on_ranks
@@ -26,6 +26,7 @@ BOUND = 1.3
 """Of the bytes of the bank, what a process may hold at once."""
 CLASSES, WIDTH = 32, 1024
 IMAGES, ROWS_PER_IMAGE = 160, 1000
+M_MMAP_THRESHOLD = -3
 PIECE = 2**22
 """Bytes of a message, as small beside this bank as the usual 64 MiB are beside a large one."""
 
@@ -70,13 +71,11 @@ def teacher() -> Any:
     task = SimpleNamespace(
         levels={"image": Level()},
         bad_labels=lambda sample, num_classes: [],
-        view=lambda tapped, batch: batch.data_samples[0],
     )
     return SimpleNamespace(
         task=task,
         tap=SimpleNamespace(num_classes=CLASSES),
-        preprocess=lambda batch: torch.stack(batch["inputs"]),
-        forward_normalized=lambda inputs: Tapped(inputs.flatten(1), inputs.flatten(1)),
+        view_of_bank_images=lambda samples: samples[0]["data_samples"],
     )
 
 
@@ -95,7 +94,9 @@ def memory(name: str) -> int:
 
 def peak_of(action: Callable[[], Any]) -> tuple[Any, int]:
     """What ``action`` gives, and the bytes that the process held for it at once."""
-    ctypes.CDLL(None).malloc_trim(0)
+    libc = ctypes.CDLL(None)
+    libc.mallopt(M_MMAP_THRESHOLD, 2**20)  # blocks go back at once, as those of 64 MiB always do
+    libc.malloc_trim(0)
     Path("/proc/self/clear_refs").write_text("5")  # forgets the peak
     before = memory("VmRSS")
     return action(), memory("VmHWM") - before
@@ -122,10 +123,8 @@ def peaks(folder: str, capacity: int | None) -> dict[str, float]:
 
 @pytest.mark.parametrize(("world_size", "capacity"), [(1, None), (2, 4000)])
 def test_no_process_holds_a_bank_twice(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, world_size: int, capacity: int | None
+    tmp_path: Path, world_size: int, capacity: int | None
 ) -> None:
-    # blocks go back to the system, as those of 64 MiB always do
-    monkeypatch.setenv("MALLOC_MMAP_THRESHOLD_", str(2**20))
     main, *others = on_ranks(world_size, peaks, str(tmp_path), capacity)
     for rank in (main, *others):
         assert max(rank["built"], rank["read"]) < BOUND, rank

@@ -62,8 +62,10 @@ def test_a_teacher_of_one_size_meets_the_training_images_before_the_bank_is_buil
 
 
 def test_a_teacher_of_one_size_meets_an_image_of_the_bank_before_it_is_built() -> None:
-    words = "the teacher cannot run on images that the memory bank reads of 48x64 pixels"
-    assert_stops(taught_by(CROP), words, "Set bank.pipeline to transforms that make")
+    words = "the teacher cannot run on an image that the memory bank reads, "
+    assert_stops(
+        taught_by(CROP), words, ".png, of 48x64 pixels", "Set bank.pipeline to transforms that make"
+    )
 
 
 @pytest.mark.parametrize("without_bank", [True, False])

@@ -63,10 +63,10 @@ def runs(request: pytest.FixtureRequest) -> StockRuns:
         return command(sys.executable, tool, f"{name}.py", "--work-dir", f"out_{name}", cwd=folder)
 
     trained = [train(name) for name in ("plain", "distilled", "off")]
-    return StockRuns(scope, folder, *trained, tested=tested(scope, folder, "plain.py"))
+    return StockRuns(scope, folder, *trained, tested=stock_test(scope, folder, "plain.py"))
 
 
-def tested(scope: str, folder: Path, config: str, *words: str) -> Outcome:
+def stock_test(scope: str, folder: Path, config: str, *words: str) -> Outcome:
     """The distilled checkpoint under the stock tool, where mmickd cannot be imported."""
     tool, checkpoint = stock_tool(scope, "test"), "out_distilled/iter_3.pth"
     return command(
@@ -111,7 +111,7 @@ def test_stock_test_reads_the_config_with_the_hook_once_its_list_is_empty(runs: 
     if runs.scope == "mmpretrain":
         pytest.skip("mmengine's --cfg-options are the same for both")
     wanted = re.search(r"mIoU: +\d+\.\d+", runs.tested.ok())
-    ended = tested(runs.scope, runs.folder, "distilled.py", "--cfg-options", "custom_hooks=[]")
+    ended = stock_test(runs.scope, runs.folder, "distilled.py", "--cfg-options", "custom_hooks=[]")
     assert wanted and wanted[0] in ended.ok()
 
 

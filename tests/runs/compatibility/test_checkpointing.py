@@ -44,7 +44,7 @@ def test_the_classifier_layer_runs_twice(use_reentrant: bool) -> None:
     wanted = run(toy.distilled(level=level))
     found = run(toy.distilled(checkpointed_head(use_reentrant), level=level))
     assert_same_training(found, wanted)
-    probe, steps, validation = 1, 3, len(found.val_dataloader)
+    probe, steps, validation = 2, 3, len(found.val_dataloader)
     assert found.model.decode_head.runs == probe + 2 * steps + validation
 
 
