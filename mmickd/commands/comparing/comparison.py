@@ -89,7 +89,7 @@ def read_comparison(
         raise ValueError(f"{file}: students have no '{reference}' to compare the others to")
     title = plan.get("title", file.stem)
     data = _data(plan["data"], title, out, quick) if "data" in plan else None
-    places = {"{out}": str(out), "{data}": str(out / "data" / "set")}
+    places = {"{out}": str(out), "{data}": str(_from_here(out / "data" / "set"))}
 
     def training(name: str, entry: Mapping[str, Any], folder: Path, seed: int, *after: Job) -> Job:
         given = [*plan.get("options", []), *options, *entry.get("options", [])]
@@ -116,6 +116,15 @@ def _data(entry: Mapping[str, Any], title: str, out: Path, quick: bool) -> Job:
     arguments = [*entry.get("arguments", []), *(entry.get("quick", []) if quick else [])]
     command = [sys.executable, script, "--out", str(out / "data" / "set"), *arguments]
     return Job(f"{title} data", command, out / "data", Path(script).read_text())
+
+
+def _from_here(path: Path) -> Path:
+    """Relative, if it lies below the working directory.
+
+    Which pixels are drawn depends on the paths of the images: so it is the same in every checkout.
+    """
+    here = Path.cwd()
+    return path.relative_to(here) if path.is_relative_to(here) else path
 
 
 def _training(

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
+
 from mmickd.commands.comparing.comparison import read_comparison
 
 DEMO = "configs/demo/digits_{}.py"
@@ -45,6 +47,16 @@ def test_data_are_made_first_and_places_are_filled_in(tmp_path: Path) -> None:
         assert not any("{" in option for option in options)
     (ickd,) = plan.students["IC-KD"]
     assert f"custom_hooks.0.bank.cache_dir={tmp_path}/banks" in ickd.command
+
+
+def test_data_below_the_working_directory_have_the_same_path_in_every_checkout(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    file = Path(__file__).parents[3] / "configs" / "demo" / "scenes.json"
+    plan = read_comparison(file, tmp_path / "out", [0])
+    for job in plan.jobs()[1:]:
+        assert "train_dataloader.dataset.data_root=out/data/set" in job.command
 
 
 def test_a_student_that_was_its_own_teacher_gets_the_earlier_run(tmp_path: Path) -> None:
