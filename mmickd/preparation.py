@@ -30,7 +30,8 @@ from mmickd.options import HookOptions
 from mmickd.probing import probe_network, training_batch
 from mmickd.retrieval.memory import Memory
 from mmickd.run import Run
-from mmickd.storage.cache import BankCache, default_cache_dir
+from mmickd.storage.cache import BankCache
+from mmickd.storage.home import default_cache_dir
 from mmickd.storage.obtaining import obtain_banks
 from mmickd.structures import Batch
 from mmickd.tasks import task_for

@@ -9,7 +9,9 @@ from pathlib import Path
 
 from mmickd.commands.arguments import run_command
 from mmickd.storage.bank_files import FORMAT_VERSION, read_manifest
-from mmickd.storage.cache import BankCache, Entry, default_cache_dir
+from mmickd.storage.cache import BankCache
+from mmickd.storage.entry import Entry
+from mmickd.storage.home import default_cache_dir
 from mmickd.utils.quoting import one_line
 
 HEAD = ("folder", "level", "teacher", "rows", "classes", "MiB", "last used", "state")

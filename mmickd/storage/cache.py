@@ -8,11 +8,9 @@ from __future__ import annotations
 
 import os
 import re
-import stat
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +21,6 @@ from mmickd.banks.options import DEFAULT_LIMIT
 from mmickd.storage.bank_files import (
     FORMAT_VERSION,
     MANIFEST,
-    TEMPORARIES,
-    TENSORS,
     OtherBank,
     fingerprint_of,
     is_old,
@@ -32,80 +28,13 @@ from mmickd.storage.bank_files import (
     read_manifest,
     write_bank,
 )
+from mmickd.storage.entry import Entry, entry_of, lock_of, unreadable
 from mmickd.storage.home import expanded
 from mmickd.utils.locking import locked
 from mmickd.utils.quoting import one_line
 
 FINGERPRINT = re.compile(r"[0-9a-f]{24}")
 GIB = 2**30
-
-
-def default_cache_dir() -> Path:
-    """``$MMICKD_CACHE_DIR``, else ``~/.cache/mmickd``."""
-    return expanded(os.environ.get("MMICKD_CACHE_DIR") or "~/.cache/mmickd")
-
-
-def lock_of(folder: Path) -> Path:
-    """The lock file of a bank; outside of its folder, which comes and goes."""
-    return folder.with_name(f"{folder.name}.lock")
-
-
-@dataclass(frozen=True)
-class Entry:
-    """A folder of the cache: a bank, or half of one.
-
-    Args:
-        folder: where it lies.
-        names: of its files.
-        nbytes: of all files.
-        used: when the bank was last read or written; of rubbish, when it was last changed.
-    """
-
-    folder: Path
-    names: tuple[str, ...]
-    nbytes: int
-    used: float
-
-    @property
-    def is_whole(self) -> bool:
-        """Whether both files of a bank are there."""
-        return {MANIFEST, TENSORS} <= set(self.names)
-
-    def fault(self) -> str:
-        """Why it cannot be used; empty if it can, or is another version's. Reads all of it."""
-        if not self.is_whole:
-            return "is incomplete"
-        try:
-            manifest = read_manifest(self.folder)
-            if manifest.get("format") != FORMAT_VERSION:
-                return ""
-            if fingerprint_of(manifest["fields"]) != self.folder.name:
-                return "is another bank than its name says"
-            read_bank(self.folder, manifest["fields"])
-        except OtherBank as other:
-            return str(other)
-        except Exception as error:  # whatever files raise that anybody may have written
-            return _unreadable(error)
-        return ""
-
-    def remove(self) -> bool:
-        """Take it away, unless somebody holds its lock; others may do the same at the same time.
-
-        Whoever reads the bank meanwhile builds it anew.
-
-        Returns:
-            Whether it is gone.
-        """
-        lock = lock_of(self.folder)
-        with locked(lock) as free, suppress(OSError):
-            if not free:
-                return False
-            # The manifest first: without it the rest is no bank, should this be interrupted.
-            for name in sorted(self.names, key=lambda name: name != MANIFEST):
-                (self.folder / name).unlink(missing_ok=True)
-            self.folder.rmdir()
-            lock.unlink(missing_ok=True)
-        return not self.folder.exists()
 
 
 class BankCache:
@@ -170,7 +99,7 @@ class BankCache:
         except OtherBank as other:
             return None, f"the bank in {folder} {other}"
         except Exception as error:  # whatever files raise that anybody may have written
-            return None, f"the bank in {folder} {_unreadable(error)}"
+            return None, f"the bank in {folder} {unreadable(error)}"
         with suppress(OSError):
             os.utime(folder / MANIFEST)  # eviction goes by it
         return bank, f"memory bank from {folder}"
@@ -206,7 +135,7 @@ class BankCache:
         found = []
         with suppress(OSError):
             for path in self.root.iterdir():
-                entry = _look(path) if FINGERPRINT.fullmatch(path.name) else None
+                entry = entry_of(path) if FINGERPRINT.fullmatch(path.name) else None
                 if entry is not None:
                     found.append(entry)
         return sorted(found, key=lambda entry: (entry.used, entry.folder))
@@ -286,26 +215,3 @@ class BankCache:
         return f"no bank of this teacher and data set in {self.root}" + (
             f" ({best[1]})" if best else ""
         )
-
-
-def _unreadable(error: BaseException) -> str:
-    return f"cannot be read ({one_line(f'{type(error).__name__}: {error}')})"
-
-
-def _look(folder: Path) -> Entry | None:
-    """A folder, if it is one (no link to one) and holds nothing but what a bank may leave."""
-    try:
-        files = {item.name: item.lstat() for item in folder.iterdir()}
-        about = folder.lstat()
-    except OSError:  # no folder, removed by another run, or not ours to read
-        return None
-    known = all(name in (TENSORS, MANIFEST) or name.startswith(TEMPORARIES) for name in files)
-    if not known or not all(map(_is_plain, files.values())) or not stat.S_ISDIR(about.st_mode):
-        return None
-    last = [files[MANIFEST]] if MANIFEST in files else [about, *files.values()]
-    nbytes = sum(file.st_size for file in files.values())
-    return Entry(folder, tuple(files), nbytes, max(file.st_mtime for file in last))
-
-
-def _is_plain(file: os.stat_result) -> bool:
-    return not stat.S_ISDIR(file.st_mode)

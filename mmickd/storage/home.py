@@ -1,4 +1,4 @@
-"""Folders below somebody's home directory."""
+"""Folders below somebody's home directory, and the one of the banks."""
 
 from __future__ import annotations
 
@@ -22,3 +22,12 @@ def expanded(path: str | os.PathLike[str]) -> Path:
             f"no memory bank can be cached in {quoted(str(path))}: {error} Set bank.cache_dir, or "
             "MMICKD_CACHE_DIR, to a folder, or bank.cache_dir to None."
         ) from error
+
+
+def default_cache_dir() -> Path:
+    """``$MMICKD_CACHE_DIR``, else ``~/.cache/mmickd``.
+
+    Raises:
+        ICKDError: if there is no such home directory.
+    """
+    return expanded(os.environ.get("MMICKD_CACHE_DIR") or "~/.cache/mmickd")

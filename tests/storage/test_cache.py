@@ -11,7 +11,8 @@ import torch
 from safetensors.torch import load_file
 
 from mmickd.storage.bank_files import FORMAT_VERSION, MANIFEST, TENSORS
-from mmickd.storage.cache import BankCache, default_cache_dir
+from mmickd.storage.cache import BankCache
+from mmickd.storage.home import default_cache_dir
 from mmickd.structures import Samples
 from tests.helpers.stored_banks import FIELDS, make_bank, rejected, rewrite
 

@@ -9,7 +9,8 @@ import pytest
 from mmickd.storage import bank_files
 from mmickd.storage import cache as module
 from mmickd.storage.bank_files import MANIFEST, TENSORS
-from mmickd.storage.cache import GIB, BankCache, lock_of
+from mmickd.storage.cache import GIB, BankCache
+from mmickd.storage.entry import lock_of
 from tests.helpers.stored_banks import FIELDS, make_bank
 
 DAY = 24 * 3600

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from mmickd.storage.cache import BankCache, default_cache_dir
-from mmickd.storage.home import expanded
+from mmickd.storage.cache import BankCache
+from mmickd.storage.home import default_cache_dir, expanded
 from mmickd.utils.errors import ICKDError
 
 

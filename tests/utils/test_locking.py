@@ -11,7 +11,8 @@ import pytest
 import torch
 from filelock import FileLock, SoftFileLock, Timeout
 
-from mmickd.storage.cache import BankCache, lock_of
+from mmickd.storage.cache import BankCache
+from mmickd.storage.entry import lock_of
 from mmickd.utils import locking
 from mmickd.utils.locking import locked
 from tests.helpers.stored_banks import FIELDS, make_bank
