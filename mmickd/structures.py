@@ -236,8 +236,9 @@ class Queries:
         features: ``(Q, D)`` float32; the teacher's, L2-normalised. Or a function, as above.
         labels: ``(Q,)`` int64; :data:`NO_LABEL` where a query has no class.
         valid: ``(Q,) bool``; False for padding.
-        positives: ``(Q, K)``; same-class rows, as many as the loss wants.
-        negatives: ``(Q, N)``; rows of other classes.
+        positives: ``(Q, K)``; same-class rows, as many as the loss wants; fewer columns where no
+            class of the bank has so many.
+        negatives: ``(Q, N)``; rows of other classes, as many as the loss wants, or as the bank has.
         shape: ``(B, L)``: images of the batch and queries of each, ``Q = B * L`` in this order;
             None: ``(Q, 1)``.
 
