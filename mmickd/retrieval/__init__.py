@@ -2,6 +2,7 @@
 
 from mmickd.retrieval.base import BaseRetriever
 from mmickd.retrieval.faiss_retriever import FaissRetriever
+from mmickd.retrieval.random_retriever import RandomRetriever
 from mmickd.retrieval.torch_retriever import TorchRetriever
 
-__all__ = ["BaseRetriever", "FaissRetriever", "TorchRetriever"]
+__all__ = ["BaseRetriever", "FaissRetriever", "RandomRetriever", "TorchRetriever"]

@@ -67,6 +67,18 @@ class TorchRetriever(BaseRetriever):
         positives, negatives = zip(*found, strict=True)
         return _best(positives, num_positives), _best(negatives, num_negatives)
 
+    def scores(self, queries: Tensor, features: Tensor) -> Tensor:
+        """What rows are chosen by, the largest first.
+
+        Args:
+            queries: ``(Q, D)`` float32.
+            features: ``(m, D)`` float32, of rows of the bank.
+
+        Returns:
+            ``(Q, m)`` float32, a new tensor: cosine similarities.
+        """
+        return queries @ features.T
+
     def _blocks(self, bank: MemoryBank) -> Iterator[tuple[int, Any, Tensor]]:
         """First row, block, and its features in float32."""
         kept = self._kept.setdefault(bank, {})
@@ -101,7 +113,7 @@ class TorchRetriever(BaseRetriever):
         parts: list[tuple[Tensor, ...]] = []
         for start in range(0, max(1, len(query)), chunk):
             part = query[slice(start, start + chunk)]
-            similarity = part.features @ features.T
+            similarity = self.scores(part.features, features)
             block.leave_out(similarity, part.ids)
             rows, found = block.rows_of_class(part.labels)
             own = similarity.gather(1, rows).masked_fill_(~found, -torch.inf)

@@ -1,0 +1,69 @@
+"""RandomRetriever: any rows of the right classes, with their true similarity."""
+
+import pytest
+import torch
+from hypothesis import given, settings
+
+from mmickd.banks import MemoryBank
+from mmickd.retrieval import RandomRetriever, TorchRetriever
+from mmickd.utils.errors import ICKDError
+from tests.helpers.retrieval_cases import cases, check_form, run, samples
+
+
+@settings(max_examples=100, deadline=None)
+@given(cases())
+def test_rows_of_the_right_classes_with_their_similarity(case):
+    exact = run(TorchRetriever(), case)
+    for drawn, nearest in zip(run(RandomRetriever(), case), exact, strict=True):
+        check_form(drawn, case.bank, *nearest.mask.shape)
+        assert torch.equal(drawn.mask, nearest.mask)  # as many are found
+        rows = drawn.indices.clamp(min=0)
+        if len(case.bank):
+            true = (case.query.features[:, None] * case.bank.features[rows].float()).sum(-1)
+            assert torch.allclose(drawn.similarity[drawn.mask], true[drawn.mask], atol=1e-5)
+    positives, negatives = run(RandomRetriever(), case)
+    for i, (label, own) in enumerate(
+        zip(case.query.labels.tolist(), case.query.ids.tolist(), strict=True)
+    ):
+        same = positives.indices[i][positives.mask[i]]
+        other = negatives.indices[i][negatives.mask[i]]
+        assert len(set(same.tolist())) == len(same) and len(set(other.tolist())) == len(other)
+        assert bool((case.bank.labels[same] == label).all())
+        assert bool((case.bank.labels[other] != label).all())
+        if case.exclude_same_id and own >= 0:
+            assert not bool((case.bank.ids[same] == own).any())
+            assert not bool((case.bank.ids[other] == own).any())
+
+
+def test_every_row_has_the_same_chance():
+    g = torch.Generator().manual_seed(0)
+    bank = MemoryBank(samples(g, 60, 8, 3, 1000), 3)
+    query = samples(g, 5, 8, 3, 1000)
+    retriever, counts = RandomRetriever(seed=3), torch.zeros(60)
+    draws = 400
+    for _ in range(draws):
+        _, negatives = retriever.search(bank, query[:1], 0, 10)
+        counts[negatives.indices[0]] += 1
+    others = bank.labels != query.labels[0]
+    share = counts[others] / draws
+    want = 10 / int(others.sum())
+    # five standard deviations of a binomial share
+    assert bool(((share - want).abs() < 5 * (want * (1 - want) / draws) ** 0.5).all())
+    assert not bool(counts[~others].any())
+
+
+def test_draws_anew_and_leaves_the_run_s_random_numbers_alone():
+    g = torch.Generator().manual_seed(0)
+    bank, query = MemoryBank(samples(g, 60, 8, 3, 1000), 3), samples(g, 5, 8, 3, 1000)
+    before = torch.get_rng_state()
+    one, again, other = RandomRetriever(1), RandomRetriever(1), RandomRetriever(2)
+    first = one.search(bank, query, 4, 4)[1].indices
+    assert torch.equal(before, torch.get_rng_state())
+    assert torch.equal(first, again.search(bank, query, 4, 4)[1].indices)
+    assert not torch.equal(first, other.search(bank, query, 4, 4)[1].indices)
+    assert not torch.equal(first, one.search(bank, query, 4, 4)[1].indices)
+
+
+def test_wrong_seed():
+    with pytest.raises(ICKDError, match="seed"):
+        RandomRetriever(seed=-1)
