@@ -33,10 +33,20 @@ SCHEDULE: dict[str, Any] = dict(
     stepwise=False,
 )
 LOSSES: dict[str, Any] = dict(
-    kd=dict(loss_weight=1.0, temperature=4.0, divergence="balanced", emphasis=2.0),
+    kd=dict(
+        loss_weight=1.0,
+        temperature=4.0,
+        divergence="balanced",
+        emphasis=2.0,
+        standardize=True,
+        dense=True,
+    ),
     picd=dict(loss_weight=SCHEDULE, temperature=1.0, sim_temperature=0.1, num_positives=4),
     nicd=dict(type="NICDLoss", loss_weight=1.0, temperature=0.5, num_negatives=4),
     again=dict(type="mmickd.KDLoss", loss_weight=0.1),
+    dkd=dict(type="DKDLoss", alpha=1.0, beta=8.0, temperature=4.0, dense=False),
+    relations=dict(type="DISTLoss", beta=1.0, gamma=1.0, temperature=1.0, dense=True),
+    smooth=dict(type="LabelSmoothingLoss", loss_weight=0.1, dense=True),
     task=dict(loss_weight=1.0),
 )
 BANK: dict[str, Any] = dict(

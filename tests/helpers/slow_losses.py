@@ -52,6 +52,47 @@ def kd(
     return mean(values)
 
 
+def standardized(row: Row) -> Row:
+    middle = mean(row)
+    deviation = math.sqrt(sum((x - middle) ** 2 for x in row) / (len(row) - 1))
+    return [(x - middle) / deviation for x in row]
+
+
+def dkd(
+    student: list[Row], teacher: list[Row], labels: list[int], alpha: float, beta: float, t: float
+) -> float:
+    values = []
+    for zs, zt, y in zip(student, teacher, labels, strict=True):
+        if y < 0:
+            continue
+        ps, pt = softmax(zs, t), softmax(zt, t)
+        target = kl([pt[y], 1 - pt[y]], [ps[y], 1 - ps[y]])
+        others = kl(softmax(zt[:y] + zt[y + 1 :], t), softmax(zs[:y] + zs[y + 1 :], t))
+        values.append(t * t * (alpha * target + beta * others))
+    return mean(values)
+
+
+def correlation(a: Row, b: Row) -> float:
+    a, b = centred(a), centred(b)
+    sizes = math.sqrt(dot(a, a) * dot(b, b))
+    return dot(a, b) / sizes if sizes else 0.0
+
+
+def dist(
+    student: list[Row], teacher: list[Row], valid: list[bool], beta: float, gamma: float, t: float
+) -> float:
+    rows = [
+        (softmax(zs, t), softmax(zt, t))
+        for zs, zt, there in zip(student, teacher, valid, strict=True)
+        if there
+    ]
+    inter = 1 - mean([correlation(ps, pt) for ps, pt in rows])
+    classes = range(len(student[0]))
+    columns = [([ps[c] for ps, _ in rows], [pt[c] for _, pt in rows]) for c in classes]
+    intra = 1 - mean([correlation(*column) for column in columns])
+    return t * t * (beta * inter + gamma * intra)
+
+
 def picd(
     student: list[Row],
     similarity: list[Row],

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from mmickd.banks import BankOptions
 from mmickd.hooks import ICKDHook
-from mmickd.losses import KDLoss, NICDLoss, PICDLoss
+from mmickd.losses import DISTLoss, DKDLoss, KDLoss, LabelSmoothingLoss, NICDLoss, PICDLoss
 from mmickd.losses.schedules import WeightSchedule
 from mmickd.retrieval import TorchRetriever
 from mmickd.teachers import OfflineTeacher, OnlineTeacher, SelfTeacher
@@ -43,6 +43,9 @@ TEACHERS = (OFFLINE, valid.SELF, valid.ONLINE)
         (valid.LOSSES["kd"], KDLoss),
         (valid.LOSSES["picd"], PICDLoss),
         (valid.LOSSES["nicd"], NICDLoss),
+        (valid.LOSSES["dkd"], DKDLoss),
+        (valid.LOSSES["relations"], DISTLoss),
+        (valid.LOSSES["smooth"], LabelSmoothingLoss),
     ],
 )
 def test_every_option_is_among_those_that_are_changed(given: dict[str, Any], kind: Any) -> None:

@@ -1,0 +1,25 @@
+"""Divergence and entropy of distributions that are given by their logarithms."""
+
+from __future__ import annotations
+
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def kl_divergence(log_p: Tensor, log_q: Tensor, dim: int = -1) -> Tensor:
+    """``KL(p || q)`` along ``dim``.
+
+    Args:
+        log_p: of any shape.
+        log_q: of the same shape.
+        dim: the outcomes.
+
+    Returns:
+        The shape without ``dim``.
+    """
+    return F.kl_div(log_q, log_p, reduction="none", log_target=True).sum(dim=dim)
+
+
+def entropy(log_p: Tensor) -> Tensor:
+    """``H(p)`` along the last axis."""
+    return -(log_p.exp() * log_p).sum(dim=-1)
