@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -18,6 +19,17 @@ def kl_divergence(log_p: Tensor, log_q: Tensor, dim: int = -1) -> Tensor:
         The shape without ``dim``.
     """
     return F.kl_div(log_q, log_p, reduction="none", log_target=True).sum(dim=dim)
+
+
+def masked_log_softmax(x: Tensor, mask: Tensor, dim: int = -1) -> Tensor:
+    """``log_softmax`` over what the mask keeps; 0 elsewhere, which adds nothing to a divergence.
+
+    Args:
+        x: floating point of any shape; where it is masked it may hold anything.
+        mask: bool, as ``x`` or broadcast to it; True where kept.
+        dim: the outcomes.
+    """
+    return x.masked_fill(~mask, -torch.inf).log_softmax(dim=dim).masked_fill(~mask, 0.0)
 
 
 def entropy(log_p: Tensor) -> Tensor:

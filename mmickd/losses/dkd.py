@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from mmickd.losses.base import LogitLoss, reduce_loss, widen
-from mmickd.losses.divergences import kl_divergence
+from mmickd.losses.divergences import kl_divergence, masked_log_softmax
 from mmickd.registry import LOSSES
 from mmickd.structures import Queries
 from mmickd.utils.validation import check_number
@@ -64,11 +64,11 @@ def _decoupled(logits: Tensor, own: Tensor) -> tuple[Tensor, Tensor]:
 
     The latter is ``(Q, C)``, with 0 at the class itself, which then adds nothing to a divergence.
     """
-    rest = logits.masked_fill(own, -torch.inf)
-    total, of_rest = logits.logsumexp(dim=1), rest.logsumexp(dim=1)
-    of_own = logits.masked_fill(~own, 0.0).sum(dim=1)
-    target = torch.stack([of_own - total, of_rest - total], dim=1)
-    return target, rest.log_softmax(dim=1).masked_fill(own, 0.0)
+    total = logits.logsumexp(dim=1)
+    of_own = logits.masked_fill(~own, -torch.inf).logsumexp(dim=1)
+    of_others = logits.masked_fill(own, -torch.inf).logsumexp(dim=1)
+    target = torch.stack([of_own - total, of_others - total], dim=1)
+    return target, masked_log_softmax(logits, ~own)
 
 
 @LOSSES.register_module()

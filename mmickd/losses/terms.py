@@ -182,8 +182,8 @@ def _task_schedule(task: Any, terms: Mapping[str, Term], where: str) -> WeightSc
     if not dense or sum(term.schedule.largest for term in dense) > 1:
         names = [term.name for term in dense] or list(DEFAULT_TERMS)[:1]
         raise ICKDError(
-            f"{where}.{TASK}.loss_weight='{COMPLEMENT}' is 1 minus the weight of vanilla KD (of all "
-            "terms that are dense), which must therefore be there and never be more than 1: see "
+            f"{where}.{TASK}.loss_weight='{COMPLEMENT}' is 1 minus the weight of vanilla KD (of "
+            "all dense terms), which must therefore be there and never be more than 1: see "
             f"{' and '.join(f'{where}.{name}.loss_weight' for name in names)}."
         )
     return None
