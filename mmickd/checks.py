@@ -99,7 +99,7 @@ def warn_of_early_weights(all_terms: Iterable[LossTerms], is_behind_student: boo
         for terms in all_terms
         for term in terms
         if term.schedule.starts_full
-        and (term.loss.needs_trained_teacher or (term.loss.is_dense and is_behind_student))
+        and (term.loss.needs_trained_teacher or (is_behind_student and not term.loss.retrieves))
     ]
     if early:
         print_log(

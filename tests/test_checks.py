@@ -119,6 +119,12 @@ def test_behind_the_student_vanilla_kd_is_warned_of_too(logged: list[str]) -> No
     assert logged[0].startswith("losses.kd.loss_weight and losses.nicd.loss_weight: full from")
 
 
+def test_vanilla_kd_at_the_queries_of_a_level_is_no_other(logged: list[str]) -> None:
+    anchors_alone = LossTerms.build(dict(kd=dict(dense=False), picd=None, nicd=None))
+    warn_of_early_weights([anchors_alone], is_behind_student=True)
+    assert logged[0].startswith("losses.kd.loss_weight: full from")
+
+
 def test_all_that_learn_are_looked_at_in_one_warning(logged: list[str]) -> None:
     peers = terms(where="teacher.losses", nicd=FULL)
     warn_of_early_weights([terms(nicd=GROWING), peers], is_behind_student=False)

@@ -10,6 +10,7 @@ from mmengine import dist
 from torch import Tensor, nn
 
 from mmickd.structures import Context, Queries
+from mmickd.utils.validation import check_flag
 
 
 class BaseLoss(nn.Module, metaclass=ABCMeta):
@@ -88,6 +89,29 @@ class BaseLoss(nn.Module, metaclass=ABCMeta):
         return shown
 
 
+class LogitLoss(BaseLoss):
+    """A loss between the student's own logits and the teacher's; it retrieves nothing.
+
+    Args:
+        dense: asked at every location of the batch; False: at the queries of a level, the control
+            beside in-context terms, which are asked there (of a segmenter: balanced anchors).
+
+    Example:
+        >>> class Squares(LogitLoss):
+        ...     def forward(self, queries):
+        ...         return (queries.student_logits - queries.teacher_logits).square().sum(-1)
+        >>> Squares().is_dense, Squares(dense=False).is_dense
+        (True, False)
+    """
+
+    is_dense = True
+
+    def __init__(self, dense: bool = True) -> None:
+        super().__init__()
+        check_flag(dense, "dense")
+        self.is_dense = dense
+
+
 def mean_similarity(context: Context) -> Tensor:
     """Mean over all rows that were found; 0 if there are none."""
     return context.similarity.sum() / context.mask.sum().clamp(min=1)
@@ -102,12 +126,12 @@ def masked_sum(values: Tensor, counted: Tensor) -> Tensor:
     return torch.where(counted, values, values.new_zeros(())).sum()
 
 
-def reduce_loss(values: Tensor, counted: Tensor, reduction: str = "mean") -> Tensor:
+def reduce_loss(values: Tensor, counted: Tensor | None, reduction: str = "mean") -> Tensor:
     """The mean over the queries that count, or no reduction: the end of every pure loss function.
 
     Args:
         values: ``(Q,)`` floating point.
-        counted: ``(Q,)`` bool.
+        counted: ``(Q,)`` bool; None: all.
         reduction: 'mean' over what counts, 0 with gradient 0 where nothing does; 'none'.
 
     Returns:
@@ -124,6 +148,8 @@ def reduce_loss(values: Tensor, counted: Tensor, reduction: str = "mean") -> Ten
         return values
     if reduction != "mean":
         raise ValueError(f"reduction must be 'mean' or 'none', got {reduction!r}")
+    if counted is None:
+        counted = torch.ones_like(values, dtype=torch.bool)
     return masked_sum(values, counted) / counted.sum().clamp(min=1)
 
 

@@ -20,7 +20,7 @@ TASK = "task"
 LONGEST_NAME = 64
 """Letters that the name of a term may have."""
 COMPLEMENT = "complement"
-"""Weight of the task's losses that is 1 minus that of the terms asked everywhere (vanilla KD)."""
+"""Weight of the task's losses that is 1 minus that of the dense terms (vanilla KD)."""
 
 Defaults = Mapping[str, Mapping[str, Any]]
 """By type of a loss, options that differ from its own defaults."""
@@ -182,8 +182,8 @@ def _task_schedule(task: Any, terms: Mapping[str, Term], where: str) -> WeightSc
     if not dense or sum(term.schedule.largest for term in dense) > 1:
         names = [term.name for term in dense] or list(DEFAULT_TERMS)[:1]
         raise ICKDError(
-            f"{where}.{TASK}.loss_weight='{COMPLEMENT}' is 1 minus the weight of vanilla KD, which "
-            "must therefore be there and never be more than 1: see "
+            f"{where}.{TASK}.loss_weight='{COMPLEMENT}' is 1 minus the weight of vanilla KD (of "
+            "all dense terms), which must therefore be there and never be more than 1: see "
             f"{' and '.join(f'{where}.{name}.loss_weight' for name in names)}."
         )
     return None

@@ -32,7 +32,7 @@ class SegmentationTask(Task):
 
     levels = {"pixel": PixelLevel(), "region": RegionLevel()}
     trains_on_crops = True
-    loss_defaults = {"KDLoss": {"temperature": 1.0}}
+    loss_defaults = {"KDLoss": {"temperature": 1.0}, "DKDLoss": {"temperature": 1.0}}
 
     def __init__(
         self,

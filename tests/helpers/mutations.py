@@ -33,12 +33,28 @@ SCHEDULE: dict[str, Any] = dict(
     stepwise=False,
 )
 LOSSES: dict[str, Any] = dict(
-    kd=dict(loss_weight=1.0, temperature=4.0, divergence="balanced", emphasis=2.0),
+    kd=dict(
+        loss_weight=1.0,
+        temperature=4.0,
+        divergence="balanced",
+        emphasis=2.0,
+        standardize=True,
+        dense=True,
+    ),
     picd=dict(loss_weight=SCHEDULE, temperature=1.0, sim_temperature=0.1, num_positives=4),
     nicd=dict(type="NICDLoss", loss_weight=1.0, temperature=0.5, num_negatives=4),
     again=dict(type="mmickd.KDLoss", loss_weight=0.1),
+    dkd=dict(type="DKDLoss", alpha=1.0, beta=8.0, temperature=4.0, dense=False),
+    relations=dict(type="DISTLoss", beta=1.0, gamma=1.0, temperature=1.0, dense=True),
+    order=dict(type="PLDLoss", temperature=1.0, dense=True),
+    transformed=dict(type="WTTMLoss", temperature=4.0, dense=True),
+    near=dict(type="RelationalLoss", num_rows=4, temperature=0.1, teacher_temperature=0.1),
+    itself=dict(type="MembershipLoss", num_rows=4, temperature=0.5),
+    smooth=dict(type="LabelSmoothingLoss", loss_weight=0.1, dense=True),
     task=dict(loss_weight=1.0),
 )
+TYPED = ["nicd", "dkd", "relations", "order", "transformed", "near", "itself", "smooth"]
+"""Those that name their type and every option of it."""
 BANK: dict[str, Any] = dict(
     cache_dir=None,
     cache_limit=1.0,

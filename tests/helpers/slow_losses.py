@@ -52,6 +52,83 @@ def kd(
     return mean(values)
 
 
+def standardized(row: Row) -> Row:
+    middle = mean(row)
+    deviation = math.sqrt(sum((x - middle) ** 2 for x in row) / (len(row) - 1))
+    return [(x - middle) / deviation for x in row]
+
+
+def dkd(
+    student: list[Row], teacher: list[Row], labels: list[int], alpha: float, beta: float, t: float
+) -> float:
+    values = []
+    for zs, zt, y in zip(student, teacher, labels, strict=True):
+        if y < 0:
+            continue
+        ps, pt = softmax(zs, t), softmax(zt, t)
+        target = kl([pt[y], 1 - pt[y]], [ps[y], 1 - ps[y]])
+        others = kl(softmax(zt[:y] + zt[y + 1 :], t), softmax(zs[:y] + zs[y + 1 :], t))
+        values.append(t * t * (alpha * target + beta * others))
+    return mean(values)
+
+
+def correlation(a: Row, b: Row) -> float:
+    a, b = centred(a), centred(b)
+    sizes = math.sqrt(dot(a, a) * dot(b, b))
+    return dot(a, b) / sizes if sizes else 0.0
+
+
+def dist(
+    student: list[Row], teacher: list[Row], valid: list[bool], beta: float, gamma: float, t: float
+) -> float:
+    rows = [
+        (softmax(zs, t), softmax(zt, t))
+        for zs, zt, there in zip(student, teacher, valid, strict=True)
+        if there
+    ]
+    inter = 1 - mean([correlation(ps, pt) for ps, pt in rows])
+    classes = range(len(student[0]))
+    columns = [([ps[c] for ps, _ in rows], [pt[c] for _, pt in rows]) for c in classes]
+    intra = 1 - mean([correlation(*column) for column in columns])
+    return t * t * (beta * inter + gamma * intra)
+
+
+def pld(student: list[Row], teacher: list[Row], labels: list[int], t: float) -> float:
+    values = []
+    for zs, zt, y in zip(student, teacher, labels, strict=True):
+        if y < 0:
+            continue
+        left = [y, *sorted((c for c in range(len(zt)) if c != y), key=lambda c: -zt[c])]
+        weights, value = softmax(zt, t), 0.0
+        while left:
+            value -= weights[left[0]] * math.log(softmax([zs[c] for c in left], 1.0)[0])
+            left = left[1:]
+        values.append(value)
+    return mean(values)
+
+
+def wttm(student: list[Row], teacher: list[Row], t: float) -> float:
+    values = []
+    for zs, zt in zip(student, teacher, strict=True):
+        powers = [p ** (1 / t) for p in softmax(zt, 1.0)]
+        transformed = [p / sum(powers) for p in powers]
+        values.append(sum(powers) * kl(transformed, softmax(zs, 1.0)))
+    return mean(values)
+
+
+def cwd(
+    student: list[list[Row]], teacher: list[list[Row]], valid: list[list[bool]], t: float
+) -> float:
+    values = []
+    for zs, zt, there in zip(student, teacher, valid, strict=True):
+        kept = [place for place, counts in enumerate(there) if counts]
+        if kept:
+            classes = range(len(zs[0]))
+            maps = [([zt[i][c] for i in kept], [zs[i][c] for i in kept]) for c in classes]
+            values.append(t * t * mean([kl(softmax(a, t), softmax(b, t)) for a, b in maps]))
+    return mean(values)
+
+
 def picd(
     student: list[Row],
     similarity: list[Row],
@@ -91,6 +168,27 @@ def unit(row: Row) -> Row:
 def floored(row: Row) -> Row:
     row = centred(row)
     return [x / math.sqrt(dot(row, row) + 1.0) for x in row]
+
+
+def nearest(similarity: list[Row], rows: list[list[Row]], mask: list[list[bool]], count: int):
+    """Of each query the rows with the largest similarity; fewer where fewer were found."""
+    found = []
+    for sims, own, there in zip(similarity, rows, mask, strict=True):
+        order = sorted((k for k, t in enumerate(there) if t), key=lambda k: -sims[k])
+        found.append([own[k] for k in order[:count]])
+    return found
+
+
+def relational(
+    student: list[Row], teacher: list[Row], rows: list[list[Row]], t: float, t_teacher: float
+) -> float:
+    values = []
+    for zs, zt, near in zip(student, teacher, rows, strict=True):
+        if near:
+            of_student = softmax([dot(floored(zs), unit(z)) for z in near], t)
+            of_teacher = softmax([dot(unit(zt), unit(z)) for z in near], t_teacher)
+            values.append(kl(of_teacher, of_student))
+    return mean(values)
 
 
 def nicd(

@@ -89,6 +89,7 @@ def test_gradcheck(shape):
     assert gradcheck(lambda s: kd_loss(s, teacher, 1.0, valid), student)
     for divergence in ("reverse", "balanced"):
         assert gradcheck(lambda s, d=divergence: kd_loss(s, teacher, divergence=d), student)
+    assert gradcheck(lambda s: kd_loss(s, teacher, standardize=True), student)
 
 
 def test_only_the_student_gets_a_gradient():
@@ -138,3 +139,35 @@ def test_kd_of_equal_logits_is_a_minimum():
 def test_kd_ignores_a_constant_added_to_all_logits():
     student, teacher, _ = tensors(4, 5, 1)
     assert torch.allclose(kd_loss(student + 5, teacher - 3), kd_loss(student, teacher))
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("divergence", ["forward", "reverse", "balanced"])
+def test_standardized_kd_equals_loop(shape, divergence):
+    student, teacher, _ = tensors(*shape)
+    rows = [[slow.standardized(row) for row in z.tolist()] for z in (student, teacher)]
+    want = slow.kd(*rows, 2.0, divergence=divergence)
+    given = kd_loss(student, teacher, 2.0, divergence=divergence, standardize=True)
+    assert float(given) == pytest.approx(want, rel=1e-12)
+    loss = KDLoss(2.0, divergence, standardize=True)
+    assert float(mean_of(loss, queries(student, teacher))) == pytest.approx(want, rel=1e-12)
+
+
+def test_standardized_kd_sees_neither_size_nor_mean_of_the_logits():
+    student, teacher, _ = tensors(4, 5, 1)
+    want = kd_loss(student, teacher, standardize=True)
+    got = kd_loss(30 * student - 2, 0.1 * teacher + 7, standardize=True)
+    assert float(got) == pytest.approx(float(want), rel=1e-9)
+    assert float(kd_loss(3 * teacher, teacher, standardize=True)) == pytest.approx(0, abs=1e-12)
+
+
+@pytest.mark.parametrize("value", [0.0, 3.3, -1e4])
+def test_equal_logits_have_no_deviation_to_be_divided_by(value):
+    """Of a classifier whose last layer begins with zeros; 3.3 minus its mean is no exact 0."""
+    teacher = torch.randn(3, 7, generator=torch.Generator().manual_seed(0))
+    student = torch.full((3, 7), value, requires_grad=True)
+    loss = kd_loss(student, teacher, 4.0, standardize=True)
+    loss.backward()
+    assert math.isfinite(float(loss.detach()))
+    assert 1e-3 < float(student.grad.abs().max()) < 10  # as large as without standardisation
+    assert math.isfinite(float(kd_loss(teacher, student, standardize=True)))

@@ -80,9 +80,11 @@ def test_log_says_what_is_distilled(trained: tuple[Runner, Runner, list[str]]) -
         assert f"{suffix[1:]} level: MemoryBank(" in log
 
 
-@pytest.mark.parametrize("scope", toys.SCOPES)
-def test_kd_alone_builds_no_bank(scope: str) -> None:
-    runner = run(toys.toy(scope).distilled(losses=toys.KD_ONLY))
+@pytest.mark.parametrize(
+    ("scope", "dense"), [("mmpretrain", True), ("mmseg", True), ("mmseg", False)]
+)
+def test_kd_alone_builds_no_bank(scope: str, dense: bool) -> None:
+    runner = run(toys.toy(scope).distilled(losses=dict(toys.KD_ONLY, kd=dict(dense=dense))))
     assert "MemoryBank" not in toys.log_of(runner)
     assert not any("icd" in name or name == "retrieval_share" for name in _names(runner))
     assert all(v > 0 for v in history(runner, "loss_kd"))

@@ -18,8 +18,9 @@ from hypothesis import strategies as st
 
 from mmickd.banks import BankOptions
 from mmickd.hooks import ICKDHook
-from mmickd.losses import KDLoss, NICDLoss, PICDLoss
+from mmickd.losses import KDLoss, PICDLoss
 from mmickd.losses.schedules import WeightSchedule
+from mmickd.registry import LOSSES
 from mmickd.retrieval import TorchRetriever
 from mmickd.teachers import OfflineTeacher, OnlineTeacher, SelfTeacher
 from mmickd.utils.errors import ICKDError
@@ -42,7 +43,7 @@ TEACHERS = (OFFLINE, valid.SELF, valid.ONLINE)
         (valid.HOOK["retriever"], TorchRetriever),
         (valid.LOSSES["kd"], KDLoss),
         (valid.LOSSES["picd"], PICDLoss),
-        (valid.LOSSES["nicd"], NICDLoss),
+        *((valid.LOSSES[name], LOSSES.get(valid.LOSSES[name]["type"])) for name in valid.TYPED),
     ],
 )
 def test_every_option_is_among_those_that_are_changed(given: dict[str, Any], kind: Any) -> None:

@@ -1,0 +1,73 @@
+"""DIST: its values against loops and hand-made numbers; see also test_every_loss."""
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mmickd.losses import DISTLoss, dist_loss
+from tests.helpers import slow_losses as slow
+from tests.helpers.asking import mean_of, queries
+from tests.helpers.loss_cases import SHAPES, tensors
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("weights", [(1.0, 1.0, 1.0), (2.0, 0.0, 4.0), (0.0, 3.0, 0.5)])
+def test_dist_equals_loop(shape, weights):
+    student, teacher, _ = tensors(*shape)
+    valid = torch.arange(shape[0]) % 3 != 1
+    want = slow.dist(student.tolist(), teacher.tolist(), valid.tolist(), *weights)
+    found = dist_loss(student, teacher, *weights, valid)
+    assert float(found) == pytest.approx(want, rel=1e-10)
+    own = mean_of(DISTLoss(*weights), queries(student, teacher, valid=valid))
+    assert float(own) == pytest.approx(want, rel=1e-10)
+
+
+def test_golden_dist():
+    # rows of two classes correlate by 1 or -1; columns too where two rows change places
+    z = torch.tensor([[2.0, 0.0], [0.0, 1.0]])
+    assert float(dist_loss(z, z)) == pytest.approx(0.0, abs=1e-6)
+    assert float(dist_loss(z.flip(0), z, 3.0, 5.0)) == pytest.approx(2 * 3 + 2 * 5, rel=1e-6)
+    assert float(dist_loss(z.flip(0), z, 1.0, 0.0, 2.0)) == pytest.approx(4 * 2, rel=1e-6)
+
+
+@given(st.integers(2, 6), st.integers(2, 6), st.integers(0, 2**20))
+def test_dist_lies_between_0_and_2_of_each_weight(count, classes, seed):
+    student, teacher, _ = tensors(count, classes, 1, seed)
+    values = dist_loss(student, teacher, 1.0, 10.0, reduction="none")
+    assert float(values.min()) >= -1e-9 and float(values.max()) <= 22 + 1e-9
+    assert float(dist_loss(teacher, teacher)) == pytest.approx(0, abs=1e-9)
+
+
+def test_rows_that_do_not_count_are_in_no_column():
+    student, teacher, _ = tensors(6, 4, 1)
+    valid = torch.tensor([True, False, True, True, False, True])
+    want = dist_loss(student[valid], teacher[valid])
+    student[1], teacher[4] = torch.nan, torch.inf
+    student.requires_grad_()
+    loss = dist_loss(student, teacher, valid=valid)
+    loss.backward()
+    assert torch.allclose(loss, want)
+    assert torch.isfinite(student.grad).all() and not student.grad[[1, 4]].any()
+
+
+def test_the_part_between_queries_is_the_same_number_for_each():
+    student, teacher, _ = tensors(5, 4, 1)
+    values = dist_loss(student, teacher, 0.0, 1.0, reduction="none")
+    assert torch.equal(values, values[:1].expand(5)) and float(values[0]) > 0
+
+
+@pytest.mark.parametrize("which", ["rows", "columns", "one query"])
+def test_what_does_not_vary_has_no_correlation(which):
+    """Equal numbers have no deviation to be divided by."""
+    _, teacher, _ = tensors(4, 3, 1, dtype=torch.float32)
+    student = torch.full((4, 3), 3.3)
+    if which == "columns":
+        student = torch.tensor([[3.3, 0.1, -2.0]]).repeat(4, 1)
+    if which == "one query":
+        student, teacher = student[:1] * torch.tensor([1.0, 2.0, 3.0]), teacher[:1]
+    student.requires_grad_()
+    gamma_only = dist_loss(student, teacher, 0.0, 1.0)
+    gamma_only.backward()
+    assert float(gamma_only.detach()) == pytest.approx(1.0, abs=1e-4)
+    assert torch.isfinite(student.grad).all() and float(student.grad.abs().max()) < 1

@@ -1,0 +1,36 @@
+"""Label smoothing as a term beside the task's own loss; see also test_every_loss."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from mmickd.losses import LabelSmoothingLoss, label_smoothing_loss
+from mmickd.losses.schedules import RunTime
+from mmickd.losses.terms import LossTerms
+from tests.helpers.asking import mean_of, queries
+from tests.helpers.loss_cases import tensors
+
+
+@pytest.mark.parametrize("smoothing", [0.1, 0.35])
+def test_beside_the_complement_of_the_task_it_is_label_smoothing(smoothing):
+    student, teacher, _ = tensors(6, 5, 1)
+    labels = torch.tensor([0, 4, 2, 2, 1, 3])
+    term = dict(type="LabelSmoothingLoss", loss_weight=smoothing)
+    terms = LossTerms.build(
+        dict(kd=term, picd=None, nicd=None, task=dict(loss_weight="complement"))
+    )
+    now = RunTime(0, 10, 10)
+    weights = terms.weights(now)
+    asked = queries(student, teacher, labels=labels)
+    total = terms.task_weight(now, weights) * F.cross_entropy(student, labels)
+    total = total + weights["kd"] * mean_of(terms["kd"].loss, asked)
+    want = F.cross_entropy(student, labels, label_smoothing=smoothing)
+    assert float(total) == pytest.approx(float(want), rel=1e-12)
+
+
+def test_it_is_least_where_all_classes_are_alike():
+    even = torch.zeros(2, 4, requires_grad=True)
+    label_smoothing_loss(even).backward()
+    assert float(even.grad.abs().max()) < 1e-7
+    asked = queries(torch.tensor([[0.0, 1.0]]), torch.zeros(1, 2))
+    assert float(mean_of(LabelSmoothingLoss(), asked)) == pytest.approx(0.8133, abs=1e-4)
