@@ -1,6 +1,7 @@
 """Distillation losses: a pure function and a thin registered class each."""
 
 from mmickd.losses.base import BaseLoss, LogitLoss
+from mmickd.losses.context_kd import ContextKDLoss, context_kd_loss
 from mmickd.losses.cwd import CWDLoss, cwd_loss
 from mmickd.losses.dist_loss import DISTLoss, dist_loss
 from mmickd.losses.dkd import DKDLoss, dkd_loss
@@ -16,6 +17,7 @@ from mmickd.losses.wttm import WTTMLoss, wttm_loss
 __all__ = [
     "BaseLoss",
     "CWDLoss",
+    "ContextKDLoss",
     "DISTLoss",
     "DKDLoss",
     "KDLoss",
@@ -27,6 +29,7 @@ __all__ = [
     "PLDLoss",
     "RelationalLoss",
     "WTTMLoss",
+    "context_kd_loss",
     "cwd_loss",
     "dist_loss",
     "dkd_loss",

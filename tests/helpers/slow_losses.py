@@ -151,6 +151,29 @@ def picd(
     return mean(values)
 
 
+def context_kd(
+    student: list[Row],
+    teacher: list[Row],
+    rows: tuple[list[Row], list[list[Row]], list[list[bool]]],
+    mix: float,
+    t: float,
+    tau: float,
+) -> float:
+    values = []
+    for i, (zs, zt) in enumerate(zip(student, teacher, strict=True)):
+        own = softmax(zt, t)
+        found = [k for k, there in enumerate(rows[2][i]) if there]
+        if found:
+            weights = softmax([rows[0][i][k] for k in found], tau)
+            votes = [softmax(rows[1][i][k], t) for k in found]
+            vote = [
+                sum(w * v[c] for w, v in zip(weights, votes, strict=True)) for c in range(len(zt))
+            ]
+            own = [(1 - mix) * a + mix * b for a, b in zip(own, vote, strict=True)]
+        values.append(t * t * kl(own, softmax(zs, t)))
+    return mean(values)
+
+
 def centred(row: Row) -> Row:
     middle = sum(row) / len(row)
     return [x - middle for x in row]

@@ -15,6 +15,7 @@ from torch.autograd import gradcheck
 from mmickd import losses
 from mmickd.distiller import Distiller
 from mmickd.losses import (
+    context_kd_loss,
     dist_loss,
     dkd_loss,
     kd_loss,
@@ -62,6 +63,9 @@ PURE: dict[str, Pure] = {
     "DIST": dist_loss,
     "PLD": lambda s, t, **given: pld_loss(s, t, LABELS[: len(s)], **given),
     "WTTM": wttm_loss,
+    "context KD": lambda s, t, **given: context_kd_loss(
+        s, t, contexts(len(s))[0], mix=0.6, **given
+    ),
     "relational": lambda s, t, **given: relational_loss(s, t, *contexts(len(s)), **given),
     "membership": lambda s, t, **given: membership_loss(s, t, *contexts(len(s)), **given),
     "label smoothing": lambda s, t, **given: label_smoothing_loss(s, **given),
