@@ -147,3 +147,26 @@ def test_a_folder_of_somebody_else_is_refused(tmp_path: Path) -> None:
 def test_impossible_splits_are_refused(count: int, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="train-per-class"):
         digits.make_digits(tmp_path / "set", train_per_class=count)
+
+
+def test_wrong_labels_change_the_maps_of_training_alone(scenes: Path, tmp_path: Path) -> None:
+    noisy = tmp_path / "noisy"
+    size = dict(num_train=12, num_val=12, train_per_class=5)
+    digit_scenes.make_scenes(noisy, label_noise=0.5, **size)
+    clean = json.loads((scenes / "manifest.json").read_text())
+    wrong = json.loads((noisy / "manifest.json").read_text())
+    for folder in ("img_dir", "ann_dir/val"):
+        assert digest(noisy / folder) == digest(scenes / folder)
+    changed = [
+        one["label"] != other["label"]
+        for before, after in zip(clean["train"], wrong["train"], strict=True)
+        for one, other in zip(before, after, strict=True)
+    ]
+    assert 0.25 < sum(changed) / len(changed) < 0.75
+    for number, placed in enumerate(wrong["train"]):
+        name = f"train/{number:04d}.png"
+        before, after = (np.asarray(Image.open(of / "ann_dir" / name)) for of in (scenes, noisy))
+        np.testing.assert_array_equal(before > 0, after > 0)  # digits get another class, all of it
+        assert set(np.unique(after)) - {0} == {one["label"] for one in placed}
+    with pytest.raises(ValueError, match="label-noise"):
+        digit_scenes.make_scenes(tmp_path / "never", label_noise=1.5, **size)

@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from digits import glyph, split_digits
+from digits import NUM_CLASSES, glyph, split_digits
 from finished_folder import finished_folder, is_complete
 from PIL import Image
 
-FORMAT = 1
+FORMAT = 2
 INK_THRESHOLD = 96
 """Ink (0..255) from which a pixel belongs to the digit and not to the background."""
 TINT = (180, 255)
@@ -39,16 +39,24 @@ class SceneMaker:
         photos: Parts of photographs to crop from, each (H, W, 3), uint8.
         size: Side of a scene in pixels.
         seed: Seed of the split; scene ``k`` depends on (seed, k) alone.
+        label_noise: Share of the digits, 0 to 1, that the label map gives another class.
     """
 
     def __init__(
-        self, images: np.ndarray, labels: np.ndarray, photos: list[np.ndarray], size: int, seed: int
+        self,
+        images: np.ndarray,
+        labels: np.ndarray,
+        photos: list[np.ndarray],
+        size: int,
+        seed: int,
+        label_noise: float = 0.0,
     ) -> None:
         self.images = images
         self.labels = labels
         self.photos = photos
         self.size = size
         self.seed = seed
+        self.label_noise = label_noise
 
     def draw(self, number: int) -> tuple[np.ndarray, np.ndarray, list[dict[str, int]]]:
         """Draw one scene.
@@ -58,9 +66,12 @@ class SceneMaker:
 
         Returns:
             The picture (size, size, 3) uint8, its labels (size, size) uint8, and for each digit
-            ``sample`` (row of ``images``), ``side``, ``top`` and ``left`` in pixels.
+            ``sample`` (row of ``images``), ``label`` (in the map, 1..10), ``side``, ``top`` and
+            ``left`` in pixels.
         """
         rng = np.random.default_rng([self.seed, number])
+        # of its own, so that pictures are the same with and without wrong labels
+        mislabelling = np.random.default_rng([self.seed, number, 1])
         scene = self._background(rng)
         labels = np.zeros((self.size, self.size), np.uint8)
         taken = np.zeros((self.size, self.size), bool)
@@ -77,8 +88,11 @@ class SceneMaker:
             ink = glyph(self.images[sample], side)
             alpha = (ink / 255.0)[..., None]
             scene[box] = scene[box] * (1 - alpha) + tint * alpha
-            labels[box][ink >= INK_THRESHOLD] = self.labels[sample] + 1
-            placed.append(dict(sample=sample, side=side, top=top, left=left))
+            label = int(self.labels[sample])
+            if mislabelling.random() < self.label_noise:
+                label = (label + int(mislabelling.integers(1, NUM_CLASSES))) % NUM_CLASSES
+            labels[box][ink >= INK_THRESHOLD] = label + 1
+            placed.append(dict(sample=sample, label=label + 1, side=side, top=top, left=left))
         return scene.round().clip(0, 255).astype(np.uint8), labels, placed
 
     def _background(self, rng: np.random.Generator) -> np.ndarray:
@@ -91,13 +105,16 @@ class SceneMaker:
         return np.asarray(crop) * DIMMING
 
 
-def scene_makers(train_per_class: int, size: int, seed: int) -> dict[str, SceneMaker]:
+def scene_makers(
+    train_per_class: int, size: int, seed: int, label_noise: float = 0.0
+) -> dict[str, SceneMaker]:
     """Return the makers of the training and of the validation split.
 
     Args:
         train_per_class: Digits of each class that training scenes may show.
         size: Side of a scene in pixels.
         seed: Seed of the split of the digits and of the scenes.
+        label_noise: Share of the digits of training scenes that bear a wrong label.
     """
     from sklearn.datasets import load_digits, load_sample_images
 
@@ -106,12 +123,14 @@ def scene_makers(train_per_class: int, size: int, seed: int) -> dict[str, SceneM
     train, val = split_digits(digits.target, train_per_class, seed)
     middle = photos[0].shape[1] * 5 // 8
     parts = dict(
-        train=(train, [np.asarray(photo)[:, :middle] for photo in photos], 2 * seed),
-        val=(val, [np.asarray(photo)[:, middle:] for photo in photos], 2 * seed + 1),
+        train=(train, [np.asarray(photo)[:, :middle] for photo in photos], 2 * seed, label_noise),
+        val=(val, [np.asarray(photo)[:, middle:] for photo in photos], 2 * seed + 1, 0.0),
     )
     return {
-        split: SceneMaker(digits.images[rows], digits.target[rows], backgrounds, size, number)
-        for split, (rows, backgrounds, number) in parts.items()
+        split: SceneMaker(
+            digits.images[rows], digits.target[rows], backgrounds, size, number, noise
+        )
+        for split, (rows, backgrounds, number, noise) in parts.items()
     }
 
 
@@ -122,6 +141,7 @@ def make_scenes(
     train_per_class: int = 60,
     size: int = 80,
     seed: int = 0,
+    label_noise: float = 0.0,
 ) -> bool:
     """Write the scenes.
 
@@ -132,6 +152,8 @@ def make_scenes(
         train_per_class: Digits of each class that training scenes may show.
         size: Side of a scene in pixels, 48 to 112 (a crop must fit the photographs).
         seed: Seed of everything.
+        label_noise: Share of the digits of training scenes, 0 to 1, that bear a wrong label; the
+            pictures are the same.
 
     Returns:
         False if ``out`` was complete already and nothing was done.
@@ -143,6 +165,8 @@ def make_scenes(
         raise ValueError(f"--size must lie between 48 and 112, got {size}.")
     if num_train < 1 or num_val < 1:
         raise ValueError("--num-train and --num-val must be at least 1.")
+    if not 0 <= label_noise <= 1:
+        raise ValueError(f"--label-noise must lie between 0 and 1, got {label_noise}.")
     params: dict[str, Any] = dict(
         format=FORMAT,
         num_train=num_train,
@@ -150,10 +174,11 @@ def make_scenes(
         train_per_class=train_per_class,
         size=size,
         seed=seed,
+        label_noise=label_noise,
     )
     if is_complete(out, params):
         return False
-    makers = scene_makers(train_per_class, size, seed)
+    makers = scene_makers(train_per_class, size, seed, label_noise)
     with finished_folder(out, params) as (partial, manifest):
         for split, count in (("train", num_train), ("val", num_val)):
             for folder in ("img_dir", "ann_dir"):
@@ -182,6 +207,12 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument("--size", type=int, default=80, help="side of a scene in pixels")
     parser.add_argument("--seed", type=int, default=0, help="seed of digits and scenes")
+    parser.add_argument(
+        "--label-noise",
+        type=float,
+        default=0.0,
+        help="share of the digits of training scenes that the label maps give a wrong class",
+    )
     return parser.parse_args(argv)
 
 
@@ -189,7 +220,13 @@ def main(argv: list[str] | None = None) -> None:
     """Entry point of the command line."""
     args = parse_args(argv)
     made = make_scenes(
-        args.out, args.num_train, args.num_val, args.train_per_class, args.size, args.seed
+        args.out,
+        args.num_train,
+        args.num_val,
+        args.train_per_class,
+        args.size,
+        args.seed,
+        args.label_noise,
     )
     state = "ready" if made else "complete already, nothing to do"
     print(f"digit scenes: {args.out} is {state}")
