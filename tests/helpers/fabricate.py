@@ -3,6 +3,7 @@
 import hashlib
 import pickle
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from mmengine.config import Config
@@ -102,6 +103,14 @@ def make_cifar100(root: Path) -> dict[str, str]:
     return md5
 
 
+def inner_dataset(loader: dict[str, Any]) -> dict[str, Any]:
+    """The data set of a loader's config, inside of wrappers."""
+    dataset = loader["dataset"]
+    while "dataset" in dataset:
+        dataset = dataset["dataset"]
+    return dataset
+
+
 def point_to(cfg: Config, root: Path) -> Config:
     """Replace the data of a config by tiny data, and stop it after two iterations and a validation.
 
@@ -113,9 +122,10 @@ def point_to(cfg: Config, root: Path) -> Config:
         loader = cfg[name]
         loader.num_workers = 0
         loader.persistent_workers = False
-        loader.dataset.data_root = str(root)
-        for transform in loader.dataset.pipeline:
-            if transform.type in ("RandomResize", "Resize"):
+        dataset = inner_dataset(loader)
+        dataset.data_root = str(root)
+        for transform in dataset.pipeline:
+            if transform.type in ("RandomResize", "Resize") and cfg.default_scope == "mmseg":
                 transform.scale = (96, 64)
             elif transform.type == "RandomCrop" and not isinstance(transform.crop_size, int):
                 transform.crop_size = (64, 64)
@@ -128,6 +138,6 @@ def point_to(cfg: Config, root: Path) -> Config:
     else:
         cfg.train_dataloader.batch_size = 8
         for name in DATALOADERS:
-            cfg[name].dataset.indices = list(range(16))
+            inner_dataset(cfg[name]).indices = list(range(16))
         cfg.train_cfg.update(max_epochs=1, val_interval=1)
     return cfg

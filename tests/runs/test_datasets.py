@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from mmengine.config import Config
 from mmengine.hooks import Hook
@@ -208,3 +209,39 @@ def test_mixing_is_said_once(name: str) -> None:
     said = [line for line in log.splitlines() if "in-context terms to those" in line]
     assert len(said) == (name != "never")
     assert all("WARNING" in line for line in said)
+
+
+def in_memory(cfg: Config) -> Config:
+    """The same run with its pictures in memory, stacked by the loader."""
+    for loader in (cfg.train_dataloader, cfg.val_dataloader):
+        loader.dataset = dict(type="mmickd.InMemoryDataset", dataset=loader.dataset)
+        loader.collate_fn = dict(type="default_collate")
+    return cfg
+
+
+def test_pictures_in_memory_change_nothing_but_the_speed() -> None:
+    toy = toys.classifier()
+
+    def distilled(cache: Path) -> Config:
+        cfg = toy.distilled(bank=dict(cache_dir=str(cache)))
+        crop = dict(type="RandomCrop", crop_size=16, padding=4)
+        cfg.train_dataloader.dataset.pipeline.insert(1, crop)
+        cfg.train_cfg.val_interval = 3
+        return cfg
+
+    shared, own = toys.new_folder(), toys.new_folder()
+    stock = run(distilled(shared))
+    wrapped = run(in_memory(distilled(shared)))
+    assert len(toys.cached_banks(shared)) == 1, "the bank of the stock run was not found"
+    alone = run(in_memory(distilled(own)))
+    assert toys.same_state(toys.cached_banks(own), toys.cached_banks(shared))
+    for other in (wrapped, alone):
+        assert toys.same_state(
+            toys.checkpoint_of(other)["state_dict"], toys.checkpoint_of(stock)["state_dict"]
+        )
+        for name in ("loss", "loss_nicd", "picd_sim"):
+            assert history(other, name) == history(stock, name)
+        accuracies = (
+            runner.message_hub.get_scalar("val/accuracy/top1").data[0] for runner in (other, stock)
+        )
+        assert np.array_equal(*accuracies)
