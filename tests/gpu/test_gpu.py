@@ -14,8 +14,10 @@ import torch
 
 from mmickd.banks import MemoryBank
 from mmickd.losses import kd_loss, nicd_loss, picd_loss
+from mmickd.losses.base import reduce_loss
+from mmickd.registry import LOSSES, registered
 from mmickd.retrieval import FaissRetriever, TorchRetriever
-from mmickd.structures import Context, Samples
+from mmickd.structures import Context, Queries, Samples
 from tests.helpers.tiny import (
     classifier_config,
     history,
@@ -112,6 +114,43 @@ def test_losses_equal_the_cpu_reference(dtype: torch.dtype) -> None:
     assert found[0].dtype == torch.float32
     for one, other in zip(found, wanted, strict=True):
         torch.testing.assert_close(one, other, atol=TOLERANCE[dtype], rtol=TOLERANCE[dtype])
+
+
+OURS = [n for n, kind in registered(LOSSES).items() if kind.__module__.startswith("mmickd.")]
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_every_loss_equals_the_cpu_reference_without_synchronising(name: str) -> None:
+    bank, query = MemoryBank(random_samples(2000, 0), 10), random_samples(64, 1)
+    found = TorchRetriever().search(bank, query, 32, 32)
+    student = torch.randn(64, 10, generator=torch.Generator().manual_seed(2))
+
+    def values(device: str) -> tuple[torch.Tensor, torch.Tensor]:
+        logits = student.to(device, copy=True).requires_grad_()
+        labels = query.labels.to(device)
+        asked = Queries(
+            logits,
+            query.logits.to(device),
+            logits,
+            query.features.to(device),
+            labels,
+            labels != 3,
+            *(Context(*(t.to(device) for t in vars(context).values())) for context in found),
+            shape=(4, 16),
+        )
+        loss = LOSSES.build(dict(type=name))
+        if device != "cpu":
+            torch.cuda.set_sync_debug_mode("error")
+        try:
+            value = reduce_loss(loss(asked), loss.counted(asked))
+            value.backward()
+        finally:
+            if device != "cpu":
+                torch.cuda.set_sync_debug_mode("default")
+        assert logits.grad is not None
+        return value.detach().cpu(), logits.grad.cpu()
+
+    torch.testing.assert_close(values(DEVICE), values("cpu"), atol=1e-5, rtol=1e-4)
 
 
 @pytest.fixture(params=["classifier", "segmenter"])

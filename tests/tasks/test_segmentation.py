@@ -5,6 +5,7 @@ import torch
 from mmseg.structures import SegDataSample
 from torch import nn
 
+from mmickd.losses.terms import LossTerms
 from mmickd.structures import Tapped
 from mmickd.tasks import SegmentationTask, task_for
 from mmickd.utils.errors import ICKDError
@@ -128,3 +129,13 @@ def test_the_task_is_read_from_the_heads_that_predict():
     assert task.student_align_corners and not task.teacher_align_corners
     assert task_for(model(Head()), model(Head(align_corners=True))).teacher_align_corners
     assert task_for(model(Head()), nn.Module()).ignore_index == 255
+
+
+@pytest.mark.parametrize("kind", ["KDLoss", "DKDLoss"])
+def test_pixels_are_distilled_without_softening_unless_asked(kind):
+    def temperature(**options):
+        losses = dict(kd=dict(type=kind, **options))
+        return LossTerms.build(losses, SegmentationTask.loss_defaults)["kd"].loss.temperature
+
+    assert temperature() == 1.0 and temperature(temperature=4) == 4
+    assert LossTerms.build(dict(kd=dict(type=kind)))["kd"].loss.temperature == 4.0
