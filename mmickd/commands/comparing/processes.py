@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import ctypes
 import multiprocessing
 import multiprocessing.forkserver
 import os
 import runpy
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
@@ -29,14 +31,33 @@ class Process(Protocol):
         """End it."""
 
 
+LINUX = sys.platform.startswith("linux")
+_LIBC = ctypes.CDLL(None) if LINUX else None
+_PR_SET_PDEATHSIG = 1  # linux/prctl.h
+
 Launch = Callable[[Sequence[str], Path, dict[str, str]], Process]
 """Starts a command, with its output in a file, in an environment."""
 
 
 def spawn(command: Sequence[str], log: Path, env: dict[str, str]) -> Process:
-    """Start any command, as a shell does."""
+    """Start any command, as a shell does; it ends with this process."""
     with log.open("w") as file:
-        return subprocess.Popen(list(command), stdout=file, stderr=subprocess.STDOUT, env=env)
+        return subprocess.Popen(
+            list(command),
+            stdout=file,
+            stderr=subprocess.STDOUT,
+            env=env,
+            preexec_fn=end_with_parent if LINUX else None,
+        )
+
+
+def end_with_parent() -> None:
+    """Have this process end (SIGTERM) when the one that started it does, even by a kill.
+
+    On Linux only; elsewhere a killed comparison leaves the runs that it had started.
+    """
+    if _LIBC is not None:
+        _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 def can_fork() -> bool:
@@ -121,6 +142,7 @@ def become_python(
         env: its whole environment.
         folder: to run in; None: where this process is.
     """
+    end_with_parent()
     _write_to(log)
     os.environ.clear()
     os.environ.update(env)

@@ -1,0 +1,47 @@
+"""Jobs that look like trainings and take no time."""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from mmickd.commands.comparing.jobs import Job
+
+TRAINING = """
+import sys, time
+from pathlib import Path
+
+here = Path({folder!r})
+reached = int(here.joinpath("reached").read_text()) if "--resume" in sys.argv else 0
+for step in range(reached + 1, 4):
+    (here / "reached").write_text(str(step))
+    (here / "last_checkpoint").write_text(str(here / f"iter_{{step}}.pth"))
+    with open(here.parent / "trace", "a") as trace:
+        trace.write(str(step))
+    if step == {at} and "--resume" not in sys.argv:
+        {then}
+"""
+
+
+def training(folder: Path, then: str, at: int = 2, **changes: Any) -> Job:
+    """Three steps, each appended to ``trace`` beside the folder.
+
+    Args:
+        folder: of the job.
+        then: what it does after step ``at``, unless it was resumed.
+        at: the step.
+        changes: of the job.
+    """
+    code = TRAINING.format(folder=str(folder), at=at, then=then)
+    command = [sys.executable, "-c", code]
+    return Job("training", command, folder, **{"steps": 3, "resume": ("--resume",), **changes})
+
+
+def wait_for(file: Path, text: str, seconds: float = 60) -> None:
+    """Until the file says this."""
+    end = time.monotonic() + seconds
+    while not (file.is_file() and file.read_text() == text):
+        assert time.monotonic() < end, f"{file} never said {text}"
+        time.sleep(0.02)
