@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -39,9 +40,22 @@ def training(folder: Path, then: str, at: int = 2, **changes: Any) -> Job:
     return Job("training", command, folder, **{"steps": 3, "resume": ("--resume",), **changes})
 
 
-def wait_for(file: Path, text: str, seconds: float = 60) -> None:
-    """Until the file says this."""
+def wait_until(true: Callable[[], bool], what: str, seconds: float = 90) -> None:
+    """Until something is true."""
     end = time.monotonic() + seconds
-    while not (file.is_file() and file.read_text() == text):
-        assert time.monotonic() < end, f"{file} never said {text}"
+    while not true():
+        assert time.monotonic() < end, f"waited in vain until {what}"
         time.sleep(0.02)
+
+
+def wait_for(file: Path, text: str) -> None:
+    """Until the file says this."""
+    wait_until(lambda: file.is_file() and file.read_text() == text, f"{file} said {text}")
+
+
+def is_running(pid: int) -> bool:
+    """Whether there is such a process (on Linux); one that nobody has waited for has ended."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2][0] != "Z"
+    except OSError:
+        return False

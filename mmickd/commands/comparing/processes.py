@@ -88,7 +88,8 @@ class WarmStart:
 
     def __init__(self, module: str, env: dict[str, str], log: Path) -> None:
         self._context = multiprocessing.get_context("forkserver")
-        self._context.set_forkserver_preload([module])
+        # a run holds the pipe by which that process would see that this one has ended
+        self._context.set_forkserver_preload(["mmickd.commands.comparing.following", module])
         log.parent.mkdir(parents=True, exist_ok=True)
         before, streams = dict(os.environ), [os.dup(1), os.dup(2)]
         os.environ.update(env)
@@ -104,11 +105,18 @@ class WarmStart:
 
     def __call__(self, command: Sequence[str], log: Path, env: dict[str, str]) -> Process:
         """Start ``python script ...`` or ``python -m module ...``."""
-        return _Fork(self._context, list(command[1:]), log, env)
+        return Fork(self._context, list(command[1:]), log, env)
 
 
-class _Fork:
-    """A forked run, as a :class:`Process`."""
+class Fork:
+    """A run in a process of multiprocessing, as a :class:`Process`.
+
+    Args:
+        context: how the process starts.
+        arguments: of Python.
+        log: for its output.
+        env: its whole environment.
+    """
 
     def __init__(
         self,
@@ -122,9 +130,11 @@ class _Fork:
         self.terminate, self.kill = self._process.terminate, self._process.kill
 
     def poll(self) -> int | None:
+        """Its exit code; None while it runs."""
         return self._process.exitcode
 
     def wait(self, timeout: float | None = None) -> int:
+        """Its exit code, once it has ended."""
         self._process.join(timeout)
         if self._process.exitcode is None:
             raise subprocess.TimeoutExpired(self._process.name, timeout or 0.0)
