@@ -4,17 +4,15 @@ import argparse
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 
 import _checkout  # noqa: F401
 
-from mmickd.commands.compare import add_run_arguments, stoppable, write_results
+from mmickd.commands.compare import add_run_arguments, rows_of, stoppable, write_results
 from mmickd.commands.comparing.comparison import Comparison, read_comparison
 from mmickd.commands.comparing.jobs import Job, environment
 from mmickd.commands.comparing.processes import WarmStart, can_fork, spawn
 from mmickd.commands.comparing.scheduler import Scheduler, clock
-from mmickd.commands.comparing.table import note
 from mmickd.utils.config import find_file
 
 TASKS = ("digits", "scenes")
@@ -39,14 +37,14 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 
 def pictures_of(comparison: Comparison, folder: Path) -> Job:
     """Draws what the first IC-KD run retrieved, and what all first students predict."""
-    first = {name: jobs[0] for name, jobs in comparison.students.items()}
+    first = {name: trainings[0].job for name, trainings in comparison.reports().items()}
     distilled = first["IC-KD"].command
     config = distilled[distilled.index("mmickd.commands.train") + 1]
     command = [sys.executable, str(PICTURES), config, str(folder), "--students"]
     command += [f"{name}={job.folder}" for name, job in first.items()]
     command += distilled[distilled.index("--cfg-options") :]
-    before = (comparison.teacher, *first.values())
-    return Job(f"{comparison.title} pictures", command, folder, after=before, cost=10)
+    name = f"{comparison.plan.title} pictures"
+    return Job(name, command, folder, after=tuple(first.values()), cost=10)
 
 
 def run(args: argparse.Namespace) -> None:
@@ -61,23 +59,25 @@ def run(args: argparse.Namespace) -> None:
         for task in args.tasks
     }
     pictures = [pictures_of(plan, args.out / task / "pictures") for task, plan in plans.items()]
-    # teachers first, since most others wait for them
-    jobs = [job for plan in plans.values() for job in plan.jobs()[:2]]
-    jobs += [job for plan in plans.values() for job in plan.jobs()[2:]] + pictures
+    # one round each, since nothing is chosen; teachers first, since most others wait for them
+    rounds = [jobs for plan in plans.values() for jobs in plan.rounds()]
+    jobs = [job for jobs in rounds for job in jobs[:2]]
+    jobs += [job for jobs in rounds for job in jobs[2:]] + pictures
     print(f"demo: {len(jobs)} jobs, {args.workers} at a time, below {args.out}", flush=True)
     launch = spawn
     if can_fork():
         imports = "mmickd.commands.comparing.imports"
         launch = WarmStart(imports, environment(), args.out / "imports.txt")
-    Scheduler(jobs, args.workers, environment(), launch=launch).run()
+    Scheduler(args.workers, environment(), launch=launch, minutes=args.minutes).run(jobs)
     tables = [plan.as_markdown() for plan in plans.values()]
     remark = (
-        f"{note(args.seeds)} Processors round differently: on another one the figures differ, as "
-        "they may from those of configs/demo/README.md, which says how KD's weight was chosen."
+        f"{plans[args.tasks[0]].note()} Processors round differently: on another one the figures "
+        "differ, as they may from those of configs/demo/README.md, which says how KD's weight was "
+        "chosen."
     )
     if args.quick:
         remark = f"--quick: a few steps only, these numbers mean nothing.\n\n{remark}"
-    data = {task: [asdict(row) for row in plan.rows()] for task, plan in plans.items()}
+    data = {task: rows_of(plan) for task, plan in plans.items()}
     write_results(args.out, "\n\n".join([*tables, remark]), data)
     for job in pictures:
         for picture in sorted(job.folder.glob("*.png")):

@@ -4,23 +4,51 @@ from __future__ import annotations
 
 import argparse
 import json
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from mmickd.commands.arguments import run_command
-from mmickd.commands.comparing.comparison import read_comparison
+from mmickd.commands.comparing.comparison import Comparison, read_comparison
 from mmickd.commands.comparing.jobs import environment
-from mmickd.commands.comparing.scheduler import JobFailed, Scheduler, available_cores
-from mmickd.commands.comparing.table import note
+from mmickd.commands.comparing.picture import draw
+from mmickd.commands.comparing.results import write_lines
+from mmickd.commands.comparing.scheduler import JobFailed, Scheduler, TimeIsUp, available_cores
+
+EPILOG = """
+The plan is a JSON file, see docs/comparing.md:
+  {"metric": "accuracy/top1",              key in the log; more is better
+   "teacher": {"config": ...,              trained once
+               "paired": true},            or once for each seed
+   "select": {"seeds": [100, 101],         if given, settings are chosen by these seeds
+              "options": [...]},           on the validation set that these options name
+   "students": {
+     "KD": {"config": ..., "options": ["KEY=VALUE", ...], "minutes": 3,
+            "grid": {"KEY": [1, 3, 9]}},   settings to try: all combinations,
+     "IC-KD": {"config": ...,
+               "settings": [["KEY=VALUE", ...], ...]}}}   or a list of them
+
+It leaves in OUT: results.md (the table), results.json (its rows), results.jsonl (a line for each
+run, written after each), curves.png, and the folder of each run.
+
+The same command goes on where it was stopped, by --minutes, Ctrl-C, SIGTERM or a kill: runs that
+are done are kept, one that was stopped goes on from its last checkpoint.
+
+exit codes: 0 all is done, 1 a run failed or the plan is wrong, 3 time is up, 130 Ctrl-C,
+143 SIGTERM
+"""
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("comparison", type=Path, help="JSON file, see benchmarks/README.md")
-    parser.add_argument("--out", type=Path, help="folder of all runs (work_dirs/NAME_OF_THE_FILE)")
+    parser = argparse.ArgumentParser(
+        description=__doc__, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("comparison", type=Path, metavar="PLAN", help="JSON file")
+    parser.add_argument("--out", type=Path, help="folder of all runs (work_dirs/NAME_OF_THE_PLAN)")
     parser.add_argument(
         "--cfg-options", nargs="+", default=[], help="KEY=VALUE pairs for every run's config"
     )
@@ -32,10 +60,16 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 
 def add_run_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of everything that trains several runs."""
-    parser.add_argument("--seeds", type=_count, default=3, help="seeds of each student")
+    parser.add_argument(
+        "--seeds", type=_count, default=3, help="seeds of each student: 0 to SEEDS - 1 (3)"
+    )
     cores = min(available_cores(), 4)
     parser.add_argument(
-        "--workers", type=_count, default=cores, help="runs side by side (one per core, at most 4)"
+        "--workers", type=_count, default=cores,
+        help="runs side by side, of one CPU thread each, on a GPU too (one per core, at most 4)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--minutes", type=_time, help="stop after that time; the same command goes on from there"
     )
 
 
@@ -43,6 +77,12 @@ def _count(text: str) -> int:
     if int(text) < 1:
         raise argparse.ArgumentTypeError("must be at least 1")
     return int(text)
+
+
+def _time(text: str) -> float:
+    if not float(text) > 0:
+        raise argparse.ArgumentTypeError("must be above 0")
+    return float(text)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -53,14 +93,28 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def compare(args: argparse.Namespace) -> None:
     """All runs, and what came out."""
-    seeds = range(args.seeds)
-    comparison = read_comparison(args.comparison, args.out, seeds, args.cfg_options)
-    jobs = comparison.jobs()
-    print(f"{len(jobs)} runs, {args.workers} at a time, below {args.out}", flush=True)
-    Scheduler(jobs, args.workers, environment()).run()
-    text = f"{comparison.as_markdown()}\n\n{note(comparison.seeds)}"
-    rows = [asdict(row) for row in comparison.rows()]
-    write_results(args.out, text, rows)
+    comparison = read_comparison(args.comparison, args.out, range(args.seeds), args.cfg_options)
+
+    def keep() -> None:
+        write_lines(args.out / "results.jsonl", comparison.records())
+
+    scheduler = Scheduler(args.workers, environment(), minutes=args.minutes, after_each=keep)
+    for jobs in comparison.rounds():
+        print(f"{len(jobs)} runs, {args.workers} at a time, below {args.out}", flush=True)
+        scheduler.run(jobs)
+        keep()
+    write_results(
+        args.out, f"{comparison.as_markdown()}\n\n{comparison.note()}", rows_of(comparison)
+    )
+    unit = comparison.records()[-1]["unit"]
+    plan = comparison.plan
+    draw(args.out / "curves.png", plan.title, plan.shown, unit, comparison.curves())
+    print(f"runs       {args.out / 'results.jsonl'}\ncurves     {args.out / 'curves.png'}")
+
+
+def rows_of(comparison: Comparison) -> list[dict[str, Any]]:
+    """The rows of the table, for JSON."""
+    return [asdict(row) for row in comparison.rows()]
 
 
 def write_results(out: Path, text: str, data: object) -> None:
@@ -70,17 +124,35 @@ def write_results(out: Path, text: str, data: object) -> None:
     print(f"\n{text}\n\ntable      {out / 'results.md'}, {out / 'results.json'}")
 
 
+class Terminated(BaseException):
+    """SIGTERM came: an end as by Ctrl-C."""
+
+
 def stoppable(work: Callable[[], None]) -> int:
     """Do something that goes on where it was stopped; the exit code."""
+    before = signal.signal(signal.SIGTERM, _terminate)
     try:
         work()
     except (JobFailed, ValueError, OSError) as error:
         print(f"\nerror: {error}", file=sys.stderr)
         return 1
+    except TimeIsUp as error:
+        print(f"\n{error}")
+        return 3
     except KeyboardInterrupt:
         print("\nstopped; the same command goes on from here", file=sys.stderr)
         return 130
+    except Terminated:
+        print("\nterminated; the same command goes on from here", file=sys.stderr)
+        return 143
+    finally:
+        signal.signal(signal.SIGTERM, before)
     return 0
+
+
+def _terminate(*_: object) -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # the runs are being stopped: that once will do
+    raise Terminated
 
 
 if __name__ == "__main__":

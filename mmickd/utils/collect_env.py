@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import platform
 import subprocess
 import sys
 from collections.abc import Sequence
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
@@ -36,19 +38,42 @@ def collect_env() -> dict[str, str]:
         Name to version, in the order to print. Packages are named with the distribution that they
         came from, since some exist as a onedl and as an upstream one.
     """
-    env = {"mmickd": mmickd.__version__ + _git_revision()}
+    packages = _packages()
+    env = {"mmickd": packages.pop("mmickd")}
     try:
         from mmengine.utils.dl_utils import collect_env as of_mmengine
 
         env.update({k: str(v) for k, v in of_mmengine().items() if k not in _LONG})
     except Exception as error:  # as with a torchvision of another build than torch
         env["stack"] = f"does not import: {type(error).__name__}: {error}"
+    return {**env, **packages}
+
+
+@cache
+def software_and_device() -> dict[str, str]:
+    """What a run's figures may depend on, in short and without a path: see :func:`collect_env`.
+
+    Example:
+        >>> sorted(software_and_device())[:3]
+        ['device', 'faiss', 'mmcv']
+    """
+    import torch
+
+    on_gpu = torch.cuda.is_available()
+    capability = torch.backends.cpu.get_cpu_capability()
+    device = torch.cuda.get_device_name() if on_gpu else f"CPU, {capability}"
+    return {**_packages(), "python": platform.python_version(), "device": device}
+
+
+def _packages() -> dict[str, str]:
+    """Versions of the packages, ours first."""
+    found = {"mmickd": mmickd.__version__ + _git_revision()}
     packages = {module: (fork, *upstream) for module, (fork, upstream) in _TWINS.items()}
     for name, distributions in {**_OTHERS, **packages}.items():
-        found = ", ".join(f"{_version(d)} ({d})" for d in distributions if _version(d))
+        versions = ", ".join(f"{_version(d)} ({d})" for d in distributions if _version(d))
         by_path = name in _TWINS and find_spec(name) is not None
-        env[name] = found or ("from a source folder" if by_path else "not installed")
-    return env
+        found[name] = versions or ("from a source folder" if by_path else "not installed")
+    return found
 
 
 def conflicts() -> list[str]:

@@ -14,7 +14,7 @@ REPO = Path(__file__).resolve().parents[2]
 FILES = yaml.safe_load((REPO / "model-index.yml").read_text())["Import"]
 COMPARISONS = {
     "demo": ["configs/demo/digits.json", "configs/demo/scenes.json"],
-    "small": ["benchmarks/paradigms_digits.json", "benchmarks/paradigms_tin10.json"],
+    "small": ["results/plans/paradigms_digits.json", "results/plans/paradigms_tin10.json"],
 }
 """What the tables of a README come from, where their rows are no configs."""
 

@@ -1,170 +1,143 @@
-"""A comparison that a JSON file describes: one teacher, several students, paired seeds."""
+"""A comparison: its runs in rounds, and what came out of them."""
 
 from __future__ import annotations
 
-import json
-import sys
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from functools import cache
 from pathlib import Path
 from statistics import median
 from typing import Any
 
-from mmengine.config import Config, DictAction
-
+from mmickd.commands.comparing.halving import better_half
 from mmickd.commands.comparing.jobs import Job
-from mmickd.commands.comparing.table import Row, as_markdown, make_rows
-from mmickd.commands.comparing.training_log import final_metric, ms_per_step
-from mmickd.utils.config import find_config, find_file
+from mmickd.commands.comparing.plan import Plan, Setting, Trainee, read_plan
+from mmickd.commands.comparing.results import record
+from mmickd.commands.comparing.table import Outcome, Row, as_markdown, make_rows, note
+from mmickd.commands.comparing.training_log import curve
+from mmickd.commands.comparing.trainings import Training, Trainings
 
-NEEDED = {"metric", "teacher", "students"}
-KNOWN = {*NEEDED, "title", "shown", "options", "reference", "data"}
 
-
-@dataclass(frozen=True)
 class Comparison:
-    """The jobs of a comparison.
+    """Which runs a plan needs, round by round, and their results.
 
     Args:
-        title: heading of the table.
-        metric: its key in the log.
-        shown: what the table calls it.
-        reference: the student that the others are compared to.
-        data: makes the data set; None where it must be there.
-        teacher: trains the teacher.
-        students: by name, a job per seed.
+        plan: what to compare.
+        trainings: lays out its runs.
+        seeds: of the report.
     """
 
-    title: str
-    metric: str
-    shown: str
-    reference: str
-    data: Job | None
-    teacher: Job
-    students: dict[str, list[Job]]
+    def __init__(self, plan: Plan, trainings: Trainings, seeds: Sequence[int]) -> None:
+        self.plan, self.seeds, self._trainings = plan, tuple(seeds), trainings
+        self._settings = {student: list(student.settings) for student in plan.students}
+        self._record = cache(lambda training: record(training, plan.title, plan.metric))
 
-    def jobs(self) -> list[Job]:
-        """All jobs, data and teacher first; seeds before students, to fail early."""
-        students = [job for seed in zip(*self.students.values(), strict=True) for job in seed]
-        return [*([self.data] if self.data else []), self.teacher, *students]
+    def rounds(self) -> Iterator[list[Job]]:
+        """Runs that can be told so far; the next round once all of them are done.
 
-    @property
-    def seeds(self) -> int:
-        """Of each student."""
-        return len(self.students[self.reference])
+        With a selection, first the trials: all settings with its first seed, the better half of
+        them with the next one too, and so on. Then what is reported.
+        """
+        for number, seed in enumerate(self.plan.select_seeds, 1):
+            racing = {s: those for s, those in self._settings.items() if len(those) > 1}
+            if not racing:
+                break
+            trial = self._trainings.trial
+            yield self._jobs(trial(s, one, seed) for s, those in racing.items() for one in those)
+            tried = self.plan.select_seeds[:number]
+            for student, settings in racing.items():
+                scores = {one: self._scores(student, one, tried) for one in settings}
+                self._settings[student] = better_half(scores)
+        if self.plan.select_seeds:
+            self._settings = {student: best[:1] for student, best in self._settings.items()}
+        by_seed = zip(self.teachers().values(), *self.reports().values(), strict=True)
+        yield self._jobs(training for seed in by_seed for training in seed)
+
+    def _scores(self, student: Trainee, setting: Setting, seeds: Sequence[int]) -> list[float]:
+        runs = [self._trainings.trial(student, setting, seed) for seed in seeds]
+        return [curve(run.job.folder, self.plan.metric)[-1][1] for run in runs]
+
+    def _jobs(self, trainings: Iterable[Training]) -> list[Job]:
+        """Their jobs, each once and after those that it needs."""
+        found: dict[Job, None] = dict.fromkeys(
+            [self._trainings.data] if self._trainings.data else []
+        )
+        for training in trainings:
+            found.update(dict.fromkeys([*training.job.after, training.job]))
+        return list(found)
+
+    def teachers(self) -> dict[int, Training]:
+        """By the seed of their students."""
+        return {seed: self._trainings.teacher(seed) for seed in self.seeds}
+
+    def reports(self) -> dict[str, list[Training]]:
+        """The students' runs that count, by row and seed; after :meth:`rounds` if any is chosen."""
+        return {
+            student.name if self.plan.select_seeds else student.row(setting): [
+                self._trainings.report(student, setting, seed) for seed in self.seeds
+            ]
+            for student, settings in self._settings.items()
+            for setting in settings
+        }
 
     def rows(self) -> list[Row]:
         """Results, from the logs of the runs."""
-        runs = {"teacher": [self.teacher], **self.students}
-        values = {n: [final_metric(j.folder, self.metric) for j in js] for n, js in runs.items()}
-        ms = {name: median(ms_per_step(job.folder) for job in jobs) for name, jobs in runs.items()}
-        return make_rows(values, ms, self.reference)
+        teachers = list(dict.fromkeys(self.teachers().values()))
+        runs = {"teacher": teachers, **self.reports()}
+        outcomes = {name: self._outcome(trainings) for name, trainings in runs.items()}
+        return make_rows(outcomes, self.plan.reference, self.plan.against)
+
+    def _outcome(self, trainings: Sequence[Training]) -> Outcome:
+        records = [self._record(training) for training in trainings]
+        return Outcome(
+            setting=records[0]["setting"] if self.plan.select_seeds else "",
+            last=tuple(one["last"] for one in records),
+            best=tuple(one["best"] for one in records),
+            ms=median(one["ms_per_step"] for one in records),
+        )
 
     def as_markdown(self) -> str:
         """The table."""
-        return as_markdown(self.title, self.shown, self.rows(), self.reference)
+        plan = self.plan
+        return as_markdown(plan.title, plan.shown, self.rows(), plan.reference, plan.against)
+
+    def note(self) -> str:
+        """What the table can and cannot say."""
+        return note(len(self.seeds), self.plan.paired)
+
+    def records(self) -> list[dict[str, Any]]:
+        """Of every run that is done, for ``results.jsonl``."""
+        done = (one for one in self._trainings.all() if one.job.duration() is not None)
+        return [self._record(training) for training in done]
+
+    def curves(self) -> dict[str, list[list[list[float]]]]:
+        """The metric over the run: by row, of each seed, points of step and value."""
+        return {
+            name: [self._record(training)["curve"] for training in trainings]
+            for name, trainings in self.reports().items()
+        }
 
 
 def read_comparison(
     file: Path, out: Path, seeds: Sequence[int], options: Sequence[str] = (), quick: bool = False
 ) -> Comparison:
-    """Lay out the jobs that ``file`` describes.
+    """Read the comparison that ``file`` describes.
 
     Args:
-        file: the description, see ``benchmarks/README.md``.
+        file: the description, see ``docs/comparing.md``.
         out: folder of all runs.
-        seeds: of the students; the teacher takes its own ``seed``, or the first of them.
+        seeds: of the report; a teacher for all of them takes its own ``seed``, or the first.
         options: ``--cfg-options`` of every run, after those in the file.
         quick: train a step or two only, to see everything work.
 
     Raises:
-        ValueError: if the description is not as it must be.
+        ValueError: if the description is not as it must be, or its seeds for choosing are among
+            ``seeds``.
     """
-    plan = json.loads(file.read_text())
-    wrong = (NEEDED - set(plan)) | (set(plan) - KNOWN)
-    if wrong:
-        raise ValueError(f"{file}: keys that are missing or unknown: {', '.join(sorted(wrong))}")
-    reference = plan.get("reference", "KD")
-    if reference not in plan["students"]:
-        raise ValueError(f"{file}: students have no '{reference}' to compare the others to")
-    title = plan.get("title", file.stem)
-    data = _data(plan["data"], title, out, quick) if "data" in plan else None
-    places = {"{out}": str(out), "{data}": str(_from_here(out / "data" / "set"))}
-
-    def training(name: str, entry: Mapping[str, Any], folder: Path, seed: int, *after: Job) -> Job:
-        given = [*plan.get("options", []), *options, *entry.get("options", [])]
-        for place, path in places.items():
-            given = [option.replace(place, path) for option in given]
-        return _training(f"{title} {name}", entry, folder, seed, given, after, data, quick)
-
-    seed = plan["teacher"].get("seed", seeds[0])
-    teacher = training("teacher", plan["teacher"], out / "teacher", seed)
-    students = {
-        name: [
-            training(f"{name}, seed {s}", entry, out / f"{_slug(name)}_seed{s}", s, teacher)
-            for s in seeds
-        ]
-        for name, entry in plan["students"].items()
-    }
-    shown = plan.get("shown", plan["metric"])
-    return Comparison(title, plan["metric"], shown, reference, data, teacher, students)
-
-
-def _data(entry: Mapping[str, Any], title: str, out: Path, quick: bool) -> Job:
-    """The job that makes the data set in ``out/data/set``."""
-    script = find_file(entry["converter"], "data.converter")
-    arguments = [*entry.get("arguments", []), *(entry.get("quick", []) if quick else [])]
-    command = [sys.executable, script, "--out", str(out / "data" / "set"), *arguments]
-    return Job(f"{title} data", command, out / "data", Path(script).read_text())
-
-
-def _from_here(path: Path) -> Path:
-    """Relative, if it lies below the working directory.
-
-    Which pixels are drawn depends on the paths of the images: so it is the same in every checkout.
-    """
-    here = Path.cwd()
-    return path.relative_to(here) if path.is_relative_to(here) else path
-
-
-def _training(
-    name: str,
-    entry: Mapping[str, Any],
-    folder: Path,
-    seed: int,
-    options: list[str],
-    teacher: tuple[Job, ...],
-    data: Job | None,
-    quick: bool,
-) -> Job:
-    config = find_config(entry["config"], "config")
-    cfg = Config.fromfile(config)
-    after = [data] if data else []
-    if teacher and _reads_checkpoint(cfg):
-        after += teacher
-        file = teacher[0].folder / f"{teacher[0].unit}_{teacher[0].steps}.pth"
-        options = [*options, f"custom_hooks.0.teacher.checkpoint={file}"]
-    unit = "epoch" if "max_epochs" in cfg.train_cfg else "iter"
-    if quick:
-        few = 2 if unit == "epoch" else 10
-        options += [f"train_cfg.max_{unit}s={few}", f"train_cfg.val_interval={few}"]
-        options += [f"default_hooks.checkpoint.interval={few}", "default_hooks.logger.interval=1"]
-    given = (option.split("=", 1) for option in options)
-    cfg.merge_from_dict({key: DictAction._parse_iterable(value) for key, value in given})
-    command = [sys.executable, "-m", "mmickd.commands.train", config, "--seed", str(seed)]
-    command += ["--work-dir", str(folder)]
-    if options:
-        command += ["--cfg-options", *options]
-    cost = 10.0 if quick else 60 * float(entry.get("minutes", 10))
-    steps = int(cfg.train_cfg[f"max_{unit}s"])
-    return Job(name, command, folder, cfg.dump(), tuple(after), cost, steps, unit)
-
-
-def _reads_checkpoint(cfg: Any) -> bool:
-    """Whether the teacher of the first hook is a trained one; others learn with the student."""
-    hooks = cfg.get("custom_hooks") or [{}]
-    return "checkpoint" in hooks[0].get("teacher", {})
-
-
-def _slug(name: str) -> str:
-    return "".join(c if c.isalnum() else "_" for c in name).strip("_").lower()
+    plan = read_plan(file)
+    both = sorted(set(plan.select_seeds) & set(seeds))
+    if both:
+        raise ValueError(
+            f"{file}: the seeds {both} would choose settings and report them: take other ones in "
+            "'select'."
+        )
+    return Comparison(plan, Trainings(plan, out, seeds, options, quick), seeds)

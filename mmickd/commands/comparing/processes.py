@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import ctypes
 import multiprocessing
 import multiprocessing.forkserver
 import os
 import runpy
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
@@ -29,14 +31,33 @@ class Process(Protocol):
         """End it."""
 
 
+LINUX = sys.platform.startswith("linux")
+_LIBC = ctypes.CDLL(None) if LINUX else None
+_PR_SET_PDEATHSIG = 1  # linux/prctl.h
+
 Launch = Callable[[Sequence[str], Path, dict[str, str]], Process]
 """Starts a command, with its output in a file, in an environment."""
 
 
 def spawn(command: Sequence[str], log: Path, env: dict[str, str]) -> Process:
-    """Start any command, as a shell does."""
+    """Start any command, as a shell does; it ends with this process."""
     with log.open("w") as file:
-        return subprocess.Popen(list(command), stdout=file, stderr=subprocess.STDOUT, env=env)
+        return subprocess.Popen(
+            list(command),
+            stdout=file,
+            stderr=subprocess.STDOUT,
+            env=env,
+            preexec_fn=end_with_parent if LINUX else None,
+        )
+
+
+def end_with_parent() -> None:
+    """Have this process end (SIGTERM) when the one that started it does, even by a kill.
+
+    On Linux only; elsewhere a killed comparison leaves the runs that it had started.
+    """
+    if _LIBC is not None:
+        _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 def can_fork() -> bool:
@@ -67,7 +88,8 @@ class WarmStart:
 
     def __init__(self, module: str, env: dict[str, str], log: Path) -> None:
         self._context = multiprocessing.get_context("forkserver")
-        self._context.set_forkserver_preload([module])
+        # a run holds the pipe by which that process would see that this one has ended
+        self._context.set_forkserver_preload(["mmickd.commands.comparing.following", module])
         log.parent.mkdir(parents=True, exist_ok=True)
         before, streams = dict(os.environ), [os.dup(1), os.dup(2)]
         os.environ.update(env)
@@ -83,11 +105,18 @@ class WarmStart:
 
     def __call__(self, command: Sequence[str], log: Path, env: dict[str, str]) -> Process:
         """Start ``python script ...`` or ``python -m module ...``."""
-        return _Fork(self._context, list(command[1:]), log, env)
+        return Fork(self._context, list(command[1:]), log, env)
 
 
-class _Fork:
-    """A forked run, as a :class:`Process`."""
+class Fork:
+    """A run in a process of multiprocessing, as a :class:`Process`.
+
+    Args:
+        context: how the process starts.
+        arguments: of Python.
+        log: for its output.
+        env: its whole environment.
+    """
 
     def __init__(
         self,
@@ -101,9 +130,11 @@ class _Fork:
         self.terminate, self.kill = self._process.terminate, self._process.kill
 
     def poll(self) -> int | None:
+        """Its exit code; None while it runs."""
         return self._process.exitcode
 
     def wait(self, timeout: float | None = None) -> int:
+        """Its exit code, once it has ended."""
         self._process.join(timeout)
         if self._process.exitcode is None:
             raise subprocess.TimeoutExpired(self._process.name, timeout or 0.0)
@@ -121,6 +152,7 @@ def become_python(
         env: its whole environment.
         folder: to run in; None: where this process is.
     """
+    end_with_parent()
     _write_to(log)
     os.environ.clear()
     os.environ.update(env)

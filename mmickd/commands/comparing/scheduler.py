@@ -1,4 +1,4 @@
-"""Runs jobs side by side, and says every few seconds where they are."""
+"""Runs jobs side by side, round by round, and says every few seconds where they are."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import os
 import shlex
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 
 from mmickd.commands.comparing.jobs import Job, Running
 from mmickd.commands.comparing.processes import Launch, spawn
@@ -20,6 +20,10 @@ class JobFailed(RuntimeError):
     """A job ended badly; the message has the end of its log and its command."""
 
 
+class TimeIsUp(RuntimeError):
+    """The time that was given is over, with jobs left to do."""
+
+
 def clock(seconds: float) -> str:
     """Seconds as minutes and seconds, ``2:05``."""
     return f"{int(seconds) // 60}:{int(seconds) % 60:02d}"
@@ -29,44 +33,50 @@ class Scheduler:
     """Runs what is not done yet, each job after those that it needs.
 
     Args:
-        jobs: every job, those that others need before them.
         workers: jobs at a time.
         env: environment variables to add.
         every: seconds between two progress lines.
         say: takes a line of progress.
         launch: starts a job's command.
+        minutes: stop what runs then; None: take the time that it needs.
+        after_each: called when a job has been done.
     """
 
     def __init__(
         self,
-        jobs: Sequence[Job],
         workers: int,
         env: dict[str, str],
         every: float = 5.0,
         say: Callable[[str], None] = lambda line: print(line, flush=True),
         launch: Launch = spawn,
+        minutes: float | None = None,
+        after_each: Callable[[], None] = lambda: None,
     ) -> None:
-        self.jobs, self.workers, self.every, self.say = list(jobs), workers, every, say
+        self.workers, self.every, self.say, self.after_each = workers, every, say, after_each
         self.env, self.launch = {**os.environ, **env}, launch
+        self.jobs: list[Job] = []
         self.done: dict[Job, float] = {}
         self.ran: dict[Job, float] = {}
         self.running: list[Running] = []
         self.begin = time.monotonic()
+        self.end = float("inf") if minutes is None else self.begin + 60 * minutes
 
-    def run(self) -> None:
-        """Run until all is done.
+    def run(self, jobs: Iterable[Job]) -> None:
+        """Run these until all are done; another round of jobs may follow.
+
+        Args:
+            jobs: those that others need before them; some may have been in an earlier round.
 
         Raises:
             JobFailed: If a job ends badly; the others are stopped.
+            TimeIsUp: If not all are done in time; what runs is stopped.
         """
-        for job in self.jobs:
-            seconds = job.duration()
-            if seconds is not None and all(before in self.done for before in job.after):
-                self.done[job] = seconds
-                self._line(job, f"done before (took {clock(seconds)}), skipped")
+        self._take([job for job in jobs if job not in self.jobs])
         said = 0.0
         try:
             while len(self.done) < len(self.jobs):
+                if time.monotonic() >= self.end:
+                    raise TimeIsUp("time is up; the same command goes on from here")
                 self._start_ready()
                 self._collect()
                 if time.monotonic() - said >= self.every and self.running:
@@ -74,8 +84,18 @@ class Scheduler:
                     self._report()
                 time.sleep(POLL_SECONDS)
         finally:
+            for running in self.running:  # all of them, before waiting for one
+                running.process.terminate()
             for running in self.running:
                 running.stop()
+
+    def _take(self, jobs: list[Job]) -> None:
+        self.jobs += jobs
+        for job in jobs:
+            seconds = job.duration()
+            if seconds is not None and all(before in self.done for before in job.after):
+                self.done[job] = seconds
+                self._line(job, f"done before (took {clock(seconds)}), skipped")
 
     def _start_ready(self) -> None:
         busy = {running.job for running in self.running}
@@ -94,10 +114,13 @@ class Scheduler:
                 continue
             self.running.remove(running)
             if code != 0:
+                if code > 0:  # it was not stopped: what failed may be mended before the next start
+                    running.forget()
                 raise JobFailed(_failure(running.job, code))
             running.stamp()
             self.done[running.job] = self.ran[running.job] = running.elapsed
             self._line(running.job, f"done in {clock(running.elapsed)}")
+            self.after_each()
 
     def _report(self) -> None:
         """One line: every running job with its time, then the whole."""

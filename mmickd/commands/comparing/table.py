@@ -1,4 +1,4 @@
-"""The table of a comparison: means, standard errors and paired differences over seeds."""
+"""The table of a comparison: means, standard errors, paired differences and tests over seeds."""
 
 from __future__ import annotations
 
@@ -6,8 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-# two-sided 5 % quantiles of Student's t, by degrees of freedom
-T_QUANTILES = (12.71, 4.30, 3.18, 2.78, 2.57, 2.45, 2.36, 2.31, 2.26)
+from mmickd.commands.comparing.significance import holm, paired_p
 
 
 @dataclass(frozen=True)
@@ -29,22 +28,46 @@ class Spread:
 
 
 @dataclass(frozen=True)
+class Outcome:
+    """What the runs of one row gave.
+
+    Args:
+        last: the metric at the end of each run, in the order of the seeds.
+        best: the best value of each run.
+        ms: milliseconds of a training step, median over the seeds.
+        setting: what was chosen for it; empty if nothing was.
+    """
+
+    last: tuple[float, ...]
+    best: tuple[float, ...]
+    ms: float
+    setting: str = ""
+
+
+@dataclass(frozen=True)
 class Row:
     """One line of the table.
 
     Args:
         name: what it shows.
-        values: the metric of each seed, in the order of the seeds.
+        setting: what was chosen for it; empty if nothing was.
+        values: the metric at the end of each run, in the order of the seeds.
         ms: milliseconds of a training step, median over the seeds.
-        score: mean of ``values``.
-        to_kd: paired difference to KD; None for the teacher and for KD itself.
+        last: of ``values``.
+        best: of the best value of each run.
+        to: paired differences of ``values``, by the row that they are to; none for the teacher.
+        p: of the paired test against the reference, corrected for all rows; None where there is
+            none.
     """
 
     name: str
+    setting: str
     values: tuple[float, ...]
     ms: float
-    score: Spread
-    to_kd: Spread | None
+    last: Spread
+    best: Spread
+    to: dict[str, Spread]
+    p: float | None
 
 
 def spread(values: Sequence[float]) -> Spread:
@@ -68,44 +91,77 @@ def paired_difference(values: Sequence[float], to: Sequence[float]) -> Spread:
 
 
 def make_rows(
-    values: Mapping[str, Sequence[float]], ms: Mapping[str, float], reference: str = "KD"
+    outcomes: Mapping[str, Outcome], reference: str = "KD", against: Sequence[str] = ()
 ) -> list[Row]:
-    """Rows in the order of ``values``; differences of what has the seeds of ``reference``.
+    """Rows in the order of ``outcomes``; the students are compared, the teacher is not.
 
     Args:
-        values: metric of each seed, by name.
-        ms: milliseconds per step, by name.
+        outcomes: by the name of their row.
         reference: name of the row to compare to.
+        against: further ones, without a test.
     """
+    compared = [name for name in outcomes if name not in (reference, "teacher")]
+    single = [paired_p(outcomes[name].last, outcomes[reference].last) for name in compared]
+    tested = {n: p for n, p in zip(compared, single, strict=True) if p is not None}
+    corrected = dict(zip(tested, holm(list(tested.values())), strict=True))
     rows = []
-    for name, numbers in values.items():
-        paired = name not in (reference, "teacher")
-        difference = paired_difference(numbers, values[reference]) if paired else None
-        rows.append(Row(name, tuple(numbers), ms[name], spread(numbers), difference))
+    for name, one in outcomes.items():
+        others = [other for other in (reference, *against) if name not in (other, "teacher")]
+        to = {other: paired_difference(one.last, outcomes[other].last) for other in others}
+        last, best = spread(one.last), spread(one.best)
+        rows.append(Row(name, one.setting, one.last, one.ms, last, best, to, corrected.get(name)))
     return rows
 
 
-def as_markdown(title: str, metric: str, rows: Sequence[Row], reference: str = "KD") -> str:
+def as_markdown(
+    title: str,
+    metric: str,
+    rows: Sequence[Row],
+    reference: str = "KD",
+    against: Sequence[str] = (),
+) -> str:
     """The rows as a table in Markdown."""
-    difference = f"paired difference to {reference}"
-    head = f"| {title} | {metric} | {difference} | ms per step | single seeds |"
-    lines = [head, "| --- | --- | --- | --- | --- |"]
+    chosen = any(row.setting for row in rows)
+    head = [title, *(["setting"] if chosen else []), f"{metric}, last", "best"]
+    head += [f"paired difference to {reference}", "p (Holm)", *(f"to {other}" for other in against)]
+    head += ["ms per step", "single seeds"]
+    lines = [_line(head), _line(["---"] * len(head))]
     for row in rows:
-        difference = "" if row.to_kd is None else row.to_kd.text(signed=True)
+        first, *more = (_difference(row, other) for other in (reference, *against))
+        p = "" if row.p is None else f"{row.p:.3f}" if row.p >= 0.001 else "< 0.001"
         seeds = ", ".join(f"{value:.2f}" for value in row.values)
-        lines.append(f"| {row.name} | {row.score.text()} | {difference} | {row.ms:.0f} | {seeds} |")
+        cells = [row.name, *([row.setting] if chosen else []), row.last.text(), row.best.text()]
+        lines.append(_line([*cells, first, p, *more, f"{row.ms:.0f}", seeds]))
     return "\n".join(lines)
 
 
-def note(seeds: int) -> str:
-    """A sentence on what the table can and cannot say."""
+def _difference(row: Row, to: str) -> str:
+    return row.to[to].text(signed=True) if to in row.to else ""
+
+
+def _line(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def note(seeds: int, teachers: bool = False) -> str:
+    """A sentence on what the table can and cannot say.
+
+    Args:
+        seeds: of each student.
+        teachers: whether each of them has a teacher of its own.
+    """
     if seeds < 2:
         return "One seed has no standard error: this table cannot tell the methods apart."
-    quantile = T_QUANTILES[min(seeds - 2, len(T_QUANTILES) - 1)]
+    whose = "seeds, of teacher and student" if teachers else "student seeds"
+    is_one = (
+        "There is one validation set" if teachers else "There is one teacher and one validation set"
+    )
+    those = "that" if teachers else "those"
     return (
-        f"± is one standard error over {seeds} student seeds. With {seeds} seeds a difference has "
-        f"to exceed {quantile:.1f} of its standard errors before it is unlikely (5 %) to be "
-        "chance. There is one teacher and one validation set, so the error does not cover those, "
+        f"Last: at the end of a run; best: of all its validations, chosen with the answers. "
+        f"± is one standard error over {seeds} {whose}; p is of a paired t-test of the last values "
+        "(two-sided), by Holm's correction for all tests of the table. "
+        f"{is_one}, so the error does not cover {those}, "
         "and such small data say little about large ones. Times were taken with several runs side "
         "by side."
     )

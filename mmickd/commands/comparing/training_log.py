@@ -9,17 +9,29 @@ from typing import Any
 
 
 def read_scalars(work_dir: Path) -> list[dict[str, Any]]:
-    """The lines of the newest ``vis_data/scalars.json`` below ``work_dir``, [] if there is none."""
-    files = sorted(work_dir.glob("*/vis_data/scalars.json"))
-    if not files:
-        return []
-    lines = []
-    for line in files[-1].read_text().splitlines():
-        try:
-            lines.append(json.loads(line))
-        except ValueError:  # the line that is being written
-            break
-    return lines
+    """The lines of all ``vis_data/scalars.json`` below ``work_dir``, [] if there is none.
+
+    A run that was resumed has a file for each of its parts. What two of them say of the same step
+    is said by the later one: the checkpoint that it resumed from was older than the end of the log.
+    """
+    lines: dict[tuple[bool, Any], dict[str, Any]] = {}
+    for file in _files(work_dir):
+        for line in file.read_text().splitlines():
+            try:
+                said = json.loads(line)
+            except ValueError:  # the line that was being written
+                break
+            lines["loss" in said, said["step"]] = said
+    return list(lines.values())
+
+
+def parts(work_dir: Path) -> int:
+    """How often the run was started or resumed."""
+    return len(_files(work_dir))
+
+
+def _files(work_dir: Path) -> list[Path]:
+    return sorted(work_dir.glob("*/vis_data/scalars.json"))
 
 
 def steps_done(work_dir: Path, unit: str) -> int:
@@ -28,18 +40,20 @@ def steps_done(work_dir: Path, unit: str) -> int:
     return max((int(line.get(unit, 0)) for line in lines), default=0)
 
 
-def final_metric(work_dir: Path, metric: str) -> float:
-    """The last value of ``metric``.
+def curve(work_dir: Path, metric: str) -> list[list[float]]:
+    """Each validation's step (epoch or iteration, as the run counts) and value of ``metric``.
 
     Raises:
         ValueError: If the log does not have it.
     """
-    values = [float(line[metric]) for line in read_scalars(work_dir) if metric in line]
-    if not values:
+    points = [
+        [line["step"], float(line[metric])] for line in read_scalars(work_dir) if metric in line
+    ]
+    if not points:
         raise ValueError(
             f"no '{metric}' in the log below {work_dir}. Delete that folder and run again."
         )
-    return values[-1]
+    return points
 
 
 def ms_per_step(work_dir: Path) -> float:

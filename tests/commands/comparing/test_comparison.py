@@ -1,82 +1,176 @@
-"""What a comparison's description becomes."""
+"""The rounds of a comparison, and what it makes of results; nothing is trained."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from mmickd.commands.comparing.comparison import read_comparison
+from mmickd.commands.comparing.comparison import Comparison, read_comparison
+from mmickd.commands.comparing.jobs import STAMP, Job
 
 DEMO = "configs/demo/digits_{}.py"
+WEIGHT = "custom_hooks.0.losses.kd.loss_weight"
+METRIC = "accuracy/top1"
 
 
-def test_only_students_that_read_a_checkpoint_get_the_teachers(tmp_path: Path) -> None:
-    methods = ("student", "kd", "self", "online")
-    description = {
-        "metric": "accuracy/top1",
-        "reference": "kd",
-        "teacher": {"config": DEMO.format("teacher"), "seed": 100},
-        "students": {name: {"config": DEMO.format(name)} for name in methods},
+def read(folder: Path, seeds: list[int], **description: Any) -> Comparison:
+    plan = {
+        "title": "toy",
+        "metric": METRIC,
+        "teacher": {"config": DEMO.format("teacher")},
+        **description,
     }
-    file = tmp_path / "comparison.json"
-    file.write_text(json.dumps(description))
-    comparison = read_comparison(file, tmp_path / "out", [3, 4], [])
-    command = comparison.teacher.command
-    assert command[command.index("--seed") + 1] == "100"
-    for name, jobs in comparison.students.items():
-        assert [job.command[job.command.index("--seed") + 1] for job in jobs] == ["3", "4"]
+    file = folder / "plan.json"
+    file.write_text(json.dumps(plan))
+    return read_comparison(file, folder / "out", seeds)
+
+
+def finish(job: Job, *values: float) -> None:
+    """Have a job done, with these values of the metric."""
+    logs = job.folder / "20260101_000000" / "vis_data"
+    logs.mkdir(parents=True)
+    lines = [{"loss": 1.0, "time": 0.01, "step": 1}]
+    lines += [{METRIC: value, "step": step} for step, value in enumerate(values, 1)]
+    (logs / "scalars.json").write_text("".join(f"{json.dumps(line)}\n" for line in lines))
+    job.note(STAMP, 12.0, versions=dict(torch="2"))
+
+
+KD = {"config": DEMO.format("kd"), "grid": {WEIGHT: [1, 2, 3, 4, 5]}}
+WEIGHTS = [[f"{WEIGHT}={w}", "custom_hooks.0.losses.picd.loss_weight=0.1"] for w in range(1, 6)]
+SELECTION = dict(
+    students={
+        "task loss": {"config": DEMO.format("student")},
+        "KD": KD,
+        "IC-KD": {"config": DEMO.format("ickd"), "settings": WEIGHTS},
+    },
+    select={"seeds": [100, 101, 102], "options": ["val_dataloader.dataset.data_prefix=select"]},
+)
+
+
+def weight_of(job: Job) -> int:
+    (given,) = [x for x in job.command if x.startswith(f"{WEIGHT}=")]
+    return int(given.rpartition("=")[2])
+
+
+def race(comparison: Comparison, score: dict[tuple[int, int], float]) -> list[list[Job]]:
+    """Trials with results by weight and seed; KD and IC-KD alike. Then what is reported."""
+    rounds = []
+    for number, jobs in enumerate(comparison.rounds()):
+        rounds.append(jobs)
         for job in jobs:
-            given = [x for x in job.command if "teacher.checkpoint=" in x]
-            assert len(given) == (name == "kd")
-            # who needs no trained teacher does not wait for one
-            assert job.after == ((comparison.teacher,) if name == "kd" else ())
+            if job.folder.exists():
+                continue
+            if "trials" in job.folder.parts:
+                seed = int(job.command[job.command.index("--seed") + 1])
+                # the best of a run says nothing: what it ended with counts
+                finish(job, 99.0, score.get((weight_of(job), seed), 0.0))
+            else:
+                finish(job, 80.0 + number, 70.0 + number)
+    return rounds
 
 
-def test_data_are_made_first_and_places_are_filled_in(tmp_path: Path) -> None:
-    file = Path(__file__).parents[3] / "configs" / "demo" / "digits.json"
-    plan = read_comparison(file, tmp_path, [0], quick=True)
-    assert plan.jobs()[0] is plan.data
-    assert plan.data.command[-2:] == ["--out", str(tmp_path / "data" / "set")]
-    for job in plan.jobs()[1:]:
-        assert plan.data in job.after
-        options = job.command[job.command.index("--cfg-options") + 1 :]
-        assert f"train_dataloader.dataset.data_root={tmp_path / 'data' / 'set'}" in options
-        assert "train_cfg.max_epochs=2" in options and job.steps == 2
-        assert not any("{" in option for option in options)
-    (ickd,) = plan.students["IC-KD"]
-    assert f"custom_hooks.0.bank.cache_dir={tmp_path}/banks" in ickd.command
+def test_the_better_half_of_all_settings_goes_on(tmp_path: Path) -> None:
+    comparison = read(tmp_path, [0, 1], **SELECTION)
+    score = {(w, 100): float(w) for w in range(1, 6)}  # 5, 4, 3 go on
+    score |= {(3, 101): 9.0, (4, 101): 1.0, (5, 101): 2.0}  # means 6, 2.5, 3.5: 3 and 5 do
+    score |= {(3, 102): 1.0, (5, 102): 9.0}  # means 4.3 and 5.3
+    rounds = race(comparison, score)
+    trials = [[job for job in jobs if "trials" in job.folder.parts] for jobs in rounds]
+    raced = [sorted(weight_of(job) for job in jobs) for jobs in trials]
+    assert raced == [[1, 1, 2, 2, 3, 3, 4, 4, 5, 5], [3, 3, 4, 4, 5, 5], [3, 3, 5, 5], []]
+    for job in (job for jobs in trials for job in jobs):
+        assert "val_dataloader.dataset.data_prefix=select" in job.command
+    reported = {name: [t.job for t in runs] for name, runs in comparison.reports().items()}
+    assert list(reported) == ["task loss", "KD", "IC-KD"]
+    for job in reported["KD"] + reported["IC-KD"]:
+        assert weight_of(job) == 5
+        assert "val_dataloader.dataset.data_prefix=select" not in job.command
+    assert {*reported["KD"], *reported["task loss"]} < set(rounds[-1])
+    text = comparison.as_markdown()
+    assert "| KD | kd.loss_weight=5 | 73.00" in text and "| task loss |  | 73.00" in text
 
 
-def test_data_below_the_working_directory_have_the_same_path_in_every_checkout(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    file = Path(__file__).parents[3] / "configs" / "demo" / "scenes.json"
-    plan = read_comparison(file, tmp_path / "out", [0])
-    for job in plan.jobs()[1:]:
-        assert "train_dataloader.dataset.data_root=out/data/set" in job.command
+def test_the_same_plan_goes_on_with_the_same_race(tmp_path: Path) -> None:
+    first = race(read(tmp_path, [0], **SELECTION), {(2, s): 9.0 for s in (100, 101, 102)})
+    again = race(read(tmp_path, [0], **SELECTION), {})
+    assert [[j.signature for j in jobs] for jobs in again] == [
+        [j.signature for j in jobs] for jobs in first
+    ]
+    assert all(job.duration() == 12.0 for jobs in again for job in jobs)
 
 
-def test_a_student_that_was_its_own_teacher_gets_the_earlier_run(tmp_path: Path) -> None:
-    description = {
-        "metric": "accuracy/top1",
-        "reference": "Tf-KD",
-        "teacher": {"config": DEMO.format("student")},
-        "students": {"Tf-KD": {"config": "configs/small/digits_tfkd.py"}},
-    }
-    file = tmp_path / "comparison.json"
-    file.write_text(json.dumps(description))
-    comparison = read_comparison(file, tmp_path / "out", [0], [])
-    wanted = tmp_path / "out" / "teacher" / "epoch_60.pth"
-    command = comparison.students["Tf-KD"][0].command
-    assert command[-1] == f"custom_hooks.0.teacher.checkpoint={wanted}"
+def test_without_a_selection_every_setting_is_a_row(tmp_path: Path) -> None:
+    students = {"task loss": {"config": DEMO.format("student")}, "KD": KD}
+    comparison = read(tmp_path, [0], students=students, reference="KD (kd.loss_weight=3)")
+    (jobs,) = comparison.rounds()
+    for job in jobs:
+        finish(job, 70.0)
+    rows = [row.name for row in comparison.rows()]
+    assert rows == ["teacher", "task loss", *(f"KD (kd.loss_weight={w})" for w in range(1, 6))]
+
+
+def test_records_have_no_path_of_the_machine_and_survive_a_stop(tmp_path: Path) -> None:
+    comparison = read(tmp_path, [0, 1], **SELECTION)
+    rounds = comparison.rounds()
+    for job in next(rounds)[:3]:  # the teacher and two trials
+        finish(job, 60.0, 80.0, 70.0)
+    records = comparison.records()
+    assert str(tmp_path) not in json.dumps(records)
+    assert [one["kind"] for one in records] == ["teacher", "trial", "trial"]
+    assert {k: v for k, v in records[1].items() if k not in ("config", "options")} == dict(
+        plan="toy", name="KD", setting="kd.loss_weight=1", seed=100, kind="trial", metric=METRIC,
+        last=70.0, best=80.0, curve=[[1, 60.0], [2, 80.0], [3, 70.0]], unit="epoch", parts=1,
+        versions=dict(torch="2"), seconds=12.0, ms_per_step=10.0,
+    )  # fmt: skip
+    assert records[1]["options"] == [f"{WEIGHT}=1", "val_dataloader.dataset.data_prefix=select"]
+
+
+def test_a_config_has_the_same_digest_on_every_machine(tmp_path: Path) -> None:
+    def digests(place: str, seeds: list[int], **changes: Any) -> list[str]:
+        folder = tmp_path / place
+        folder.mkdir()
+        options = ["custom_hooks.0.bank.cache_dir={out}/banks"]
+        student = {"config": DEMO.format("ickd"), "options": options, **changes}
+        plan = read(folder, seeds, students={"KD": student})
+        list(plan.rounds())
+        return [run.digest for run in plan.reports()["KD"]]
+
+    one = digests("here", [0, 1])
+    assert one[0] == one[1] == digests("there", [4])[0]
+    assert one[0] != digests("other", [0], options=[f"{WEIGHT}=7"])[0]
+
+
+def test_a_paired_teacher_has_the_seed_of_its_student(tmp_path: Path) -> None:
+    teacher = {"config": DEMO.format("teacher"), "paired": True}
+    comparison = read(
+        tmp_path, [3, 4], students={"KD": {"config": DEMO.format("kd")}}, teacher=teacher
+    )
+    (jobs,) = comparison.rounds()
+    assert len(jobs) == 4
+    for seed, student in zip((3, 4), comparison.reports()["KD"], strict=True):
+        (own,) = student.job.after
+        assert own.folder.name == f"teacher_seed{seed}"
+        assert own.command[own.command.index("--seed") + 1] == str(seed)
+        checkpoint = own.folder / f"{own.unit}_{own.steps}.pth"
+        assert student.job.command[-1] == f"custom_hooks.0.teacher.checkpoint={checkpoint}"
+    for number, job in enumerate(jobs):
+        finish(job, 70.0 + number)
+    assert [len(row.values) for row in comparison.rows()] == [2, 2]
+    assert "of teacher and student" in comparison.note()
+
+
+def test_seeds_that_choose_do_not_report(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"the seeds \[100\] would choose settings and report"):
+        read(tmp_path, [99, 100], **SELECTION)
 
 
 def test_shipped_comparisons_can_be_read(tmp_path: Path) -> None:
-    files = sorted((Path(__file__).parents[3] / "benchmarks").glob("*.json"))
+    root = Path(__file__).parents[3]
+    files = sorted(root.glob("results/plans/*.json"))
     assert len(files) >= 4
     for file in files:
-        comparison = read_comparison(file, tmp_path / file.stem, [0], [])
-        assert comparison.reference in comparison.students
+        comparison = read_comparison(file, tmp_path / file.stem, [0])
+        assert next(comparison.rounds())

@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from mmickd.commands.comparing.jobs import LOG, STAMP, Job, environment
+from mmickd.commands.comparing.jobs import BEGUN, LOG, STAMP, Job, environment
+from tests.helpers.jobs import training, wait_for
 
 
 def job(folder: Path, code: str = "print('done')", **options: Any) -> Job:
@@ -38,9 +39,9 @@ def test_a_folder_is_emptied_before_the_job_starts(tmp_path: Path) -> None:
     (tmp_path / "one" / "deep").mkdir(parents=True)
     for name in ("half.pth", "deep/half.pth", STAMP):
         (tmp_path / "one" / name).write_text("{}")
-    one = job(tmp_path / "one", f"import os; print(os.listdir({str(tmp_path / 'one')!r}))")
+    one = job(tmp_path / "one", f"import os; print(sorted(os.listdir({str(tmp_path / 'one')!r})))")
     one.start(dict(os.environ)).process.wait(60)
-    assert one.log.read_text() == f"['{LOG}']\n"
+    assert one.log.read_text() == f"['{BEGUN}', '{LOG}']\n"
     assert one.duration() is None  # nobody has stamped it
 
 
@@ -64,6 +65,7 @@ SAME: dict[str, Any] = {
     "folder": dict(folder=Path("other")),
     "cost": dict(cost=9.0),
     "progress": dict(steps=9, unit="epoch"),
+    "how it goes on": dict(resume=("--resume",)),
 }
 
 
@@ -101,6 +103,53 @@ def test_a_running_job_can_be_stopped(tmp_path: Path) -> None:
     assert running.process.poll() == -signal.SIGTERM
     running.stop()  # it has ended
     assert 0 < running.elapsed < 30
+
+
+SLEEP = "time.sleep(60)"
+
+
+@pytest.mark.parametrize(
+    ("first", "again", "trace"),
+    [
+        (dict(at=2), dict(at=2), "123"),
+        (dict(at=2), dict(at=2, inputs="other"), "1212"),
+        (dict(at=2), dict(at=2, resume=()), "1212"),
+        (dict(at=3), dict(at=3), "123123"),
+    ],
+    ids=["goes on", "another job", "cannot go on", "has no step left to validate after"],
+)
+def test_a_job_that_was_stopped_goes_on_or_starts_afresh(
+    tmp_path: Path, first: dict[str, Any], again: dict[str, Any], trace: str
+) -> None:
+    before, file = training(tmp_path / "one", SLEEP, **first), tmp_path / "trace"
+    running = before.start(dict(os.environ))
+    wait_for(file, "123"[: first["at"]])
+    running.begin -= 100.0
+    running.stop()
+    assert before.duration() is None
+    now = training(tmp_path / "one", SLEEP, **again)
+    second = now.start(dict(os.environ))
+    wait_for(file, trace)
+    assert (second.elapsed > 100.0) == (trace == "123")  # the time of both parts
+    second.stop()
+
+
+def test_a_job_that_was_killed_with_its_starter_goes_on(tmp_path: Path) -> None:
+    """Nobody has stopped it: all that is known is that it was begun."""
+    one = training(tmp_path / "one", SLEEP)
+    running = one.start(dict(os.environ))
+    wait_for(tmp_path / "trace", "12")
+    running.process.kill()
+    running.process.wait()
+    assert done(one).duration() is not None
+    assert (tmp_path / "trace").read_text() == "123"
+
+
+def test_a_stamp_says_with_what_the_job_was_run(tmp_path: Path) -> None:
+    one = done(job(tmp_path / "one"))
+    versions = one.stamp()["versions"]
+    assert {"mmickd", "torch", "mmengine", "mmseg", "device", "python"} <= set(versions)
+    assert "/" not in "".join(versions.values())
 
 
 def test_the_environment_is_of_one_thread_and_of_this_package() -> None:

@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from mmickd.commands.comparing.processes import can_fork
+from tests.helpers.jobs import is_running, wait_until
 
 ROOT = Path(__file__).parents[3]
 
@@ -99,6 +100,45 @@ def test_scripts_run_as_if_python_had_been_started(tmp_path: Path) -> None:
     assert "ValueError: the reason" in (tmp_path / "bad").read_text()
     # once for all of them, and not on the screen
     assert (tmp_path / "imports.txt").read_text() == "importing in blue\n"
+
+
+MORTAL = """
+import sys, time
+from pathlib import Path
+
+folder = Path(sys.argv[1])
+sys.path[:0] = [sys.argv[2], str(folder)]
+
+from mmickd.commands.comparing.processes import WarmStart, spawn
+
+if __name__ == "__main__":
+    forked = sys.argv[3] == "fork"
+    env = dict(PYTHONPATH=sys.argv[2])
+    launch = WarmStart("json", env, folder / "imports.txt") if forked else spawn
+    run = launch([sys.executable, str(folder / "child.py")], folder / "log", {})
+    time.sleep(300)
+"""
+
+CHILD = """
+import os, sys, time
+from pathlib import Path
+Path(__file__).with_name("pid").write_text(str(os.getpid()) + ".")
+time.sleep(300)
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="Linux tells them")
+@pytest.mark.parametrize("how", ["spawn", "fork"])
+def test_runs_end_with_a_process_that_is_killed(how: str, tmp_path: Path) -> None:
+    for name, code in (("driver", MORTAL), ("child", CHILD)):
+        (tmp_path / f"{name}.py").write_text(code)
+    command = [sys.executable, str(tmp_path / "driver.py"), str(tmp_path), str(ROOT), how]
+    with subprocess.Popen(command) as driver:
+        file = tmp_path / "pid"
+        wait_until(lambda: file.is_file() and file.read_text().endswith("."), "the run began")
+        driver.kill()
+    pid = int(file.read_text()[:-1])
+    wait_until(lambda: not is_running(pid), "the run ended", seconds=20)
 
 
 @pytest.mark.parametrize(

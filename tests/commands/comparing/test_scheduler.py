@@ -1,4 +1,4 @@
-"""The orchestrator with tiny commands: order, resuming, failing."""
+"""The orchestrator with tiny commands: order, rounds, going on, failing, being stopped."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from mmickd.commands.comparing.jobs import Job
-from mmickd.commands.comparing.scheduler import JobFailed, Scheduler
+from mmickd.commands.comparing.scheduler import JobFailed, Scheduler, TimeIsUp
+from tests.helpers.jobs import training
 
 
 def job(folder: Path, code: str, after: tuple[Job, ...] = (), inputs: str = "") -> Job:
@@ -23,7 +24,7 @@ def append(file: Path, text: str) -> str:
 
 def run(*jobs: Job, workers: int = 2) -> list[str]:
     lines: list[str] = []
-    Scheduler(jobs, workers, {}, every=0.1, say=lines.append).run()
+    Scheduler(workers, {}, every=0.1, say=lines.append).run(jobs)
     return lines
 
 
@@ -73,14 +74,46 @@ def test_a_failure_shows_its_log_and_command_and_stops_the_others(tmp_path: Path
     assert bad.duration() is None and slow.duration() is None
 
 
+def test_a_round_may_follow_and_ask_for_what_is_done(tmp_path: Path) -> None:
+    trace, calls = tmp_path / "trace", []
+    first = job(tmp_path / "first", append(trace, "1"))
+    second = job(tmp_path / "second", append(trace, "2"), (first,))
+    scheduler = Scheduler(
+        1, {}, say=lambda line: None, after_each=lambda: calls.append(trace.read_text())
+    )
+    scheduler.run([first])
+    scheduler.run([first, second])
+    assert trace.read_text() == "12" and calls == ["1", "12"]
+
+
+def test_when_time_is_up_what_runs_is_stopped(tmp_path: Path) -> None:
+    quick = job(tmp_path / "quick", "")
+    slow = job(tmp_path / "slow", "import time; time.sleep(60)", (quick,))
+    scheduler = Scheduler(2, {}, say=lambda line: None, minutes=2 / 60)
+    begin = time.monotonic()
+    with pytest.raises(TimeIsUp, match="the same command goes on"):
+        scheduler.run([quick, slow])
+    assert time.monotonic() - begin < 15
+    assert quick.duration() is not None and slow.duration() is None
+    assert scheduler.running[0].process.poll() is not None
+
+
+def test_a_job_that_failed_starts_afresh(tmp_path: Path) -> None:
+    bad = training(tmp_path / "one", "sys.exit(1)")
+    for _ in range(2):
+        with pytest.raises(JobFailed):
+            run(bad)
+    assert (tmp_path / "trace").read_text() == "1212"
+
+
 def test_time_left_follows_the_log(tmp_path: Path) -> None:
     training = Job("t", ["true"], tmp_path / "t", cost=10, steps=100)
     logs = tmp_path / "t" / "20250101" / "vis_data"
-    scheduler = Scheduler([training], 1, {}, say=lambda line: None)
+    scheduler = Scheduler(1, {}, say=lambda line: None)
     running = training.start({})
     running.begin -= 20.0
     logs.mkdir(parents=True)
-    (logs / "scalars.json").write_text(json.dumps(dict(loss=1.0, iter=50)) + "\n{half")
+    (logs / "scalars.json").write_text(json.dumps(dict(loss=1.0, iter=50, step=50)) + "\n{half")
     running.process.wait()
     # 20 s for half of it, and 20 s expected at this pace: (20 + 40) / 2 - 20
     scheduler.running = [running]

@@ -4,7 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-from mmickd.commands.comparing.table import as_markdown, make_rows, note, paired_difference, spread
+from mmickd.commands.comparing.significance import paired_p
+from mmickd.commands.comparing.table import (
+    Outcome,
+    as_markdown,
+    make_rows,
+    note,
+    paired_difference,
+    spread,
+)
 
 
 def test_standard_error_by_hand() -> None:
@@ -32,18 +40,56 @@ def test_pairs_of_unequal_length_are_refused() -> None:
         paired_difference([1.0], [1.0, 2.0])
 
 
+def outcomes(**last: list[float]) -> dict[str, Outcome]:
+    return {
+        name.replace("_", "-"): Outcome(tuple(v), tuple(x + 1 for x in v), 12.4)
+        for name, v in last.items()
+    }
+
+
+FOUR = outcomes(teacher=[98.0], student=[89.0, 91.0], KD=[90.0, 92.0], IC_KD=[91.0, 92.0])
+
+
 def test_rows_compare_students_only() -> None:
-    values = {"teacher": [98.0], "student": [89.0, 91.0], "KD": [90.0, 92.0], "IC-KD": [91.0, 92.0]}
-    rows = {row.name: row for row in make_rows(values, dict.fromkeys(values, 12.4))}
-    assert rows["teacher"].to_kd is None and rows["KD"].to_kd is None
-    assert rows["student"].to_kd is not None and rows["student"].to_kd.mean == -1.0
-    assert rows["student"].to_kd.error == 0.0
+    rows = {row.name: row for row in make_rows(FOUR)}
+    assert rows["teacher"].to == {} and rows["teacher"].p is None
+    assert rows["KD"].to == {} and rows["KD"].p is None
+    assert rows["student"].to["KD"].mean == -1.0 and rows["student"].to["KD"].error == 0.0
     text = as_markdown("digits", "accuracy (%)", list(rows.values()))
-    assert "| IC-KD | 91.50 ± 0.50 | +0.50 ± 0.50 | 12 | 91.00, 92.00 |" in text
-    assert "| teacher | 98.00 |  | 12 | 98.00 |" in text
+    assert "| digits | accuracy (%), last | best | paired difference to KD | p (Holm) |" in text
+    # t = 1 with one degree of freedom: p = 0.5
+    line = "| IC-KD | 91.50 ± 0.50 | 92.50 ± 0.50 | +0.50 ± 0.50 | 0.500 | 12 | 91.00, 92.00 |"
+    assert line in text
+    assert "| teacher | 98.00 | 99.00 |  |  | 12 | 98.00 |" in text
+    assert "| student | 90.00 ± 1.00 | 91.00 ± 1.00 | -1.00 ± 0.00 | < 0.001 |" in text
 
 
-def test_note_knows_the_quantile() -> None:
-    assert "exceed 4.3 of its" in note(3)
-    assert "exceed 12.7 of its" in note(2)
+def test_further_references_have_columns_of_their_own() -> None:
+    rows = make_rows(FOUR, "KD", ["student"])
+    assert rows[-1].to["student"].mean == 1.5
+    text = as_markdown("digits", "accuracy", rows, "KD", ["student"])
+    assert "| p (Holm) | to student | ms per step |" in text
+    assert "| +0.50 ± 0.50 | 0.500 | +1.50 ± 0.50 | 12 |" in text
+    assert "| KD | 91.00 ± 1.00 | 92.00 ± 1.00 |  |  | +1.00 ± 0.00 | 12 |" in text
+
+
+def test_p_values_are_of_all_rows_together() -> None:
+    values = outcomes(KD=[1.0, 2.0, 3.0], a=[2.0, 3.1, 4.0], b=[3.0, 1.0, 5.0])
+    rows = {row.name: row for row in make_rows(values)}
+    assert rows["a"].p == pytest.approx(2 * paired_p([2.0, 3.1, 4.0], [1.0, 2.0, 3.0]))
+    assert rows["b"].p == pytest.approx(paired_p([3.0, 1.0, 5.0], [1.0, 2.0, 3.0]))
+
+
+def test_what_was_chosen_has_a_column() -> None:
+    chosen = {**FOUR, "KD": Outcome((90.0, 92.0), (90.0, 92.0), 1.0, "kd.loss_weight=3")}
+    head, _, teacher, _, kd, _ = as_markdown("digits", "accuracy", make_rows(chosen)).splitlines()
+    assert head.startswith("| digits | setting | accuracy, last |")
+    assert kd.startswith("| KD | kd.loss_weight=3 | 91.00")
+    assert teacher.startswith("| teacher |  | 98.00")
+
+
+def test_note_says_what_the_error_covers() -> None:
+    assert "There is one teacher and one validation set" in note(3)
+    assert "seeds, of teacher and student" in note(3, teachers=True)
+    assert "one teacher" not in note(3, teachers=True)
     assert "cannot tell" in note(1)
