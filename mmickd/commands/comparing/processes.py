@@ -10,9 +10,10 @@ import runpy
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 
 class Process(Protocol):
@@ -31,8 +32,7 @@ class Process(Protocol):
         """End it."""
 
 
-LINUX = sys.platform.startswith("linux")
-_LIBC = ctypes.CDLL(None) if LINUX else None
+_LIBC: Any = ctypes.CDLL(None) if sys.platform.startswith("linux") else None
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 Launch = Callable[[Sequence[str], Path, dict[str, str]], Process]
@@ -47,17 +47,28 @@ def spawn(command: Sequence[str], log: Path, env: dict[str, str]) -> Process:
             stdout=file,
             stderr=subprocess.STDOUT,
             env=env,
-            preexec_fn=end_with_parent if LINUX else None,
+            preexec_fn=_end_with_parent if _LIBC is not None else None,
         )
 
 
-def end_with_parent() -> None:
-    """Have this process end (SIGTERM) when the one that started it does, even by a kill.
+def _end_with_parent() -> None:
+    """Have Linux end this process when its parent does, even by a kill.
 
-    On Linux only; elsewhere a killed comparison leaves the runs that it had started.
+    Elsewhere a comparison that is killed leaves the runs that it had started.
     """
-    if _LIBC is not None:
-        _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
+def _end_with_starter() -> None:
+    """The same for a fork, whose parent is not the process that had it started, and outlives it."""
+    starter = multiprocessing.parent_process()
+    if starter is not None:
+        threading.Thread(target=_follow, args=(starter,), daemon=True).start()
+
+
+def _follow(process: multiprocessing.process.BaseProcess) -> None:
+    process.join()
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 def can_fork() -> bool:
@@ -88,8 +99,7 @@ class WarmStart:
 
     def __init__(self, module: str, env: dict[str, str], log: Path) -> None:
         self._context = multiprocessing.get_context("forkserver")
-        # a run holds the pipe by which that process would see that this one has ended
-        self._context.set_forkserver_preload(["mmickd.commands.comparing.following", module])
+        self._context.set_forkserver_preload([module])
         log.parent.mkdir(parents=True, exist_ok=True)
         before, streams = dict(os.environ), [os.dup(1), os.dup(2)]
         os.environ.update(env)
@@ -152,7 +162,7 @@ def become_python(
         env: its whole environment.
         folder: to run in; None: where this process is.
     """
-    end_with_parent()
+    _end_with_starter()
     _write_to(log)
     os.environ.clear()
     os.environ.update(env)

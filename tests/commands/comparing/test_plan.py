@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from mmickd.commands.comparing.plan import Plan, Setting, read_plan, settings_of
+from mmickd.commands.comparing.plan import (
+    KNOWN,
+    OF_SELECTIONS,
+    OF_STUDENTS,
+    OF_TEACHERS,
+    Plan,
+    Setting,
+    read_plan,
+    settings_of,
+)
 
 
 def read(folder: Path, **changes: Any) -> Plan:
@@ -86,3 +96,13 @@ def test_a_wrong_plan_says_what_is_wrong(case: str, tmp_path: Path) -> None:
 def test_students_without_settings_need_no_trials(tmp_path: Path) -> None:
     plan = read(tmp_path, students={"task loss": student(), "KD": TWO}, select=SELECT)
     assert plan.row_names == ["task loss", "KD"]
+
+
+def test_the_plan_of_the_documentation_is_one(tmp_path: Path) -> None:
+    text = (Path(__file__).parents[3] / "docs" / "comparing.md").read_text()
+    (block,) = re.findall(r"```json\n(.*?)```", text, re.DOTALL)
+    (tmp_path / "plan.json").write_text(block)
+    plan = read_plan(tmp_path / "plan.json")
+    assert plan.paired and [len(student.settings) for student in plan.students] == [1, 3, 3]
+    named = KNOWN | OF_TEACHERS | OF_STUDENTS | OF_SELECTIONS
+    assert not [key for key in named if f"`{key}`" not in text]

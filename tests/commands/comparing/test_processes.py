@@ -113,8 +113,7 @@ from mmickd.commands.comparing.processes import WarmStart, spawn
 
 if __name__ == "__main__":
     forked = sys.argv[3] == "fork"
-    env = dict(PYTHONPATH=sys.argv[2])
-    launch = WarmStart("json", env, folder / "imports.txt") if forked else spawn
+    launch = WarmStart("json", {}, folder / "imports.txt") if forked else spawn
     run = launch([sys.executable, str(folder / "child.py")], folder / "log", {})
     time.sleep(300)
 """
