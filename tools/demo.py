@@ -11,7 +11,7 @@ import _checkout  # noqa: F401
 from mmickd.commands.compare import add_run_arguments, rows_of, stoppable, write_results
 from mmickd.commands.comparing.comparison import Comparison, read_comparison
 from mmickd.commands.comparing.jobs import Job, environment
-from mmickd.commands.comparing.processes import WarmStart, can_fork, spawn
+from mmickd.commands.comparing.processes import quickest
 from mmickd.commands.comparing.scheduler import Scheduler, clock
 from mmickd.utils.config import find_file
 
@@ -64,10 +64,7 @@ def run(args: argparse.Namespace) -> None:
     jobs = [job for jobs in rounds for job in jobs[:2]]
     jobs += [job for jobs in rounds for job in jobs[2:]] + pictures
     print(f"demo: {len(jobs)} jobs, {args.workers} at a time, below {args.out}", flush=True)
-    launch = spawn
-    if can_fork():
-        imports = "mmickd.commands.comparing.imports"
-        launch = WarmStart(imports, environment(), args.out / "imports.txt")
+    launch = quickest(environment(), args.out)
     Scheduler(args.workers, environment(), launch=launch, minutes=args.minutes).run(jobs)
     tables = [plan.as_markdown() for plan in plans.values()]
     remark = (

@@ -15,6 +15,7 @@ from mmickd.commands.arguments import run_command
 from mmickd.commands.comparing.comparison import Comparison, read_comparison
 from mmickd.commands.comparing.jobs import environment
 from mmickd.commands.comparing.picture import draw
+from mmickd.commands.comparing.processes import quickest
 from mmickd.commands.comparing.results import write_lines
 from mmickd.commands.comparing.scheduler import JobFailed, Scheduler, TimeIsUp, available_cores
 
@@ -98,7 +99,9 @@ def compare(args: argparse.Namespace) -> None:
     def keep() -> None:
         write_lines(args.out / "results.jsonl", comparison.records())
 
-    scheduler = Scheduler(args.workers, environment(), minutes=args.minutes, after_each=keep)
+    env = environment()
+    launch = quickest(env, args.out)
+    scheduler = Scheduler(args.workers, env, launch=launch, minutes=args.minutes, after_each=keep)
     for jobs in comparison.rounds():
         print(f"{len(jobs)} runs, {args.workers} at a time, below {args.out}", flush=True)
         scheduler.run(jobs)
