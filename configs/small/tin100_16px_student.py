@@ -27,7 +27,8 @@ train_dataloader = dict(
     dataset=dict(dataset=dict(data_root=data_root, pipeline=train_pipeline)))
 val_dataloader = dict(
     dataset=dict(dataset=dict(data_root=data_root, pipeline=test_pipeline)))
-test_dataloader = val_dataloader
+test_dataloader = dict(
+    dataset=dict(data_root=data_root, pipeline=test_pipeline))
 
 optim_wrapper = dict(optimizer=dict(lr=0.1))
 param_scheduler = dict(

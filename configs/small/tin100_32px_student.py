@@ -1,6 +1,5 @@
-# The student of baselines/, with its pictures in memory: the same run bit for bit, faster. On a GPU
-# they can lie there too: --cfg-options train_dataloader.dataset.device=cuda
-# val_dataloader.dataset.device=cuda
+# The student of baselines/, with its pictures in memory and no workers. On a GPU they can lie there
+# too: --cfg-options train_dataloader.dataset.device=cuda val_dataloader.dataset.device=cuda
 _base_ = ['../baselines/resnet8x4_tin100.py']
 train_dataloader = dict(
     num_workers=0,
@@ -20,4 +19,3 @@ val_dataloader = dict(
         type='mmickd.InMemoryDataset',
         device=None,
         dataset=_base_.val_dataloader.dataset))
-test_dataloader = val_dataloader

@@ -9,7 +9,7 @@ model = dict(head=dict(num_classes=10))
 data_preprocessor = dict(num_classes=10)
 train_dataloader = dict(dataset=dict(dataset=dict(data_root=data_root)))
 val_dataloader = dict(dataset=dict(dataset=dict(data_root=data_root)))
-test_dataloader = val_dataloader
+test_dataloader = dict(dataset=dict(data_root=data_root))
 param_scheduler = dict(T_max=40)
 train_cfg = dict(max_epochs=40, val_interval=10)
 default_hooks = dict(logger=dict(interval=28), checkpoint=dict(interval=10))

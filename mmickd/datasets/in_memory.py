@@ -49,9 +49,10 @@ class InMemoryDataset(Dataset):
             dataset=dict(type='mmickd.InMemoryDataset', dataset=dict(type='CustomDataset', ...)))
 
     Labels, meta information and pixels are those of the data set itself, and the same random
-    numbers are drawn in the same order: a run is the same with it and without, bit for bit, only
-    faster. All pictures have to be of one size when the transforms without chance are done. The
-    wrapped data set keeps its pipeline; memory banks are built through it.
+    numbers are drawn in the same order: with as many workers, a run is the same with it and
+    without, bit for bit, only faster. All pictures have to be of one size when the transforms
+    without chance are done. The wrapped data set keeps its pipeline; memory banks are built
+    through it.
 
     Args:
         dataset (dict | Dataset): What it wraps: a data set with a pipeline, of mmpretrain's kind.

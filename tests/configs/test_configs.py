@@ -1,14 +1,16 @@
 """Every shipped config, built and run two iterations on tiny data."""
 
 import hashlib
+import json
 import math
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 import torch
 import yaml
-from mmengine.config import Config
+from mmengine.config import Config, DictAction
 from mmengine.registry import MODELS
 from mmengine.runner import Runner
 
@@ -83,8 +85,16 @@ def teachers(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     return Checkpoints()
 
 
-def load(name: str, data: dict[str, Path], teachers: dict[str, str], work_dir: Path) -> Config:
+def load(
+    name: str,
+    data: dict[str, Path],
+    teachers: dict[str, str],
+    work_dir: Path,
+    options: Sequence[str] = (),
+) -> Config:
     cfg = Config.fromfile(CONFIGS / name)
+    given = (option.split("=", 1) for option in options)
+    cfg.merge_from_dict({key: DictAction._parse_iterable(value) for key, value in given})
     cfg = point_to(cfg, data[next(key for key in data if key in name)])
     cfg.work_dir = str(work_dir)
     cfg.env_cfg.cudnn_benchmark = False
@@ -139,6 +149,32 @@ def test_config_runs_two_iterations(
     assert all(logged[key] > 0 for key in terms), logged
     # R101 leaves 600 MB behind.
     shutil.rmtree(tmp_path)
+
+
+PLAN = json.loads((REPO / "results" / "plans" / "tin100_gpu.json").read_text())
+
+
+@pytest.mark.parametrize("row", ["teacher", *PLAN["students"]])
+def test_plan_for_a_gpu_runs_two_iterations_without_one(
+    row: str,
+    data: dict[str, Path],
+    teachers: dict[str, str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("MMICKD_CACHE_DIR", str(tmp_path / "cache"))
+    entry = PLAN["teacher"] if row == "teacher" else PLAN["students"][row]
+    name = entry["config"].removeprefix("configs/")
+    options = [*PLAN["options"], *entry.get("options", [])]
+    cfg = load(name, data, teachers, tmp_path / "run", options)
+    for loader in (cfg.train_dataloader, cfg.val_dataloader):
+        assert loader.dataset.pop("device") == "cuda"
+    runner = Runner.from_cfg(cfg)
+    runner.train()
+    assert runner.iter == 2
+    scalars = runner.message_hub.log_scalars
+    assert all(math.isfinite(scalars[key].current()) for key in scalars if "loss" in key)
+    assert "val/accuracy/top1" in scalars
 
 
 @pytest.mark.parametrize("name", TRAINABLE)

@@ -5,14 +5,21 @@ MMICKD_TEST_DEVICE=cpu runs the parts that need no CUDA on the CPU, to check the
 
 from __future__ import annotations
 
+import copy
 import os
 import warnings
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from mmengine.dataset import default_collate
+from mmengine.registry import init_default_scope
+from torch.utils.data import DataLoader
 
 from mmickd.banks import MemoryBank
+from mmickd.datasets import InMemoryDataset
 from mmickd.losses import kd_loss, nicd_loss, picd_loss
 from mmickd.losses.base import reduce_loss
 from mmickd.registry import LOSSES, registered
@@ -225,3 +232,17 @@ def test_no_host_synchronisation_beside_those_of_kd(
     counts.clear()
     run(task[1]())
     assert counts[-1] <= alone
+
+
+def test_pictures_on_the_gpu_are_those_of_the_cpu(tmp_path: Path) -> None:
+    init_default_scope("mmpretrain")
+    cfg = classifier_config(make_class_folders(tmp_path), tmp_path).train_dataloader.dataset
+    cfg.pipeline.insert(1, dict(type="RandomCrop", crop_size=16, padding=4))
+    batches = []
+    for device in ("cpu", DEVICE):
+        data = InMemoryDataset(copy.deepcopy(cfg), device=device)
+        np.random.seed(0)
+        (batch,) = DataLoader(data, batch_size=len(data), collate_fn=default_collate)
+        assert batch["inputs"].device.type == torch.device(device).type
+        batches.append(batch["inputs"].cpu())
+    assert torch.equal(*batches)
