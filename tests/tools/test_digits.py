@@ -170,3 +170,27 @@ def test_wrong_labels_change_the_maps_of_training_alone(scenes: Path, tmp_path: 
         assert set(np.unique(after)) - {0} == {one["label"] for one in placed}
     with pytest.raises(ValueError, match="label-noise"):
         digit_scenes.make_scenes(tmp_path / "never", label_noise=1.5, **size)
+
+
+def test_a_split_to_choose_on_shares_no_digit_with_the_report(tmp_path: Path) -> None:
+    digits.make_digits(tmp_path / "set", train_per_class=3, select=5)
+    files = {s: {f.name for f in (tmp_path / "set" / s).rglob("*.png")} for s in ("val", "select")}
+    assert len(files["select"]) == 50 and not files["val"] & files["select"]
+    makers = digit_scenes.scene_makers(train_per_class=5, size=80, seed=0, select=True)
+    val, select = ({image.tobytes() for image in makers[s].images} for s in ("val", "select"))
+    assert not val & select and len(val | select) > 1500
+    digit_scenes.make_scenes(tmp_path / "scenes", 2, 2, train_per_class=5, num_select=3)
+    assert len(list((tmp_path / "scenes" / "img_dir" / "select").iterdir())) == 3
+
+
+def test_wrong_labels_are_a_share_of_each_class(classes: Path, tmp_path: Path) -> None:
+    digits.make_digits(tmp_path / "noisy", train_per_class=10, label_noise=0.4)
+    truth = load_digits().target
+    wrong = dict.fromkeys(range(10), 0)
+    for file in (tmp_path / "noisy" / "train").rglob("*.png"):
+        wrong[int(truth[int(file.stem)])] += int(file.parent.name) != truth[int(file.stem)]
+    assert set(wrong.values()) == {4}
+    for file in (tmp_path / "noisy" / "val").rglob("*.png"):
+        assert int(file.parent.name) == truth[int(file.stem)]
+    with pytest.raises(ValueError, match="label-noise"):
+        digits.make_digits(tmp_path / "never", label_noise=-0.1)

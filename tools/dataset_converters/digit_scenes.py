@@ -1,11 +1,12 @@
 """Make *digit scenes*, a small segmentation set, from what travels with scikit-learn (no download).
 
-    data/digit_scenes/{img_dir,ann_dir}/{train,val}/<number>.png
+    data/digit_scenes/{img_dir,ann_dir}/{train,val,select}/<number>.png
 
 Digits are scaled, tinted and pasted on crops of scikit-learn's two sample photographs. Eleven
 classes: 0 is the background, 1..10 are the digits 0..9. The splits share neither digits nor
 background: training crops come from the left part of each photograph, validation crops from the
-right part.
+right part. ``--num-select`` makes a third split to choose settings on, which takes half of the
+validation digits.
 """
 
 from __future__ import annotations
@@ -106,15 +107,16 @@ class SceneMaker:
 
 
 def scene_makers(
-    train_per_class: int, size: int, seed: int, label_noise: float = 0.0
+    train_per_class: int, size: int, seed: int, label_noise: float = 0.0, select: bool = False
 ) -> dict[str, SceneMaker]:
-    """Return the makers of the training and of the validation split.
+    """Return the makers of the splits.
 
     Args:
         train_per_class: Digits of each class that training scenes may show.
         size: Side of a scene in pixels.
         seed: Seed of the split of the digits and of the scenes.
         label_noise: Share of the digits of training scenes that bear a wrong label.
+        select: Whether half of the validation digits make the split ``select``.
     """
     from sklearn.datasets import load_digits, load_sample_images
 
@@ -122,10 +124,14 @@ def scene_makers(
     photos = load_sample_images().images
     train, val = split_digits(digits.target, train_per_class, seed)
     middle = photos[0].shape[1] * 5 // 8
-    parts = dict(
-        train=(train, [np.asarray(photo)[:, :middle] for photo in photos], 2 * seed, label_noise),
-        val=(val, [np.asarray(photo)[:, middle:] for photo in photos], 2 * seed + 1, 0.0),
+    left, right = (
+        [np.asarray(photo)[:, part] for photo in photos]
+        for part in (slice(middle), slice(middle, None))
     )
+    own = val[1::2] if select else val
+    parts = dict(train=(train, left, 2 * seed, label_noise), val=(own, right, 2 * seed + 1, 0.0))
+    if select:  # numbers far from those of other splits and seeds
+        parts["select"] = (val[::2], right, 10**6 + seed, 0.0)
     return {
         split: SceneMaker(
             digits.images[rows], digits.target[rows], backgrounds, size, number, noise
@@ -142,6 +148,7 @@ def make_scenes(
     size: int = 80,
     seed: int = 0,
     label_noise: float = 0.0,
+    num_select: int = 0,
 ) -> bool:
     """Write the scenes.
 
@@ -154,6 +161,7 @@ def make_scenes(
         seed: Seed of everything.
         label_noise: Share of the digits of training scenes, 0 to 1, that bear a wrong label; the
             pictures are the same.
+        num_select: Scenes to choose settings on.
 
     Returns:
         False if ``out`` was complete already and nothing was done.
@@ -163,8 +171,8 @@ def make_scenes(
     """
     if not 48 <= size <= 112:
         raise ValueError(f"--size must lie between 48 and 112, got {size}.")
-    if num_train < 1 or num_val < 1:
-        raise ValueError("--num-train and --num-val must be at least 1.")
+    if num_train < 1 or num_val < 1 or num_select < 0:
+        raise ValueError("--num-train and --num-val must be at least 1, --num-select at least 0.")
     if not 0 <= label_noise <= 1:
         raise ValueError(f"--label-noise must lie between 0 and 1, got {label_noise}.")
     params: dict[str, Any] = dict(
@@ -175,22 +183,24 @@ def make_scenes(
         size=size,
         seed=seed,
         label_noise=label_noise,
+        num_select=num_select,
     )
     if is_complete(out, params):
         return False
-    makers = scene_makers(train_per_class, size, seed, label_noise)
+    makers = scene_makers(train_per_class, size, seed, label_noise, num_select > 0)
+    counts = dict(train=num_train, val=num_val, select=num_select)
     with finished_folder(out, params) as (partial, manifest):
-        for split, count in (("train", num_train), ("val", num_val)):
+        for split, maker in makers.items():
             for folder in ("img_dir", "ann_dir"):
                 (partial / folder / split).mkdir(parents=True)
             manifest[split] = []
-            for number in range(count):
-                picture, labels, placed = makers[split].draw(number)
+            for number in range(counts[split]):
+                picture, labels, placed = maker.draw(number)
                 name = f"{split}/{number:04d}.png"
                 Image.fromarray(picture).save(partial / "img_dir" / name)
                 Image.fromarray(labels).save(partial / "ann_dir" / name)
                 manifest[split].append(placed)
-            print(f"digit scenes: {split}: {count} pictures", flush=True)
+            print(f"digit scenes: {split}: {counts[split]} pictures", flush=True)
     return True
 
 
@@ -213,6 +223,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         default=0.0,
         help="share of the digits of training scenes that the label maps give a wrong class",
     )
+    parser.add_argument("--num-select", type=int, default=0, help="scenes to choose settings on")
     return parser.parse_args(argv)
 
 
@@ -227,6 +238,7 @@ def main(argv: list[str] | None = None) -> None:
         args.size,
         args.seed,
         args.label_noise,
+        args.num_select,
     )
     state = "ready" if made else "complete already, nothing to do"
     print(f"digit scenes: {args.out} is {state}")

@@ -1,9 +1,11 @@
 """Make class folders of PNG pictures from scikit-learn's digits (no download).
 
-    data/digits/{train,val}/<0..9>/<sample>.png
+    data/digits/{train,val,select}/<0..9>/<sample>.png
 
 The layout is that of ``mmpretrain.CustomDataset``. The training split is small and balanced on
-purpose, so that a teacher has something to give; everything else is the validation split.
+purpose, so that a teacher has something to give; everything else is the validation split, of which
+``--select`` holds some out to choose settings on. With ``--label-noise`` some of the training
+pictures lie in the folder of another class.
 """
 
 from __future__ import annotations
@@ -51,6 +53,26 @@ def split_digits(
     return train, np.setdiff1d(np.arange(len(labels)), train)
 
 
+def mislabelled(labels: np.ndarray, share: float, seed: int) -> np.ndarray:
+    """Give some samples of each class another class, drawn uniformly.
+
+    Args:
+        labels: True classes, shape (N,), int.
+        share: Share of each class, 0 to 1, to the nearest sample.
+        seed: Seed of which samples, and of their classes.
+
+    Returns:
+        Classes with errors, shape (N,), int.
+    """
+    rng = np.random.default_rng([seed, 1])
+    noisy = labels.copy()
+    for digit in range(NUM_CLASSES):
+        own = rng.permutation(np.flatnonzero(labels == digit))
+        wrong = own[: round(share * len(own))]
+        noisy[wrong] = (digit + rng.integers(1, NUM_CLASSES, len(wrong))) % NUM_CLASSES
+    return noisy
+
+
 def glyph(image: np.ndarray, size: int) -> np.ndarray:
     """Scale one digit to ``size`` pixels a side.
 
@@ -65,7 +87,14 @@ def glyph(image: np.ndarray, size: int) -> np.ndarray:
     return np.asarray(Image.fromarray(ink).resize((size, size), Image.Resampling.BICUBIC))
 
 
-def make_digits(out: Path, train_per_class: int = 20, size: int = 16, seed: int = 0) -> bool:
+def make_digits(
+    out: Path,
+    train_per_class: int = 20,
+    size: int = 16,
+    seed: int = 0,
+    label_noise: float = 0.0,
+    select: int = 0,
+) -> bool:
     """Write the digits as class folders.
 
     Args:
@@ -73,6 +102,8 @@ def make_digits(out: Path, train_per_class: int = 20, size: int = 16, seed: int 
         train_per_class: Training samples of each class.
         size: Side of the pictures in pixels.
         seed: Seed of the split.
+        label_noise: Share of each class's training samples, 0 to 1, that bear a wrong label.
+        select: Validation samples of each class to hold out as the split ``select``.
 
     Returns:
         False if ``out`` was complete already and nothing was done.
@@ -80,22 +111,34 @@ def make_digits(out: Path, train_per_class: int = 20, size: int = 16, seed: int 
     from sklearn.datasets import load_digits
 
     params: dict[str, Any] = dict(
-        format=FORMAT, train_per_class=train_per_class, size=size, seed=seed
+        format=FORMAT,
+        train_per_class=train_per_class,
+        size=size,
+        seed=seed,
+        label_noise=label_noise,
+        select=select,
     )
+    if not 0 <= label_noise <= 1:
+        raise ValueError(f"--label-noise must lie between 0 and 1, got {label_noise}.")
     if is_complete(out, params):
         return False
     digits = load_digits()
-    splits = dict(
-        zip(("train", "val"), split_digits(digits.target, train_per_class, seed), strict=True)
-    )
+    train, val = split_digits(digits.target, train_per_class, seed)
+    splits = dict(train=train, val=val)
+    if select:
+        chosen, rest = split_digits(digits.target[val], select, seed)
+        splits.update(val=val[rest], select=val[chosen])
+    labels = digits.target.copy()
+    labels[train] = mislabelled(labels[train], label_noise, seed)
     with finished_folder(out, params) as (partial, manifest):
         for split, indices in splits.items():
             for index in indices:
-                folder = partial / split / str(digits.target[index])
+                folder = partial / split / str(labels[index])
                 folder.mkdir(parents=True, exist_ok=True)
                 picture = Image.fromarray(glyph(digits.images[index], size))
                 picture.save(folder / f"{index:04d}.png")
             manifest[split] = [int(index) for index in indices]
+            manifest[f"{split}_wrong"] = int((labels != digits.target)[indices].sum())
             print(f"digits: {split}: {len(indices)} pictures", flush=True)
     return True
 
@@ -109,13 +152,24 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument("--size", type=int, default=16, help="side of the pictures in pixels")
     parser.add_argument("--seed", type=int, default=0, help="seed of the split")
+    parser.add_argument(
+        "--label-noise",
+        type=float,
+        default=0.0,
+        help="share of training pictures with wrong labels",
+    )
+    parser.add_argument(
+        "--select", type=int, default=0, help="pictures of each digit to choose settings on"
+    )
     return parser.parse_args(argv)
 
 
 def main(argv: list[str] | None = None) -> None:
     """Entry point of the command line."""
     args = parse_args(argv)
-    made = make_digits(args.out, args.train_per_class, args.size, args.seed)
+    made = make_digits(
+        args.out, args.train_per_class, args.size, args.seed, args.label_noise, args.select
+    )
     print(f"digits: {args.out} is {'ready' if made else 'complete already, nothing to do'}")
 
 
