@@ -156,7 +156,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         "--label-noise",
         type=float,
         default=0.0,
-        help="share of training pictures with wrong labels",
+        help="share of wrong labels in training",
     )
     parser.add_argument(
         "--select", type=int, default=0, help="pictures of each digit to choose settings on"
