@@ -16,7 +16,7 @@ import pytest
 import mmickd
 
 ROOT = Path(__file__).parents[1]
-PARTS = ["mmickd", "configs", "tools", "requirements", "docs", "benchmarks", "tests"]
+PARTS = ["mmickd", "configs", "tools", "requirements", "docs", "benchmarks", "results", "tests"]
 FILES = [
     "pyproject.toml", "setup.py", "MANIFEST.in", "LICENSE", "README.md", "CHANGELOG.md",
     "CONTRIBUTING.md", "Makefile", "model-index.yml",
