@@ -1,4 +1,4 @@
-# The student's recipe with a network of twice the width, and more epochs.
+# The student's recipe with a network of four times the width, and more epochs.
 _base_ = ['tin10_16px_student.py']
 model = dict(
     backbone=dict(stem_channels=32, base_channels=32), head=dict(in_channels=128))
