@@ -1,7 +1,7 @@
-"""A retriever of your own: rows of the right classes at random, a control of retrieval itself.
+"""A retriever of your own: negatives of many classes, at most so many rows of each.
 
 custom_imports = dict(imports=['new_retriever'])
-retriever = dict(type='RandomRetriever', seed=3)             # in the hook's entry
+retriever = dict(type='CappedRetriever', per_class=1)             # in the hook's entry
 """
 
 import torch
@@ -9,39 +9,34 @@ import torch
 from mmickd.registry import RETRIEVERS
 from mmickd.retrieval import BaseRetriever
 from mmickd.retrieval.base import masked_topk
-from mmickd.sampling import keyed_hash
 from mmickd.utils.validation import check_integer
 
 
 @RETRIEVERS.register_module()
-class RandomRetriever(BaseRetriever):
-    """Chosen by a hash of (seed, image, row): the run's own random numbers stay as they are.
+class CappedRetriever(BaseRetriever):
+    """The most similar rows, and no class fills the negatives alone.
 
     Args:
-        seed: of the choice.
+        per_class: most negatives of one class.
     """
 
     searches_queues = True
 
-    def __init__(self, seed: int = 0) -> None:
-        check_integer(seed, 0, "seed")
-        self.seed = seed
+    def __init__(self, per_class: int = 1) -> None:
+        check_integer(per_class, 1, "per_class")
+        self.per_class = per_class
 
     def topk(self, bank, query, num_positives, num_negatives):
         """Similarities and rows of positives and of negatives, each ``(Q, K)``."""
         similarity = query.features @ bank.features.float().T
         bank.leave_out(similarity, query.ids)
-        own = bank.labels == query.labels[:, None]
         unlabelled = (query.labels < 0)[:, None]
+        own = bank.labels == query.labels[:, None]
         positives = similarity.masked_fill(~own, -torch.inf)
         negatives = similarity.masked_fill(own | unlabelled, -torch.inf)
-        return self._some(positives, query, num_positives), self._some(
-            negatives, query, num_negatives
-        )
-
-    def _some(self, similarity, query, k):
-        rows = torch.arange(similarity.shape[1], device=similarity.device)
-        luck = keyed_hash(self.seed, query.ids[:, None], rows)
-        luck = luck.masked_fill(similarity == -torch.inf, -1)
-        chosen = luck.topk(min(k, len(rows)), dim=1).indices
-        return masked_topk(similarity.gather(1, chosen), chosen, k)
+        capped = torch.full_like(negatives, -torch.inf)
+        for label in range(bank.num_classes):
+            of_class = negatives.masked_fill(bank.labels != label, -torch.inf)
+            best, rows = of_class.topk(min(self.per_class, of_class.shape[1]), dim=1)
+            capped.scatter_reduce_(1, rows, best, "amax")
+        return masked_topk(positives, None, num_positives), masked_topk(capped, None, num_negatives)

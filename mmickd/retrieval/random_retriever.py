@@ -19,7 +19,8 @@ class RandomRetriever(TorchRetriever):
 
     Positives are drawn from the query's class and negatives from the others, uniformly, anew at
     every search; their similarity is the true one. What a method gains with it, it does not owe to
-    retrieval. The run's own random numbers stay as they are. Of a bank that is dealt to the ranks
+    retrieval. The run's own random numbers stay as they are; a resumed run
+    begins the draws anew. Of a bank that is dealt to the ranks
     (``bank.shard``) each rank draws, and the most similar of the draws are kept.
 
     Args:

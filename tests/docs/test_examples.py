@@ -28,6 +28,7 @@ from docs.examples import (  # noqa: F401 (they register themselves)
 )
 from mmickd.banks import MemoryBank
 from mmickd.banks.queue_bank import QueueBank
+from mmickd.retrieval import TorchRetriever
 from mmickd.tasks import SegmentationTask, kind_of_task
 from mmickd.utils.errors import ICKDError
 from tests.helpers import toys
@@ -129,25 +130,24 @@ def changed_context(bank: Any, g: torch.Generator) -> Any:
     return Context(torch.rand(5, 3), torch.randn(5, 3, 4, generator=g), mask, mask.long() - 1)
 
 
-def test_the_new_retriever_is_random_among_the_right_rows() -> None:
+def test_the_new_retriever_caps_the_rows_of_a_class() -> None:
     g = torch.Generator().manual_seed(0)
-    bank = MemoryBank(samples(g, 60, 6, 3, 8), 3)
-    query = samples(g, 9, 6, 3, 8, least_label=-1)
-    one, other = (new_retriever.RandomRetriever(seed).search(bank, query, 4, 5) for seed in (0, 1))
-    for context, k in zip(one, (4, 5), strict=True):
-        check_form(context, bank, 9, k)
-    assert not torch.equal(one[0].indices, other[0].indices)
+    bank = MemoryBank(samples(g, 60, 6, 4, 8), 4)
+    query = samples(g, 9, 6, 4, 8, least_label=-1)
+    free = TorchRetriever().search(bank, query, 4, 60)
+    capped = new_retriever.CappedRetriever(per_class=2).search(bank, query, 4, 60)
+    assert torch.equal(capped[0].indices, free[0].indices)
+    check_form(capped[1], bank, 9, 60)
     for q in range(9):
-        positives = one[0].indices[q][one[0].mask[q]]
-        assert (bank.labels[positives] == query.labels[q]).all()
-        assert (bank.ids[positives] != query.ids[q]).all() or query.ids[q] < 0
-        negatives = one[1].indices[q][one[1].mask[q]]
-        assert (bank.labels[negatives] != query.labels[q]).all()
+        nearest = free[1].indices[q][free[1].mask[q]].tolist()
+        labels = [int(bank.labels[row]) for row in nearest]
+        want = [r for i, r in enumerate(nearest) if labels[:i].count(labels[i]) < 2]
+        assert capped[1].indices[q][capped[1].mask[q]].tolist() == want
 
 
 @pytest.mark.parametrize("teacher", [{}, dict(type="SelfTeacher")], ids=["bank", "queue"])
 def test_the_new_retriever_in_a_run(teacher: dict[str, Any]) -> None:
-    cfg = toys.classifier().distilled(retriever=dict(type="RandomRetriever"))
+    cfg = toys.classifier().distilled(retriever=dict(type="CappedRetriever"))
     if teacher:
         cfg.custom_hooks[0].teacher = teacher
     runner = run(cfg)
