@@ -1,4 +1,5 @@
-# KD alone: the IC-KD config with both in-context terms off (no bank is built).
+# KD alone: the IC-KD config with vanilla KD for its terms (no bank is built).
 _base_ = ['../ickd/deeplabv3_r101_r18_cityscapes.py']
 custom_hooks = _base_.custom_hooks
-custom_hooks[0]['losses'].update(picd=None, nicd=None)
+custom_hooks[0]['losses'] = dict(
+    kd=dict(loss_weight=1.0, temperature=1.0), picd=None, nicd=None)

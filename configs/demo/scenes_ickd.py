@@ -10,4 +10,3 @@ custom_hooks[0]['teacher'] = dict(
 custom_hooks[0].update(
     anchors=64,
     bank=dict(capacity_per_class=512, pixels_per_image=8, cache_dir=None))
-custom_hooks[0]['losses']['kd'].update(loss_weight=0.3)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, fields
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 from mmickd.losses.base import BaseLoss
@@ -22,8 +22,19 @@ LONGEST_NAME = 64
 COMPLEMENT = "complement"
 """Weight of the task's losses that is 1 minus that of the dense terms (vanilla KD)."""
 
-Defaults = Mapping[str, Mapping[str, Any]]
-"""By type of a loss, options that differ from its own defaults."""
+
+@dataclass(frozen=True)
+class Defaults:
+    """What a task changes of terms that a config does not spell out.
+
+    Args:
+        options: by type of a loss, those that differ from its own defaults.
+        counting: types of :data:`DEFAULT_TERMS` that count where a config does not name their
+            terms; the others have weight 0.
+    """
+
+    options: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    counting: Collection[str] = tuple(DEFAULT_TERMS.values())
 
 
 @dataclass(frozen=True)
@@ -108,9 +119,9 @@ class LossTerms:
 
     @classmethod
     def build(
-        cls, losses: Any, defaults: Defaults | None = None, where: str = "losses"
+        cls, losses: Any, defaults: Defaults = Defaults(), where: str = "losses"
     ) -> LossTerms:
-        """From a config: an omitted default term stays as it is, None switches it off.
+        """From a config: an omitted default term is as the task has it, None switches it off.
 
         Args:
             losses: dict of dicts, or None; each names the ``type`` of a registered loss (terms of
@@ -137,9 +148,13 @@ class LossTerms:
                     f"{LONGEST_NAME} letters."
                 )
         task = given.pop(TASK, {})
-        entries = {**{name: {} for name in DEFAULT_TERMS}, **given}
+        omitted = {
+            name: {} if kind in defaults.counting else {"loss_weight": 0.0}
+            for name, kind in DEFAULT_TERMS.items()
+        }
+        entries = {**omitted, **given}
         terms = {
-            name: _term(name, options, defaults or {}, f"{where}.{name}")
+            name: _term(name, options, defaults, f"{where}.{name}")
             for name, options in entries.items()
             if options is not None
         }
@@ -148,10 +163,10 @@ class LossTerms:
 
 def _term(name: str, given: Any, defaults: Defaults, where: str) -> Term:
     options = check_dict(given, where)
-    weight = options.pop("loss_weight", None)
     kind = options.setdefault("type", DEFAULT_TERMS.get(name))
     kind_name = kind if isinstance(kind, str) else getattr(kind, "__name__", "")
-    options = {**defaults.get(kind_name.removeprefix("mmickd."), {}), **options}
+    options = {**defaults.options.get(kind_name.removeprefix("mmickd."), {}), **options}
+    weight = options.pop("loss_weight", None)
     loss = build_part(LOSSES, options, kind_name, where, ("loss_weight",), BaseLoss)
     if loss.is_dense and loss.retrieves:
         raise ICKDError(

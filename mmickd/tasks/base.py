@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from mmickd.losses.terms import Defaults
 from mmickd.sampling import image_id
 from mmickd.structures import NO_ID, Batch, Tapped, View
 from mmickd.tasks.levels import Level
@@ -25,7 +26,7 @@ class Task(metaclass=ABCMeta):
             is the default.
         trains_on_crops: whether training shows parts of images, which evaluation shows whole at the
             same scale.
-        loss_defaults: by type of a loss, the options that differ from its own defaults.
+        loss_defaults: of the terms that a config does not spell out.
 
     Example:
         >>> from mmickd.tasks import ClassificationTask  # docs/examples/new_task.py has a new one
@@ -35,7 +36,7 @@ class Task(metaclass=ABCMeta):
 
     levels: Mapping[str, Level]
     trains_on_crops: bool = False
-    loss_defaults: Mapping[str, Mapping[str, Any]] = {}
+    loss_defaults: Defaults = Defaults()
 
     @classmethod
     @abstractmethod

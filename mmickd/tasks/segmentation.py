@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from mmickd.losses.terms import Defaults
 from mmickd.registry import TASKS
 from mmickd.structures import Batch, Tapped, View
 from mmickd.tasks.base import Task, data_sample_ids
@@ -32,7 +33,14 @@ class SegmentationTask(Task):
 
     levels = {"pixel": PixelLevel(), "region": RegionLevel()}
     trains_on_crops = True
-    loss_defaults = {"KDLoss": {"temperature": 1.0}, "DKDLoss": {"temperature": 1.0}}
+    loss_defaults = Defaults(
+        {
+            "KDLoss": {"temperature": 1.0},
+            "DKDLoss": {"temperature": 1.0},
+            "NICDLoss": {"num_negatives": 4, "loss_weight": 2.0},
+        },
+        counting=["NICDLoss"],
+    )
 
     def __init__(
         self,
