@@ -14,7 +14,7 @@ from typing import Any
 from mmickd.commands.arguments import run_command
 from mmickd.commands.comparing.comparison import Comparison, read_comparison
 from mmickd.commands.comparing.jobs import environment
-from mmickd.commands.comparing.picture import draw
+from mmickd.commands.comparing.picture import draw_curves, draw_rows
 from mmickd.commands.comparing.processes import quickest
 from mmickd.commands.comparing.results import write_lines
 from mmickd.commands.comparing.scheduler import JobFailed, Scheduler, TimeIsUp, available_cores
@@ -33,7 +33,7 @@ The plan is a JSON file, see docs/comparing.md:
                "settings": [["KEY=VALUE", ...], ...]}}}   or a list of them
 
 It leaves in OUT: results.md (the table), results.json (its rows), results.jsonl (a line for each
-run, written after each), curves.png, and the folder of each run.
+run, written after each), rows.png, curves.png, and the folder of each run.
 
 The same command goes on where it was stopped, by --minutes, Ctrl-C, SIGTERM or a kill: runs that
 are done are kept, one that was stopped goes on from its last checkpoint.
@@ -111,8 +111,10 @@ def compare(args: argparse.Namespace) -> None:
     )
     unit = comparison.records()[-1]["unit"]
     plan = comparison.plan
-    draw(args.out / "curves.png", plan.title, plan.shown, unit, comparison.curves())
-    print(f"runs       {args.out / 'results.jsonl'}\ncurves     {args.out / 'curves.png'}")
+    draw_curves(args.out / "curves.png", plan.title, plan.shown, unit, comparison.curves())
+    draw_rows(args.out / "rows.png", plan.title, plan.shown, comparison.rows())
+    print(f"runs       {args.out / 'results.jsonl'}")
+    print(f"pictures   {args.out / 'rows.png'}, {args.out / 'curves.png'}")
 
 
 def rows_of(comparison: Comparison) -> list[dict[str, Any]]:

@@ -86,7 +86,8 @@ def test_trains_all_and_prints_one_table(plan: Path, tmp_path: Path) -> None:
         ("teacher", "teacher"), *((name, "report") for name in list(rows)[1:])
     ]  # fmt: skip
     assert [one["last"] for one in records] == [row["values"][0] for row in rows.values()]
-    assert (out / "curves.png").stat().st_size > 5000
+    for picture in ("rows.png", "curves.png"):
+        assert (out / picture).stat().st_size > 5000
     assert (out / "results.md").read_text().strip() in first.stdout
     dumped = next((out / "ic_kd_seed0").glob("*.py")).read_text()
     assert "loss_weight=2.0" in dumped and str(out / "teacher" / "iter_2.pth") in dumped

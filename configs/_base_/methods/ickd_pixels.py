@@ -1,5 +1,5 @@
-# IC-KD of pixels, where each config adds its teacher: NICD with few negatives, the hardest. Vanilla KD
-# and PICD beside it took away from it wherever we measured (results/README.md).
+# IC-KD of pixels, where each config adds its teacher: NICD with few negatives, the hardest. With
+# vanilla KD and PICD beside it it came out lower (results/README.md).
 custom_hooks = [
     dict(
         type='mmickd.ICKDHook',

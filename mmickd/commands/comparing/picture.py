@@ -1,17 +1,17 @@
-"""The picture of a comparison: the metric over the run."""
+"""The pictures of a comparison: the metric over the run, and at its end."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from mmickd.commands.comparing.table import Spread, spread
+from mmickd.commands.comparing.table import Row, Spread, spread
 
 Curve = Sequence[Sequence[float]]
 """Points of step and value."""
 
 
-def draw(
+def draw_curves(
     file: Path, title: str, shown: str, unit: str, curves: Mapping[str, Sequence[Curve]]
 ) -> None:
     """Draw the mean over the seeds of each row, with a band of one standard error.
@@ -37,6 +37,32 @@ def draw(
     axes.set(title=title, xlabel=unit, ylabel=shown)
     axes.grid(alpha=0.3)
     axes.legend(fontsize="small")
+    figure.savefig(file, dpi=120)
+
+
+def draw_rows(file: Path, title: str, shown: str, rows: Sequence[Row]) -> None:
+    """Draw what each row of the table came to: mean, one standard error, a dot for each seed.
+
+    Args:
+        file: the PNG to write.
+        title: heading.
+        shown: what the metric is called.
+        rows: in the order of the table, the teacher first.
+    """
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(8, 1.2 + 0.35 * len(rows)), layout="constrained")
+    axes = figure.subplots()
+    for place, row in enumerate(rows):
+        colour = "C7" if row.name == "teacher" else "C0"
+        axes.plot(row.values, [place] * len(row.values), "|", color=colour, alpha=0.5)
+        axes.errorbar(
+            row.last.mean, place, xerr=row.last.error or 0.0, fmt="o", color=colour, capsize=3
+        )
+    axes.set_yticks(range(len(rows)), [row.name for row in rows])
+    axes.invert_yaxis()
+    axes.set(title=title, xlabel=f"{shown}, last")
+    axes.grid(axis="x", alpha=0.3)
     figure.savefig(file, dpi=120)
 
 

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from mmickd.commands.comparing.picture import draw, mean_curve
+from mmickd.commands.comparing.picture import draw_curves, draw_rows, mean_curve
+from mmickd.commands.comparing.table import Outcome, make_rows
 
 
 def test_the_mean_is_over_all_seeds_or_not_there() -> None:
@@ -19,8 +20,21 @@ def test_the_mean_is_over_all_seeds_or_not_there() -> None:
 
 def test_a_picture_is_written(tmp_path: Path) -> None:
     one, many = [[[1, 2.0], [2, 4.0]]], [[[1, 1.0], [2, 3.0]], [[1, 2.0], [2, 5.0]]]
-    draw(tmp_path / "one.png", "toy", "accuracy", "epoch", {"KD": one})
-    draw(tmp_path / "two.png", "toy", "accuracy", "epoch", {"KD": one, "IC-KD": many})
+    draw_curves(tmp_path / "one.png", "toy", "accuracy", "epoch", {"KD": one})
+    draw_curves(tmp_path / "two.png", "toy", "accuracy", "epoch", {"KD": one, "IC-KD": many})
     first, second = (Image.open(tmp_path / f"{name}.png") for name in ("one", "two"))
     assert first.size == second.size == (960, 600)
     assert first.tobytes() != second.tobytes()
+
+
+def test_a_picture_of_the_rows_is_written(tmp_path: Path) -> None:
+    outcomes = {
+        "teacher": Outcome((80.0,), (81.0,), 5.0),
+        "KD": Outcome((70.0, 71.0), (70.5, 71.0), 4.0),
+        "IC-KD": Outcome((75.0, 77.0), (75.5, 77.0), 4.5),
+    }
+    rows = make_rows(outcomes, "KD", [])
+    draw_rows(tmp_path / "rows.png", "toy", "accuracy", rows)
+    draw_rows(tmp_path / "fewer.png", "toy", "accuracy", rows[:2])
+    picture, fewer = (Image.open(tmp_path / f"{name}.png") for name in ("rows", "fewer"))
+    assert picture.width == fewer.width == 960 and picture.height > fewer.height
