@@ -252,8 +252,12 @@ def save_teacher(cfg: Config, path: Path, seed: int = 1, classes: Any = None) ->
     return path
 
 
+ALL_TERMS: dict[str, Any] = {"kd": {}, "picd": {}, "nicd": {}}
+"""``losses`` that name every default term: what a config omits may have weight 0."""
+
+
 def with_hook(cfg: Config, teacher_cfg: Any, checkpoint: Path, **options: Any) -> Config:
-    """A copy of ``cfg`` with the hook entry."""
+    """A copy of ``cfg`` with the hook entry; terms that ``losses`` omits count at their own weight."""
     cfg = copy.deepcopy(cfg)
     if isinstance(teacher_cfg, Config):  # mmengine cannot print a Config inside of a config
         teacher_cfg = teacher_cfg.to_dict()
@@ -261,7 +265,7 @@ def with_hook(cfg: Config, teacher_cfg: Any, checkpoint: Path, **options: Any) -
         dict(
             type="mmickd.ICKDHook",
             teacher=dict(cfg=teacher_cfg, checkpoint=str(checkpoint)),
-            **options,
+            **{**options, "losses": {**ALL_TERMS, **options.get("losses", {})}},
         )
     ]
     return cfg

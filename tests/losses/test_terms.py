@@ -7,7 +7,7 @@ import torch
 
 from mmickd.losses import BaseLoss, KDLoss
 from mmickd.losses.schedules import RunTime
-from mmickd.losses.terms import LossTerms
+from mmickd.losses.terms import Defaults, LossTerms
 from mmickd.registry import LOSSES
 from mmickd.utils.errors import ICKDError
 
@@ -32,12 +32,23 @@ def test_none_switches_a_term_off_and_an_omitted_one_stays():
 
 
 def test_a_task_has_defaults_of_its_own_which_a_config_overrides():
-    defaults = {"KDLoss": {"temperature": 1.0}}
+    defaults = Defaults({"KDLoss": {"temperature": 1.0}})
     assert LossTerms.build(None, defaults)["kd"].loss.temperature == 1.0
     assert LossTerms.build(dict(kd=dict(temperature=2)), defaults)["kd"].loss.temperature == 2
     for kind in ("KDLoss", "mmickd.KDLoss", KDLoss):
         terms = LossTerms.build(dict(soft=dict(type=kind)), defaults)
         assert terms["soft"].loss.temperature == 1.0
+
+
+def test_of_the_default_terms_those_count_that_the_task_says():
+    defaults = Defaults({"NICDLoss": {"loss_weight": 2.0}}, counting=["NICDLoss"])
+    start = RunTime(0, 10, 10)
+    terms = LossTerms.build(None, defaults)
+    assert terms.weights(start) == {"kd": 0.0, "picd": 0.0, "nicd": 2.0}
+    assert [term.name for term in terms.retrieving] == ["nicd"]
+    # whoever names a term wants it
+    named = LossTerms.build(dict(kd={}, nicd=dict(loss_weight=3.0)), defaults)
+    assert named.weights(start) == {"kd": 1.0, "picd": 0.0, "nicd": 3.0}
 
 
 class Custom(BaseLoss):
