@@ -1,4 +1,4 @@
-# KD alone, at the anchors of the IC-KD config: they are balanced over the classes, every cell is not. Weight
+# KD alone, at the anchors of the IC-KD config, which are balanced over the classes. Weight
 # and temperature are the best of results/plans/scenes.json.
 _base_ = ['scenes_ickd.py']
 custom_hooks = _base_.custom_hooks

@@ -257,7 +257,7 @@ ALL_TERMS: dict[str, Any] = {"kd": {}, "picd": {}, "nicd": {}}
 
 
 def with_hook(cfg: Config, teacher_cfg: Any, checkpoint: Path, **options: Any) -> Config:
-    """A copy of ``cfg`` with the hook entry; terms that ``losses`` omits count at their own weight."""
+    """A copy of ``cfg`` with the hook entry; terms that ``losses`` omits count all the same."""
     cfg = copy.deepcopy(cfg)
     if isinstance(teacher_cfg, Config):  # mmengine cannot print a Config inside of a config
         teacher_cfg = teacher_cfg.to_dict()
