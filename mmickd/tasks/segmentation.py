@@ -37,7 +37,7 @@ class SegmentationTask(Task):
         {
             "KDLoss": {"temperature": 1.0},
             "DKDLoss": {"temperature": 1.0},
-            "NICDLoss": {"num_negatives": 4, "loss_weight": 2.0},
+            "NICDLoss": {"num_negatives": 4, "loss_weight": 4.0},
         },
         counting=["NICDLoss"],
     )

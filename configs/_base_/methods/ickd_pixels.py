@@ -9,5 +9,5 @@ custom_hooks = [
         losses=dict(
             kd=dict(loss_weight=0.0),
             picd=dict(loss_weight=0.0),
-            nicd=dict(loss_weight=2.0, num_negatives=4)))
+            nicd=dict(loss_weight=4.0, num_negatives=4)))
 ]
