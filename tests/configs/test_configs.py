@@ -111,10 +111,16 @@ def without_teacher(cfg: Config) -> bool:
     return any(kind in ("SelfTeacher", "OnlineTeacher") for kind in types)
 
 
-def expected_losses(cfg: Config) -> set[str]:
+def expected_losses(cfg: Config) -> dict[str, bool]:
+    """Names in the log, and whether the term has a weight."""
     hooks = [h for h in cfg.get("custom_hooks") or [] if h.type == "mmickd.ICKDHook"]
     losses = hooks[0].get("losses", {}) if hooks else dict(kd=None, picd=None, nicd=None)
-    return {f"loss_{key}" for key in ("kd", "picd", "nicd") if losses.get(key, {}) is not None}
+    given = {key: losses.get(key, {}) for key in ("kd", "picd", "nicd")}
+    return {
+        f"loss_{key}": options.get("loss_weight") != 0
+        for key, options in given.items()
+        if options is not None
+    }
 
 
 @pytest.mark.usefixtures("_cifar_md5")
@@ -144,9 +150,10 @@ def test_config_runs_two_iterations(
         if key.startswith("train/") and "loss" in key
     }
     terms = {key for key in logged if key in ("loss_kd", "loss_picd", "loss_nicd")}
-    assert terms == expected_losses(cfg)
+    expected = expected_losses(cfg)
+    assert terms == set(expected)
     assert all(math.isfinite(value) for value in logged.values()), logged
-    assert all(logged[key] > 0 for key in terms), logged
+    assert all((logged[key] > 0) == counts for key, counts in expected.items()), logged
     # R101 leaves 600 MB behind.
     shutil.rmtree(tmp_path)
 
