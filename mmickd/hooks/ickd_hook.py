@@ -57,7 +57,8 @@ class ICKDHook(Hook):
         losses: dicts of options by name of the term, each with the ``type`` of a registered loss
             and its ``loss_weight``: a number or a dict
             (:class:`~mmickd.losses.schedules.WeightSchedule`). Vanilla KD, PICD and NICD are there
-            unless they are None, see :data:`mmickd.losses.terms.DEFAULT_TERMS`. Under 'task',
+            unless they are None (those that a task does not count by itself with weight 0), see
+            :data:`mmickd.losses.terms.DEFAULT_TERMS`. Under 'task',
             ``loss_weight`` of the task's own losses (1), or 'complement': 1 minus that of KD.
         exclude_same_id: leave out bank rows of the query's own image.
 

@@ -12,7 +12,7 @@ from mmengine.runner import Runner
 
 from mmickd.utils.errors import ICKDError
 from tests.helpers import toys
-from tests.helpers.tiny import build, plain_config_text
+from tests.helpers.tiny import build, every_term, plain_config_text
 
 LEVELS = [("mmpretrain", "image"), ("mmseg", "pixel"), ("mmseg", ["pixel", "region"])]
 
@@ -25,8 +25,8 @@ def hooked(scope: str, level: Any, iters: int, teacher: dict[str, Any], **option
     cfg.train_dataloader.dataset.pipeline = [t for t in pipeline if "Random" not in t.type]
     if scope == "mmseg":
         cfg.model.decode_head.dropout_ratio = 0.0
-    hook = dict(type="mmickd.ICKDHook", teacher=teacher, level=level, anchors=32, **options)
-    cfg.custom_hooks = [hook]
+    hook = dict(type="mmickd.ICKDHook", teacher=teacher, level=level, anchors=32)
+    cfg.custom_hooks = [{**hook, **every_term(options)}]
     return cfg
 
 

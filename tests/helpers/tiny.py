@@ -256,6 +256,11 @@ ALL_TERMS: dict[str, Any] = {"kd": {}, "picd": {}, "nicd": {}}
 """``losses`` that name every default term: what a config omits may have weight 0."""
 
 
+def every_term(options: dict[str, Any]) -> dict[str, Any]:
+    """Options of the hook in which the terms that ``losses`` omits count at their own weight."""
+    return {**options, "losses": {**ALL_TERMS, **(options.get("losses") or {})}}
+
+
 def with_hook(cfg: Config, teacher_cfg: Any, checkpoint: Path, **options: Any) -> Config:
     """A copy of ``cfg`` with the hook entry; terms that ``losses`` omits count all the same."""
     cfg = copy.deepcopy(cfg)
@@ -265,7 +270,7 @@ def with_hook(cfg: Config, teacher_cfg: Any, checkpoint: Path, **options: Any) -
         dict(
             type="mmickd.ICKDHook",
             teacher=dict(cfg=teacher_cfg, checkpoint=str(checkpoint)),
-            **{**options, "losses": {**ALL_TERMS, **options.get("losses", {})}},
+            **every_term(options),
         )
     ]
     return cfg

@@ -112,7 +112,7 @@ def test_whole_class_as_positives() -> None:
 
 
 def test_no_negatives_is_the_cosine_control() -> None:
-    cfg = toys.segmenter().distilled(losses=dict(nicd=dict(num_negatives=0)))
+    cfg = toys.segmenter().distilled(losses=dict(nicd=dict(loss_weight=1.0, num_negatives=0)))
     runner, hook = searched(cfg)
     for _, _, (_, negatives) in hook.made:
         assert negatives.mask.shape[1] == 0

@@ -14,7 +14,15 @@ from mmengine.runner import Runner
 from PIL import Image
 
 from tests.helpers import toys
-from tests.helpers.tiny import build, history, make_scenes, plain_config_text, run, save_teacher
+from tests.helpers.tiny import (
+    build,
+    every_term,
+    history,
+    make_scenes,
+    plain_config_text,
+    run,
+    save_teacher,
+)
 
 
 def taught_by(cfg: Config, teacher_cfg: Config, **options: Any) -> Config:
@@ -23,7 +31,7 @@ def taught_by(cfg: Config, teacher_cfg: Config, **options: Any) -> Config:
     hook = dict(
         type="mmickd.ICKDHook",
         teacher=dict(cfg=teacher_cfg.to_dict(), checkpoint=str(path)),
-        **options,
+        **every_term(options),
     )
     cfg = copy.deepcopy(cfg)
     cfg.custom_hooks = [hook]
