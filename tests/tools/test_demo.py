@@ -24,7 +24,7 @@ def demo(*args: str) -> subprocess.CompletedProcess:
 
 STUDENTS = {
     "digits": ["student, task loss", "KD", "IC-KD", "IC-KD, self", "IC-KD, online"],
-    "scenes": ["student, task loss", "KD", "IC-KD"],
+    "scenes": ["student, task loss", "KD", "IC-KD", "IC-KD, random rows"],
 }
 
 
