@@ -25,7 +25,7 @@ from tests.helpers.ranks import on_ranks
 BOUND = 1.3
 """Of the bytes of the bank, what a process may hold at once."""
 CLASSES, WIDTH = 32, 1024
-IMAGES, ROWS_PER_IMAGE = 160, 1000
+IMAGES, ROWS_PER_IMAGE = 240, 1000
 M_MMAP_THRESHOLD = -3
 PIECE = 2**22
 """Bytes of a message, as small beside this bank as the usual 64 MiB are beside a large one."""
@@ -121,7 +121,7 @@ def peaks(folder: str, capacity: int | None) -> dict[str, float]:
     return found
 
 
-@pytest.mark.parametrize(("world_size", "capacity"), [(1, None), (2, 4000)])
+@pytest.mark.parametrize(("world_size", "capacity"), [(1, None), (2, 6000)])
 def test_no_process_holds_a_bank_twice(
     tmp_path: Path, world_size: int, capacity: int | None
 ) -> None:
