@@ -177,6 +177,11 @@ def average_factors(counted: Sequence[Tensor]) -> Tensor:
     return counts.clamp(min=1) / dist.get_world_size()
 
 
+def labelled(labels: Tensor, valid: Tensor | None = None) -> Tensor:
+    """``(Q,)`` bool: the queries with a class, of those that are ``valid`` (None: all)."""
+    return labels >= 0 if valid is None else valid & (labels >= 0)
+
+
 def widen(x: Tensor) -> Tensor:
     """``x`` in float32 at least: half precision overflows in norms and loses small KLs."""
     return x if x.dtype == torch.float64 else x.float()

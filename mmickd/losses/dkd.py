@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from mmickd.losses.base import LogitLoss, reduce_loss, widen
+from mmickd.losses.base import LogitLoss, labelled, reduce_loss, widen
 from mmickd.losses.divergences import kl_divergence, masked_log_softmax
 from mmickd.registry import LOSSES
 from mmickd.structures import Queries
@@ -55,8 +55,7 @@ def dkd_loss(
     target_s, others_s = _decoupled(widen(student_logits) / temperature, own)
     target_t, others_t = _decoupled(widen(teacher_logits.detach()) / temperature, own)
     values = alpha * kl_divergence(target_t, target_s) + beta * kl_divergence(others_t, others_s)
-    counted = labels >= 0 if valid is None else valid & (labels >= 0)
-    return reduce_loss(temperature**2 * values, counted, reduction)
+    return reduce_loss(temperature**2 * values, labelled(labels, valid), reduction)
 
 
 def _decoupled(logits: Tensor, own: Tensor) -> tuple[Tensor, Tensor]:
@@ -109,4 +108,4 @@ class DKDLoss(LogitLoss):
 
     def counted(self, queries: Queries) -> Tensor:
         """Those with a label."""
-        return queries.valid & (queries.labels >= 0)
+        return labelled(queries.labels, queries.valid)

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from mmickd.losses.base import LogitLoss, reduce_loss, widen
+from mmickd.losses.base import LogitLoss, labelled, reduce_loss, widen
 from mmickd.registry import LOSSES
 from mmickd.structures import Queries
 from mmickd.utils.validation import check_number
@@ -54,8 +54,7 @@ def pld_loss(
     weights = (teacher / temperature).softmax(dim=1).gather(1, order)
     ranked = student.gather(1, order)
     left = ranked.flip(1).logcumsumexp(dim=1).flip(1)
-    counted = labels >= 0 if valid is None else valid & (labels >= 0)
-    return reduce_loss((weights * (left - ranked)).sum(dim=1), counted, reduction)
+    return reduce_loss((weights * (left - ranked)).sum(dim=1), labelled(labels, valid), reduction)
 
 
 @LOSSES.register_module()
@@ -88,4 +87,4 @@ class PLDLoss(LogitLoss):
 
     def counted(self, queries: Queries) -> Tensor:
         """Those with a label."""
-        return queries.valid & (queries.labels >= 0)
+        return labelled(queries.labels, queries.valid)

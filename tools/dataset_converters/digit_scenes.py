@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from digits import NUM_CLASSES, glyph, split_digits
+from digits import NUM_CLASSES, check_label_noise, glyph, split_digits
 from finished_folder import finished_folder, is_complete
 from PIL import Image
 
@@ -173,8 +173,7 @@ def make_scenes(
         raise ValueError(f"--size must lie between 48 and 112, got {size}.")
     if num_train < 1 or num_val < 1 or num_select < 0:
         raise ValueError("--num-train and --num-val must be at least 1, --num-select at least 0.")
-    if not 0 <= label_noise <= 1:
-        raise ValueError(f"--label-noise must lie between 0 and 1, got {label_noise}.")
+    check_label_noise(label_noise)
     params: dict[str, Any] = dict(
         format=FORMAT,
         num_train=num_train,

@@ -53,6 +53,16 @@ def split_digits(
     return train, np.setdiff1d(np.arange(len(labels)), train)
 
 
+def check_label_noise(share: float) -> None:
+    """Refuse what is no share.
+
+    Raises:
+        ValueError: If it lies outside of 0 to 1.
+    """
+    if not 0 <= share <= 1:
+        raise ValueError(f"--label-noise must lie between 0 and 1, got {share}.")
+
+
 def mislabelled(labels: np.ndarray, share: float, seed: int) -> np.ndarray:
     """Give some samples of each class another class, drawn uniformly.
 
@@ -118,8 +128,7 @@ def make_digits(
         label_noise=label_noise,
         select=select,
     )
-    if not 0 <= label_noise <= 1:
-        raise ValueError(f"--label-noise must lie between 0 and 1, got {label_noise}.")
+    check_label_noise(label_noise)
     if is_complete(out, params):
         return False
     digits = load_digits()
