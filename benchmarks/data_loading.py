@@ -1,4 +1,4 @@
-"""Milliseconds of processor time that a training batch takes, with the pictures in memory and without.
+"""Processor time that a training batch takes, with the pictures in memory and without.
 
     python benchmarks/data_loading.py configs/small/tin100_32px_student.py
 
