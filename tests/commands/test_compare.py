@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -114,6 +115,7 @@ def test_a_run_that_was_stopped_goes_on_from_its_checkpoint(plan: Path, tmp_path
     reached = int(last_checkpoint(job.folder).stem.removeprefix("iter_"))
     assert 0 < reached < 20
 
+    time.sleep(1)  # mmengine names the folder of each part by the second
     again = job.start(env, launch)
     assert again.process.wait(120) == 0, job.log.read_text()
     newest = sorted(job.folder.glob("*/vis_data/scalars.json"))[-1].read_text()
