@@ -61,25 +61,54 @@ def load_run_config(args: argparse.Namespace) -> Config:
         ICKDError: if the config cannot be found or read, or ``--cfg-options`` do not fit it.
     """
     os.environ.setdefault("LOCAL_RANK", str(args.local_rank))
-    repair_scopes()
-    file = find_config(args.config, "CONFIG")
-    try:
-        cfg = Config.fromfile(file)
-        cfg.merge_from_dict(args.cfg_options or {})
-    except Exception as error:
-        raise ICKDError(f"{file} cannot be read: {type(error).__name__}: {error}") from error
+    cfg = read_config(args.config, args.cfg_options)
     cfg.launcher = args.launcher
     if args.work_dir is not None:
         cfg.work_dir = args.work_dir
-    elif cfg.get("work_dir") is None:
-        cfg.work_dir = os.path.join("work_dirs", Path(file).stem)
     for split in ("train", "val", "test"):
-        _set_loader_options(cfg, f"{split}_dataloader", args)
+        _switch_off(cfg.get(f"{split}_dataloader"), args)
     return cfg
 
 
-def _set_loader_options(cfg: Config, key: str, args: argparse.Namespace) -> None:
-    """Fill in the dataloader defaults of mmpretrain's own tools, and switch off what is asked."""
+def add_config_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of commands that look at a run: the config, and what changes it.
+
+    Args:
+        parser: the parser to extend.
+    """
+    parser.add_argument(
+        "config", help="config file, also relative to the project or the installed package"
+    )
+    parser.add_argument("--cfg-options", nargs="+", action=DictAction, help=_OPTIONS_HELP)
+
+
+def read_config(config: str, options: dict[str, Any] | None = None) -> Config:
+    """The config of a run of one process, with the defaults of the stock tools.
+
+    Args:
+        config: file, also relative to the project or the installed package.
+        options: of ``--cfg-options``.
+
+    Raises:
+        ICKDError: if the config cannot be found or read, or the options do not fit it.
+    """
+    repair_scopes()
+    file = find_config(config, "CONFIG")
+    try:
+        cfg = Config.fromfile(file)
+        cfg.merge_from_dict(options or {})
+    except Exception as error:
+        raise ICKDError(f"{file} cannot be read: {type(error).__name__}: {error}") from error
+    cfg.launcher = "none"
+    if cfg.get("work_dir") is None:
+        cfg.work_dir = os.path.join("work_dirs", Path(file).stem)
+    for split in ("train", "val", "test"):
+        _set_loader_defaults(cfg, f"{split}_dataloader")
+    return cfg
+
+
+def _set_loader_defaults(cfg: Config, key: str) -> None:
+    """Fill in the dataloader defaults of mmpretrain's own tools."""
     loader = cfg.get(key)
     if not isinstance(loader, dict):
         return
@@ -87,10 +116,18 @@ def _set_loader_options(cfg: Config, key: str, args: argparse.Namespace) -> None
         loader.setdefault("pin_memory", torch.cuda.is_available())
         loader.setdefault("persistent_workers", loader.get("num_workers", 0) > 0)
         loader.setdefault("collate_fn", dict(type="default_collate"))
+    # torch refuses persistent workers where there is no worker, as with num_workers=0 given by hand
+    if loader.get("num_workers", 0) == 0:
+        loader["persistent_workers"] = False
+
+
+def _switch_off(loader: Any, args: argparse.Namespace) -> None:
+    """What the common arguments switch off in a dataloader."""
+    if not isinstance(loader, dict):
+        return
     if args.no_pin_memory:
         loader["pin_memory"] = False
-    # torch refuses persistent workers where there is no worker, as with num_workers=0 given by hand
-    if args.no_persistent_workers or loader.get("num_workers", 0) == 0:
+    if args.no_persistent_workers:
         loader["persistent_workers"] = False
 
 
@@ -107,13 +144,18 @@ def build_runner(cfg: Config) -> Any:
 
 
 def run_command(main: Callable[[], int | None]) -> None:
-    """Run a command and end the process; with code 2 and a plain message on :class:`ICKDError`.
+    """Run a command and end the process.
+
+    With code 2 and a plain message on :class:`ICKDError`, with 130 and one line on Ctrl-C.
 
     Args:
         main: the work of the command; it may return an exit code.
     """
     try:
         code = main()
+    except KeyboardInterrupt:
+        print("\nstopped", file=sys.stderr, flush=True)
+        sys.exit(130)
     except ICKDError as error:
         rank = os.environ.get("LOCAL_RANK", os.environ.get("SLURM_LOCALID", "0"))
         if rank == "0":  # once per machine: the files of another one may be what is missing

@@ -1,0 +1,134 @@
+"""A run as it stands before its first step: built, checked, its banks there, nothing trained."""
+
+from __future__ import annotations
+
+import logging
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mmengine.config import Config
+from mmengine.hooks import Hook
+from torch import nn
+
+from mmickd.commands.arguments import build_runner
+from mmickd.distiller import Distiller
+from mmickd.hooks.ickd_hook import ICKDHook
+from mmickd.utils.errors import ICKDError
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A run before its first step.
+
+    Args:
+        runner: of mmengine; its loops and loaders are built, its student is on its device.
+        distiller: teacher, memories and losses; attached to the student, so that
+            ``student(..., mode='loss')`` in training mode gives the distilled losses.
+        warnings: what was logged as a warning, or worse, on the way; grows with what follows.
+    """
+
+    runner: Any
+    distiller: Distiller
+    warnings: list[str]
+
+    @property
+    def student(self) -> nn.Module:
+        """The model that the run would train."""
+        return self.runner.model
+
+
+@contextmanager
+def prepared(cfg: Config) -> Iterator[Prepared]:
+    """Go the way of a training run up to its first step, and no further.
+
+    All that would stop the run stops it here. Nothing is written into the run's work dir, and no
+    visualization backend is told of it.
+
+    Args:
+        cfg: the whole config; it is left as it is.
+
+    Raises:
+        ICKDError: if there is not exactly one :class:`~mmickd.ICKDHook`, or the run cannot begin.
+    """
+    cfg = cfg.copy()
+    _hook_entry(cfg)
+    with tempfile.TemporaryDirectory(prefix="mmickd-") as folder:
+        cfg.work_dir = folder
+        cfg.experiment_name = Path(folder).name  # mmengine keeps one runner per name
+        if cfg.get("visualizer") is not None:
+            cfg.visualizer = {**cfg.visualizer, "vis_backends": None}
+        runner = build_runner(cfg)
+        runner.register_hook(_StopBeforeTraining(), priority="LOWEST")
+        collector = _Collector()
+        runner.logger.addHandler(collector)
+        with suppress(_Ready):
+            runner.train()
+        hook = next(hook for hook in runner.hooks if isinstance(hook, ICKDHook))
+        assert hook.distiller is not None
+        try:
+            yield Prepared(runner, hook.distiller, collector.messages)
+        finally:
+            hook.after_train(runner)
+            runner.logger.removeHandler(collector)
+            for handler in list(runner.logger.handlers):  # of the log file in the folder
+                if isinstance(handler, logging.FileHandler):
+                    handler.close()
+                    runner.logger.removeHandler(handler)
+
+
+def set_hook_options(cfg: Config, **groups: dict[str, Any]) -> None:
+    """Change options of the config's hook, in place.
+
+    Args:
+        cfg: the whole config, with one :class:`~mmickd.ICKDHook`.
+        groups: by name of an option of the hook that is a dict ('bank', 'losses', ...), entries
+            that it shall have; what is given of others stays.
+
+    Raises:
+        ICKDError: if there is no such hook, or more than one.
+    """
+    entry = _hook_entry(cfg)
+    for name, options in groups.items():
+        entry[name] = {**(entry.get(name) or {}), **options}
+
+
+def _hook_entry(cfg: Config) -> Any:
+    entries = [hook for hook in cfg.get("custom_hooks") or () if _is_ours(hook)]
+    if len(entries) != 1:
+        raise ICKDError(
+            f"{cfg.filename or 'the config'} has {len(entries) or 'no'} entries of ICKDHook in "
+            "custom_hooks, where exactly one is needed: it is what this command looks at."
+        )
+    return entries[0]
+
+
+def _is_ours(hook: Any) -> bool:
+    kind = hook.get("type") if isinstance(hook, dict) else None
+    name = kind if isinstance(kind, str) else getattr(kind, "__name__", "")
+    return name.rpartition(".")[2] == ICKDHook.__name__
+
+
+class _Ready(BaseException):
+    """Everything is there; nothing between may take it for an error."""
+
+
+class _StopBeforeTraining(Hook):
+    """After all other hooks have been told that training begins."""
+
+    def before_train(self, runner: Any) -> None:
+        raise _Ready
+
+
+class _Collector(logging.Handler):
+    """Keeps warnings and errors."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self.messages: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.messages.append(record.getMessage())

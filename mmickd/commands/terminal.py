@@ -1,0 +1,56 @@
+"""What commands show, and leave for scripts."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+PLAIN_WIDTH = 120
+"""Letters of a line where the output is no terminal."""
+
+
+def console() -> Console:
+    """Where commands write: in colour on a terminal, plain lines of text in a file or a pipe."""
+    found = Console(highlight=False)
+    return found if found.is_terminal else Console(highlight=False, width=PLAIN_WIDTH)
+
+
+def table(title: str, head: Sequence[str], rows: Sequence[Sequence[object]]) -> Table:
+    """A table, its first column to the left and the numbers to the right.
+
+    Args:
+        title: above it.
+        head: names of the columns.
+        rows: cells, shown as they are, markup and all letters alike.
+
+    Example:
+        >>> table("rows", ["class", "rows"], [["cat", 3]]).row_count
+        1
+    """
+    made = Table(title=title, title_justify="left", box=None, pad_edge=False)
+    for number, name in enumerate(head):
+        made.add_column(name, justify="left" if number == 0 else "right", overflow="fold")
+    for row in rows:
+        made.add_row(*(Text(str(cell)) for cell in row))
+    return made
+
+
+def add_json_argument(parser: argparse.ArgumentParser) -> None:
+    """Add ``--json FILE``."""
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write what was found as JSON")
+
+
+def write_json(file: Path, value: Any) -> None:
+    """Write a value for scripts; the file is the old or the new one, whatever happens."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    part = file.with_name(file.name + ".part")
+    part.write_text(json.dumps(value, indent=2) + "\n")
+    os.replace(part, file)
