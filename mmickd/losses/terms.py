@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 from mmickd.losses.base import BaseLoss
@@ -116,6 +116,18 @@ class LossTerms:
         if self._task is None:
             return 1.0 - sum(weights[term.name] for term in self if term.loss.is_dense)
         return self._task.now(time)
+
+    def at_largest(self) -> LossTerms:
+        """The same terms at the largest weight that each can have, at every time.
+
+        Example:
+            >>> late = dict(value=2.0, begin=500)
+            >>> terms = LossTerms.build(dict(kd=dict(loss_weight=late), picd=None, nicd=None))
+            >>> terms.at_largest().weights(RunTime(0, 1000, 10))
+            {'kd': 2.0}
+        """
+        terms = {term.name: replace(term, schedule=term.schedule.at_largest()) for term in self}
+        return LossTerms(terms, self._task and self._task.at_largest(), self.where)
 
     @classmethod
     def build(
