@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import traceback
 from collections.abc import Sequence
 
+from mmengine.config import Config
+
 from mmickd.commands.arguments import add_config_arguments, read_config, run_command
+from mmickd.commands.checking.found import Found
 from mmickd.commands.checking.look import look
 from mmickd.commands.checking.shown import show
 from mmickd.commands.checking.size import sample_size
@@ -41,6 +45,19 @@ def _count(text: str) -> int:
     return value
 
 
+def _look(cfg: Config, images: int) -> Found:
+    try:
+        return look(cfg, images)
+    except ICKDError:
+        raise
+    except Exception as error:  # whatever other packages raise; it is no mere warning
+        place = traceback.extract_tb(error.__traceback__)[-1]
+        raise ICKDError(
+            f"the run cannot begin: {type(error).__name__}: {error} ({place.filename}, line "
+            f"{place.lineno}; training with this config shows the way there)."
+        ) from error
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Look, as the command line says.
 
@@ -59,7 +76,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         images = args.images or sample_size(cfg)
         shown.print(f"Looking at {args.config}, with at most {images} images in the bank ...")
         with shown.status("model, teacher, data, bank, a few steps"):
-            found = look(cfg, images)
+            found = _look(cfg, images)
     except ICKDError as error:
         if args.json:
             write_json(args.json, {"error": str(error), "warnings": []})

@@ -165,6 +165,21 @@ def test_what_stops_the_run_stops_it(check: Any, tmp_path: Path) -> None:
     assert found == {"error": str(caught.value), "warnings": []}
 
 
+def test_what_stops_other_packages_is_no_warning(check: Any, tmp_path: Path) -> None:
+    cfg = toys.classifier().distilled()
+    cfg.train_dataloader.dataset.type = "NoSuchDataset"
+    with pytest.raises(ICKDError, match=r"the run cannot begin: KeyError: .*NoSuchDataset"):
+        check(cfg)
+    assert "NoSuchDataset" in json.loads((tmp_path / "found.json").read_text())["error"]
+
+
+def test_a_run_of_the_flexible_runner(check: Any) -> None:
+    cfg = trained.classifier().distilled(losses=toys.KD_ONLY)
+    cfg.runner_type = "FlexibleRunner"
+    code, found = check(cfg)
+    assert code == 0 and found["terms"]["kd"]["gradient"] > 0
+
+
 @pytest.mark.parametrize("losses", [{"kd": {"loss_weight": -1.0}}, {"kd": {"x": 1}}])
 def test_options_that_cannot_be(check: Any, losses: Any) -> None:
     with pytest.raises(ICKDError, match=r"losses\.kd"):

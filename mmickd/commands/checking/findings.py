@@ -16,8 +16,8 @@ WRONG_LABELS = 0.04
 MOST_COMPLETE = 0.9
 """Share of queries that should find all positives."""
 STRONG, WEAK = 50.0, 0.01
-"""Gradient of a term, as a multiple of the task loss's, that is hardly meant. Published weights go up
-to 32 (DKD: weight 8, temperature 4)."""
+"""Gradient of a term, as a multiple of the task loss's, that is hardly meant. Published weights go
+up to 32 (DKD: weight 8, temperature 4)."""
 
 
 def warnings_of_frozen(bank: FrozenFound) -> Iterator[str]:
