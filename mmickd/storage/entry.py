@@ -9,15 +9,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mmickd.storage.bank_files import (
+    FILES,
     FORMAT_VERSION,
-    MANIFEST,
     TEMPORARIES,
     TENSORS,
     OtherBank,
     fingerprint_of,
     read_bank,
-    read_manifest,
 )
+from mmickd.storage.manifest import MANIFEST, read_manifest
 from mmickd.utils.locking import locked
 from mmickd.utils.quoting import one_line
 
@@ -45,7 +45,7 @@ class Entry:
 
     @property
     def is_whole(self) -> bool:
-        """Whether both files of a bank are there."""
+        """Whether the files are there without which it is no bank."""
         return {MANIFEST, TENSORS} <= set(self.names)
 
     def fault(self) -> str:
@@ -92,7 +92,7 @@ def entry_of(folder: Path) -> Entry | None:
         about = folder.lstat()
     except OSError:  # no folder, removed by another run, or not ours to read
         return None
-    known = all(name in (TENSORS, MANIFEST) or name.startswith(TEMPORARIES) for name in files)
+    known = all(name in FILES or name.startswith(TEMPORARIES) for name in files)
     if not known or not all(map(_is_plain, files.values())) or not stat.S_ISDIR(about.st_mode):
         return None
     last = [files[MANIFEST]] if MANIFEST in files else [about, *files.values()]

@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 
 from mmickd.commands import bank_cache
-from mmickd.storage.bank_files import MANIFEST, TENSORS
+from mmickd.storage.bank_files import TENSORS
 from mmickd.storage.cache import BankCache
+from mmickd.storage.manifest import MANIFEST
 from tests.helpers.stored_banks import FIELDS, make_bank
 
 ROOT = Path(__file__).parents[2]
