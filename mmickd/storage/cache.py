@@ -21,7 +21,6 @@ from mmickd.banks.memory_bank import MemoryBank
 from mmickd.banks.options import DEFAULT_LIMIT
 from mmickd.storage.bank_files import (
     FORMAT_VERSION,
-    OtherBank,
     fingerprint_of,
     read_bank,
     write_bank,
@@ -101,8 +100,6 @@ class BankCache:
             if not folder.is_dir():
                 return None, self._nearest(fields)
             bank = read_bank(folder, fields, width)
-        except OtherBank as other:
-            return None, f"the bank in {folder} {other}"
         except Exception as error:  # whatever files raise that anybody may have written
             return None, f"the bank in {folder} {unreadable(error)}"
         with suppress(OSError):

@@ -18,6 +18,8 @@ from mmickd.storage.bank_files import (
     read_bank,
 )
 from mmickd.storage.manifest import MANIFEST, read_manifest
+from mmickd.storage.names import CHECKSUM, read_names
+from mmickd.utils.errors import ICKDError
 from mmickd.utils.locking import locked
 from mmickd.utils.quoting import one_line
 
@@ -59,10 +61,17 @@ class Entry:
             if fingerprint_of(manifest["fields"]) != self.folder.name:
                 return "is another bank than its name says"
             read_bank(self.folder, manifest["fields"])
-        except OtherBank as other:
-            return str(other)
         except Exception as error:  # whatever files raise that anybody may have written
             return unreadable(error)
+        return ""
+
+    def fault_of_names(self) -> str:
+        """Why the names of its images cannot be used; empty if they can, or it never had any."""
+        try:
+            if CHECKSUM in read_manifest(self.folder):
+                read_names(self.folder)
+        except (ICKDError, OSError) as error:
+            return str(error)
         return ""
 
     def remove(self) -> bool:
@@ -105,5 +114,7 @@ def _is_plain(file: os.stat_result) -> bool:
 
 
 def unreadable(error: BaseException) -> str:
-    """What is said of a bank whose files raise this."""
+    """What is said of a bank whose files raise this; it goes on 'the bank ...'."""
+    if isinstance(error, OtherBank):
+        return str(error)
     return f"cannot be read ({one_line(f'{type(error).__name__}: {error}')})"
