@@ -76,21 +76,17 @@ def banks_of(cfg: Config) -> list[BankFacts]:
     options = hook_entry(cfg).get("bank")
     if isinstance(options, dict) and options.get("cache_dir", "auto") is None:
         raise ICKDError(
-            f"{_name(cfg)} has bank.cache_dir=None, by which its banks stay in memory: set it to a "
-            "folder, or leave it out, so that a run can find what is built now."
+            f"{cfg.filename} has bank.cache_dir=None, by which its banks stay in memory: set it to "
+            "a folder, or leave it out, so that a run can find what is built now."
         )
     check_files(cfg)
     prepare_launch(cfg)
     with prepared(cfg) as run:
         if not run.stored:
-            raise ICKDError(f"{_name(cfg)} needs no bank before training: {_why_none(run)}.")
+            raise ICKDError(f"{cfg.filename} needs no bank before training: {_why_none(run)}.")
         if not dist.is_main_process():
             return []
         return [_facts(level, stored) for level, stored in run.stored.items()]
-
-
-def _name(cfg: Config) -> str:
-    return str(cfg.filename or "the config")
 
 
 def _why_none(run: Prepared) -> str:
@@ -139,6 +135,6 @@ def bank_of(cfg: Config, level: str | None) -> Path:
         return next(iter(folders.values()))
     if level not in folders:
         raise ICKDError(
-            f"{_name(cfg)} has banks of the levels {', '.join(folders)}: name one by --level."
+            f"{cfg.filename} has banks of the levels {', '.join(folders)}: name one by --level."
         )
     return folders[level]
