@@ -14,7 +14,10 @@ COMMANDS = {
     "dist-train": ("mmickd.commands.dist:train", "train with several processes"),
     "dist-test": ("mmickd.commands.dist:test", "test with several processes"),
     "check": ("mmickd.commands.check:main", "look at a config before it trains"),
-    "bank": ("mmickd.commands.bank_cache:main", "list, verify and prune the cached banks"),
+    "bank": (
+        "mmickd.commands.bank:main",
+        "build a config's bank; list, verify, prune, export banks",
+    ),
     "export-peer": ("mmickd.commands.export_peer:main", "write a peer as a plain checkpoint"),
     "compare": ("mmickd.commands.compare:main", "several students over paired seeds, one table"),
     "env": ("mmickd.utils.collect_env:main", "the version table of the stack, for bug reports"),

@@ -21,6 +21,7 @@ from mmickd.hooks.attachment import Attachment
 from mmickd.hooks.ickd_hook import ICKDHook, run_of
 from mmickd.options import HookOptions
 from mmickd.run import Run
+from mmickd.storage.cache import StoredBank
 from mmickd.utils.errors import ICKDError
 
 
@@ -34,6 +35,7 @@ class Prepared:
         attachment: of them to the student, so that ``student(..., mode='loss')`` in training mode
             gives the distilled losses.
         options: of the hook.
+        stored: by level, where a frozen bank lies in the cache; empty where there is none.
         warnings: what this package logged as a warning, or worse, on the way; grows with what
             follows.
         notes: the same of other packages.
@@ -43,6 +45,7 @@ class Prepared:
     distiller: Distiller
     attachment: Attachment
     options: HookOptions
+    stored: dict[str, StoredBank]
     warnings: list[str]
     notes: list[str]
 
@@ -71,7 +74,7 @@ def prepared(cfg: Config) -> Iterator[Prepared]:
         ICKDError: if there is not exactly one :class:`~mmickd.ICKDHook`, or the run cannot begin.
     """
     cfg = cfg.copy()
-    _hook_entry(cfg)
+    hook_entry(cfg)
     with tempfile.TemporaryDirectory(prefix="mmickd-") as folder:
         cfg.work_dir = folder
         cfg.experiment_name = Path(folder).name  # mmengine keeps one runner per name
@@ -91,6 +94,7 @@ def prepared(cfg: Config) -> Iterator[Prepared]:
                 hook.distiller,
                 hook.attachment,
                 hook.options,
+                hook.stored,
                 collector.own,
                 collector.others,
             )
@@ -110,7 +114,7 @@ def hook_options(cfg: Config) -> HookOptions:
         ICKDError: if there is no such hook, or more than one, or an option is wrong.
     """
     return ICKDHook(
-        **{name: value for name, value in _hook_entry(cfg).items() if name != "type"}
+        **{name: value for name, value in hook_entry(cfg).items() if name != "type"}
     ).options
 
 
@@ -125,12 +129,17 @@ def set_hook_options(cfg: Config, **groups: dict[str, Any]) -> None:
     Raises:
         ICKDError: if there is no such hook, or more than one.
     """
-    entry = _hook_entry(cfg)
+    entry = hook_entry(cfg)
     for name, options in groups.items():
         entry[name] = {**(entry.get(name) or {}), **options}
 
 
-def _hook_entry(cfg: Config) -> Any:
+def hook_entry(cfg: Config) -> Any:
+    """The config's own entry of :class:`~mmickd.ICKDHook`.
+
+    Raises:
+        ICKDError: if there is none, or more than one.
+    """
     entries = [hook for hook in cfg.get("custom_hooks") or () if _is_ours(hook)]
     if len(entries) != 1:
         raise ICKDError(
