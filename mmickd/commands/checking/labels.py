@@ -34,8 +34,8 @@ def numbering_hint(labels: Tensor, said: Tensor, names: Sequence[str]) -> str | 
 
     Example:
         >>> labels = torch.tensor([1, 1, 2, 3])
-        >>> numbering_hint(labels, labels - 1, ["sky", "car", "tree", "road"])[:36]
-        "the labels look shifted by one: the "
+        >>> numbering_hint(labels, labels - 1, ["sky", "car", "tree", "road"])[:30]
+        'the labels look shifted by one'
         >>> numbering_hint(labels, labels, ["sky", "car", "tree", "road"]) is None
         True
     """
