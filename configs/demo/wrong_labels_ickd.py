@@ -14,7 +14,10 @@ custom_hooks = [
         losses=dict(
             task=dict(loss_weight=0.0),
             kd=dict(
-                type='ContextKDLoss', num_rows=16, loss=dict(type='DISTLoss')),
+                type='ContextKDLoss',
+                num_rows=16,
+                temperature=4.0,
+                loss=dict(type='DISTLoss')),
             picd=None,
             nicd=None))
 ]

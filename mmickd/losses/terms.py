@@ -160,7 +160,7 @@ class LossTerms:
                     f"{LONGEST_NAME} letters."
                 )
         task = given.pop(TASK, {})
-        entries = {**dict.fromkeys(DEFAULT_TERMS, {}), **defaults.omitted, **given}
+        entries = {**{key: {} for key in DEFAULT_TERMS}, **defaults.omitted, **given}
         terms = {
             name: _term(name, options, defaults, f"{where}.{name}")
             for name, options in entries.items()
