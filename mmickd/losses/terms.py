@@ -29,8 +29,8 @@ class Defaults:
 
     Args:
         options: by type of a loss, those that differ from its own defaults.
-        omitted: by name, how terms of :data:`DEFAULT_TERMS` are where a config does not name them,
-            if that differs from their own defaults.
+        omitted: by type, the options of those :data:`DEFAULT_TERMS` that a config does not name at
+            all, if they are others than if it did.
     """
 
     options: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
@@ -160,7 +160,8 @@ class LossTerms:
                     f"{LONGEST_NAME} letters."
                 )
         task = given.pop(TASK, {})
-        entries = {**{key: {} for key in DEFAULT_TERMS}, **defaults.omitted, **given}
+        omitted = {name: defaults.omitted.get(kind, {}) for name, kind in DEFAULT_TERMS.items()}
+        entries = {**omitted, **given}
         terms = {
             name: _term(name, options, defaults, f"{where}.{name}")
             for name, options in entries.items()
