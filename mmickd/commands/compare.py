@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import signal
 import sys
 from collections.abc import Callable, Sequence
@@ -18,12 +17,14 @@ from mmickd.commands.comparing.picture import draw_curves, draw_rows
 from mmickd.commands.comparing.processes import quickest
 from mmickd.commands.comparing.results import write_lines
 from mmickd.commands.comparing.scheduler import JobFailed, Scheduler, TimeIsUp, available_cores
+from mmickd.commands.terminal import add_json_argument, progress, show_markdown, write_json
 
 EPILOG = """
 The plan is a JSON file, see docs/comparing.md:
   {"metric": "accuracy/top1",              key in the log; more is better
    "teacher": {"config": ...,              trained once
-               "paired": true},            or once for each seed
+               "paired": true,             or once for each seed
+               "published": 79.4},         a number of a paper, shown beside ours
    "select": {"seeds": [100, 101],         if given, settings are chosen by these seeds
               "options": [...]},           on the validation set that these options name
    "students": {
@@ -54,6 +55,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         "--cfg-options", nargs="+", default=[], help="KEY=VALUE pairs for every run's config"
     )
     add_run_arguments(parser)
+    add_json_argument(parser)
     args = parser.parse_args(argv)
     args.out = (args.out or Path("work_dirs") / args.comparison.stem).resolve()
     return args
@@ -101,14 +103,19 @@ def compare(args: argparse.Namespace) -> None:
 
     env = environment()
     launch = quickest(env, args.out)
-    scheduler = Scheduler(args.workers, env, launch=launch, minutes=args.minutes, after_each=keep)
-    for jobs in comparison.rounds():
-        print(f"{len(jobs)} runs, {args.workers} at a time, below {args.out}", flush=True)
-        scheduler.run(jobs)
-        keep()
-    write_results(
-        args.out, f"{comparison.as_markdown()}\n\n{comparison.note()}", rows_of(comparison)
-    )
+    with progress() as (say, show):
+        scheduler = Scheduler(
+            args.workers, env, say=say, show=show, launch=launch, minutes=args.minutes,
+            after_each=keep,
+        )  # fmt: skip
+        for jobs in comparison.rounds():
+            say(f"{len(jobs)} runs, {args.workers} at a time, below {args.out}")
+            scheduler.run(jobs)
+            keep()
+    rows = rows_of(comparison)
+    write_results(args.out, f"{comparison.as_markdown()}\n\n{comparison.note()}", rows)
+    if args.json:
+        write_json(args.json, rows)
     unit = comparison.records()[-1]["unit"]
     plan = comparison.plan
     draw_curves(args.out / "curves.png", plan.title, plan.shown, unit, comparison.curves())
@@ -125,8 +132,10 @@ def rows_of(comparison: Comparison) -> list[dict[str, Any]]:
 def write_results(out: Path, text: str, data: object) -> None:
     """Print a table, and write it as Markdown and as JSON."""
     (out / "results.md").write_text(text + "\n")
-    (out / "results.json").write_text(json.dumps(data, indent=2) + "\n")
-    print(f"\n{text}\n\ntable      {out / 'results.md'}, {out / 'results.json'}")
+    write_json(out / "results.json", data)
+    print()
+    show_markdown(text)
+    print(f"\ntable      {out / 'results.md'}, {out / 'results.json'}")
 
 
 class Terminated(BaseException):

@@ -74,6 +74,7 @@ def race(comparison: Comparison, score: dict[tuple[int, int], float]) -> list[li
 
 def test_the_better_half_of_all_settings_goes_on(tmp_path: Path) -> None:
     comparison = read(tmp_path, [0, 1], **SELECTION)
+    assert "Published" not in comparison.note()
     score = {(w, 100): float(w) for w in range(1, 6)}  # 5, 4, 3 go on
     score |= {(3, 101): 9.0, (4, 101): 1.0, (5, 101): 2.0}  # means 6, 2.5, 3.5: 3 and 5 do
     score |= {(3, 102): 1.0, (5, 102): 9.0}  # means 4.3 and 5.3
