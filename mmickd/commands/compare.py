@@ -61,14 +61,22 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     return args
 
 
-def add_run_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the arguments of everything that trains several runs."""
-    parser.add_argument(
-        "--seeds", type=_count, default=3, help="seeds of each student: 0 to SEEDS - 1 (3)"
-    )
+def add_run_arguments(
+    parser: argparse.ArgumentParser,
+    seeds: int = 3,
+    which: str = "seeds of each student: 0 to SEEDS - 1",
+) -> None:
+    """Add the arguments of everything that trains several runs.
+
+    Args:
+        parser: the parser to extend.
+        seeds: how many there are by default.
+        which: what they are, for the help.
+    """
+    parser.add_argument("--seeds", type=count, default=seeds, help=f"{which} ({seeds})")
     cores = min(available_cores(), 4)
     parser.add_argument(
-        "--workers", type=_count, default=cores,
+        "--workers", type=count, default=cores,
         help="runs side by side, of one CPU thread each, on a GPU too (one per core, at most 4)",
     )  # fmt: skip
     parser.add_argument(
@@ -76,7 +84,8 @@ def add_run_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _count(text: str) -> int:
+def count(text: str) -> int:
+    """An argument that is a number of things."""
     if int(text) < 1:
         raise argparse.ArgumentTypeError("must be at least 1")
     return int(text)

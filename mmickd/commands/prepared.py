@@ -55,7 +55,7 @@ def prepared(cfg: Config) -> Iterator[Prepared]:
         ICKDError: if there is not exactly one :class:`~mmickd.ICKDHook`, or the run cannot begin.
     """
     cfg = cfg.copy()
-    _hook_entry(cfg)
+    hook_entry(cfg)
     with tempfile.TemporaryDirectory(prefix="mmickd-") as folder:
         cfg.work_dir = folder
         cfg.experiment_name = Path(folder).name  # mmengine keeps one runner per name
@@ -91,12 +91,17 @@ def set_hook_options(cfg: Config, **groups: dict[str, Any]) -> None:
     Raises:
         ICKDError: if there is no such hook, or more than one.
     """
-    entry = _hook_entry(cfg)
+    entry = hook_entry(cfg)
     for name, options in groups.items():
         entry[name] = {**(entry.get(name) or {}), **options}
 
 
-def _hook_entry(cfg: Config) -> Any:
+def hook_entry(cfg: Config) -> Any:
+    """The config's only entry of :class:`~mmickd.ICKDHook`, not a copy.
+
+    Raises:
+        ICKDError: if there is none, or more than one.
+    """
     entries = [hook for hook in cfg.get("custom_hooks") or () if _is_ours(hook)]
     if len(entries) != 1:
         raise ICKDError(

@@ -105,7 +105,7 @@ class Comparison:
     def note(self) -> str:
         """What the table can and cannot say."""
         trainees = (self.plan.teacher, *self.plan.students)
-        of_others = sources({trainee.name: trainee.published for trainee in trainees})
+        of_others = sources({one.name: one.published for one in trainees if one is not None})
         return " ".join(filter(None, [note(len(self.seeds), self.plan.paired), of_others]))
 
     def records(self) -> list[dict[str, Any]]:

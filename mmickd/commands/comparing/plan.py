@@ -68,7 +68,7 @@ class Plan:
         reference: the row that the others are compared to.
         against: further rows to compare to.
         options: of every run, as in ``--cfg-options``.
-        teacher: the teacher of all students.
+        teacher: the teacher of all students; None: their configs name trained ones.
         teacher_seed: its seed; None: the first of the students'.
         paired: whether there is a teacher for each seed.
         students: what is compared.
@@ -83,7 +83,7 @@ class Plan:
     reference: str
     against: tuple[str, ...]
     options: tuple[str, ...]
-    teacher: Trainee
+    teacher: Trainee | None
     teacher_seed: int | None
     paired: bool
     students: tuple[Trainee, ...]

@@ -52,8 +52,8 @@ def read_published(said: Any) -> Published | None:
         return None
     entry = said if isinstance(said, Mapping) else {"value": said}
     value, epoch = entry.get("value"), entry.get("epoch", "")
-    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    if not is_number or not set(entry) <= KNOWN or epoch not in ("", *EPOCHS):
+    known = set(entry) <= KNOWN and epoch in ("", *EPOCHS)
+    if not known or isinstance(value, bool) or not isinstance(value, (int, float)):
         raise ValueError(
             f"published={said!r} must be a number, or have a number as 'value' and, if wanted, "
             "'source' and 'epoch' ('best' or 'last')."

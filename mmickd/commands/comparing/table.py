@@ -133,23 +133,31 @@ def as_markdown(
     head += ["published"] if compared else []
     head += [f"paired difference to {reference}", "p (Holm)", *(f"to {other}" for other in against)]
     head += ["ms per step", "single seeds"]
-    lines = [_line(head), _line(["---"] * len(head))]
+    lines = []
     for row in rows:
         first, *more = (_difference(row, other) for other in (reference, *against))
         p = "" if row.p is None else f"{row.p:.3f}" if row.p >= 0.001 else "< 0.001"
         seeds = ", ".join(f"{value:.2f}" for value in row.values)
         cells = [row.name, *([row.setting] if chosen else []), row.last.text(), row.best.text()]
         cells += [row.published.text() if row.published else ""] if compared else []
-        lines.append(_line([*cells, first, p, *more, f"{row.ms:.0f}", seeds]))
-    return "\n".join(lines)
+        lines.append([*cells, first, p, *more, f"{row.ms:.0f}", seeds])
+    return markdown_table(head, lines)
 
 
 def _difference(row: Row, to: str) -> str:
     return row.to[to].text(signed=True) if to in row.to else ""
 
 
-def _line(cells: Sequence[str]) -> str:
-    return f"| {' | '.join(cells)} |"
+def markdown_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table in Markdown.
+
+    Example:
+        >>> print(markdown_table(["a", "b"], [["1", "2"]]))
+        | a | b |
+        | --- | --- |
+        | 1 | 2 |
+    """
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in (head, ["---"] * len(head), *rows))
 
 
 def note(seeds: int, teachers: bool = False) -> str:

@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 
 from mmickd.commands.comparing.comparison import Comparison, read_comparison
-from mmickd.commands.comparing.jobs import STAMP, Job
+from mmickd.commands.comparing.jobs import Job
+from tests.helpers.jobs import METRIC, finish
 
 DEMO = "configs/demo/digits_{}.py"
 WEIGHT = "custom_hooks.0.losses.kd.loss_weight"
-METRIC = "accuracy/top1"
 
 
 def read(folder: Path, seeds: list[int], **description: Any) -> Comparison:
@@ -26,16 +26,6 @@ def read(folder: Path, seeds: list[int], **description: Any) -> Comparison:
     file = folder / "plan.json"
     file.write_text(json.dumps(plan))
     return read_comparison(file, folder / "out", seeds)
-
-
-def finish(job: Job, *values: float) -> None:
-    """Have a job done, with these values of the metric."""
-    logs = job.folder / "20260101_000000" / "vis_data"
-    logs.mkdir(parents=True)
-    lines = [{"loss": 1.0, "time": 0.01, "step": 1}]
-    lines += [{METRIC: value, "step": step} for step, value in enumerate(values, 1)]
-    (logs / "scalars.json").write_text("".join(f"{json.dumps(line)}\n" for line in lines))
-    job.note(STAMP, 12.0, versions=dict(torch="2"))
 
 
 KD = {"config": DEMO.format("kd"), "grid": {WEIGHT: [1, 2, 3, 4, 5]}}
