@@ -17,6 +17,7 @@ from torch import nn
 from mmickd.commands.arguments import build_runner
 from mmickd.distiller import Distiller
 from mmickd.hooks.ickd_hook import ICKDHook
+from mmickd.storage.cache import StoredBank
 from mmickd.utils.errors import ICKDError
 
 
@@ -28,11 +29,13 @@ class Prepared:
         runner: of mmengine; its loops and loaders are built, its student is on its device.
         distiller: teacher, memories and losses; attached to the student, so that
             ``student(..., mode='loss')`` in training mode gives the distilled losses.
+        stored: by level, where a frozen bank lies in the cache; empty where there is none.
         warnings: what was logged as a warning, or worse, on the way; grows with what follows.
     """
 
     runner: Any
     distiller: Distiller
+    stored: dict[str, StoredBank]
     warnings: list[str]
 
     @property
@@ -70,7 +73,7 @@ def prepared(cfg: Config) -> Iterator[Prepared]:
         hook = next(hook for hook in runner.hooks if isinstance(hook, ICKDHook))
         assert hook.distiller is not None
         try:
-            yield Prepared(runner, hook.distiller, collector.messages)
+            yield Prepared(runner, hook.distiller, hook.stored, collector.messages)
         finally:
             hook.after_train(runner)
             runner.logger.removeHandler(collector)
@@ -97,7 +100,7 @@ def set_hook_options(cfg: Config, **groups: dict[str, Any]) -> None:
 
 
 def hook_entry(cfg: Config) -> Any:
-    """The config's only entry of :class:`~mmickd.ICKDHook`, not a copy.
+    """The config's own entry of :class:`~mmickd.ICKDHook`.
 
     Raises:
         ICKDError: if there is none, or more than one.

@@ -23,6 +23,7 @@ from mmickd.options import HookOptions
 from mmickd.preparation import prepare
 from mmickd.registry import HOOKS
 from mmickd.run import Run, TrainingTools
+from mmickd.storage.cache import StoredBank
 from mmickd.structures import Batch, Tapped
 from mmickd.teachers import Teacher
 from mmickd.utils.errors import ICKDError
@@ -92,6 +93,7 @@ class ICKDHook(Hook):
         repair_scopes()
         self._options = HookOptions.read({name: given[name] for name in options})
         self._distiller: Distiller | None = None
+        self._stored: dict[str, StoredBank] = {}
         self._attachment: Attachment | None = None
         self._runner: Any = None
         self._saved: Any = None
@@ -102,6 +104,11 @@ class ICKDHook(Hook):
     def distiller(self) -> Distiller | None:
         """Teacher, memories and losses while the run trains."""
         return self._distiller
+
+    @property
+    def stored(self) -> dict[str, StoredBank]:
+        """By level, where a frozen bank lies in the cache."""
+        return self._stored
 
     @property
     def _teacher(self) -> Teacher:
@@ -119,16 +126,17 @@ class ICKDHook(Hook):
         model = _unwrap(runner.model)
         begin = time.monotonic()
         with preserved_random_state():
-            self._distiller, layer = prepare(self._options, _run_of(runner, model))
+            ready = prepare(self._options, _run_of(runner, model))
+        self._distiller, self._stored = ready.distiller, ready.stored
         if runner.iter:  # resumed
             self._restore()
         self._runner, self._saved = runner, None
         self._similarities = SimilarityWatch(self._distiller.similarities)
-        self._attachment = Attachment(model, layer, self._step)
+        self._attachment = Attachment(model, ready.layer, self._step)
         self._last_iter_end = time.perf_counter()
         print_log(
             f"In-context distillation is ready after {time.monotonic() - begin:.1f} s: levels "
-            f"{', '.join(self._distiller.levels)}; student layer {layer}, teacher layer "
+            f"{', '.join(self._distiller.levels)}; student layer {ready.layer}, teacher layer "
             f"{self._teacher.layers}",
             logger="current",
         )

@@ -13,6 +13,7 @@ from mmickd.losses.terms import Defaults
 from mmickd.sampling import image_id
 from mmickd.structures import NO_ID, Batch, Tapped, View
 from mmickd.tasks.levels import Level
+from mmickd.utils.errors import ICKDError
 
 
 class Task(metaclass=ABCMeta):
@@ -69,6 +70,22 @@ class Task(metaclass=ABCMeta):
             batch: what teacher and student were shown.
             student: input and output of the student's classifier; None while a bank is built.
         """
+
+    def features_of(self, output: Tensor, logits: Tensor, cells: int) -> Tensor:
+        """The output of any layer of the teacher as features of the locations of its logits.
+
+        Args:
+            output: of a layer.
+            logits: of the classifier layer, of the same images.
+            cells: per side that the maps of an image with one location are averaged to.
+
+        Raises:
+            ICKDError: if the output has another shape than the task can place.
+        """
+        raise ICKDError(
+            f"teacher.features: {type(self).__name__} retrieves by what the classifier layer takes "
+            "only. Set it to 'auto'."
+        )
 
     @abstractmethod
     def has_label(self, data_sample: Any) -> bool:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mmickd.registry import TASKS
@@ -69,6 +70,18 @@ class ClassificationTask(Task):
             student_logits=None if student is None else student.logits.float()[:, None],
             student_features=None if student is None else lambda: student.features[:, None],
         )
+
+    def features_of(self, output: Tensor, logits: Tensor, cells: int) -> Tensor:
+        """``(B, D)`` as it is; maps ``(B, D, h, w)`` averaged to ``cells x cells``, flattened."""
+        if output.ndim == 4:
+            cells = min(cells, *output.shape[-2:])
+            return F.adaptive_avg_pool2d(output, cells).flatten(1)
+        if output.ndim != 2:
+            raise ICKDError(
+                f"teacher.features: that layer gives {tuple(output.shape)}, where a classifier's "
+                "features are (B, D) or maps (B, D, h, w). Name another layer."
+            )
+        return output
 
     def bad_labels(self, data_sample: Any, num_classes: int) -> list[int]:
         """See the base class.

@@ -39,7 +39,7 @@ class SegmentationTask(Task):
             "DKDLoss": {"temperature": 1.0},
             "NICDLoss": {"num_negatives": 4, "loss_weight": 4.0},
         },
-        counting=["NICDLoss"],
+        omitted={"kd": {"loss_weight": 0.0}, "picd": {"loss_weight": 0.0}},
     )
 
     def __init__(
@@ -121,6 +121,16 @@ class SegmentationTask(Task):
             student_logits=None if student is None else on_grid(student.logits.float()),
             student_features=None if student is None else lambda: on_grid(student.features),
         )
+
+    def features_of(self, output: Tensor, logits: Tensor, cells: int) -> Tensor:
+        """Maps ``(B, D, h, w)`` on the grid of the logits, as the teacher's head resizes them."""
+        if output.ndim != 4:
+            raise ICKDError(
+                f"teacher.features: that layer gives {tuple(output.shape)}, where a segmenter's "
+                "features are maps (B, D, h, w). Name another layer."
+            )
+        grid = (logits.shape[2], logits.shape[3])
+        return resize(output, grid, self.teacher_align_corners)
 
     def _labels(self, data_sample: Any, logits: Tensor, input_shape: tuple[int, int]) -> Tensor:
         """``(1, L)``; the class of each cell of the teacher's grid."""

@@ -22,7 +22,7 @@ from mmickd.tasks import Task, kind_of_task, task_for
 from mmickd.teachers.base import Remember, Source, Teacher
 from mmickd.teachers.normalization import InputConverter
 from mmickd.utils.errors import ICKDError, OptionError
-from mmickd.utils.validation import check_choice
+from mmickd.utils.validation import check_choice, check_integer
 
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 
@@ -38,6 +38,10 @@ class NetworkTeacher(Teacher):
         layer: name of its last classifier layer; 'auto' finds it.
         dtype: precision of its forward pass, 'fp32', 'fp16' or 'bf16' (autocast), the same while
             a bank is built and in training, whatever the student's autocast says.
+        features: name of the layer whose output is retrieved by; 'auto': what the classifier layer
+            takes. An earlier layer knows less of the labels that the network was trained on: the
+            better choice where they may be wrong.
+        feature_grid: cells per side that the maps of such a layer of a classifier are averaged to.
 
     Raises:
         ICKDError: if an option is out of range.
@@ -52,11 +56,21 @@ class NetworkTeacher(Teacher):
 
     is_frozen = True
 
-    def __init__(self, layer: str = "auto", dtype: str = "fp32") -> None:
-        if not isinstance(layer, str):
-            raise OptionError("layer", layer, "it must be 'auto' or the name of a layer.")
+    def __init__(
+        self,
+        layer: str = "auto",
+        dtype: str = "fp32",
+        features: str = "auto",
+        feature_grid: int = 4,
+    ) -> None:
+        for name, value in (("layer", layer), ("features", features)):
+            if not isinstance(value, str):
+                raise OptionError(name, value, "it must be 'auto' or the name of a layer.")
         check_choice(dtype, DTYPES, "dtype")
+        check_integer(feature_grid, 1, "feature_grid")
         self.layer, self.dtype = layer, dtype
+        self.features, self.feature_grid = features, feature_grid
+        self._feature_tap: Tap | None = None
         self._model: nn.Module | None = None
         self._tap: Tap | None = None
         self._task: Task | None = None
@@ -170,6 +184,8 @@ class NetworkTeacher(Teacher):
     def attach(self, layer: str) -> None:
         """Read the classifier layer of this name from now on."""
         self._tap = Tap(self.model, layer)
+        if self.features != "auto":
+            self._feature_tap = Tap(self.model, self.features)
 
     @property
     def class_counts(self) -> Mapping[str, int]:
@@ -183,7 +199,8 @@ class NetworkTeacher(Teacher):
     @property
     def layers(self) -> str:
         """See :meth:`Teacher.layers`."""
-        return self.tap.layer
+        by = "" if self._feature_tap is None else f" (rows are retrieved by {self.features})"
+        return f"{self.tap.layer}{by}"
 
     @property
     def memories(self) -> Mapping[str, Memory]:
@@ -215,7 +232,22 @@ class NetworkTeacher(Teacher):
     @torch.no_grad()
     def forward_normalized(self, inputs: Tensor) -> Tapped:
         """Features and logits of inputs that are normalised for the teacher."""
-        return self.tap.read(lambda: self._run(inputs), "the teacher", "teacher.layer")
+        read = self._feature_tap
+        if read is not None:
+            read.arm()
+        tapped = self.tap.read(lambda: self._run(inputs), "the teacher", "teacher.layer")
+        if read is None:
+            return tapped
+        found = read.take()
+        if found is None or not isinstance(found.logits, Tensor):
+            raise ICKDError(
+                f"teacher.features: the teacher's layer '{self.features}' gives no tensor in its "
+                "forward pass. Name another one, a stage of the backbone ('backbone.layer3')."
+            )
+        output = found.logits.float()
+        return Tapped(
+            self.task.features_of(output, tapped.logits, self.feature_grid), tapped.logits
+        )
 
     def _run(self, inputs: Tensor) -> Any:
         dtype = DTYPES[self.dtype]
@@ -260,9 +292,14 @@ class NetworkTeacher(Teacher):
         for name, value in sorted(self.model.state_dict().items()):
             digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
             digest.update(value.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy())
+        other = {} if self.features == "auto" else {"teacher_features": self._feature_text()}
         return {
+            **other,
             "teacher_weights": digest.hexdigest(),
             "teacher_config": hashlib.sha256(self.architecture().encode()).hexdigest(),
             "teacher_layer": self.tap.layer,
             "teacher_dtype": self.dtype,
         }
+
+    def _feature_text(self) -> str:
+        return f"{self.features}, {self.feature_grid}"

@@ -30,6 +30,8 @@ class OfflineTeacher(NetworkTeacher):
         dtype: see :class:`~mmickd.teachers.NetworkTeacher`.
         trust_checkpoint: allow a checkpoint that holds more than tensors and plain values (it can
             run code).
+        features: see :class:`~mmickd.teachers.NetworkTeacher`.
+        feature_grid: see :class:`~mmickd.teachers.NetworkTeacher`.
 
     Raises:
         ICKDError: if an option is out of range.
@@ -46,8 +48,10 @@ class OfflineTeacher(NetworkTeacher):
         layer: str = "auto",
         dtype: str = "fp32",
         trust_checkpoint: bool = False,
+        features: str = "auto",
+        feature_grid: int = 4,
     ) -> None:
-        super().__init__(layer, dtype)
+        super().__init__(layer, dtype, features, feature_grid)
         check_reference(cfg, "cfg")
         self.cfg = cfg
         self.weights = TeacherWeights(checkpoint, trust_checkpoint)

@@ -212,3 +212,81 @@ def test_references_into_packages_install_nothing(reference, monkeypatch):
 
     assert find_config(reference, "teacher.cfg").endswith(reference.partition("::")[2])
     assert load_config(reference, "teacher.cfg").model.type
+
+
+def layer_output(teacher, name, inputs):
+    """What a layer gives, read by a hook of its own."""
+    found = []
+    handle = dict(teacher.model.named_modules())[name].register_forward_hook(
+        lambda module, args, output: found.append(output)
+    )
+    with torch.no_grad():
+        teacher.model(inputs, mode="tensor")
+    handle.remove()
+    return found[-1]
+
+
+def test_a_classifier_retrieves_by_an_earlier_layer(files):
+    plain = offline("mmpretrain", *files["mmpretrain"])
+    other = offline("mmpretrain", *files["mmpretrain"], features="backbone.layer2", feature_grid=2)
+    inputs = torch.randn(2, 3, 32, 32)
+    maps = layer_output(plain, "backbone.layer2", inputs)
+    side = maps.shape[-1] // 2
+    cells = [
+        maps[:, :, y * side : (y + 1) * side, x * side : (x + 1) * side].mean((2, 3))
+        for y in range(2)
+        for x in range(2)
+    ]
+    tapped = other.forward_normalized(inputs)
+    expected = torch.stack(cells, dim=2).flatten(1)  # (B, D, 4), rows of cells first
+    assert torch.allclose(tapped.features, expected, atol=1e-6)
+    assert other.width == tapped.features.shape[1] == 4 * maps.shape[1]
+    assert torch.equal(tapped.logits, plain.forward_normalized(inputs).logits)
+    assert "backbone.layer2" in other.layers
+
+
+def test_a_classifier_retrieves_by_the_output_of_its_neck(files):
+    plain = offline("mmpretrain", *files["mmpretrain"])
+    by_neck = offline("mmpretrain", *files["mmpretrain"], features="neck.gap")
+    inputs = torch.randn(2, 3, 32, 32)
+    features = by_neck.forward_normalized(inputs).features
+    assert torch.equal(features, plain.forward_normalized(inputs).features)
+
+
+def test_a_segmenter_retrieves_by_maps_on_the_grid_of_its_logits(files):
+    teacher = offline("mmseg", *files["mmseg"], features="backbone.layer1")
+    inputs = torch.randn(1, 3, 32, 32)
+    tapped = teacher.forward_normalized(inputs)
+    maps = layer_output(teacher, "backbone.layer1", inputs)
+    assert maps.shape[-2:] != tapped.logits.shape[-2:] == tapped.features.shape[-2:]
+    assert tapped.features.shape[1] == maps.shape[1]
+    assert torch.allclose(tapped.features.mean(), maps.mean(), atol=1e-2)
+
+
+def test_a_bank_of_another_layer_is_another_bank(files):
+    fingerprints = [
+        offline("mmpretrain", *files["mmpretrain"], **options).fingerprint()
+        for options in (
+            {},
+            {"feature_grid": 2},  # of no layer: nothing changes
+            {"features": "backbone.layer2"},
+            {"features": "backbone.layer2", "feature_grid": 2},
+            {"features": "backbone.layer3"},
+        )
+    ]
+    assert fingerprints[0] == fingerprints[1] and "teacher_features" not in fingerprints[0]
+    assert len({tuple(sorted(one.items())) for one in fingerprints}) == 4
+
+
+@pytest.mark.parametrize(
+    ("scope", "name", "words"),
+    [
+        ("mmpretrain", "backbone.layer9", "has no layer 'backbone.layer9'"),
+        ("mmpretrain", "backbone", "gives no tensor"),
+        ("mmpretrain", "head.loss_module", "gives no tensor"),
+        ("mmseg", "decode_head.loss_decode", "gives no tensor"),
+    ],
+)
+def test_a_layer_that_cannot_be_retrieved_by_is_named(files, scope, name, words):
+    with pytest.raises(ICKDError, match=words):
+        offline(scope, *files[scope], features=name)
