@@ -51,8 +51,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument(
         "--vary", nargs="+", default=[], metavar="NAME=LOW:HIGH[:log]",
-        help="search these alone: TERM.OPTION, such as nicd.num_negatives=4:64:log, or a key of "
-        "the config",
+        help="search these alone: TERM.num_negatives=4:64:log, or a key of the config",
     )  # fmt: skip
     parser.add_argument(
         "--select-options", nargs="+", default=[], metavar="KEY=VALUE",

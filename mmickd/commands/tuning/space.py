@@ -131,7 +131,7 @@ def _given(
     if not -math.inf < low < high < math.inf or (log and low <= 0):
         raise ICKDError(
             f"--vary {text}: it must be NAME=LOW:HIGH or NAME=LOW:HIGH:log, as in "
-            "nicd.num_negatives=4:64:log; LOW below HIGH, and above 0 for log."
+            "TERM.num_negatives=4:64:log; LOW below HIGH, and above 0 for log."
         )
     if name in known:
         now = known[name]
