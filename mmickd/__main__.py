@@ -15,6 +15,7 @@ COMMANDS = {
     "dist-test": ("mmickd.commands.dist:test", "test with several processes"),
     "bank": ("mmickd.commands.bank_cache:main", "list, verify and prune the cached banks"),
     "export-peer": ("mmickd.commands.export_peer:main", "write a peer as a plain checkpoint"),
+    "gallery": ("mmickd.commands.gallery:main", "what is retrieved for images, and wrong labels"),
     "compare": ("mmickd.commands.compare:main", "several students over paired seeds, one table"),
     "env": ("mmickd.utils.collect_env:main", "the version table of the stack, for bug reports"),
 }

@@ -128,7 +128,7 @@ def _check(options: HookOptions, teacher: Teacher, run: Run) -> _Checked:
     queued: tuple[str, ...] = ()
     if isinstance(teacher, NetworkTeacher) and teacher.is_frozen:
         if retrieves:
-            images = _bank_images(options.bank, run)
+            images = bank_images(options.bank, run)
             # Before any image is read: transforms may keep what they meet.
             fields = _fields(options.bank, levels, images, teacher)
             _check_bank_images(images, teacher, batch, options.exclude_same_id)
@@ -142,8 +142,16 @@ def _check(options: HookOptions, teacher: Teacher, run: Run) -> _Checked:
     return _Checked(layer, num_classes, terms, levels, images, fields, queued)
 
 
-def _bank_images(bank: BankOptions, run: Run) -> BankImages:
-    """The training images as the bank will see them."""
+def bank_images(bank: BankOptions, run: Run) -> BankImages:
+    """The training images as the bank sees them.
+
+    Args:
+        bank: how they are read, and how many of them.
+        run: whose they are.
+
+    Raises:
+        ICKDError: if no transforms are known to read them with, or there are no images.
+    """
     pipeline = choose_pipeline(bank.pipeline, run.train_dataset, run.val_dataset, run.cfg)
     print_log(f"The memory bank reads the training images by {pipeline}", logger="current")
     images = BankImages(run.train_dataset, pipeline.transforms)

@@ -42,8 +42,8 @@ class Suspects:
 def suspects_of(bank: MemoryBank) -> Suspects:
     """Every class of every image of a bank, the most suspicious first.
 
-    Each row asks the nearest rows of any class, those of its own image left out, for their labels; a
-    vote weighs more the more similar they are. Rows of one class of one image (pixels) count
+    Each row asks the nearest rows of any class, those of its own image left out, for their labels;
+    a vote weighs more the more similar they are. Rows of one class of one image (pixels) count
     together: the mean of their scores, the class that most of them suggest. All rows ask; where a
     bank has more than :data:`COMPARED`, so many of them, evenly spaced, answer.
 

@@ -77,6 +77,10 @@ class BankImages(Dataset):
         """Name of an image for messages."""
         return str(self.info(index).get("img_path") or f"sample {self._places[index][1]}")
 
+    def id(self, index: int) -> int:
+        """Identity of an image, as data samples have it."""
+        return image_id(str(self.info(index).get("img_path") or f"#{self._places[index][1]}"))
+
     def digest(self) -> str:
         """SHA-256 of annotations, and of size and time of change of the files they name."""
         state = Digest()
@@ -96,10 +100,7 @@ class BankImages(Dataset):
         """Keep ``count`` images, chosen by a hash of (seed, image)."""
         if count is None or count >= len(self):
             return
-        ids = [
-            image_id(str(self.info(i).get("img_path") or f"#{place}"))
-            for i, (_, place) in enumerate(self._places)
-        ]
+        ids = [self.id(index) for index in range(len(self))]
         keys = keyed_hash(seed, torch.tensor(ids), torch.zeros(len(ids), dtype=torch.long))
         keep = sorted(torch.argsort(keys, stable=True)[:count].tolist())
         self._places = [self._places[i] for i in keep]

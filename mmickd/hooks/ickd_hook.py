@@ -14,13 +14,14 @@ from mmengine.model import is_model_wrapper
 from mmengine.runner import BaseLoop, Runner
 from torch import nn
 
+from mmickd.building.images import BankImages
 from mmickd.distiller import Distiller
 from mmickd.hooks.attachment import Attachment
 from mmickd.hooks.neighbours import is_read_now, refuse_several, warn_of_lost_hooks
 from mmickd.hooks.similarity import SimilarityWatch
 from mmickd.losses.schedules import RunTime
 from mmickd.options import HookOptions
-from mmickd.preparation import prepare
+from mmickd.preparation import bank_images, prepare
 from mmickd.registry import HOOKS
 from mmickd.run import Run, TrainingTools
 from mmickd.structures import Batch, Tapped
@@ -102,6 +103,20 @@ class ICKDHook(Hook):
     def distiller(self) -> Distiller | None:
         """Teacher, memories and losses while the run trains."""
         return self._distiller
+
+    @property
+    def student_layer(self) -> str:
+        """The student's classifier layer, while the run trains."""
+        assert self._attachment is not None, "before_train comes first"
+        return self._attachment.layer
+
+    def bank_images(self, runner: Any) -> BankImages:
+        """The training images as the bank of a frozen teacher sees them.
+
+        Args:
+            runner: of the run.
+        """
+        return bank_images(self._options.bank, _run_of(runner, _unwrap(runner.model)))
 
     @property
     def _teacher(self) -> Teacher:
