@@ -66,7 +66,7 @@ def picture_of(sample: dict[str, Any], swaps_channels: bool) -> Image.Image:
     if inputs.dtype != torch.uint8:
         values = inputs.float()
         low, high = values.min(), values.max()
-        inputs = ((values - low) * (255 / (high - low).clamp(min=1e-12))).to(torch.uint8)
+        inputs = ((values - low) * (255 / (high - low).clamp(min=1e-12))).round().to(torch.uint8)
     channels = inputs[:3] if len(inputs) >= 3 else inputs[:1].expand(3, -1, -1)
     if swaps_channels or sample["data_samples"].metainfo.get("img_path"):
         channels = channels.flip(0)
