@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 
 import numpy as np
 from mmengine.config import Config
+from mmengine.logging import print_log
 from mmengine.visualization import Visualizer
 from PIL import Image
 from torch import nn
@@ -40,6 +42,8 @@ docs/gallery.md.
 
 exit codes: 0 done, 2 it cannot run, 130 Ctrl-C
 """
+BY_HEART = 0.99
+"""Share of the labels that a teacher agrees with, above which it may know wrong ones by heart."""
 WORST = 5
 """Suspects that are printed."""
 
@@ -139,9 +143,25 @@ def collect(run: Prepared, args: argparse.Namespace, title: str) -> Gallery:
         f"{len(asked.bank):,} rows of {len(train):,} training images",
         f"teacher layer {asked.teacher.layers}",
         f"queries of the {args.split} split",
+        f"the teacher agrees with {_agreement(asked):.1%} of the rows' labels",
     ]
     album = Album(splits, asked.teacher.swaps_channels)
     return Gallery(title, facts, names, cases, named_suspects(asked.bank, rows), album)
+
+
+def _agreement(asked: AskedBank) -> float:
+    """Share of the rows whose label the teacher says; a warning where it may know them by heart."""
+    bank = asked.bank
+    share = float((bank.logits.argmax(dim=1) == bank.labels).double().mean())
+    if share > BY_HEART and asked.teacher.features == "auto":
+        print_log(
+            f"the teacher agrees with {share:.1%} of the labels. If some are wrong, it may know "
+            "them by heart, and its last features repeat them: for suspects.csv, retrieve by an "
+            "earlier layer (--cfg-options custom_hooks.0.teacher.features=backbone.layer2)",
+            logger="current",
+            level=logging.WARNING,
+        )
+    return share
 
 
 def _validation_images(run: Prepared) -> BankImages:

@@ -6,7 +6,7 @@ const SMALL = 64; // pixels of a side up to which an image is shown with its pix
 const mean = (rows) => rows.reduce((sum, row) => sum + row.similarity, 0) / rows.length;
 const chance = (voice, label) => (voice.find(([one]) => one === label) || [label, 0])[1];
 const isWrong = (voice, label) => Boolean(voice) && voice[0][0] !== label;
-const percent = (share) => `${Math.round(100 * share)} %`;
+const percent = (share) => `${Math.round(100 * share)}%`;
 
 for (const one of data.cases) {
   one.own = one.positives.length ? mean(one.positives) : null;
@@ -181,7 +181,8 @@ function contextOf(title, what, rows, label) {
 function renderSuspects(now) {
   const rows = hasClass(data.suspects, now.label);
   at("shown").textContent = `${rows.length} shown of ${data.suspectsInAll}`;
-  at("rows").replaceChildren(...rows.map((row) => make("li", { "data-image": data.images[row.image].name },
+  if (!rows.length) at("rows").replaceChildren(make("p", null, "No label is doubted."));
+  else at("rows").replaceChildren(...rows.map((row) => make("li", { "data-image": data.images[row.image].name },
     make("span", { class: "rank" }, String(row.rank)),
     frame(row.image, "other", null),
     make("div", { class: "change" },

@@ -14,7 +14,7 @@ from PIL import Image
 
 from mmickd.gallery.structures import Case, Guess, Neighbour, Suspect
 
-THUMBNAIL = 128
+THUMBNAIL = 160
 """Most pixels of a side of an image in the page."""
 LOSSLESS = 64
 """Pixels of a side up to which an image is stored as PNG: JPEG would smear it."""

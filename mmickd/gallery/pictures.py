@@ -34,7 +34,11 @@ def draw_case(case: Case, picture: SHOWN, classes: Sequence[str]) -> Image.Image
     """
     columns = max(len(case.positives), len(case.negatives), 1)
     row = TILE + 3 * LINE + 2 * GAP
-    said = [("teacher", case.teacher), ("before", case.before), ("after", case.after)]
+    said = [
+        ("teacher", case.teacher),
+        ("student before", case.before),
+        ("student after", case.after),
+    ]
     lines = [line for who, top in said for line in _lines(who, top, classes)]
     left = max(QUERY, TILE) + 2 * GAP
     height = max(2 * (row + LINE), QUERY + (len(lines) + 3) * LINE) + 2 * GAP

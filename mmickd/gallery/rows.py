@@ -49,7 +49,7 @@ class AskedBank:
         if bank is None:
             raise ICKDError(
                 "a gallery shows what the terms of losses retrieve, and none that counts does. "
-                "Give one that does a weight, for example losses=dict(picd=dict(loss_weight=1.0))."
+                "Give one that does a loss_weight above 0."
             )
         if not isinstance(bank, MemoryBank):
             raise ICKDError(

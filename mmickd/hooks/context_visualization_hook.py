@@ -49,7 +49,7 @@ class ContextVisualizationHook(Hook):
         >>> ContextVisualizationHook(count=0)
         Traceback (most recent call last):
             ...
-        mmickd.utils.errors.OptionError: count=0: it must be a whole number from 1 on.
+        mmickd.utils.errors.OptionError: count=0: it must be an integer of at least 1.
     """
 
     priority = "BELOW_NORMAL"  # after ICKDHook, whose bank and teacher it asks

@@ -15,6 +15,7 @@ from mmengine.dataset import (
 )
 
 from mmickd.building.images import BankImages, check_first_sample, leaves
+from mmickd.tasks.base import data_sample_id
 from mmickd.utils import progress
 from mmickd.utils.errors import ICKDError
 from tests.helpers.tiny import make_class_folders, make_scenes
@@ -80,6 +81,7 @@ def test_every_image_once_in_order(dataset):
     assert sample["inputs"].shape == (3, 16, 16) and sample["inputs"].dtype == torch.uint8
     assert sample["data_samples"].img_path == images.name(5) == paths(images)[5]
     assert int(sample["data_samples"].gt_label) == 1
+    assert images.id(5) == data_sample_id(sample["data_samples"])
 
 
 @pytest.mark.parametrize("wrapper", ["repeat", "balanced", "nested", "concat", "kfold", "pretrain"])

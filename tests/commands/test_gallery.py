@@ -13,6 +13,7 @@ import pytest
 from mmengine.config import Config
 from PIL import Image
 
+from mmickd.commands import gallery as command
 from mmickd.commands.gallery import main
 from mmickd.utils.errors import ICKDError
 from tests.helpers import toys
@@ -176,7 +177,6 @@ def test_most_swapped_labels_are_at_the_top_of_the_list(tmp_path: Path) -> None:
     assert len(rows) == 600 and sum(wrong) == 60
     top = rows[: round(0.15 * len(rows))]
     found = sum(wrong[: len(top)])
-    print("FOUND", found)
     assert found >= 30, f"{found} of 60"
     right = sum(
         int(row["suggested"]) == true[int(Path(row["image"]).stem)]
@@ -184,3 +184,18 @@ def test_most_swapped_labels_are_at_the_top_of_the_list(tmp_path: Path) -> None:
         if is_wrong
     )
     assert right > found / 2, "and the class that is suggested is mostly the true one"
+
+
+def test_a_teacher_that_agrees_with_most_labels_is_pointed_out(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cfg = toys.classifier().distilled(bank={"cache_dir": None})
+    gallery(cfg, tmp_path, "--count", 1)
+    assert "by heart" not in capsys.readouterr().out, "it is not trained"
+    monkeypatch.setattr(command, "BY_HEART", 0.0)
+    gallery(cfg, tmp_path, "--count", 1)
+    said = capsys.readouterr().out
+    assert "of the labels. If some are wrong, it may know them by heart" in said
+    cfg.custom_hooks[0]["teacher"]["features"] = "backbone.layer2"
+    gallery(cfg, tmp_path, "--count", 1)
+    assert "by heart" not in capsys.readouterr().out

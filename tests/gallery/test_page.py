@@ -75,7 +75,7 @@ def test_it_begins_with_the_first_query_and_its_context(page: Path) -> None:
     assert "Teacher✓ right" in case and "Student before✗ wrong" in case
     assert "Student after✓ right" in case and "a.png (val)" in case
     assert [text for _, text in found.all("figcaption")] == [
-        "0.900catteacher: 90 % cat", "0.800catteacher: 90 % cat", "0.200dogteacher: 90 % dog",
+        "0.900catteacher: 90% cat", "0.800catteacher: 90% cat", "0.200dogteacher: 90% dog",
     ]  # fmt: skip
     frames = [
         attrs["class"] for attrs, _ in found.all("button") if "frame" in attrs.get("class", "")
@@ -127,7 +127,7 @@ def test_suspects_have_their_own_tab(page: Path) -> None:
     found = shown(page, "tab=suspects")
     assert "hidden" in found.all("#contexts")[0][0] and "hidden" not in found.all("#suspects")[0][0]
     assert [attrs["data-image"] for attrs, _ in found.all("li")] == ["s0.png", f"{NASTY}0.png"]
-    assert found.all("li")[0][1] == "1cat→dogs0.png90 %"
+    assert found.all("li")[0][1] == "1cat→dogs0.png90%"
     assert found.text("#shown") == "2 shown of 7"
     assert [text for _, text in shown(page, "tab=suspects&class=2").all(".rank")] == ["2"]
 
@@ -167,3 +167,4 @@ def test_without_students_and_suspects(tmp_path: Path) -> None:
     found = shown(tmp_path / "index.html", "sort=student")
     assert "student wrong first" not in [text for _, text in found.all("option")]
     assert "none were found" in found.text("#case") and "Student" not in found.text("#case")
+    assert shown(tmp_path / "index.html", "tab=suspects").text("#rows") == "No label is doubted."

@@ -12,9 +12,11 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from PIL import Image
 
+from mmickd.commands.launching import prepare_launch
 from mmickd.hooks import ContextVisualizationHook
 from mmickd.utils.errors import ICKDError
 from tests.helpers import toys
+from tests.helpers.ranks import on_ranks
 from tests.helpers.tiny import build, history, plain_config_text, run
 
 
@@ -45,7 +47,11 @@ def beside(cfg: Config, **options: Any) -> Config:
 
 
 def pictures(runner: Runner) -> list[str]:
-    return sorted(file.name for file in Path(runner.work_dir).rglob("vis_image/*.png"))
+    return pictures_in(runner.cfg)
+
+
+def pictures_in(cfg: Config) -> list[str]:
+    return sorted(file.name for file in Path(cfg.work_dir).rglob("vis_image/*.png"))
 
 
 @pytest.mark.parametrize(
@@ -98,6 +104,32 @@ def test_without_a_frozen_bank_the_run_does_not_begin() -> None:
     cfg.custom_hooks = [dict(type="mmickd.ICKDHook", teacher=dict(type="SelfTeacher"))]
     with pytest.raises(ICKDError, match="frozen bank"):
         run(beside(cfg))
+
+
+@pytest.mark.parametrize("shard", [False, True])
+def test_rank_0_draws_alone_and_parts_of_a_bank_are_refused(shard: bool) -> None:
+    bank = {"cache_dir": None, "shard": shard}
+    cfg = beside(toys.classifier().distilled(bank=bank), interval=1, count=2)
+    file = toys.new_folder() / "run.py"
+    with plain_config_text():
+        cfg.dump(file)
+    first, second = on_ranks(2, train_rank, file)
+    assert first == second
+    if shard:
+        assert "bank.shard=False" in first and not pictures_in(cfg)
+    else:
+        assert first == "trained" and len(pictures_in(cfg)) == 6
+
+
+def train_rank(file: Path) -> str:
+    cfg = Config.fromfile(file)
+    cfg.launcher = "pytorch"
+    prepare_launch(cfg)
+    try:
+        run(cfg)
+    except ICKDError as error:
+        return str(error)
+    return "trained"
 
 
 @pytest.mark.parametrize("name", ["interval", "count", "neighbours"])
