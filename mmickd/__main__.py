@@ -13,7 +13,10 @@ COMMANDS = {
     "test": ("mmickd.commands.test:main", "test a checkpoint"),
     "dist-train": ("mmickd.commands.dist:train", "train with several processes"),
     "dist-test": ("mmickd.commands.dist:test", "test with several processes"),
-    "bank": ("mmickd.commands.bank_cache:main", "list, verify and prune the cached banks"),
+    "bank": (
+        "mmickd.commands.bank:main",
+        "build a config's bank; list, verify, prune, export banks",
+    ),
     "export-peer": ("mmickd.commands.export_peer:main", "write a peer as a plain checkpoint"),
     "gallery": ("mmickd.commands.gallery:main", "what is retrieved for images, and wrong labels"),
     "compare": ("mmickd.commands.compare:main", "several students over paired seeds, one table"),

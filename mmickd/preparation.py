@@ -30,7 +30,7 @@ from mmickd.options import HookOptions
 from mmickd.probing import probe_network, training_batch
 from mmickd.retrieval.memory import Memory
 from mmickd.run import Run
-from mmickd.storage.cache import BankCache
+from mmickd.storage.cache import BankCache, StoredBank
 from mmickd.storage.home import default_cache_dir
 from mmickd.storage.obtaining import obtain_banks
 from mmickd.structures import Batch
@@ -42,6 +42,23 @@ from mmickd.utils.errors import OptionError
 
 PROBED = 2
 """Images of the training batch that networks are tried on."""
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """A run that can take its first step.
+
+    Args:
+        distiller: with teacher and memories.
+        layer: name of the student's classifier layer.
+        stored: by level, where its frozen bank lies; empty without one, or without a cache.
+        images: that the frozen bank is built from; None without one.
+    """
+
+    distiller: Distiller
+    layer: str
+    stored: dict[str, StoredBank]
+    images: BankImages | None
 
 
 @dataclass(frozen=True)
@@ -67,11 +84,8 @@ class _Checked:
     queued: tuple[str, ...]
 
 
-def prepare(options: HookOptions, run: Run) -> tuple[Distiller, str]:
+def prepare(options: HookOptions, run: Run) -> Preparation:
     """Check everything, build the teacher, get the banks.
-
-    Returns:
-        The distiller, and the name of the student's classifier layer.
 
     Raises:
         ICKDError: on every rank, with what is wrong, where, and what to do.
@@ -81,7 +95,7 @@ def prepare(options: HookOptions, run: Run) -> tuple[Distiller, str]:
         teacher.fetch()
         with failing_together():
             checked = _check(options, teacher, run)
-        banks = _frozen_banks(checked, options, run)
+        banks, stored = _frozen_banks(checked, options, run)
 
     def remember(width: int) -> Memory:
         shape = checked.num_classes, bank.queue_capacity, width
@@ -103,7 +117,7 @@ def prepare(options: HookOptions, run: Run) -> tuple[Distiller, str]:
 
     teacher.open(remember, bank.momentum)
     distiller = Distiller(teacher, checked.terms, checked.levels, options.anchors, bank.seed)
-    return distiller, checked.layer
+    return Preparation(distiller, checked.layer, stored, checked.images)
 
 
 def _check(options: HookOptions, teacher: Teacher, run: Run) -> _Checked:
@@ -128,7 +142,7 @@ def _check(options: HookOptions, teacher: Teacher, run: Run) -> _Checked:
     queued: tuple[str, ...] = ()
     if isinstance(teacher, NetworkTeacher) and teacher.is_frozen:
         if retrieves:
-            images = bank_images(options.bank, run)
+            images = _bank_images(options.bank, run)
             # Before any image is read: transforms may keep what they meet.
             fields = _fields(options.bank, levels, images, teacher)
             _check_bank_images(images, teacher, batch, options.exclude_same_id)
@@ -142,16 +156,8 @@ def _check(options: HookOptions, teacher: Teacher, run: Run) -> _Checked:
     return _Checked(layer, num_classes, terms, levels, images, fields, queued)
 
 
-def bank_images(bank: BankOptions, run: Run) -> BankImages:
-    """The training images as the bank sees them.
-
-    Args:
-        bank: how they are read, and how many of them.
-        run: whose they are.
-
-    Raises:
-        ICKDError: if no transforms are known to read them with, or there are no images.
-    """
+def _bank_images(bank: BankOptions, run: Run) -> BankImages:
+    """The training images as the bank will see them."""
     pipeline = choose_pipeline(bank.pipeline, run.train_dataset, run.val_dataset, run.cfg)
     print_log(f"The memory bank reads the training images by {pipeline}", logger="current")
     images = BankImages(run.train_dataset, pipeline.transforms)
@@ -176,15 +182,19 @@ def _annotation(dataset: Any) -> dict[str, Any]:
     return {} if get is None else {"img_path": get(0).get("img_path")}
 
 
-def _frozen_banks(checked: _Checked, options: HookOptions, run: Run) -> dict[str, Bank]:
-    """By level, the bank of a frozen teacher on the run's device."""
+def _frozen_banks(
+    checked: _Checked, options: HookOptions, run: Run
+) -> tuple[dict[str, Bank], dict[str, StoredBank]]:
+    """By level, the bank of a frozen teacher on the run's device, and its place in the cache."""
     teacher, bank = options.teacher, options.bank
     images = checked.images
     if images is None:
-        return {}
+        return {}, {}
     assert isinstance(teacher, NetworkTeacher)  # who else is frozen
+    built: list[str] = []
 
     def build(levels: Sequence[str]) -> dict[str, MemoryBank | None]:
+        built.extend(levels)
         batch_size = bank.batch_size or run.batch_size
         num_workers = run.num_workers if bank.num_workers is None else bank.num_workers
         return build_banks(levels, bank, images, teacher, batch_size, num_workers)
@@ -193,22 +203,27 @@ def _frozen_banks(checked: _Checked, options: HookOptions, run: Run) -> dict[str
         if whole is not None:
             inspect_bank(level, whole, checked.terms, options.exclude_same_id)
 
-    return obtain_banks(
+    cache = _cache(bank, teacher, images)
+    banks = obtain_banks(
         checked.fields,
-        _cache(bank, teacher),
+        cache,
         build,
         bank.shard,
         teacher.width,
         run.device,
         inspect,
     )
+    if cache is None:
+        return banks, {}
+    fields = checked.fields.items()
+    return banks, {level: StoredBank(cache, of, level not in built) for level, of in fields}
 
 
-def _cache(bank: BankOptions, teacher: NetworkTeacher) -> BankCache | None:
+def _cache(bank: BankOptions, teacher: NetworkTeacher, images: BankImages) -> BankCache | None:
     if bank.cache_dir is None:
         return None
     root = default_cache_dir() if bank.cache_dir == "auto" else bank.cache_dir
-    return BankCache(root, bank.cache_limit, teacher.about())
+    return BankCache(root, bank.cache_limit, teacher.about(), images.names)
 
 
 def _fields(

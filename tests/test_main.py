@@ -16,7 +16,6 @@ from mmickd.__main__ import COMMANDS, main
 
 ROOT = Path(__file__).parents[1]
 TOOLS = {name: name.replace("-", "_") for name in COMMANDS if name != "env"}
-TOOLS["bank"] = "bank_cache"
 
 
 def call(monkeypatch: pytest.MonkeyPatch, *words: str) -> int:

@@ -15,7 +15,7 @@ from mmickd.commands.comparing.processes import quickest
 from mmickd.commands.comparing.scheduler import Scheduler, clock
 from mmickd.utils.config import find_file
 
-TASKS = ("digits", "scenes")
+TASKS = ("digits", "wrong_labels", "scenes")
 PICTURES = Path(__file__).resolve().parent / "demo_pictures"
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
@@ -77,9 +77,10 @@ class BankImages(Dataset):
         """Name of an image for messages."""
         return str(self.info(index).get("img_path") or f"sample {self._places[index][1]}")
 
-    def id(self, index: int) -> int:
-        """Identity of an image, as data samples have it."""
-        return image_id(str(self.info(index).get("img_path") or f"#{self._places[index][1]}"))
+    def names(self) -> Iterator[str]:
+        """What rows of each image have a hash of: its path, else its place in the data set."""
+        for index, (_, place) in enumerate(self._places):
+            yield str(self.info(index).get("img_path") or f"#{place}")
 
     def digest(self) -> str:
         """SHA-256 of annotations, and of size and time of change of the files they name."""
@@ -100,7 +101,7 @@ class BankImages(Dataset):
         """Keep ``count`` images, chosen by a hash of (seed, image)."""
         if count is None or count >= len(self):
             return
-        ids = [self.id(index) for index in range(len(self))]
+        ids = [image_id(name) for name in self.names()]
         keys = keyed_hash(seed, torch.tensor(ids), torch.zeros(len(ids), dtype=torch.long))
         keep = sorted(torch.argsort(keys, stable=True)[:count].tolist())
         self._places = [self._places[i] for i in keep]

@@ -40,7 +40,16 @@ def add_common_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="switch persistent_workers off in the dataloaders",
     )
-    parser.add_argument("--cfg-options", nargs="+", action=DictAction, help=_OPTIONS_HELP)
+    add_cfg_options(parser)
+    add_launcher_argument(parser)
+
+
+def add_launcher_argument(parser: argparse.ArgumentParser) -> None:
+    """Add what says who starts the processes.
+
+    Args:
+        parser: the parser to extend.
+    """
     parser.add_argument(
         "--launcher",
         choices=["none", "pytorch", "slurm", "mpi"],
@@ -60,13 +69,26 @@ def load_run_config(args: argparse.Namespace) -> Config:
     Raises:
         ICKDError: if the config cannot be found or read, or ``--cfg-options`` do not fit it.
     """
-    os.environ.setdefault("LOCAL_RANK", str(args.local_rank))
-    cfg = read_config(args.config, args.cfg_options)
-    cfg.launcher = args.launcher
+    cfg = load_launched_config(args)
     if args.work_dir is not None:
         cfg.work_dir = args.work_dir
     for split in ("train", "val", "test"):
         _switch_off(cfg.get(f"{split}_dataloader"), args)
+    return cfg
+
+
+def load_launched_config(args: argparse.Namespace) -> Config:
+    """The config of several processes, or of one.
+
+    Args:
+        args: with ``config``, ``cfg_options`` and what :func:`add_launcher_argument` defines.
+
+    Raises:
+        ICKDError: if the config cannot be found or read, or ``--cfg-options`` do not fit it.
+    """
+    os.environ.setdefault("LOCAL_RANK", str(args.local_rank))
+    cfg = read_config(args.config, args.cfg_options)
+    cfg.launcher = args.launcher
     return cfg
 
 
@@ -79,6 +101,15 @@ def add_config_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "config", help="config file, also relative to the project or the installed package"
     )
+    add_cfg_options(parser)
+
+
+def add_cfg_options(parser: argparse.ArgumentParser) -> None:
+    """Add ``--cfg-options KEY=VALUE ...``.
+
+    Args:
+        parser: the parser to extend.
+    """
     parser.add_argument("--cfg-options", nargs="+", action=DictAction, help=_OPTIONS_HELP)
 
 

@@ -26,10 +26,9 @@ from mmickd.gallery.choosing import images_by_chance, images_named
 from mmickd.gallery.contexts import AFTER, BEFORE, ContextReader
 from mmickd.gallery.names import class_names, classes_named
 from mmickd.gallery.output import Gallery, Written, write_gallery
-from mmickd.gallery.rows import AskedBank, TracedRows
+from mmickd.gallery.rows import AskedBank
 from mmickd.gallery.students import StudentVoice
 from mmickd.gallery.suspects import named_suspects
-from mmickd.hooks.ickd_hook import ICKDHook
 from mmickd.teachers.checkpoint import load_checkpoint, state_dict_of
 from mmickd.teachers.loading import load_strictly
 from mmickd.utils.errors import ICKDError
@@ -114,19 +113,16 @@ def collect(run: Prepared, args: argparse.Namespace, title: str) -> Gallery:
     Raises:
         ICKDError: if the run has no frozen bank, or what was chosen is not there.
     """
-    asked = AskedBank.of(run.distiller)
-    hook = next(hook for hook in run.runner.hooks if isinstance(hook, ICKDHook))
-    train = hook.bank_images(run.runner)
-    splits = {"train": train}
+    asked = AskedBank.of(run.ready)
+    splits = {"train": asked.images}
     if args.split == "val":
         splits["val"] = _validation_images(run)
     images = splits[args.split]
     dataset = run.runner.train_dataloader.dataset
     names = class_names(dataset, asked.bank.num_classes)
     classes = classes_named(args.classes, names)
-    students = _students(run.student, hook.student_layer, args.checkpoint)
-    rows = TracedRows(asked, train)
-    reader = ContextReader(asked, rows, args.neighbours, students, args.seed)
+    students = _students(run.student, run.ready.layer, args.checkpoint)
+    reader = ContextReader(asked, args.neighbours, students, args.seed)
     if args.images:
         chosen = images_named(images, args.images, args.split)
         cases = reader.of_images(images, args.split, chosen, classes)
@@ -140,13 +136,13 @@ def collect(run: Prepared, args: argparse.Namespace, title: str) -> Gallery:
         )
     facts = [
         f"{asked.level} level",
-        f"{len(asked.bank):,} rows of {len(train):,} training images",
+        f"{len(asked.bank):,} rows of {len(asked.images):,} training images",
         f"teacher layer {asked.teacher.layers}",
         f"queries of the {args.split} split",
         f"the teacher agrees with {_agreement(asked):.1%} of the rows' labels",
     ]
     album = Album(splits, asked.teacher.swaps_channels)
-    return Gallery(title, facts, names, cases, named_suspects(asked.bank, rows), album)
+    return Gallery(title, facts, names, cases, named_suspects(asked.bank, reader.rows), album)
 
 
 def _agreement(asked: AskedBank) -> float:

@@ -17,6 +17,8 @@ from torch import nn
 from mmickd.commands.arguments import build_runner
 from mmickd.distiller import Distiller
 from mmickd.hooks.ickd_hook import ICKDHook
+from mmickd.preparation import Preparation
+from mmickd.storage.cache import StoredBank
 from mmickd.utils.errors import ICKDError
 
 
@@ -26,14 +28,24 @@ class Prepared:
 
     Args:
         runner: of mmengine; its loops and loaders are built, its student is on its device.
-        distiller: teacher, memories and losses; attached to the student, so that
+        ready: what it would train with; its distiller is attached to the student, so that
             ``student(..., mode='loss')`` in training mode gives the distilled losses.
         warnings: what was logged as a warning, or worse, on the way; grows with what follows.
     """
 
     runner: Any
-    distiller: Distiller
+    ready: Preparation
     warnings: list[str]
+
+    @property
+    def distiller(self) -> Distiller:
+        """Teacher, memories and losses."""
+        return self.ready.distiller
+
+    @property
+    def stored(self) -> dict[str, StoredBank]:
+        """By level, where a frozen bank lies in the cache; empty where there is none."""
+        return self.ready.stored
 
     @property
     def student(self) -> nn.Module:
@@ -55,7 +67,7 @@ def prepared(cfg: Config) -> Iterator[Prepared]:
         ICKDError: if there is not exactly one :class:`~mmickd.ICKDHook`, or the run cannot begin.
     """
     cfg = cfg.copy()
-    _hook_entry(cfg)
+    hook_entry(cfg)
     with tempfile.TemporaryDirectory(prefix="mmickd-") as folder:
         cfg.work_dir = folder
         cfg.experiment_name = Path(folder).name  # mmengine keeps one runner per name
@@ -68,9 +80,10 @@ def prepared(cfg: Config) -> Iterator[Prepared]:
         with suppress(_Ready):
             runner.train()
         hook = next(hook for hook in runner.hooks if isinstance(hook, ICKDHook))
-        assert hook.distiller is not None
+        ready = hook.ready
+        assert ready is not None
         try:
-            yield Prepared(runner, hook.distiller, collector.messages)
+            yield Prepared(runner, ready, collector.messages)
         finally:
             hook.after_train(runner)
             runner.logger.removeHandler(collector)
@@ -91,12 +104,17 @@ def set_hook_options(cfg: Config, **groups: dict[str, Any]) -> None:
     Raises:
         ICKDError: if there is no such hook, or more than one.
     """
-    entry = _hook_entry(cfg)
+    entry = hook_entry(cfg)
     for name, options in groups.items():
         entry[name] = {**(entry.get(name) or {}), **options}
 
 
-def _hook_entry(cfg: Config) -> Any:
+def hook_entry(cfg: Config) -> Any:
+    """The config's own entry of :class:`~mmickd.ICKDHook`.
+
+    Raises:
+        ICKDError: if there is none, or more than one.
+    """
     entries = [hook for hook in cfg.get("custom_hooks") or () if _is_ours(hook)]
     if len(entries) != 1:
         raise ICKDError(

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from mmickd.building.images import BankImages
-from mmickd.sampling import keyed_hash
+from mmickd.sampling import image_id, keyed_hash
 from mmickd.utils.errors import ICKDError
 
 
@@ -53,7 +53,7 @@ def images_by_chance(images: BankImages, classes: Collection[int], seed: int) ->
         classes: to keep to; of images whose class is not known before they are read, all stay.
         seed: of the order; it is the same whatever the order of the data set.
     """
-    ids = torch.tensor([images.id(index) for index in range(len(images))])
+    ids = torch.tensor([image_id(name) for name in images.names()])
     shuffled = keyed_hash(seed, ids, torch.zeros_like(ids)).argsort(stable=True).tolist()
     turns: Counter[int] = Counter()
     turn: dict[int, int] = {}

@@ -59,8 +59,7 @@ class ContextReader:
     """Asks a frozen bank about single images.
 
     Args:
-        asked: the bank and its teacher.
-        rows: of the bank.
+        asked: the bank, its teacher and its images.
         neighbours: rows that are shown of each context, at most.
         students: by name, :data:`BEFORE` or :data:`AFTER`, who is asked as well.
         seed: of the choice of locations, where the level samples.
@@ -69,12 +68,11 @@ class ContextReader:
     def __init__(
         self,
         asked: AskedBank,
-        rows: TracedRows,
         neighbours: int,
         students: Mapping[str, StudentVoice],
         seed: int = 0,
     ) -> None:
-        self._asked, self._rows = asked, rows
+        self.rows, self._asked = TracedRows(asked), asked
         self._task = asked.teacher.task
         self._level = self._task.levels[asked.level]
         self._neighbours, self._students, self._seed = neighbours, students, seed
@@ -182,12 +180,12 @@ class ContextReader:
         """The cases, after a look at the images that were found."""
         rows = {row for question in questions for row in question.rows}
         has_points = any(question.point is not None for question in questions)
-        points = self._rows.points(rows) if has_points else {}
+        points = self.rows.points(rows) if has_points else {}
         return [self._case(question, points) for question in questions]
 
     def _case(self, question: Question, points: Mapping[int, Point]) -> Case:
         said = {name: guesses(logits) for name, logits in question.students.items()}
-        positives, negatives = (self._rows.neighbours(one, points) for one in question.contexts)
+        positives, negatives = (self.rows.neighbours(one, points) for one in question.contexts)
         return Case(
             image=question.image,
             label=question.label,

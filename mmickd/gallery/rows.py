@@ -8,8 +8,9 @@ from dataclasses import dataclass
 
 from mmickd.banks.memory_bank import MemoryBank
 from mmickd.building.images import BankImages
-from mmickd.distiller import Distiller
 from mmickd.gallery.structures import Neighbour, Point, guesses
+from mmickd.preparation import Preparation
+from mmickd.sampling import image_id
 from mmickd.structures import Context
 from mmickd.teachers import NetworkTeacher
 from mmickd.utils.errors import ICKDError
@@ -24,20 +25,22 @@ class AskedBank:
         teacher: frozen.
         level: that is asked; the first one, if there are several.
         bank: of the level, whole on this rank.
+        images: that it was built from.
     """
 
     teacher: NetworkTeacher
     level: str
     bank: MemoryBank
+    images: BankImages
 
     @classmethod
-    def of(cls, distiller: Distiller) -> AskedBank:
+    def of(cls, ready: Preparation) -> AskedBank:
         """Of a run.
 
         Raises:
             ICKDError: if it has no frozen bank, or only a part of it on this rank.
         """
-        teacher, level = distiller.teacher, distiller.levels[0]
+        teacher, level = ready.distiller.teacher, ready.distiller.levels[0]
         if not (isinstance(teacher, NetworkTeacher) and teacher.is_frozen):
             raise ICKDError(
                 "a gallery needs the frozen bank of an offline teacher, and "
@@ -56,23 +59,23 @@ class AskedBank:
                 "a gallery needs the whole bank in one place, and bank.shard=True deals it to the "
                 "ranks. Set bank.shard=False, or use `mmickd gallery`, which runs in one process."
             )
-        return cls(teacher, level, bank)
+        assert ready.images is not None  # what else was it built from
+        return cls(teacher, level, bank, ready.images)
 
 
 class TracedRows:
     """Rows of a bank, by what the training set calls their images.
 
     Args:
-        asked: the bank and its teacher.
-        images: that it was built from.
+        asked: the bank, its teacher and its images.
 
     Raises:
         ICKDError: if rows cannot be traced to an image.
     """
 
-    def __init__(self, asked: AskedBank, images: BankImages) -> None:
-        self._teacher, self._bank, self._images = asked.teacher, asked.bank, images
-        self._index = {images.id(index): index for index in range(len(images))}
+    def __init__(self, asked: AskedBank) -> None:
+        self._teacher, self._bank, self._images = asked.teacher, asked.bank, asked.images
+        self._index = {image_id(name): index for index, name in enumerate(self._images.names())}
         lost = set(self._bank.ids.unique().tolist()) - self._index.keys()
         if lost:
             raise ICKDError(
@@ -95,8 +98,8 @@ class TracedRows:
             of_image[int(self._bank.ids[row])].append(row)
         found: dict[int, Point] = {}
         clock = Progress(len(of_image), "images", "places of the neighbours", quiet=True)
-        for image_id, own in of_image.items():
-            view = self._teacher.view_of_bank_images([self._images[self._index[image_id]]])
+        for image, own in of_image.items():
+            view = self._teacher.view_of_bank_images([self._images[self._index[image]]])
             assert view.places is not None
             seen, places = view.samples(), view.places()[0].tolist()
             for row in own:

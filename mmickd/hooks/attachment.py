@@ -33,11 +33,6 @@ class Attachment:
             model.register_forward_hook(LocalHook(self._after), with_kwargs=True),
         ]
 
-    @property
-    def layer(self) -> str:
-        """Name of the classifier layer."""
-        return self._tap.layer
-
     def detach(self) -> None:
         """Leave the model as it was."""
         for handle in self._handles:

@@ -15,7 +15,7 @@ from mmickd.gallery.choosing import images_by_chance
 from mmickd.gallery.contexts import AFTER, ContextReader
 from mmickd.gallery.names import class_names
 from mmickd.gallery.pictures import draw_case
-from mmickd.gallery.rows import AskedBank, TracedRows
+from mmickd.gallery.rows import AskedBank
 from mmickd.gallery.students import StudentVoice
 from mmickd.hooks.ickd_hook import ICKDHook
 from mmickd.registry import HOOKS
@@ -75,16 +75,16 @@ class ContextVisualizationHook(Hook):
             ICKDError: on every rank, if there is no ICKDHook with a frozen bank, whole on each.
         """
         hook = next((hook for hook in runner.hooks if isinstance(hook, ICKDHook)), None)
-        if hook is None or hook.distiller is None:
+        if hook is None or hook.ready is None:
             raise ICKDError(
                 "ContextVisualizationHook shows what an ICKDHook retrieves, and none has begun "
                 "before it: add dict(type='mmickd.ICKDHook', ...) to custom_hooks, and leave the "
                 "priority of both as it is."
             )
-        asked = AskedBank.of(hook.distiller)
+        asked = AskedBank.of(hook.ready)
         with failing_together(), preserved_random_state():
             if dist.is_main_process():
-                self._open(runner, hook, asked)
+                self._open(runner, hook.ready.layer, asked)
 
     def after_train_iter(
         self, runner: Any, batch_idx: int, data_batch: Any = None, outputs: Any = None
@@ -110,15 +110,13 @@ class ContextVisualizationHook(Hook):
             self._student.close()
         self._student = self._reader = self._images = self._album = None
 
-    def _open(self, runner: Any, hook: ICKDHook, asked: AskedBank) -> None:
+    def _open(self, runner: Any, layer: str, asked: AskedBank) -> None:
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model
         # One rank alone cannot run a student of which it has a part.
         if not is_sharded(model):
-            self._student = StudentVoice(model, hook.student_layer)
+            self._student = StudentVoice(model, layer)
         students = {} if self._student is None else {AFTER: self._student}
-        images = hook.bank_images(runner)
-        self._reader = ContextReader(
-            asked, TracedRows(asked, images), self.neighbours, students, self.seed
-        )
-        self._images, self._album = images, Album({"train": images}, asked.teacher.swaps_channels)
+        self._reader = ContextReader(asked, self.neighbours, students, self.seed)
+        self._images = asked.images
+        self._album = Album({"train": asked.images}, asked.teacher.swaps_channels)
         self._classes = class_names(runner.train_dataloader.dataset, asked.bank.num_classes)

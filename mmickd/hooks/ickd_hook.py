@@ -14,14 +14,13 @@ from mmengine.model import is_model_wrapper
 from mmengine.runner import BaseLoop, Runner
 from torch import nn
 
-from mmickd.building.images import BankImages
 from mmickd.distiller import Distiller
 from mmickd.hooks.attachment import Attachment
 from mmickd.hooks.neighbours import is_read_now, refuse_several, warn_of_lost_hooks
 from mmickd.hooks.similarity import SimilarityWatch
 from mmickd.losses.schedules import RunTime
 from mmickd.options import HookOptions
-from mmickd.preparation import bank_images, prepare
+from mmickd.preparation import Preparation, prepare
 from mmickd.registry import HOOKS
 from mmickd.run import Run, TrainingTools
 from mmickd.structures import Batch, Tapped
@@ -92,6 +91,7 @@ class ICKDHook(Hook):
         check_names(unknown, [*options, "priority"], "ICKDHook")
         repair_scopes()
         self._options = HookOptions.read({name: given[name] for name in options})
+        self._ready: Preparation | None = None
         self._distiller: Distiller | None = None
         self._attachment: Attachment | None = None
         self._runner: Any = None
@@ -105,18 +105,9 @@ class ICKDHook(Hook):
         return self._distiller
 
     @property
-    def student_layer(self) -> str:
-        """The student's classifier layer, while the run trains."""
-        assert self._attachment is not None, "before_train comes first"
-        return self._attachment.layer
-
-    def bank_images(self, runner: Any) -> BankImages:
-        """The training images as the bank of a frozen teacher sees them.
-
-        Args:
-            runner: of the run.
-        """
-        return bank_images(self._options.bank, _run_of(runner, _unwrap(runner.model)))
+    def ready(self) -> Preparation | None:
+        """All that the run takes its steps with, while it trains."""
+        return self._ready
 
     @property
     def _teacher(self) -> Teacher:
@@ -134,16 +125,17 @@ class ICKDHook(Hook):
         model = _unwrap(runner.model)
         begin = time.monotonic()
         with preserved_random_state():
-            self._distiller, layer = prepare(self._options, _run_of(runner, model))
+            ready = prepare(self._options, _run_of(runner, model))
+        self._ready, self._distiller = ready, ready.distiller
         if runner.iter:  # resumed
             self._restore()
         self._runner, self._saved = runner, None
         self._similarities = SimilarityWatch(self._distiller.similarities)
-        self._attachment = Attachment(model, layer, self._step)
+        self._attachment = Attachment(model, ready.layer, self._step)
         self._last_iter_end = time.perf_counter()
         print_log(
             f"In-context distillation is ready after {time.monotonic() - begin:.1f} s: levels "
-            f"{', '.join(self._distiller.levels)}; student layer {layer}, teacher layer "
+            f"{', '.join(self._distiller.levels)}; student layer {ready.layer}, teacher layer "
             f"{self._teacher.layers}",
             logger="current",
         )
@@ -204,7 +196,7 @@ class ICKDHook(Hook):
         """Leave the student as it was."""
         if self._attachment is not None:
             self._attachment.detach()
-        self._attachment = self._distiller = self._runner = None
+        self._attachment = self._ready = self._distiller = self._runner = None
 
     def _restore(self) -> None:
         """Go on where a run was stopped, with a teacher that learns."""

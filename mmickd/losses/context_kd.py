@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from mmickd.losses.base import reduce_loss, widen
+from mmickd.losses.base import LogitLoss, reduce_loss, widen
 from mmickd.losses.nearest import NearestRowsLoss, nearest_rows
 from mmickd.losses.picd import aggregate_positives
-from mmickd.registry import LOSSES
+from mmickd.registry import LOSSES, build_part
 from mmickd.structures import Context, Queries
 from mmickd.utils.validation import check_number
 
@@ -56,14 +59,27 @@ def context_kd_loss(
         >>> context_kd_loss(z, z, rows)
         tensor(1.5232)
     """
-    student, teacher = widen(student_logits), widen(teacher_logits.detach())
-    own = F.softmax(teacher / temperature, dim=1).to(student.dtype)
-    votes = aggregate_positives(context, temperature, sim_temperature).to(student.dtype)
-    target = torch.where(context.found[:, None], (1 - mix) * own + mix * votes, own)
+    student = widen(student_logits)
+    target = context_target(teacher_logits, context, mix, temperature, sim_temperature)
     log_s = F.log_softmax(student / temperature, dim=1)
+    target = target.to(student.dtype)
     values = temperature**2 * F.kl_div(log_s, target, reduction="none").sum(dim=1)
     counted = torch.ones_like(values, dtype=torch.bool) if valid is None else valid
     return reduce_loss(values, counted, reduction)
+
+
+@torch.no_grad()
+def context_target(
+    teacher_logits: Tensor,
+    context: Context,
+    mix: float = 1.0,
+    temperature: float = 1.0,
+    sim_temperature: float = 0.1,
+) -> Tensor:
+    """``(Q, C)``: the distributions ``t`` of :func:`context_kd_loss`, with its arguments."""
+    own = F.softmax(widen(teacher_logits) / temperature, dim=1)
+    votes = aggregate_positives(context, temperature, sim_temperature).to(own.dtype)
+    return torch.where(context.found[:, None], (1 - mix) * own + mix * votes, own)
 
 
 @LOSSES.register_module()
@@ -79,9 +95,11 @@ class ContextKDLoss(NearestRowsLoss):
         temperature: ``T`` > 0 of all distributions.
         sim_temperature: ``tau`` > 0; ``inf`` gives equal votes.
         num_rows: rows for each query, at least 1.
+        loss: config of another loss between logits, as ``dict(type='DISTLoss')``, that shall have
+            this target: it is given ``T log t`` for the teacher's logits. None: KD.
 
     Example:
-        >>> ContextKDLoss(num_rows=8).num_negatives
+        >>> ContextKDLoss(num_rows=8, loss=dict(type="DISTLoss")).num_negatives
         8
     """
 
@@ -91,24 +109,28 @@ class ContextKDLoss(NearestRowsLoss):
         temperature: float = 1.0,
         sim_temperature: float = 0.1,
         num_rows: int = 16,
+        loss: Any = None,
     ) -> None:
         super().__init__(num_rows)
         check_number(mix, "mix", least=0, most=1)
         check_number(temperature, "temperature", above=0)
         check_number(sim_temperature, "sim_temperature", above=0, infinite=True)
         self.mix, self.temperature, self.sim_temperature = mix, temperature, sim_temperature
+        default = dict(type="KDLoss", temperature=temperature) if loss is None else loss
+        self.loss = build_part(LOSSES, default, "KDLoss", "loss", base=LogitLoss)
 
     def forward(self, queries: Queries) -> Tensor:
         """See :func:`context_kd_loss`."""
-        return context_kd_loss(
-            queries.student_logits,
+        target = context_target(
             queries.teacher_logits,
             nearest_rows(queries.positives, queries.negatives, self.num_rows),
             self.mix,
             self.temperature,
             self.sim_temperature,
-            reduction="none",
         )
+        # T log t, of which softmax(. / T) makes t again; log 0 would be -inf, and 0 * -inf NaN
+        log = target.clamp(min=torch.finfo(target.dtype).tiny).log()
+        return self.loss(replace(queries, teacher_logits=self.temperature * log))
 
     def counted(self, queries: Queries) -> Tensor:
         """All: without a row the teacher's own answer is the target."""

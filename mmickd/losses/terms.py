@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
@@ -29,12 +29,12 @@ class Defaults:
 
     Args:
         options: by type of a loss, those that differ from its own defaults.
-        counting: types of :data:`DEFAULT_TERMS` that count where a config does not name their
-            terms; the others have weight 0.
+        omitted: by name, how terms of :data:`DEFAULT_TERMS` are where a config does not name them,
+            if that differs from their own defaults.
     """
 
     options: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    counting: Collection[str] = tuple(DEFAULT_TERMS.values())
+    omitted: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -148,11 +148,7 @@ class LossTerms:
                     f"{LONGEST_NAME} letters."
                 )
         task = given.pop(TASK, {})
-        omitted = {
-            name: {} if kind in defaults.counting else {"loss_weight": 0.0}
-            for name, kind in DEFAULT_TERMS.items()
-        }
-        entries = {**omitted, **given}
+        entries = {**{key: {} for key in DEFAULT_TERMS}, **defaults.omitted, **given}
         terms = {
             name: _term(name, options, defaults, f"{where}.{name}")
             for name, options in entries.items()

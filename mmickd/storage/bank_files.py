@@ -1,17 +1,12 @@
-"""One bank as two files: reading what anybody may have written, without believing it."""
+"""One bank as three files: reading what anybody may have written, without believing it."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-import os
-import stat
-import tempfile
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -20,19 +15,18 @@ from torch import Tensor
 
 from mmickd.banks.memory_bank import MemoryBank
 from mmickd.banks.rows import is_finite
+from mmickd.storage.files import is_old, refuse_link, replacing, sha256
+from mmickd.storage.manifest import MANIFEST, read_manifest, write_manifest
+from mmickd.storage.names import CHECKSUM, NAMES, write_names
 from mmickd.structures import Samples
-from mmickd.utils.digest import sha256_of
 from mmickd.utils.distributed import rows_per_chunk
 from mmickd.utils.quoting import one_line
 
 FORMAT_VERSION = 1
 TENSORS = "bank.safetensors"
-MANIFEST = "manifest.json"
-TEMPORARIES = (f".{TENSORS}.", f".{MANIFEST}.")
+FILES = (TENSORS, NAMES, MANIFEST)
+TEMPORARIES = tuple(f".{name}." for name in FILES)
 """How names of files begin that are still being written."""
-LEFTOVER_SECONDS = 24 * 3600.0
-MAX_MANIFEST_BYTES = 2**20
-"""Ours have about 1 kB."""
 DTYPES = {"F16": torch.float16, "F32": torch.float32, "I64": torch.int64}
 """Of stored tensors, by the names that safetensors gives them."""
 
@@ -48,26 +42,31 @@ def fingerprint_of(fields: dict[str, Any]) -> str:
 
 
 def write_bank(
-    folder: Path, bank: MemoryBank, fields: dict[str, Any], about: dict[str, str]
+    folder: Path,
+    bank: MemoryBank,
+    fields: dict[str, Any],
+    about: dict[str, str],
+    names: Iterable[str] = (),
 ) -> None:
-    """Write both files; the manifest, which makes the bank valid, comes last.
+    """Write all files; the manifest, which makes the bank valid, comes last.
 
     Args:
         folder: made where it is missing.
         bank: to be written.
         fields: all that the bank depends on.
         about: names for people to read.
+        names: of the images that rows come from.
 
     Raises:
         OSError: if the folder cannot be written, or is a link, which could lead out of the cache.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    _refuse_link(folder)
+    refuse_link(folder)
     for path in folder.iterdir():
         if path.name.startswith(TEMPORARIES) and is_old(path.lstat().st_mtime):
             path.unlink()
     tensors = {name: getattr(bank.samples, name).cpu() for name in Samples.names()}
-    with _replacing(folder / TENSORS) as temporary:
+    with replacing(folder / TENSORS) as temporary:
         try:
             save_file(tensors, temporary)
         except SafetensorError as error:  # so it calls a full disk
@@ -78,11 +77,11 @@ def write_bank(
         "num_classes": bank.num_classes,
         "rows": len(bank),
         "sha256": checksum,
+        CHECKSUM: write_names(folder, names),
         "fields": fields,
         "about": about,
     }
-    with _replacing(folder / MANIFEST) as temporary:
-        temporary.write_text(json.dumps(manifest, indent=2, sort_keys=True))
+    write_manifest(folder, manifest)
 
 
 def read_bank(folder: Path, fields: dict[str, Any], width: int | None = None) -> MemoryBank:
@@ -98,7 +97,7 @@ def read_bank(folder: Path, fields: dict[str, Any], width: int | None = None) ->
         OSError: if there is none, or something else than files.
         Exception: whatever else reading raises that anybody may have written.
     """
-    _refuse_link(folder)
+    refuse_link(folder)
     manifest = read_manifest(folder)
     if manifest["format"] != FORMAT_VERSION:
         found = one_line(repr(manifest["format"]))
@@ -113,38 +112,6 @@ def read_bank(folder: Path, fields: dict[str, Any], width: int | None = None) ->
     if capacity != "None" and bank.max_class_size > int(capacity):
         raise ValueError(f"a class has {bank.max_class_size} rows, more than its capacity")
     return bank
-
-
-def read_manifest(folder: Path) -> dict[str, Any]:
-    """The manifest in a folder.
-
-    Raises:
-        OSError: if there is none, or something else than a file.
-        ValueError: if it is too large, or no dict in JSON.
-    """
-    with _open_regular(folder / MANIFEST) as file:
-        data = file.read(MAX_MANIFEST_BYTES + 1)
-    if len(data) > MAX_MANIFEST_BYTES:
-        raise ValueError(f"{MANIFEST} is larger than {MAX_MANIFEST_BYTES} bytes")
-    manifest = json.loads(data)
-    if not isinstance(manifest, dict) or not isinstance(manifest.get("fields"), dict):
-        raise ValueError(f"{MANIFEST} does not describe a bank")
-    return manifest
-
-
-def is_old(changed: float) -> bool:
-    """Whether what was changed then is believed to have no writer any more."""
-    return changed < time.time() - LEFTOVER_SECONDS
-
-
-def sha256(path: Path) -> str:
-    """Checksum of a regular file.
-
-    Raises:
-        OSError: if it is none, or cannot be read.
-    """
-    with _open_regular(path) as file:
-        return sha256_of(file)
 
 
 def _read_tensors(path: Path, manifest: dict[str, Any], width: int | None) -> MemoryBank:
@@ -190,38 +157,3 @@ def _read_rows(path: Path, name: str, stored: str, shape: list[int]) -> Tensor:
         with safe_open(path, "pt") as file:
             rows[start : start + step] = file.get_slice(name)[start : start + step]
     return rows
-
-
-def _open_regular(path: Path) -> BinaryIO:
-    """Open a file for reading, but no link, device or pipe."""
-    flags = os.O_RDONLY
-    for name in ("O_NOFOLLOW", "O_NONBLOCK", "O_BINARY"):  # not every system has them
-        flags |= getattr(os, name, 0)
-    handle = os.open(path, flags)
-    if not stat.S_ISREG(os.fstat(handle).st_mode):
-        os.close(handle)
-        raise OSError(f"{path.name} is no regular file")
-    return os.fdopen(handle, "rb")
-
-
-def _refuse_link(folder: Path) -> None:
-    if folder.is_symlink():
-        raise OSError(f"{folder} is a link")
-
-
-@contextmanager
-def _replacing(path: Path) -> Iterator[Path]:
-    """A temporary name beside ``path`` that replaces it when the block ends well."""
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    os.close(handle)
-    temporary = Path(name)
-    try:
-        yield temporary
-        umask = os.umask(0)
-        os.umask(umask)
-        temporary.chmod(0o666 & ~umask)  # mkstemp's 0600 locks out one's group
-        with temporary.open("r+b") as file:  # Windows flushes no file that cannot be written
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)  # gone already if it became the file

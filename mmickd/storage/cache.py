@@ -9,8 +9,9 @@ from __future__ import annotations
 import os
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,16 +21,16 @@ from mmickd.banks.memory_bank import MemoryBank
 from mmickd.banks.options import DEFAULT_LIMIT
 from mmickd.storage.bank_files import (
     FORMAT_VERSION,
-    MANIFEST,
-    OtherBank,
     fingerprint_of,
-    is_old,
     read_bank,
-    read_manifest,
     write_bank,
 )
 from mmickd.storage.entry import Entry, entry_of, lock_of, unreadable
+from mmickd.storage.files import is_old
 from mmickd.storage.home import expanded
+from mmickd.storage.manifest import MANIFEST, read_manifest
+from mmickd.storage.names import add_names, read_names
+from mmickd.utils.errors import ICKDError
 from mmickd.utils.locking import locked
 from mmickd.utils.quoting import one_line
 
@@ -44,6 +45,7 @@ class BankCache:
         root: the folder; made when the first bank is locked or written.
         limit: GiB that :meth:`try_save` lets the banks have together; None: no limit.
         about: names for people to read, written into each manifest beside what counts.
+        names: gives the names of all images that rows come from, for who traces a row back.
 
     Example:
         >>> import tempfile, torch
@@ -62,10 +64,12 @@ class BankCache:
         root: str | os.PathLike[str],
         limit: float | None = DEFAULT_LIMIT,
         about: dict[str, str] | None = None,
+        names: Callable[[], Iterable[str]] = tuple,
     ) -> None:
         self.root = expanded(root)
         self.limit = limit
         self.about = about or {}
+        self.names = names
 
     def folder(self, fields: dict[str, Any]) -> Path:
         """Where the bank that ``fields`` describe lies."""
@@ -96,8 +100,6 @@ class BankCache:
             if not folder.is_dir():
                 return None, self._nearest(fields)
             bank = read_bank(folder, fields, width)
-        except OtherBank as other:
-            return None, f"the bank in {folder} {other}"
         except Exception as error:  # whatever files raise that anybody may have written
             return None, f"the bank in {folder} {unreadable(error)}"
         with suppress(OSError):
@@ -111,8 +113,21 @@ class BankCache:
             OSError: if the folder cannot be written.
         """
         folder = self.folder(fields)
-        write_bank(folder, bank, fields, self.about)
+        write_bank(folder, bank, fields, self.about, self.names())
         return folder
+
+    def complete(self, fields: dict[str, Any]) -> None:
+        """Write the names of the images of a bank that lies here without, or with spoilt ones.
+
+        Raises:
+            OSError: if there is no bank, or the folder cannot be written.
+        """
+        folder = self.folder(fields)
+        with self.lock(fields):
+            try:
+                read_names(folder)
+            except ICKDError:
+                add_names(folder, self.names())
 
     def try_save(self, bank: MemoryBank, fields: dict[str, Any]) -> None:
         """Write a bank if that is possible, and make room; a warning says if it is not."""
@@ -215,3 +230,23 @@ class BankCache:
         return f"no bank of this teacher and data set in {self.root}" + (
             f" ({best[1]})" if best else ""
         )
+
+
+@dataclass(frozen=True)
+class StoredBank:
+    """The place of a bank in a cache.
+
+    Args:
+        cache: where it lies, if it could be written.
+        fields: all that it depends on, as rank 0 knows them.
+        found: whether it lay there before.
+    """
+
+    cache: BankCache
+    fields: dict[str, Any]
+    found: bool
+
+    @property
+    def folder(self) -> Path:
+        """Its folder."""
+        return self.cache.folder(self.fields)

@@ -9,15 +9,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mmickd.storage.bank_files import (
+    FILES,
     FORMAT_VERSION,
-    MANIFEST,
     TEMPORARIES,
     TENSORS,
     OtherBank,
     fingerprint_of,
     read_bank,
-    read_manifest,
 )
+from mmickd.storage.manifest import MANIFEST, read_manifest
+from mmickd.storage.names import CHECKSUM, read_names
+from mmickd.utils.errors import ICKDError
 from mmickd.utils.locking import locked
 from mmickd.utils.quoting import one_line
 
@@ -45,7 +47,7 @@ class Entry:
 
     @property
     def is_whole(self) -> bool:
-        """Whether both files of a bank are there."""
+        """Whether the files are there without which it is no bank."""
         return {MANIFEST, TENSORS} <= set(self.names)
 
     def fault(self) -> str:
@@ -59,10 +61,17 @@ class Entry:
             if fingerprint_of(manifest["fields"]) != self.folder.name:
                 return "is another bank than its name says"
             read_bank(self.folder, manifest["fields"])
-        except OtherBank as other:
-            return str(other)
         except Exception as error:  # whatever files raise that anybody may have written
             return unreadable(error)
+        return ""
+
+    def fault_of_names(self) -> str:
+        """Why the names of its images cannot be used; empty if they can, or it never had any."""
+        try:
+            if CHECKSUM in read_manifest(self.folder):
+                read_names(self.folder)
+        except (ICKDError, OSError) as error:
+            return str(error)
         return ""
 
     def remove(self) -> bool:
@@ -92,7 +101,7 @@ def entry_of(folder: Path) -> Entry | None:
         about = folder.lstat()
     except OSError:  # no folder, removed by another run, or not ours to read
         return None
-    known = all(name in (TENSORS, MANIFEST) or name.startswith(TEMPORARIES) for name in files)
+    known = all(name in FILES or name.startswith(TEMPORARIES) for name in files)
     if not known or not all(map(_is_plain, files.values())) or not stat.S_ISDIR(about.st_mode):
         return None
     last = [files[MANIFEST]] if MANIFEST in files else [about, *files.values()]
@@ -105,5 +114,7 @@ def _is_plain(file: os.stat_result) -> bool:
 
 
 def unreadable(error: BaseException) -> str:
-    """What is said of a bank whose files raise this."""
+    """What is said of a bank whose files raise this; it goes on 'the bank ...'."""
+    if isinstance(error, OtherBank):
+        return str(error)
     return f"cannot be read ({one_line(f'{type(error).__name__}: {error}')})"

@@ -10,6 +10,7 @@ from PIL import Image
 
 from mmickd.commands.prepared import prepared
 from mmickd.gallery.album import SIDE, Album, picture_of
+from mmickd.gallery.rows import AskedBank
 from tests.helpers import toys
 from tests.helpers.tiny import plain_config_text
 
@@ -18,7 +19,7 @@ from tests.helpers.tiny import plain_config_text
 def test_files_are_shown_as_they_are(scope: str) -> None:
     cfg = toys.toy(scope).distilled(bank={"cache_dir": None})
     with plain_config_text(), prepared(cfg) as run:
-        images = toys.hook_of(run.runner).bank_images(run.runner)
+        images = AskedBank.of(run.ready).images
         album = Album({"train": images}, run.distiller.teacher.swaps_channels)
         name = images.name(1)
         shown = album.picture("train", name)

@@ -21,6 +21,7 @@ from mmickd.gallery.contexts import AFTER, BEFORE, ContextReader
 from mmickd.gallery.rows import AskedBank, TracedRows
 from mmickd.gallery.structures import Point
 from mmickd.gallery.students import StudentVoice
+from mmickd.sampling import image_id
 from mmickd.utils.errors import ICKDError
 from tests.helpers import toys
 from tests.helpers.tiny import plain_config_text
@@ -32,12 +33,10 @@ ALL = range(3)
 def opened(cfg: Config, **options: Any) -> Iterator[tuple[ContextReader, BankImages, Prepared]]:
     """A reader of a run, and the run."""
     with plain_config_text(), prepared(cfg) as run:
-        hook = toys.hook_of(run.runner)
-        images, asked = hook.bank_images(run.runner), AskedBank.of(run.distiller)
-        students = {BEFORE: StudentVoice(run.student, hook.student_layer)}
-        rows = TracedRows(asked, images)
+        asked = AskedBank.of(run.ready)
+        students = {BEFORE: StudentVoice(run.student, run.ready.layer)}
         options = {"neighbours": 4, "students": students, **options}
-        yield ContextReader(asked, rows, **options), images, run
+        yield ContextReader(asked, **options), asked.images, run
 
 
 def distilled(scope: str, **options: Any) -> Config:
@@ -87,14 +86,14 @@ def test_pixels_lie_where_the_label_map_has_their_class(align_corners: bool) -> 
 def test_a_place_is_that_of_the_row(tmp_path: Path) -> None:
     with opened(distilled("mmseg")) as (reader, images, run):
         (case,) = reader.by_chance(images, "train", [0], 1, ALL)
-        asked = AskedBank.of(run.distiller)
+        asked = AskedBank.of(run.ready)
         one = case.positives[0]
         index = next(i for i in range(len(images)) if images.name(i) == one.image)
         view = asked.teacher.view_of_bank_images([images[index]])
         assert view.places is not None
         places = view.places()[0]
         at = int((places - torch.tensor(one.point)).abs().sum(dim=1).argmin())
-        rows = asked.bank.features[asked.bank.ids == images.id(index)].float()
+        rows = asked.bank.features[asked.bank.ids == image_id(one.image)].float()
         nearest = (rows @ view.samples().features[at]).max()
     assert float(nearest) > 0.999, "some row of the image was taken from there"
 
@@ -102,7 +101,7 @@ def test_a_place_is_that_of_the_row(tmp_path: Path) -> None:
 def test_regions_have_no_point_and_come_once() -> None:
     with opened(distilled("mmseg", level="region")) as (reader, images, run):
         cases = reader.by_chance(images, "train", images_by_chance(images, ALL, 0), 99, ALL)
-        rows = len(AskedBank.of(run.distiller).bank)
+        rows = len(AskedBank.of(run.ready).bank)
     asked = [(case.image, case.label) for case in cases]
     assert len(asked) == len(set(asked)) == rows
     assert all(case.point is None for case in cases)
@@ -138,9 +137,8 @@ def test_the_student_says_what_it_says_alone(scope: str) -> None:
 
 def test_another_student_is_asked_beside_the_first() -> None:
     with opened(distilled("mmpretrain")) as (_, images, run):
-        asked, hook = AskedBank.of(run.distiller), toys.hook_of(run.runner)
-        voices = {n: StudentVoice(run.student, hook.student_layer) for n in (BEFORE, AFTER)}
-        reader = ContextReader(asked, TracedRows(asked, images), 2, voices)
+        voices = {n: StudentVoice(run.student, run.ready.layer) for n in (BEFORE, AFTER)}
+        reader = ContextReader(AskedBank.of(run.ready), 2, voices)
         (case,) = reader.by_chance(images, "train", [0], 1, ALL)
     assert case.before == case.after
 
@@ -161,12 +159,12 @@ def test_a_part_of_a_bank_is_refused() -> None:
         whole = banks["image"]
         banks["image"] = BankShard(whole, 0, 2, 2 * len(whole), whole.max_class_size)
         with pytest.raises(ICKDError, match=r"bank\.shard=False"):
-            AskedBank.of(run.distiller)
+            AskedBank.of(run.ready)
 
 
 def test_rows_of_other_images_are_refused() -> None:
     with opened(distilled("mmpretrain")) as (_, images, run):
-        asked = AskedBank.of(run.distiller)
+        asked = AskedBank.of(run.ready)
         images.limit(5, seed=0)
         with pytest.raises(ICKDError, match="cannot be traced"):
-            TracedRows(asked, images)
+            TracedRows(asked)

@@ -112,6 +112,8 @@ def offline(cfg: Any, checkpoint: Any) -> dict[str, Any]:
         checkpoint=str(checkpoint),
         layer="auto",
         dtype="fp32",
+        features="auto",
+        feature_grid=4,
         trust_checkpoint=False,
     )
 

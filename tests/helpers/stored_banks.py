@@ -8,7 +8,9 @@ import torch
 from safetensors.torch import save_file
 
 from mmickd.banks import MemoryBank
-from mmickd.storage.bank_files import MANIFEST, TENSORS, sha256
+from mmickd.storage.bank_files import TENSORS
+from mmickd.storage.files import sha256
+from mmickd.storage.manifest import MANIFEST
 from mmickd.structures import Samples
 
 FIELDS = {"level": "image", "teacher_weights": "abc", "images": "def", "num_classes": 3}

@@ -6,7 +6,9 @@ import pytest
 import torch
 
 from mmickd.losses import ContextKDLoss, context_kd_loss, kd_loss
+from mmickd.losses.context_kd import context_target
 from mmickd.losses.nearest import nearest_rows
+from mmickd.registry import LOSSES
 from mmickd.structures import Context
 from mmickd.utils.errors import ICKDError
 from tests.helpers import slow_losses as slow
@@ -74,3 +76,39 @@ def test_wrong_options(option):
     name, value = option.split("=")
     with pytest.raises(ICKDError, match=name):
         ContextKDLoss(**{name: float(value) if "." in value else int(value)})
+
+
+@pytest.mark.parametrize("inner", ["DISTLoss", "DKDLoss", "KDLoss"])
+def test_another_loss_may_have_the_target(inner):
+    student, teacher, positives = tensors(7, 4, 5)
+    negatives = tensors(7, 4, 5, seed=1)[2]
+    asked = queries(student, teacher, positives, negatives)
+    given = {"type": inner, "temperature": 1.0}
+    loss = ContextKDLoss(num_rows=3, mix=0.4, loss=given)
+    rows = nearest_rows(positives, negatives, 3)
+    target = context_target(teacher, rows, 0.4)
+    plain = LOSSES.build({**given, "dense": False})
+    want = mean_of(plain, queries(student, target.log()))
+    assert float(mean_of(loss, asked)) == pytest.approx(float(want), rel=1e-10)
+    assert not loss.is_dense and loss.num_negatives == 3
+    own = ContextKDLoss(mix=0.0, loss=given)
+    want = mean_of(plain, queries(student, teacher))
+    assert float(mean_of(own, asked)) == pytest.approx(float(want), rel=1e-10)
+
+
+def test_a_class_that_nobody_votes_for_gives_no_nan():
+    student = torch.zeros(2, 3, requires_grad=True)
+    sure = torch.tensor([[300.0, 0.0, 0.0], [0.0, 300.0, 0.0]])
+    one = torch.ones(2, 1)
+    rows = Context(one, sure[:, None], one > 0, torch.zeros(2, 1, dtype=torch.long))
+    for given in (None, {"type": "DISTLoss"}, {"type": "KDLoss", "standardize": True}):
+        loss = mean_of(ContextKDLoss(num_rows=1, loss=given), queries(student, sure, rows))
+        (gradient,) = torch.autograd.grad(loss, student)
+        assert loss.isfinite() and gradient.isfinite().all()
+
+
+def test_an_inner_loss_is_one_between_logits():
+    with pytest.raises(ICKDError, match="NICDLoss"):
+        ContextKDLoss(loss={"type": "NICDLoss"})
+    with pytest.raises(ICKDError, match=r"loss\.temperature"):
+        ContextKDLoss(loss={"temperature": 0})

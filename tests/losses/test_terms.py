@@ -40,8 +40,9 @@ def test_a_task_has_defaults_of_its_own_which_a_config_overrides():
         assert terms["soft"].loss.temperature == 1.0
 
 
-def test_of_the_default_terms_those_count_that_the_task_says():
-    defaults = Defaults({"NICDLoss": {"loss_weight": 2.0}}, counting=["NICDLoss"])
+def test_a_task_says_how_default_terms_are_that_a_config_omits():
+    off = {"loss_weight": 0.0}
+    defaults = Defaults({"NICDLoss": {"loss_weight": 2.0}}, omitted={"kd": off, "picd": off})
     start = RunTime(0, 10, 10)
     terms = LossTerms.build(None, defaults)
     assert terms.weights(start) == {"kd": 0.0, "picd": 0.0, "nicd": 2.0}

@@ -70,6 +70,7 @@ def test_second_run_reads_it(cache: Path) -> None:
     assert manifest["rows"] == len(before["labels"])
     assert sorted(p.name for p in only_folder(cache).iterdir()) == [
         "bank.safetensors",
+        "images.jsonl",
         "manifest.json",
     ]
 

@@ -15,13 +15,9 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
 from mmickd.banks import MemoryBank
-from mmickd.storage.bank_files import (
-    MANIFEST,
-    MAX_MANIFEST_BYTES,
-    TENSORS,
-    fingerprint_of,
-)
+from mmickd.storage.bank_files import TENSORS, fingerprint_of
 from mmickd.storage.cache import BankCache
+from mmickd.storage.manifest import MANIFEST, MAX_MANIFEST_BYTES
 from mmickd.structures import Samples
 from tests.helpers.stored_banks import FIELDS, make_bank, rejected, rewrite
 

@@ -10,9 +10,11 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from mmickd.storage.bank_files import FORMAT_VERSION, MANIFEST, TENSORS
+from mmickd.storage.bank_files import FORMAT_VERSION, TENSORS
 from mmickd.storage.cache import BankCache
 from mmickd.storage.home import default_cache_dir
+from mmickd.storage.manifest import MANIFEST
+from mmickd.storage.names import NAMES
 from mmickd.structures import Samples
 from tests.helpers.stored_banks import FIELDS, make_bank, rejected, rewrite
 
@@ -34,7 +36,7 @@ def test_round_trip_is_exact(tmp_path, dtype):
         a, b = getattr(again, name), getattr(bank, name)
         assert a.dtype == b.dtype and torch.equal(a, b)
     assert again.num_classes == 3
-    assert sorted(p.name for p in folder.iterdir()) == [TENSORS, MANIFEST]
+    assert sorted(p.name for p in folder.iterdir()) == [TENSORS, NAMES, MANIFEST]
 
 
 def test_the_manifest_remembers_the_last_use(stored):
@@ -58,7 +60,7 @@ def test_saving_twice_replaces(stored):
     cache, folder = stored
     cache.save(make_bank(seed=1), FIELDS)
     assert torch.equal(cache.load(FIELDS)[0].features, make_bank(seed=1).features)
-    assert len(list(cache.root.iterdir())) == 1 and len(list(folder.iterdir())) == 2
+    assert len(list(cache.root.iterdir())) == 1 and len(list(folder.iterdir())) == 3
 
 
 @pytest.mark.parametrize("keep", [0, 4, 60, -1])

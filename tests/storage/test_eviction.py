@@ -8,9 +8,11 @@ import pytest
 
 from mmickd.storage import bank_files
 from mmickd.storage import cache as module
-from mmickd.storage.bank_files import MANIFEST, TENSORS
+from mmickd.storage.bank_files import TENSORS
 from mmickd.storage.cache import GIB, BankCache
 from mmickd.storage.entry import lock_of
+from mmickd.storage.manifest import MANIFEST
+from mmickd.storage.names import NAMES
 from tests.helpers.stored_banks import FIELDS, make_bank
 
 DAY = 24 * 3600
@@ -133,7 +135,7 @@ def test_what_killed_writers_left_goes_after_a_day(filled, logged):
     kept = cache.folder(fields(8))
     kept.mkdir()
     half, young = cache.folder(fields(5)), cache.folder(fields(6))
-    files = [half / TENSORS, half / f".{MANIFEST}.x", young / f".{TENSORS}.y"]
+    files = [half / TENSORS, half / f".{MANIFEST}.x", half / f".{NAMES}.v", young / f".{TENSORS}.y"]
     for file in [*files, kept / f".{TENSORS}.z", cache.folder(fields(1)) / f".{TENSORS}.w"]:
         file.parent.mkdir(exist_ok=True)
         file.write_text("x")
@@ -151,7 +153,7 @@ def test_what_killed_writers_left_goes_after_a_day(filled, logged):
     assert len(logged) == 1 and "did not finish" in logged[0]
     cache.try_save(make_bank(), fields(1))  # what lies beside a bank goes when it is written anew
     for folder in (kept, cache.folder(fields(1))):
-        assert sorted(path.name for path in folder.iterdir()) == [TENSORS, MANIFEST]
+        assert sorted(path.name for path in folder.iterdir()) == [TENSORS, NAMES, MANIFEST]
 
 
 def test_a_lock_of_a_run_that_builds_is_not_taken_for_rubbish(tmp_path):

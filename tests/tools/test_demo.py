@@ -23,7 +23,22 @@ def demo(*args: str) -> subprocess.CompletedProcess:
 
 
 STUDENTS = {
-    "digits": ["student, task loss", "KD", "IC-KD", "IC-KD, self", "IC-KD, online"],
+    "digits": [
+        "student, task loss",
+        "student, label smoothing",
+        "KD",
+        "IC-KD",
+        "IC-KD, self",
+        "IC-KD, online",
+    ],
+    "wrong_labels": [
+        "student, task loss",
+        "student, label smoothing",
+        "KD",
+        "DIST",
+        "IC-KD",
+        "IC-KD, random rows",
+    ],
     "scenes": ["student, task loss", "KD", "IC-KD", "IC-KD, random rows"],
 }
 
@@ -40,7 +55,7 @@ def finished(out: Path, seeds: int) -> dict:
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-@pytest.mark.parametrize("task", ["digits", "scenes"])
+@pytest.mark.parametrize("task", list(STUDENTS))
 def test_quick_demo_runs_and_resumes(task: str, tmp_path: Path) -> None:
     args = ("--quick", "--seeds", "1", "--tasks", task, "--out", str(tmp_path))
     first = demo(*args)

@@ -166,7 +166,7 @@ class Life:
             return
         # nobody goes on from these: mmengine forgets half a file of the best weights
         self.findings.litter += len(self._broken_checkpoints())
-        for name in (".bank.*", ".manifest.*"):
+        for name in (".bank.*", ".images.*", ".manifest.*"):
             self.findings.litter += len(list(self.folders.cache.rglob(name)))
         for record in self._records:
             record.right = True

@@ -1,9 +1,9 @@
-"""The command of this name, see ``mmickd/commands/bank_cache.py``."""
+"""The command of this name, see ``mmickd/commands/bank.py``."""
 
 import _checkout  # noqa: F401
 
 from mmickd.commands.arguments import run_command
-from mmickd.commands.bank_cache import main
+from mmickd.commands.bank import main
 
 if __name__ == "__main__":
     run_command(main)

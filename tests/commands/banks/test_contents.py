@@ -1,23 +1,19 @@
-"""``tools/bank_cache.py`` as a user calls it."""
+"""``mmickd bank list``, ``verify`` and ``prune`` as a user calls them."""
 
 from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 import time
-from pathlib import Path
 
 import pytest
 
-from mmickd.commands import bank_cache
-from mmickd.storage.bank_files import MANIFEST, TENSORS
+from mmickd.commands import bank
+from mmickd.storage.bank_files import TENSORS
 from mmickd.storage.cache import BankCache
+from mmickd.storage.manifest import MANIFEST
+from mmickd.storage.names import NAMES
 from tests.helpers.stored_banks import FIELDS, make_bank
-
-ROOT = Path(__file__).parents[2]
-SCRIPT = ROOT / "tools" / "bank_cache.py"
 
 
 @pytest.fixture
@@ -39,38 +35,61 @@ def banks(tmp_path):
 
 def call(capsys, cache, *args):
     """What is printed, and the exit code."""
-    code = bank_cache.main([*args, "--cache-dir", str(cache.root)]) or 0
+    code = bank.main([*args, "--cache-dir", str(cache.root)]) or 0
     return capsys.readouterr().out.splitlines(), code
+
+
+def found(tmp_path):
+    """What ``--json`` has written."""
+    return json.loads((tmp_path / "found.json").read_text())
 
 
 def left(cache):
     return {path.name for path in cache.root.iterdir() if path.is_dir()}
 
 
-def test_list(banks, capsys):
+def test_list(banks, capsys, tmp_path):
     cache, names = banks
-    lines, code = call(capsys, cache)
-    assert code == 0 and len(lines) == 6
-    rows = {line.split()[0]: line for line in lines[1:-1]}
-    assert set(rows) == set(names) and lines[1].startswith(names[0])  # longest unused
+    lines, code = call(capsys, cache, "--json", str(tmp_path / "found.json"))
+    assert code == 0 and len(lines) == 7
+    rows = {line.split()[0]: line for line in lines[2:-1]}
+    assert set(rows) == set(names) and lines[2].startswith(names[0])  # longest unused
     states = ["ok", "ok", "incomplete", "other format"]  # it does not read tensors
     for name, state in zip(names, states, strict=True):
         assert rows[name].endswith(f"  {state}")
     assert rows[names[0]].split()[1:6] == ["image", "iter_9.pth,", "deeplab.py", "20", "3"]
     assert lines[-1] == f"4 banks, 0.00 GiB in {cache.root}"
+    (first, *_) = found(tmp_path)["banks"]
+    assert (first["folder"], first["rows"], first["classes"]) == (names[0], 20, 3)
+    assert [one["state"] for one in found(tmp_path)["banks"]].count("ok") == 2
 
 
-def test_verify(banks, capsys):
+def test_verify(banks, capsys, tmp_path):
     cache, names = banks
-    lines, code = call(capsys, cache, "verify")
-    assert code == 1
-    found = dict(line.split(": ", 1) for line in lines[:-1])
-    assert found[names[0]] == "ok" and "another format" in found[names[3]]
-    assert "checksum" in found[names[1]] and found[names[2]] == "is incomplete"
+    lines, code = call(capsys, cache, "verify", "--json", str(tmp_path / "found.json"))
+    assert code == 1 and found(tmp_path)["broken"] == 2
+    assert {one["folder"]: bool(one["fault"]) for one in found(tmp_path)["banks"]} == dict(
+        zip(names, [False, True, True, False], strict=True)
+    )
+    said = dict(line.split(": ", 1) for line in lines[:-1])
+    assert said[names[0]] == "ok" and "another format" in said[names[3]]
+    assert "checksum" in said[names[1]] and said[names[2]] == "is incomplete"
     assert lines[-1].startswith("2 broken")
     call(capsys, cache, "prune", "--broken")
     assert left(cache) == {names[0], names[3]}
     assert call(capsys, cache, "verify")[1] == 0
+
+
+def test_spoilt_names_are_a_fault_for_which_no_bank_goes(banks, capsys):
+    cache, names = banks
+    call(capsys, cache, "prune", "--broken")
+    (cache.root / names[0] / NAMES).write_text('"x"')
+    lines, code = call(capsys, cache, "verify")
+    assert code == 1 and lines[-1].startswith("0 broken")
+    (line,) = (line for line in lines if line.startswith(names[0]))
+    assert "ok, but the names of the images" in line and "mmickd bank CONFIG" in line
+    call(capsys, cache, "prune", "--broken")
+    assert left(cache) == {names[0], names[3]}
 
 
 def test_a_bank_under_a_wrong_name_is_broken(banks, capsys):
@@ -93,11 +112,11 @@ def test_a_hostile_manifest_is_one_short_row(banks, capsys):
         path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
         lines, _ = call(capsys, cache)
         lines += call(capsys, cache, "verify")[0]
-        assert len(lines) == 6 + 5 and "\x1b" not in "".join(lines)
+        assert len(lines) == 7 + 5 and "\x1b" not in "".join(lines)
         assert max(len(line) for line in lines) < 999
 
 
-def test_prune(banks, capsys):
+def test_prune(banks, capsys, tmp_path):
     cache, names = banks
     lines, _ = call(capsys, cache, "prune", "--older-than", "4", "--dry-run")
     assert len(lines) == 1 and lines[0].startswith(f"would remove {names[0]}")
@@ -106,8 +125,9 @@ def test_prune(banks, capsys):
     assert left(cache) == set(names[1:])
     call(capsys, cache, "prune", "--max-gib", "1")
     assert left(cache) == set(names[1:])
-    call(capsys, cache, "prune", "--max-gib", "0")
+    call(capsys, cache, "prune", "--max-gib", "0", "--json", str(tmp_path / "found.json"))
     assert left(cache) == set()
+    assert set(found(tmp_path)["removed"]) == set(names[1:]) and found(tmp_path)["kept"] == []
 
 
 def test_what_is_in_use_is_kept(banks, capsys):
@@ -116,34 +136,3 @@ def test_what_is_in_use_is_kept(banks, capsys):
         lines, code = call(capsys, cache, "prune", "--all")
     assert left(cache) == {names[0]} and code == 0
     assert f"kept {names[0]}" in lines[0] and "in use" in lines[0]
-
-
-@pytest.mark.parametrize(
-    "args",
-    [
-        ["prune"],
-        ["prune", "--dry-run"],
-        ["list", "--all"],
-        ["verify", "--dry-run"],
-        ["prune", "--max-gib", "-1"],
-        ["prune", "--older-than", "nan"],
-        ["remove"],
-    ],
-)
-def test_arguments_that_do_not_fit(args, capsys):
-    with pytest.raises(SystemExit) as end:
-        bank_cache.parse_args(args)
-    assert end.value.code == 2 and "usage:" in capsys.readouterr().err
-
-
-def test_as_a_script_without_an_installation(tmp_path):
-    """From another folder; the cache folder of the environment variable, which is not there."""
-    done = subprocess.run(
-        [sys.executable, str(SCRIPT)],
-        cwd=tmp_path,
-        env={**os.environ, "MMICKD_CACHE_DIR": str(tmp_path / "none"), "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-    )
-    assert (done.returncode, done.stdout) == (0, f"0 banks, 0.00 GiB in {tmp_path / 'none'}\n")
-    assert not (tmp_path / "none").exists()

@@ -1,0 +1,4 @@
+# DIST alone, towards the teacher's own answers (no bank is built).
+_base_ = ['wrong_labels_ickd.py']
+custom_hooks = _base_.custom_hooks
+custom_hooks[0]['losses']['kd'] = dict(type='DISTLoss')

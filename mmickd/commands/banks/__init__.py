@@ -1,0 +1,1 @@
+"""What ``mmickd bank`` does, a file for each kind of thing."""
