@@ -13,6 +13,7 @@ COMMANDS = {
     "test": ("mmickd.commands.test:main", "test a checkpoint"),
     "dist-train": ("mmickd.commands.dist:train", "train with several processes"),
     "dist-test": ("mmickd.commands.dist:test", "test with several processes"),
+    "check": ("mmickd.commands.check:main", "look at a config before it trains"),
     "bank": (
         "mmickd.commands.bank:main",
         "build a config's bank; list, verify, prune, export banks",

@@ -117,11 +117,19 @@ class Distiller:
             )
         return {**own, **losses}
 
-    def _names(self, terms: LossTerms) -> list[str]:
-        """Names of the losses in the log, whether they count now or not."""
-        dense = [f"loss_{term.name}" for term in terms if term.loss.is_dense]
+    def _names(self, terms: LossTerms) -> dict[str, Term]:
+        """The terms by the names of their losses in the log, whether they count now or not."""
+        dense = {f"loss_{term.name}": term for term in terms if term.loss.is_dense}
         others = [term for term in terms if not term.loss.is_dense]
-        return dense + [f"loss_{t.name}{self._suffix(at)}" for at in self.levels for t in others]
+        return {
+            **dense,
+            **{f"loss_{t.name}{self._suffix(at)}": t for at in self.levels for t in others},
+        }
+
+    @property
+    def logged_terms(self) -> dict[str, Term]:
+        """The student's terms by the names of their losses in the log, one for each level."""
+        return self._names(self.terms)
 
     @property
     def similarities(self) -> list[tuple[str, str]]:

@@ -142,7 +142,7 @@ def _check(options: HookOptions, teacher: Teacher, run: Run) -> _Checked:
     queued: tuple[str, ...] = ()
     if isinstance(teacher, NetworkTeacher) and teacher.is_frozen:
         if retrieves:
-            images = _bank_images(options.bank, run)
+            images = bank_images(options.bank, run)
             # Before any image is read: transforms may keep what they meet.
             fields = _fields(options.bank, levels, images, teacher)
             _check_bank_images(images, teacher, batch, options.exclude_same_id)
@@ -156,7 +156,7 @@ def _check(options: HookOptions, teacher: Teacher, run: Run) -> _Checked:
     return _Checked(layer, num_classes, terms, levels, images, fields, queued)
 
 
-def _bank_images(bank: BankOptions, run: Run) -> BankImages:
+def bank_images(bank: BankOptions, run: Run) -> BankImages:
     """The training images as the bank will see them."""
     pipeline = choose_pipeline(bank.pipeline, run.train_dataset, run.val_dataset, run.cfg)
     print_log(f"The memory bank reads the training images by {pipeline}", logger="current")

@@ -72,14 +72,14 @@ def report_of(bank: MemoryBank, num_positives: int | None, exclude_same_id: bool
     compared = spaced(len(bank), COMPARED)
     asked = compared[spaced(len(compared), ASKED)]
     right = torch.cat([_right(bank.samples[rows]) for rows in compared.split(BLOCK)])
-    named = _named_by_others(bank, asked, compared, exclude_same_id)
+    named = votes_of_others(bank, asked, compared, exclude_same_id).argmax(dim=1)
     return BankReport(
         smallest=int(present.min()),
         median=int(present.median()),
         missing=bank.num_classes - len(present),
         present=len(present),
         agreement=float(right.mean()),
-        class_agreement=_mean_over_classes(right, bank.labels[compared]),
+        class_agreement=mean_over_classes(right, bank.labels[compared]),
         asked=len(asked),
         knn_accuracy=float((named == bank.labels[asked]).double().mean()),
         complete=_complete(bank, asked, num_positives, exclude_same_id) if num_positives else None,
@@ -100,16 +100,32 @@ def _right(rows: Samples) -> Tensor:
     return (rows.logits.argmax(dim=1) == rows.labels).double()
 
 
-def _mean_over_classes(values: Tensor, labels: Tensor) -> float:
+def mean_over_classes(values: Tensor, labels: Tensor) -> float:
+    """Mean over the classes of the mean of ``(R,)`` values, by ``(R,)`` int64 labels.
+
+    Example:
+        >>> mean_over_classes(torch.tensor([1.0, 1.0, 1.0, 0.0]), torch.tensor([4, 4, 4, 7]))
+        0.5
+    """
     _, own, counts = labels.unique(return_inverse=True, return_counts=True)
     sums = torch.zeros(len(counts), dtype=values.dtype).index_add_(0, own, values)
     return float((sums / counts).mean())
 
 
-def _named_by_others(
+def votes_of_others(
     bank: MemoryBank, asked: Tensor, compared: Tensor, exclude_same_id: bool
 ) -> Tensor:
-    """``(Q,)``: the class that the nearest rows vote for, without the row itself (or its image)."""
+    """The classes that the nearest rows vote for, without the row itself (or its image).
+
+    Args:
+        bank: whole, on the CPU.
+        asked: ``(Q,)`` int64, rows of it.
+        compared: ``(M',)`` int64, rows of it that may vote.
+        exclude_same_id: whether a row's own image is left out.
+
+    Returns:
+        ``(Q, C)`` float32, each row's votes; 0 where no other row is there.
+    """
     query, ids = bank.features[asked].float(), bank.ids[asked]
     scores = torch.full((len(asked), NEIGHBOURS), -torch.inf)
     labels = torch.zeros_like(scores, dtype=torch.long)
@@ -122,9 +138,7 @@ def _named_by_others(
         scores, places = torch.cat([scores, similarity], dim=1).topk(NEIGHBOURS, dim=1)
         labels = known.gather(1, places)
     weights = (scores / VOTE_TEMPERATURE).exp()  # of a place without a row: 0
-    return (
-        weights.new_zeros((len(asked), bank.num_classes)).scatter_add_(1, labels, weights).argmax(1)
-    )
+    return weights.new_zeros((len(asked), bank.num_classes)).scatter_add_(1, labels, weights)
 
 
 def _complete(bank: MemoryBank, asked: Tensor, num_positives: int, exclude_same_id: bool) -> float:

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Iterator
 
 from mmengine.logging import print_log
+from torch import Tensor
 
 from mmickd.banks.memory_bank import MemoryBank
 from mmickd.banks.report import NEIGHBOURS, BankReport, report_of
@@ -27,7 +28,8 @@ def inspect_bank(level: str, bank: MemoryBank, terms: LossTerms, exclude_same_id
     wanted = [term.loss.num_positives or 0 for term in terms.retrieving]
     report = report_of(bank, max(wanted, default=0), exclude_same_id)
     print_log(f"{level} level: {_line(report, bank.num_classes)}", logger="current")
-    for warning in [*_of_teacher(report), *_of_numbers(report, bank, terms)]:
+    found = [*warnings_of_teacher(report.class_agreement, report.present)]
+    for warning in [*found, *warnings_of_numbers(bank.offsets.diff(), terms)]:
         print_log(f"{level} level: {warning}", logger="current", level=logging.WARNING)
 
 
@@ -42,22 +44,40 @@ def _line(report: BankReport, num_classes: int) -> str:
     )
 
 
-def _of_teacher(report: BankReport) -> Iterator[str]:
-    chance = 1 / report.present
-    if report.class_agreement < chance + ABOVE_CHANCE * (1 - chance):
+def warnings_of_teacher(class_agreement: float, present: int) -> Iterator[str]:
+    """What looks wrong with a trained teacher.
+
+    Args:
+        class_agreement: see :class:`~mmickd.banks.report.BankReport`.
+        present: classes with rows.
+    """
+    if is_near_chance(class_agreement, present):
         yield (
             f"the teacher hardly beats chance: its argmax is the label of "
-            f"{report.class_agreement:.1%} of a class's rows, chance is {chance:.1%}. Are its "
+            f"{class_agreement:.1%} of a class's rows, chance is {1 / present:.1%}. Are its "
             "weights trained, its classes numbered as the data set's (reduce_zero_label), its "
             "images normalised as in its training (mean, std, order of channels)?"
         )
 
 
-def _of_numbers(report: BankReport, bank: MemoryBank, terms: LossTerms) -> Iterator[str]:
+def is_near_chance(share: float, present: int) -> bool:
+    """Whether a share of rows whose class is named is hardly more than by guessing."""
+    chance = 1 / present
+    return share < chance + ABOVE_CHANCE * (1 - chance)
+
+
+def warnings_of_numbers(sizes: Tensor, terms: LossTerms) -> Iterator[str]:
+    """What terms want and a bank cannot give.
+
+    Args:
+        sizes: ``(C,)`` int64, the bank's rows of each class; some have any.
+        terms: that ask it.
+    """
+    median, rows = int(sizes[sizes > 0].median()), int(sizes.sum())
     for term in terms.retrieving:
         for option, most, few in (
-            ("num_positives", report.median, f"most classes have rows (median {report.median})"),
-            ("num_negatives", len(bank), f"the bank has rows ({len(bank)})"),
+            ("num_positives", median, f"most classes have rows (median {median})"),
+            ("num_negatives", rows, f"the bank has rows ({rows})"),
         ):
             number = getattr(term.loss, option) or 0
             if number > most:

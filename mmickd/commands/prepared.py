@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
 import tempfile
 from collections.abc import Iterator
@@ -16,8 +17,11 @@ from torch import nn
 
 from mmickd.commands.arguments import build_runner
 from mmickd.distiller import Distiller
-from mmickd.hooks.ickd_hook import ICKDHook
+from mmickd.hooks.attachment import Attachment
+from mmickd.hooks.ickd_hook import ICKDHook, run_of
+from mmickd.options import HookOptions
 from mmickd.preparation import Preparation
+from mmickd.run import Run
 from mmickd.storage.cache import StoredBank
 from mmickd.utils.errors import ICKDError
 
@@ -28,14 +32,21 @@ class Prepared:
 
     Args:
         runner: of mmengine; its loops and loaders are built, its student is on its device.
-        ready: what it would train with; its distiller is attached to the student, so that
-            ``student(..., mode='loss')`` in training mode gives the distilled losses.
-        warnings: what was logged as a warning, or worse, on the way; grows with what follows.
+        ready: what it would train with: teacher, memories and losses.
+        attachment: of its distiller to the student, so that ``student(..., mode='loss')`` in
+            training mode gives the distilled losses.
+        options: of the hook.
+        warnings: what this package logged as a warning, or worse, on the way; grows with what
+            follows.
+        notes: the same of other packages.
     """
 
     runner: Any
     ready: Preparation
+    attachment: Attachment
+    options: HookOptions
     warnings: list[str]
+    notes: list[str]
 
     @property
     def distiller(self) -> Distiller:
@@ -51,6 +62,11 @@ class Prepared:
     def student(self) -> nn.Module:
         """The model that the run would train."""
         return self.runner.model
+
+    @property
+    def run(self) -> Run:
+        """Its data and settings, as the teacher was given them."""
+        return run_of(self.runner, self.student)
 
 
 @contextmanager
@@ -81,9 +97,11 @@ def prepared(cfg: Config) -> Iterator[Prepared]:
             runner.train()
         hook = next(hook for hook in runner.hooks if isinstance(hook, ICKDHook))
         ready = hook.ready
-        assert ready is not None
+        assert ready is not None and hook.attachment is not None
         try:
-            yield Prepared(runner, ready, collector.messages)
+            yield Prepared(
+                runner, ready, hook.attachment, hook.options, collector.own, collector.others
+            )
         finally:
             hook.after_train(runner)
             runner.logger.removeHandler(collector)
@@ -91,6 +109,17 @@ def prepared(cfg: Config) -> Iterator[Prepared]:
                 if isinstance(handler, logging.FileHandler):
                     handler.close()
                     runner.logger.removeHandler(handler)
+
+
+def hook_options(cfg: Config) -> HookOptions:
+    """The options of the config's hook, checked.
+
+    Raises:
+        ICKDError: if there is no such hook, or more than one, or an option is wrong.
+    """
+    return ICKDHook(
+        **{name: value for name, value in hook_entry(cfg).items() if name != "type"}
+    ).options
 
 
 def set_hook_options(cfg: Config, **groups: dict[str, Any]) -> None:
@@ -142,11 +171,23 @@ class _StopBeforeTraining(Hook):
 
 
 class _Collector(logging.Handler):
-    """Keeps warnings and errors."""
+    """Keeps warnings and errors, those of this package apart."""
 
     def __init__(self) -> None:
         super().__init__(logging.WARNING)
-        self.messages: list[str] = []
+        self.own: list[str] = []
+        self.others: list[str] = []
 
     def emit(self, record: logging.LogRecord) -> None:
-        self.messages.append(record.getMessage())
+        (self.own if _is_of_package() else self.others).append(record.getMessage())
+
+
+def _is_of_package() -> bool:
+    """Whether it is this package that logs; all share mmengine's logger, and a function of it."""
+    frame = inspect.currentframe()
+    while frame is not None:
+        name = frame.f_globals.get("__name__", "")
+        if name != __name__ and name.split(".")[0] != "logging" and "mmengine.logging" not in name:
+            return bool(name.split(".")[0] == __name__.split(".")[0])
+        frame = frame.f_back
+    return False

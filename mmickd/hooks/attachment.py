@@ -23,11 +23,15 @@ class Attachment:
         layer: its classifier layer.
         step: makes the new losses from the batch, what the layer took and gave, and the losses that
             the model returned.
+
+    Attributes:
+        layer (str): the classifier layer.
+        step (Step): as given; whoever only looks may put another one in its place.
     """
 
     def __init__(self, model: nn.Module, layer: str, step: Step) -> None:
         self._tap = Tap(model, layer)
-        self._step = step
+        self.layer, self.step = layer, step
         self._handles = [
             model.register_forward_pre_hook(LocalHook(self._before), with_kwargs=True),
             model.register_forward_hook(LocalHook(self._after), with_kwargs=True),
@@ -54,16 +58,16 @@ class Attachment:
         tapped = self._tap.take()
         if tapped is None:
             raise ICKDError(
-                f"the student's layer '{self._tap.layer}' did not run in its training step. "
+                f"the student's layer '{self.layer}' did not run in its training step. "
                 "Set the hook's layer to the layer that gives the logits."
             )
         if torch.is_grad_enabled() and not tapped.logits.requires_grad:
             raise ICKDError(
-                f"the student's layer '{self._tap.layer}' ran without gradients, so distillation "
+                f"the student's layer '{self.layer}' ran without gradients, so distillation "
                 "would not reach the student. Activation checkpointing around that layer needs "
                 "use_reentrant=False; and some parameter before it, or in it, must be trained."
             )
-        return self._step(_batch_of(args, kwargs), tapped, output)
+        return self.step(_batch_of(args, kwargs), tapped, output)
 
 
 def _is_training_step(model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:

@@ -110,6 +110,16 @@ class ICKDHook(Hook):
         return self._ready
 
     @property
+    def attachment(self) -> Attachment | None:
+        """To the student while the run trains."""
+        return self._attachment
+
+    @property
+    def options(self) -> HookOptions:
+        """As given, checked."""
+        return self._options
+
+    @property
     def _teacher(self) -> Teacher:
         return self._options.teacher
 
@@ -125,7 +135,7 @@ class ICKDHook(Hook):
         model = _unwrap(runner.model)
         begin = time.monotonic()
         with preserved_random_state():
-            ready = prepare(self._options, _run_of(runner, model))
+            ready = prepare(self._options, run_of(runner, model))
         self._ready, self._distiller = ready, ready.distiller
         if runner.iter:  # resumed
             self._restore()
@@ -248,7 +258,8 @@ def _iterations_per_epoch(loader: Any) -> int:
     return max(1, length)
 
 
-def _run_of(runner: Any, student: nn.Module) -> Run:
+def run_of(runner: Any, student: nn.Module) -> Run:
+    """What teachers and preparation need of a runner whose loops are built."""
     loader = runner.train_dataloader
     val_loop = getattr(runner, "_val_loop", None)
     val_loader = getattr(val_loop, "dataloader", None)

@@ -118,6 +118,10 @@ class WeightSchedule:
         """The largest weight that it can give."""
         return self.value if self.decay is None else max(self.value, self.end_value)
 
+    def at_largest(self) -> WeightSchedule:
+        """The largest weight at every time."""
+        return WeightSchedule(self.largest, name=self.name)
+
     def at(self, time: float, run_length: float) -> float:
         """The weight.
 

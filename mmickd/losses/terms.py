@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 from mmickd.losses.base import BaseLoss
@@ -29,8 +29,8 @@ class Defaults:
 
     Args:
         options: by type of a loss, those that differ from its own defaults.
-        omitted: by name, how terms of :data:`DEFAULT_TERMS` are where a config does not name them,
-            if that differs from their own defaults.
+        omitted: by type, the options of those :data:`DEFAULT_TERMS` that a config does not name at
+            all, if they are others than if it did.
     """
 
     options: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
@@ -117,6 +117,18 @@ class LossTerms:
             return 1.0 - sum(weights[term.name] for term in self if term.loss.is_dense)
         return self._task.now(time)
 
+    def at_largest(self) -> LossTerms:
+        """The same terms at the largest weight that each can have, at every time.
+
+        Example:
+            >>> late = dict(value=2.0, begin=500)
+            >>> terms = LossTerms.build(dict(kd=dict(loss_weight=late), picd=None, nicd=None))
+            >>> terms.at_largest().weights(RunTime(0, 1000, 10))
+            {'kd': 2.0}
+        """
+        terms = {term.name: replace(term, schedule=term.schedule.at_largest()) for term in self}
+        return LossTerms(terms, self._task and self._task.at_largest(), self.where)
+
     @classmethod
     def build(
         cls, losses: Any, defaults: Defaults = Defaults(), where: str = "losses"
@@ -148,7 +160,8 @@ class LossTerms:
                     f"{LONGEST_NAME} letters."
                 )
         task = given.pop(TASK, {})
-        entries = {**{key: {} for key in DEFAULT_TERMS}, **defaults.omitted, **given}
+        omitted = {name: defaults.omitted.get(kind, {}) for name, kind in DEFAULT_TERMS.items()}
+        entries = {**omitted, **given}
         terms = {
             name: _term(name, options, defaults, f"{where}.{name}")
             for name, options in entries.items()

@@ -39,7 +39,7 @@ class SegmentationTask(Task):
             "DKDLoss": {"temperature": 1.0},
             "NICDLoss": {"num_negatives": 4, "loss_weight": 4.0},
         },
-        omitted={"kd": {"loss_weight": 0.0}, "picd": {"loss_weight": 0.0}},
+        omitted={"KDLoss": {"loss_weight": 0.0}, "PICDLoss": {"loss_weight": 0.0}},
     )
 
     def __init__(

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from mmengine.config import Config
+from mmengine.logging import print_log
 
 from mmickd.commands.prepared import prepared, set_hook_options
 from mmickd.utils.errors import ICKDError
@@ -47,6 +49,8 @@ def test_everything_is_there_and_nothing_is_trained(data: Path, tmp_path: Path, 
 def test_warnings_are_kept(data: Path, tmp_path: Path) -> None:
     with prepared(config(data, tmp_path, losses={"nicd": {"num_negatives": 99}})) as run:
         assert any("num_negatives=99" in warning for warning in run.warnings)
+        print_log("of somebody else", logger="current", level=logging.WARNING)
+        assert "of somebody else" in run.notes and "of somebody else" not in run.warnings
 
 
 def test_what_stops_the_run_stops_it(data: Path, tmp_path: Path) -> None:

@@ -42,7 +42,8 @@ def test_a_task_has_defaults_of_its_own_which_a_config_overrides():
 
 def test_a_task_says_how_default_terms_are_that_a_config_omits():
     off = {"loss_weight": 0.0}
-    defaults = Defaults({"NICDLoss": {"loss_weight": 2.0}}, omitted={"kd": off, "picd": off})
+    omitted = {"KDLoss": off, "PICDLoss": off}
+    defaults = Defaults({"NICDLoss": {"loss_weight": 2.0}}, omitted)
     start = RunTime(0, 10, 10)
     terms = LossTerms.build(None, defaults)
     assert terms.weights(start) == {"kd": 0.0, "picd": 0.0, "nicd": 2.0}

@@ -1,0 +1,136 @@
+"""A run up to its first step, with a small bank, and a look at all that is there."""
+
+from __future__ import annotations
+
+from mmengine.config import Config
+from torch import Tensor
+
+from mmickd.banks.memory_bank import MemoryBank
+from mmickd.banks.queue_bank import QueueBank
+from mmickd.banks.report import mean_over_classes, report_of
+from mmickd.building.inspection import warnings_of_numbers, warnings_of_teacher
+from mmickd.building.pipelines import choose_pipeline
+from mmickd.commands.checking.findings import (
+    warnings_of_frozen,
+    warnings_of_labels,
+    warnings_of_steps,
+)
+from mmickd.commands.checking.found import Found, FrozenFound, ImagesFound
+from mmickd.commands.checking.labels import share_of_wrong_labels
+from mmickd.commands.checking.size import size_of_whole
+from mmickd.commands.checking.step import look_at_steps
+from mmickd.commands.prepared import Prepared, hook_options, prepared, set_hook_options
+from mmickd.options import HookOptions
+from mmickd.preparation import bank_images
+from mmickd.teachers import NetworkTeacher
+
+
+def look(cfg: Config, images: int) -> Found:
+    """Go the way of a run up to its first step, take a few steps aside, and tell of it.
+
+    Args:
+        cfg: the whole config; it is left as it is.
+        images: that a frozen bank is built from here.
+
+    Raises:
+        ICKDError: if the run cannot begin.
+    """
+    options, cfg = hook_options(cfg), cfg.copy()
+    if options.teacher.is_frozen:
+        most = options.bank.max_images or images
+        set_hook_options(cfg, bank={"max_images": min(images, most), "cache_dir": None})
+    with prepared(cfg) as run:
+        return _look(run, options)
+
+
+def _look(run: Prepared, options: HookOptions) -> Found:
+    teacher = run.distiller.teacher
+    banks = {
+        (name, level): bank
+        for name, memory in teacher.memories.items()
+        for level, bank in memory.banks.items()
+    }
+    images: ImagesFound | None = None
+    frozen: dict[str, FrozenFound] = {}
+    if any(isinstance(bank, MemoryBank) for bank in banks.values()):
+        images, frozen = _look_at_frozen(run, options)
+    steps = look_at_steps(run)
+    classes = _names(run)
+
+    labels, said = steps.labels, steps.said
+    if frozen:
+        bank = next(iter(frozen.values())).sampled
+        labels, said = bank.labels, bank.logits.argmax(dim=1)
+    agreement = class_agreement = None
+    if teacher.is_frozen and len(labels):
+        right = (said == labels).double()
+        agreement, class_agreement = float(right.mean()), mean_over_classes(right, labels)
+
+    warnings = []
+    for level, one in frozen.items():
+        # What a few images cannot give, all of them may.
+        small = {f"{level} level: {w}" for w in _of_numbers(one.sampled.offsets.diff(), run)}
+        run.warnings[:] = [warning for warning in run.warnings if warning not in small]
+        own = [*_of_numbers(one.size.rows_per_class, run), *warnings_of_frozen(one)]
+        warnings += [f"{level} level: {warning}" for warning in own]
+    if class_agreement is not None:
+        if not frozen:
+            warnings += warnings_of_teacher(class_agreement, len(labels.unique()))
+        warnings += warnings_of_labels(labels, said, classes)
+    warnings += warnings_of_steps(steps, teacher.is_frozen)
+    return Found(
+        options=options,
+        student_layer=run.attachment.layer,
+        teacher_layers=teacher.layers,
+        classes=classes,
+        images=images,
+        frozen=frozen,
+        queues={
+            level if len(teacher.memories) == 1 else f"{name}.{level}": bank
+            for (name, level), bank in banks.items()
+            if isinstance(bank, QueueBank)
+        },
+        steps=steps,
+        agreement=agreement,
+        class_agreement=class_agreement,
+        warnings=[*run.warnings, *warnings],
+        notes=run.notes,
+    )
+
+
+def _look_at_frozen(
+    run: Prepared, options: HookOptions
+) -> tuple[ImagesFound, dict[str, FrozenFound]]:
+    teacher, data = run.distiller.teacher, run.run
+    assert isinstance(teacher, NetworkTeacher)  # who else is frozen
+    terms = run.distiller.terms.retrieving
+    wanted = max((term.loss.num_positives or 0 for term in terms), default=0)
+    images, taken = bank_images(options.bank, data), bank_images(run.options.bank, data)
+    frozen = {}
+    for level, bank in teacher.memory.banks.items():
+        assert isinstance(bank, MemoryBank)
+        sampled = bank.to("cpu")
+        capacity = options.bank.capacity(teacher.task.levels[level].capacity)
+        size = size_of_whole(sampled, taken, images, capacity)
+        frozen[level] = FrozenFound(
+            size=size,
+            sampled=sampled,
+            report=report_of(sampled, wanted, options.exclude_same_id),
+            complete=size.share_with(wanted, int(options.exclude_same_id)) if wanted else None,
+            wrong_labels=share_of_wrong_labels(sampled, options.exclude_same_id),
+        )
+    pipeline = choose_pipeline(
+        options.bank.pipeline, data.train_dataset, data.val_dataset, data.cfg
+    )
+    return ImagesFound(len(images), len(taken), str(pipeline)), frozen
+
+
+def _of_numbers(sizes: Tensor, run: Prepared) -> list[str]:
+    return list(warnings_of_numbers(sizes, run.distiller.terms))
+
+
+def _names(run: Prepared) -> list[str]:
+    """Of the classes; their numbers where the data set has no names."""
+    number = max(run.distiller.teacher.class_counts.values())
+    metainfo = getattr(run.run.train_dataset, "metainfo", None) or {}
+    return [str(name) for name in metainfo.get("classes") or range(number)]

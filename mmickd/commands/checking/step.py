@@ -1,0 +1,213 @@
+"""A few real steps of which nothing is kept: what each term says, and what each part takes."""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from itertools import chain, islice, repeat
+from typing import Any, cast
+
+import torch
+from torch import Tensor
+
+from mmickd.commands.prepared import Prepared
+from mmickd.distiller import Distiller
+from mmickd.losses.schedules import RunTime
+from mmickd.structures import Batch, Tapped
+from mmickd.teachers import Teacher
+from mmickd.teachers.base import Source
+
+STEPS = 4
+"""Batches; the last one is what is told of, after clocks have settled and queues have rows."""
+
+
+@dataclass(frozen=True)
+class Pull:
+    """What a loss does to the student.
+
+    Args:
+        value: weighted.
+        weight: its largest, in which the value is told.
+        gradient: norm of its gradient at the student's logits; None if it does not reach them.
+    """
+
+    value: float
+    weight: float
+    gradient: float | None
+
+
+@dataclass(frozen=True, eq=False)
+class StepFound:
+    """A step with every weight at its largest.
+
+    Args:
+        student: shapes of its classifier's features and logits.
+        teachers: those of each source; none if there is nothing to learn from at first.
+        task: the task's own losses together.
+        terms: by name in the log, without 'loss_'.
+        seconds: by part of the step.
+        labels: ``(R,)`` int64, of all labelled locations of the batches.
+        said: ``(R,)`` int64, the first source's argmax there.
+    """
+
+    student: tuple[list[int], list[int]]
+    teachers: list[tuple[list[int], list[int]]]
+    task: Pull
+    terms: dict[str, Pull]
+    seconds: dict[str, float]
+    labels: Tensor
+    said: Tensor
+
+
+def look_at_steps(run: Prepared) -> StepFound:
+    """Take steps on batches of the training loader, but none of the student's optimizer.
+
+    Raises:
+        ICKDError: as the run's first steps would, also if a loss is not finite.
+    """
+    model: Any = run.student
+    clock, loader = _Clock(run.run.device), run.runner.train_dataloader
+    teacher = _Watched(run.distiller.teacher, clock)
+    distiller = Distiller(
+        cast(Teacher, teacher),
+        run.distiller.terms.at_largest(),
+        run.distiller.levels,
+        run.options.anchors,
+        run.options.bank.seed,
+    )
+    seen: list[tuple[Batch, Tapped, dict[str, Any]]] = []
+
+    def look(batch: Batch, student: Tapped, losses: dict[str, Any]) -> dict[str, Any]:
+        seen.append((batch, student, losses))
+        return losses
+
+    run.attachment.step = look
+    model.train()
+    answers = [(torch.zeros(0, dtype=torch.long),) * 2]
+    for number, data in enumerate(_batches(loader)):
+        with clock.timing("forward"), run.runner.optim_wrapper.optim_context(model):
+            model._run_forward(model.data_preprocessor(data, True), mode="loss")
+        batch, student, task_losses = seen.pop()
+        now = RunTime(number, run.runner.max_iters, max(1, len(loader)))
+        with clock.timing("step"):
+            losses = distiller.step(batch, student, task_losses, now)
+        retrieval = distiller.retrieval_seconds()
+        distiller.watch.check()
+        task, terms = _pulls(model, distiller, student, losses, now)
+        with clock.timing("backward"):
+            model.parse_losses(losses)[0].backward()
+        spent = clock.collect()
+        answers += [_labelled(source, batch, student) for source in teacher.sources[:1]]
+        distiller.after_step(model, ends_epoch=False)
+    labels, said = (torch.cat(parts) for parts in zip(*answers, strict=True))
+    return StepFound(
+        student=_shapes(student),
+        teachers=[_shapes(source.answer()) for source in teacher.sources],
+        task=task,
+        terms=terms,
+        seconds={
+            "student": spent["forward"] + spent["backward"],
+            "teacher": spent["teacher"],
+            "retrieval": retrieval,
+            "losses": max(0.0, spent["step"] - spent["teacher"] - retrieval),
+        },
+        labels=labels,
+        said=said,
+    )
+
+
+def _batches(loader: Any) -> Iterator[Any]:
+    """The first batches; those of a short loader again."""
+    return islice(chain.from_iterable(repeat(loader)), STEPS)
+
+
+def _labelled(source: Source, batch: Batch, student: Tapped) -> tuple[Tensor, Tensor]:
+    """Labels of a batch's locations that have one, and the source's argmax there."""
+    rows = source.task.view(source.answer(), batch, student).samples()
+    known = rows.labels >= 0
+    return rows.labels[known].cpu(), rows.logits[known].argmax(dim=1).cpu()
+
+
+def _pulls(
+    model: Any,
+    distiller: Distiller,
+    student: Tapped,
+    losses: Mapping[str, Any],
+    now: RunTime,
+) -> tuple[Pull, dict[str, Pull]]:
+    """Of the task's own losses, and of each term."""
+    logged, weights = distiller.logged_terms, distiller.terms.weights(now)
+    own = {name: value for name, value in losses.items() if name not in logged}
+    task = model.parse_losses(own)[0]
+    return _pull(task, distiller.terms.task_weight(now, weights), student.logits), {
+        name.removeprefix("loss_"): _pull(losses[name], weights[term.name], student.logits)
+        for name, term in logged.items()
+    }
+
+
+def _pull(loss: Tensor, weight: float, logits: Tensor) -> Pull:
+    gradient = None
+    if loss.requires_grad:
+        (found,) = torch.autograd.grad(loss, logits, retain_graph=True, allow_unused=True)
+        gradient = None if found is None else float(found.float().norm())
+    return Pull(float(loss.detach()), weight, gradient)
+
+
+def _shapes(tapped: Tapped) -> tuple[list[int], list[int]]:
+    return list(tapped.features.shape), list(tapped.logits.shape)
+
+
+class _Clock:
+    """Seconds of parts of a step, each waited for on the device."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        self._spent: defaultdict[str, float] = defaultdict(float)
+
+    @contextmanager
+    def timing(self, part: str) -> Iterator[None]:
+        """Add what runs inside."""
+        begin = self._now()
+        yield
+        self._spent[part] += self._now() - begin
+
+    def collect(self) -> Mapping[str, float]:
+        """Seconds of each part since the last call."""
+        spent, self._spent = self._spent, defaultdict(float)
+        return spent
+
+    def _now(self) -> float:
+        if self._device.type == "cuda":
+            torch.cuda.synchronize(self._device)
+        return time.perf_counter()
+
+
+class _Watched:
+    """A teacher whose time is taken, and whose latest sources are kept."""
+
+    def __init__(self, teacher: Teacher, clock: _Clock) -> None:
+        self._teacher, self._clock = teacher, clock
+        self.sources: list[Source] = []
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._teacher, name)
+
+    def see(self, batch: Batch, student: Tapped) -> Sequence[Source]:
+        """See :meth:`Teacher.see`."""
+        with self._clock.timing("teacher"):
+            sources = self._teacher.see(batch, student)
+        self.sources = [
+            replace(one, answer=self._timed(one.answer), recall=self._timed(one.recall))
+            for one in sources
+        ]
+        return self.sources
+
+    def _timed(self, ask: Any) -> Any:
+        def answer() -> Tapped:
+            with self._clock.timing("teacher"):
+                return ask()
+
+        return None if ask is None else answer

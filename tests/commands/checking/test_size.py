@@ -1,0 +1,74 @@
+"""The size of a bank, told from a small one, against the bank itself."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from mmengine.config import Config
+
+from mmickd.commands.checking.look import look
+from mmickd.commands.checking.size import BankSize, sample_size
+from mmickd.commands.prepared import prepared, set_hook_options
+from tests.helpers import toys
+from tests.helpers.tiny import make_class_folders, make_scenes
+
+TOLERANCE = 0.25
+"""Of the rows of all classes, from half of the scenes."""
+
+
+def whole_banks(cfg: Config) -> dict[str, Any]:
+    cfg = cfg.copy()
+    set_hook_options(cfg, bank={"cache_dir": None})
+    with prepared(cfg) as run:
+        return dict(run.distiller.teacher.memories["teacher"].banks)
+
+
+@pytest.mark.parametrize(
+    "bank", [{}, {"capacity_per_class": 4, "dtype": "fp32"}, {"max_images": 14}]
+)
+def test_images_are_counted(bank: dict[str, Any], tmp_path) -> None:
+    data = make_class_folders(tmp_path, per_class=6)
+    for number in (1, 2, 3):  # classes of different size
+        (data / f"train/c0/{number}.png").unlink()
+    cfg = toys.classifier().distilled(bank=bank)
+    cfg.train_dataloader.dataset.data_root = str(data)
+    (real,) = whole_banks(cfg).values()
+    size = look(cfg, images=9).frozen["image"].size
+    assert size.is_exact
+    assert size.rows_per_class.tolist() == real.offsets.diff().tolist()
+    assert (size.rows, size.nbytes) == (len(real), real.nbytes)
+
+
+@pytest.mark.parametrize("bank", [{"pixels_per_image": 5}, {"capacity_per_class": 20}])
+def test_pixels_are_estimated(bank: dict[str, Any], tmp_path) -> None:
+    cfg = toys.segmenter().distilled(level=["pixel", "region"], bank=bank)
+    cfg.train_dataloader.dataset.data_root = str(make_scenes(tmp_path, count=12))
+    real = whole_banks(cfg)
+    exact, estimated = (look(cfg, images=images).frozen for images in (12, 6))
+    for level, one in real.items():
+        assert exact[level].size.is_exact
+        assert torch.equal(exact[level].size.rows_per_class, one.offsets.diff())
+        assert exact[level].size.nbytes == one.nbytes
+        size = estimated[level].size
+        assert not size.is_exact
+        assert size.rows == pytest.approx(len(one), rel=TOLERANCE)
+        if "capacity_per_class" in bank and level == "pixel":
+            assert size.rows == len(one) == 60  # every class is full
+
+
+def test_what_a_rank_holds() -> None:
+    size = BankSize(torch.tensor([3, 0, 6]), bytes_per_row=10, is_exact=True)
+    assert (size.nbytes_of_rank(4, shard=False), size.nbytes_of_rank(4, shard=True)) == (90, 30)
+    assert size.share_with(positives=3, excluded=1) == pytest.approx(6 / 9)
+    assert size.share_with(positives=3, excluded=0) == 1
+
+
+def test_the_sample_grows_with_the_classes() -> None:
+    def of(**model: Any) -> int:
+        return sample_size(Config(dict(model=model)))
+
+    assert of(head=dict(num_classes=10)) == of() == 512
+    assert of(heads=[dict(num_classes=10), dict(num_classes=100)]) == 800
+    assert sample_size(toys.segmenter().student()) == 64
