@@ -21,6 +21,7 @@ COMMANDS = {
     "export-peer": ("mmickd.commands.export_peer:main", "write a peer as a plain checkpoint"),
     "gallery": ("mmickd.commands.gallery:main", "what is retrieved for images, and wrong labels"),
     "compare": ("mmickd.commands.compare:main", "several students over paired seeds, one table"),
+    "tune": ("mmickd.commands.tune:main", "a search for weights and options, KD alone as hard"),
     "env": ("mmickd.utils.collect_env:main", "the version table of the stack, for bug reports"),
 }
 """Name, the function that reads the rest of the command line, and a line on what it does."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import signal
 import sys
 from collections.abc import Callable, Sequence
@@ -18,12 +17,14 @@ from mmickd.commands.comparing.picture import draw_curves, draw_rows
 from mmickd.commands.comparing.processes import quickest
 from mmickd.commands.comparing.results import write_lines
 from mmickd.commands.comparing.scheduler import JobFailed, Scheduler, TimeIsUp, available_cores
+from mmickd.commands.terminal import add_json_argument, progress, show_markdown, write_json
 
 EPILOG = """
 The plan is a JSON file, see docs/comparing.md:
   {"metric": "accuracy/top1",              key in the log; more is better
    "teacher": {"config": ...,              trained once
-               "paired": true},            or once for each seed
+               "paired": true,             or once for each seed
+               "published": 79.4},         a number of a paper, shown beside ours
    "select": {"seeds": [100, 101],         if given, settings are chosen by these seeds
               "options": [...]},           on the validation set that these options name
    "students": {
@@ -54,19 +55,28 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         "--cfg-options", nargs="+", default=[], help="KEY=VALUE pairs for every run's config"
     )
     add_run_arguments(parser)
+    add_json_argument(parser)
     args = parser.parse_args(argv)
     args.out = (args.out or Path("work_dirs") / args.comparison.stem).resolve()
     return args
 
 
-def add_run_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the arguments of everything that trains several runs."""
-    parser.add_argument(
-        "--seeds", type=_count, default=3, help="seeds of each student: 0 to SEEDS - 1 (3)"
-    )
+def add_run_arguments(
+    parser: argparse.ArgumentParser,
+    seeds: int = 3,
+    which: str = "seeds of each student: 0 to SEEDS - 1",
+) -> None:
+    """Add the arguments of everything that trains several runs.
+
+    Args:
+        parser: the parser to extend.
+        seeds: how many there are by default.
+        which: what they are, for the help.
+    """
+    parser.add_argument("--seeds", type=count, default=seeds, help=f"{which} ({seeds})")
     cores = min(available_cores(), 4)
     parser.add_argument(
-        "--workers", type=_count, default=cores,
+        "--workers", type=count, default=cores,
         help="runs side by side, of one CPU thread each, on a GPU too (one per core, at most 4)",
     )  # fmt: skip
     parser.add_argument(
@@ -74,7 +84,8 @@ def add_run_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _count(text: str) -> int:
+def count(text: str) -> int:
+    """An argument that is a number of things."""
     if int(text) < 1:
         raise argparse.ArgumentTypeError("must be at least 1")
     return int(text)
@@ -101,14 +112,19 @@ def compare(args: argparse.Namespace) -> None:
 
     env = environment()
     launch = quickest(env, args.out)
-    scheduler = Scheduler(args.workers, env, launch=launch, minutes=args.minutes, after_each=keep)
-    for jobs in comparison.rounds():
-        print(f"{len(jobs)} runs, {args.workers} at a time, below {args.out}", flush=True)
-        scheduler.run(jobs)
-        keep()
-    write_results(
-        args.out, f"{comparison.as_markdown()}\n\n{comparison.note()}", rows_of(comparison)
-    )
+    with progress() as (say, show):
+        scheduler = Scheduler(
+            args.workers, env, say=say, show=show, launch=launch, minutes=args.minutes,
+            after_each=keep,
+        )  # fmt: skip
+        for jobs in comparison.rounds():
+            say(f"{len(jobs)} runs, {args.workers} at a time, below {args.out}")
+            scheduler.run(jobs)
+            keep()
+    rows = rows_of(comparison)
+    write_results(args.out, f"{comparison.as_markdown()}\n\n{comparison.note()}", rows)
+    if args.json:
+        write_json(args.json, rows)
     unit = comparison.records()[-1]["unit"]
     plan = comparison.plan
     draw_curves(args.out / "curves.png", plan.title, plan.shown, unit, comparison.curves())
@@ -125,8 +141,10 @@ def rows_of(comparison: Comparison) -> list[dict[str, Any]]:
 def write_results(out: Path, text: str, data: object) -> None:
     """Print a table, and write it as Markdown and as JSON."""
     (out / "results.md").write_text(text + "\n")
-    (out / "results.json").write_text(json.dumps(data, indent=2) + "\n")
-    print(f"\n{text}\n\ntable      {out / 'results.md'}, {out / 'results.json'}")
+    write_json(out / "results.json", data)
+    print()
+    show_markdown(text)
+    print(f"\ntable      {out / 'results.md'}, {out / 'results.json'}")
 
 
 class Terminated(BaseException):

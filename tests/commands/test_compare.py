@@ -63,7 +63,7 @@ def plan(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "teacher": {"config": str(root / "teacher.py")},
         "students": {
             "task loss": entry["student"],
-            "KD": entry["kd"],
+            "KD": {**entry["kd"], "published": {"value": 76, "source": "a paper", "epoch": "best"}},
             "IC-KD": {**entry["ickd"], "options": ["custom_hooks.0.losses.kd.loss_weight=2.0"]},
         },
     }
@@ -75,11 +75,14 @@ def plan(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.slow
 def test_trains_all_and_prints_one_table(plan: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    first = compare(str(plan), "--seeds", "1", "--out", str(out))
+    asked = tmp_path / "asked.json"
+    first = compare(str(plan), "--seeds", "1", "--out", str(out), "--json", str(asked))
     assert first.returncode == 0, first.stdout + first.stderr
+    assert asked.read_text() == (out / "results.json").read_text()
     rows = {row["name"]: row for row in json.loads((out / "results.json").read_text())}
     assert list(rows) == ["teacher", "task loss", "KD", "IC-KD"]
     assert rows["KD"]["to"] == {}
+    assert rows["KD"]["published"] == {"value": 76.0, "source": "a paper", "epoch": "best"}
     difference = rows["IC-KD"]["last"]["mean"] - rows["KD"]["last"]["mean"]
     assert rows["IC-KD"]["to"]["KD"]["mean"] == pytest.approx(difference)
     records = [json.loads(line) for line in (out / "results.jsonl").read_text().splitlines()]

@@ -11,6 +11,7 @@ from typing import Any
 from mmickd.commands.comparing.halving import better_half
 from mmickd.commands.comparing.jobs import Job
 from mmickd.commands.comparing.plan import Plan, Setting, Trainee, read_plan
+from mmickd.commands.comparing.published import sources
 from mmickd.commands.comparing.results import record
 from mmickd.commands.comparing.table import Outcome, Row, as_markdown, make_rows, note
 from mmickd.commands.comparing.training_log import curve
@@ -93,6 +94,7 @@ class Comparison:
             last=tuple(one["last"] for one in records),
             best=tuple(one["best"] for one in records),
             ms=median(one["ms_per_step"] for one in records),
+            published=trainings[0].trainee.published,
         )
 
     def as_markdown(self) -> str:
@@ -102,7 +104,9 @@ class Comparison:
 
     def note(self) -> str:
         """What the table can and cannot say."""
-        return note(len(self.seeds), self.plan.paired)
+        trainees = (self.plan.teacher, *self.plan.students)
+        of_others = sources({one.name: one.published for one in trainees if one is not None})
+        return " ".join(filter(None, [note(len(self.seeds), self.plan.paired), of_others]))
 
     def records(self) -> list[dict[str, Any]]:
         """Of every run that is done, for ``results.jsonl``."""

@@ -9,10 +9,13 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
+from mmickd.commands.comparing.published import Published, read_published
+
 NEEDED = {"metric", "teacher", "students"}
 KNOWN = {*NEEDED, "title", "shown", "options", "reference", "against", "data", "select"}
-OF_TEACHERS = {"config", "options", "minutes", "seed", "paired"}
-OF_STUDENTS = {"config", "options", "minutes", "grid", "settings"}
+OF_TRAINEES = {"config", "options", "minutes", "published"}
+OF_TEACHERS = {*OF_TRAINEES, "seed", "paired"}
+OF_STUDENTS = {*OF_TRAINEES, "grid", "settings"}
 OF_SELECTIONS = {"seeds", "options"}
 
 
@@ -39,6 +42,7 @@ class Trainee:
         options: as in ``--cfg-options``.
         minutes: how long a run takes, roughly.
         settings: what to try with it, one at least.
+        published: what others got.
     """
 
     name: str
@@ -46,6 +50,7 @@ class Trainee:
     options: tuple[str, ...]
     minutes: float
     settings: tuple[Setting, ...] = (Setting(),)
+    published: Published | None = None
 
     def row(self, setting: Setting) -> str:
         """What the table calls it with one of its settings."""
@@ -63,7 +68,7 @@ class Plan:
         reference: the row that the others are compared to.
         against: further rows to compare to.
         options: of every run, as in ``--cfg-options``.
-        teacher: the teacher of all students.
+        teacher: the teacher of all students; None: their configs name trained ones.
         teacher_seed: its seed; None: the first of the students'.
         paired: whether there is a teacher for each seed.
         students: what is compared.
@@ -78,7 +83,7 @@ class Plan:
     reference: str
     against: tuple[str, ...]
     options: tuple[str, ...]
-    teacher: Trainee
+    teacher: Trainee | None
     teacher_seed: int | None
     paired: bool
     students: tuple[Trainee, ...]
@@ -107,8 +112,18 @@ def read_plan(file: Path) -> Plan:
     _check_keys(select, OF_SELECTIONS, f"{file}, select", OF_SELECTIONS if select else set())
     for name, entry in said["students"].items():
         _check_keys(entry, OF_STUDENTS, f"{file}, students, {name}", {"config"})
-    plan = Plan(
-        title=said.get("title", file.stem),
+    try:
+        plan = _plan(said, file.stem)
+        _check(plan)
+    except ValueError as error:
+        raise ValueError(f"{file}: {error}") from None
+    return plan
+
+
+def _plan(said: Mapping[str, Any], name: str) -> Plan:
+    teacher, select = said["teacher"], said.get("select", {})
+    return Plan(
+        title=said.get("title", name),
         metric=said["metric"],
         shown=said.get("shown", said["metric"]),
         reference=said.get("reference", "KD"),
@@ -122,11 +137,6 @@ def read_plan(file: Path) -> Plan:
         select_options=tuple(select.get("options", ())),
         data=said.get("data"),
     )
-    try:
-        _check(plan)
-    except ValueError as error:
-        raise ValueError(f"{file}: {error}") from None
-    return plan
 
 
 def _check_keys(said: Mapping[str, Any], known: set[str], where: str, needed: set[str]) -> None:
@@ -137,7 +147,8 @@ def _check_keys(said: Mapping[str, Any], known: set[str], where: str, needed: se
 
 def _trainee(name: str, entry: Mapping[str, Any]) -> Trainee:
     options, minutes = tuple(entry.get("options", ())), float(entry.get("minutes", 10))
-    return Trainee(name, entry["config"], options, minutes, settings_of(entry))
+    published = read_published(entry.get("published"))
+    return Trainee(name, entry["config"], options, minutes, settings_of(entry), published)
 
 
 def settings_of(entry: Mapping[str, Any]) -> tuple[Setting, ...]:

@@ -29,6 +29,10 @@ def clock(seconds: float) -> str:
     return f"{int(seconds) // 60}:{int(seconds) % 60:02d}"
 
 
+def _stop(error: JobFailed) -> None:
+    raise error
+
+
 class Scheduler:
     """Runs what is not done yet, each job after those that it needs.
 
@@ -36,10 +40,13 @@ class Scheduler:
         workers: jobs at a time.
         env: environment variables to add.
         every: seconds between two progress lines.
-        say: takes a line of progress.
+        say: takes a line on what was started and what is done.
+        show: takes a line on what runs now; None: the same as ``say``.
         launch: starts a job's command.
         minutes: stop what runs then; None: take the time that it needs.
         after_each: called when a job has been done.
+        on_failure: called with the error of a job that ended badly, unless it was killed; raises it
+            to stop all, as it must if others wait for that job.
     """
 
     def __init__(
@@ -51,12 +58,16 @@ class Scheduler:
         launch: Launch = spawn,
         minutes: float | None = None,
         after_each: Callable[[], None] = lambda: None,
+        show: Callable[[str], None] | None = None,
+        on_failure: Callable[[JobFailed], None] = _stop,
     ) -> None:
-        self.workers, self.every, self.say, self.after_each = workers, every, say, after_each
+        self.workers, self.every, self.after_each = workers, every, after_each
+        self.say, self.show, self.on_failure = say, show or say, on_failure
         self.env, self.launch = {**os.environ, **env}, launch
         self.jobs: list[Job] = []
         self.done: dict[Job, float] = {}
         self.ran: dict[Job, float] = {}
+        self.failed: list[Job] = []
         self.running: list[Running] = []
         self.begin = time.monotonic()
         self.end = float("inf") if minutes is None else self.begin + 60 * minutes
@@ -74,7 +85,7 @@ class Scheduler:
         self._take([job for job in jobs if job not in self.jobs])
         said = 0.0
         try:
-            while len(self.done) < len(self.jobs):
+            while len(self.done) + len(self.failed) < len(self.jobs):
                 if time.monotonic() >= self.end:
                     raise TimeIsUp("time is up; the same command goes on from here")
                 self._start_ready()
@@ -98,11 +109,11 @@ class Scheduler:
                 self._line(job, f"done before (took {clock(seconds)}), skipped")
 
     def _start_ready(self) -> None:
-        busy = {running.job for running in self.running}
+        taken = self._taken()
         for job in self.jobs:
             if len(self.running) >= self.workers:
                 return
-            if job in self.done or job in busy or any(b not in self.done for b in job.after):
+            if job in taken or any(b not in self.done for b in job.after):
                 continue
             self.running.append(job.start(self.env, self.launch))
             self._line(job, "started")
@@ -114,9 +125,14 @@ class Scheduler:
                 continue
             self.running.remove(running)
             if code != 0:
-                if code > 0:  # it was not stopped: what failed may be mended before the next start
-                    running.forget()
-                raise JobFailed(_failure(running.job, code))
+                error = JobFailed(_failure(running.job, code))
+                if code < 0:  # it was killed, and may go on the next time
+                    raise error
+                running.forget()  # what failed may be mended before the next start
+                self.on_failure(error)
+                self.failed.append(running.job)
+                self._line(running.job, f"failed, see {running.job.log}")
+                continue
             running.stamp()
             self.done[running.job] = self.ran[running.job] = running.elapsed
             self._line(running.job, f"done in {clock(running.elapsed)}")
@@ -131,7 +147,7 @@ class Scheduler:
             share = share if job.steps else ""
             parts.append(f"{job.name}: {share}{clock(running.elapsed)}, ~{clock(left)} left")
         parts.append(f"{len(self.done)}/{len(self.jobs)} done, ~{clock(self._left_overall())} left")
-        self.say(f"{self._now()} {' | '.join(parts)}")
+        self.show(f"{self._now()} {' | '.join(parts)}")
 
     def _pace(self) -> float:
         """How much longer than expected the jobs take on this machine."""
@@ -149,9 +165,13 @@ class Scheduler:
             expected = 0.5 * expected + 0.5 * running.elapsed / done
         return max(1.0, expected - running.elapsed)
 
+    def _taken(self) -> set[Job]:
+        """Those that were started, or need not be."""
+        return {*self.done, *self.failed, *(running.job for running in self.running)}
+
     def _left_overall(self) -> float:
-        busy = {running.job for running in self.running}
-        waiting = [job for job in self.jobs if job not in self.done and job not in busy]
+        taken = self._taken()
+        waiting = [job for job in self.jobs if job not in taken]
         seconds = sum(map(self._left, self.running)) + self._pace() * sum(j.cost for j in waiting)
         return seconds / self.workers
 

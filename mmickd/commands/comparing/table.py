@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from mmickd.commands.comparing.published import Published
 from mmickd.commands.comparing.significance import holm, paired_p
 
 
@@ -36,12 +37,14 @@ class Outcome:
         best: the best value of each run.
         ms: milliseconds of a training step, median over the seeds.
         setting: what was chosen for it; empty if nothing was.
+        published: what others got.
     """
 
     last: tuple[float, ...]
     best: tuple[float, ...]
     ms: float
     setting: str = ""
+    published: Published | None = None
 
 
 @dataclass(frozen=True)
@@ -58,6 +61,7 @@ class Row:
         to: paired differences of ``values``, by the row that they are to; none for the teacher.
         p: of the paired test against the reference, corrected for all rows; None where there is
             none.
+        published: what others got.
     """
 
     name: str
@@ -68,6 +72,7 @@ class Row:
     best: Spread
     to: dict[str, Spread]
     p: float | None
+    published: Published | None
 
 
 def spread(values: Sequence[float]) -> Spread:
@@ -109,7 +114,8 @@ def make_rows(
         others = [other for other in (reference, *against) if name not in (other, "teacher")]
         to = {other: paired_difference(one.last, outcomes[other].last) for other in others}
         last, best = spread(one.last), spread(one.best)
-        rows.append(Row(name, one.setting, one.last, one.ms, last, best, to, corrected.get(name)))
+        p = corrected.get(name)
+        rows.append(Row(name, one.setting, one.last, one.ms, last, best, to, p, one.published))
     return rows
 
 
@@ -122,25 +128,36 @@ def as_markdown(
 ) -> str:
     """The rows as a table in Markdown."""
     chosen = any(row.setting for row in rows)
+    compared = any(row.published for row in rows)
     head = [title, *(["setting"] if chosen else []), f"{metric}, last", "best"]
+    head += ["published"] if compared else []
     head += [f"paired difference to {reference}", "p (Holm)", *(f"to {other}" for other in against)]
     head += ["ms per step", "single seeds"]
-    lines = [_line(head), _line(["---"] * len(head))]
+    lines = []
     for row in rows:
         first, *more = (_difference(row, other) for other in (reference, *against))
         p = "" if row.p is None else f"{row.p:.3f}" if row.p >= 0.001 else "< 0.001"
         seeds = ", ".join(f"{value:.2f}" for value in row.values)
         cells = [row.name, *([row.setting] if chosen else []), row.last.text(), row.best.text()]
-        lines.append(_line([*cells, first, p, *more, f"{row.ms:.0f}", seeds]))
-    return "\n".join(lines)
+        cells += [row.published.text() if row.published else ""] if compared else []
+        lines.append([*cells, first, p, *more, f"{row.ms:.0f}", seeds])
+    return markdown_table(head, lines)
 
 
 def _difference(row: Row, to: str) -> str:
     return row.to[to].text(signed=True) if to in row.to else ""
 
 
-def _line(cells: Sequence[str]) -> str:
-    return f"| {' | '.join(cells)} |"
+def markdown_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table in Markdown.
+
+    Example:
+        >>> print(markdown_table(["a", "b"], [["1", "2"]]))
+        | a | b |
+        | --- | --- |
+        | 1 | 2 |
+    """
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in (head, ["---"] * len(head), *rows))
 
 
 def note(seeds: int, teachers: bool = False) -> str:

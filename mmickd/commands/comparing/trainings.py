@@ -10,8 +10,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from mmengine.config import Config, DictAction
+from mmengine.config import Config
 
+from mmickd.commands.arguments import parse_options
 from mmickd.commands.comparing.jobs import Job
 from mmickd.commands.comparing.plan import Plan, Setting, Trainee
 from mmickd.utils.config import find_config, find_file
@@ -69,7 +70,13 @@ class Trainings:
         return list(self._made.values())
 
     def teacher(self, seed: int) -> Training:
-        """The teacher of the students with this seed."""
+        """The teacher of the students with this seed.
+
+        Raises:
+            ValueError: if the plan trains none.
+        """
+        if self._plan.teacher is None:
+            raise ValueError("no teacher is trained first, so nothing can stand for {teacher}.")
         if not self._plan.paired:
             return self._training("teacher", self._plan.teacher, Setting(), self._seed, "teacher")
         folder = f"teacher_seed{seed}"
@@ -116,7 +123,7 @@ class Trainings:
         of_plan = (*self._plan.options, *trainee.options, *setting.options, *chosen)
         options = [*self._plan.options, *self._options, *trainee.options, *setting.options, *chosen]
         config = find_config(trainee.config, "config")
-        if kind != "teacher" and _reads_checkpoint(config):
+        if kind != "teacher" and self._plan.teacher is not None and _reads_checkpoint(config):
             options.append(f"{CHECKPOINT}={{teacher}}")
         after, places = [self.data] if self.data else [], dict(self._places)
         if any("{teacher}" in option for option in options):
@@ -159,8 +166,7 @@ def _from_here(path: Path) -> Path:
 def _merged(config: str, options: tuple[str, ...]) -> tuple[int, str, str, str]:
     """Length and unit of the training that a config with options is, its content and digest."""
     cfg = Config.fromfile(config)
-    given = (option.split("=", 1) for option in options)
-    cfg.merge_from_dict({key: DictAction._parse_iterable(value) for key, value in given})
+    cfg.merge_from_dict(parse_options(options))
     unit = "epoch" if "max_epochs" in cfg.train_cfg else "iter"
     content = cfg.to_dict()
     text = json.dumps(content, default=repr)  # in the order of the config, which may matter

@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 
 from mmickd.commands.comparing.comparison import Comparison, read_comparison
-from mmickd.commands.comparing.jobs import STAMP, Job
+from mmickd.commands.comparing.jobs import Job
+from tests.helpers.jobs import METRIC, finish
 
 DEMO = "configs/demo/digits_{}.py"
 WEIGHT = "custom_hooks.0.losses.kd.loss_weight"
-METRIC = "accuracy/top1"
 
 
 def read(folder: Path, seeds: list[int], **description: Any) -> Comparison:
@@ -26,16 +26,6 @@ def read(folder: Path, seeds: list[int], **description: Any) -> Comparison:
     file = folder / "plan.json"
     file.write_text(json.dumps(plan))
     return read_comparison(file, folder / "out", seeds)
-
-
-def finish(job: Job, *values: float) -> None:
-    """Have a job done, with these values of the metric."""
-    logs = job.folder / "20260101_000000" / "vis_data"
-    logs.mkdir(parents=True)
-    lines = [{"loss": 1.0, "time": 0.01, "step": 1}]
-    lines += [{METRIC: value, "step": step} for step, value in enumerate(values, 1)]
-    (logs / "scalars.json").write_text("".join(f"{json.dumps(line)}\n" for line in lines))
-    job.note(STAMP, 12.0, versions=dict(torch="2"))
 
 
 KD = {"config": DEMO.format("kd"), "grid": {WEIGHT: [1, 2, 3, 4, 5]}}
@@ -74,6 +64,7 @@ def race(comparison: Comparison, score: dict[tuple[int, int], float]) -> list[li
 
 def test_the_better_half_of_all_settings_goes_on(tmp_path: Path) -> None:
     comparison = read(tmp_path, [0, 1], **SELECTION)
+    assert "Published" not in comparison.note()
     score = {(w, 100): float(w) for w in range(1, 6)}  # 5, 4, 3 go on
     score |= {(3, 101): 9.0, (4, 101): 1.0, (5, 101): 2.0}  # means 6, 2.5, 3.5: 3 and 5 do
     score |= {(3, 102): 1.0, (5, 102): 9.0}  # means 4.3 and 5.3

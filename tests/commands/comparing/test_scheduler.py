@@ -37,6 +37,15 @@ def test_jobs_wait_for_what_they_need(tmp_path: Path) -> None:
     assert any("0/2 done" in line and "first: " in line for line in lines)
 
 
+def test_what_runs_now_may_be_shown_elsewhere(tmp_path: Path) -> None:
+    said: list[str] = []
+    shown: list[str] = []
+    one = job(tmp_path / "one", "import time; time.sleep(0.5)")
+    Scheduler(1, {}, every=0.1, say=said.append, show=shown.append).run([one])
+    assert [line.split()[-1] for line in said] == ["started", "0:00"]
+    assert shown and all("0/1 done" in line for line in shown)
+
+
 def test_finished_jobs_are_skipped(tmp_path: Path) -> None:
     trace = tmp_path / "trace"
     jobs = [job(tmp_path / name, append(trace, name)) for name in ("a", "b")]
@@ -72,6 +81,19 @@ def test_a_failure_shows_its_log_and_command_and_stops_the_others(tmp_path: Path
     assert "bad failed with code 3" in message and "the reason" in message
     assert sys.executable in message and str(bad.log) in message
     assert bad.duration() is None and slow.duration() is None
+
+
+def test_a_failure_need_not_stop_the_others(tmp_path: Path) -> None:
+    trace, errors = tmp_path / "trace", []
+    bad = job(tmp_path / "bad", "raise SystemExit(3)")
+    good = job(tmp_path / "good", append(trace, "1"))
+    scheduler = Scheduler(1, {}, say=lambda line: None, on_failure=errors.append)
+    scheduler.run([bad, good])
+    assert scheduler.failed == [bad] and list(scheduler.done) == [good]
+    assert "bad failed with code 3" in str(errors[0])
+    killed = job(tmp_path / "killed", "import os, signal; os.kill(os.getpid(), signal.SIGKILL)")
+    with pytest.raises(JobFailed, match="killed failed with code -9"):
+        scheduler.run([killed])
 
 
 def test_a_round_may_follow_and_ask_for_what_is_done(tmp_path: Path) -> None:

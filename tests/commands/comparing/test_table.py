@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
+from mmickd.commands.comparing.published import Published
 from mmickd.commands.comparing.significance import paired_p
 from mmickd.commands.comparing.table import (
     Outcome,
@@ -86,6 +89,16 @@ def test_what_was_chosen_has_a_column() -> None:
     assert head.startswith("| digits | setting | accuracy, last |")
     assert kd.startswith("| KD | kd.loss_weight=3 | 91.00")
     assert teacher.startswith("| teacher |  | 98.00")
+
+
+def test_published_numbers_have_a_column_if_there_are_any() -> None:
+    published = Published(91.5, "a paper", "best")
+    some = {**FOUR, "KD": replace(FOUR["KD"], published=published)}
+    head, _, teacher, _, kd, _ = as_markdown("digits", "accuracy", make_rows(some)).splitlines()
+    assert head.startswith("| digits | accuracy, last | best | published | paired difference")
+    assert kd.startswith("| KD | 91.00 ± 1.00 | 92.00 ± 1.00 | 91.50 (best) |  |")
+    assert teacher.startswith("| teacher | 98.00 | 99.00 |  |  |")
+    assert "published" not in as_markdown("digits", "accuracy", make_rows(FOUR))
 
 
 def test_note_says_what_the_error_covers() -> None:

@@ -1,0 +1,155 @@
+"""A tuning: rounds of trials, by the machinery of comparisons, and what they came to."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from functools import cache
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+from mmickd.commands.comparing.jobs import Job
+from mmickd.commands.comparing.plan import Plan, Setting
+from mmickd.commands.comparing.results import record
+from mmickd.commands.comparing.trainings import Training, Trainings
+from mmickd.commands.tuning.methods import Method
+from mmickd.commands.tuning.report import Row
+from mmickd.commands.tuning.search import Search, Trial, open_storage
+from mmickd.utils.digest import digest
+
+STORAGE = "study.journal"
+FIRST_SEED = 100
+"""Of the trials: a report takes 0, 1, 2, so it is of other runs than those that were chosen by."""
+
+
+class Tuning:
+    """Which runs the trials of some methods need, and what came out.
+
+    Args:
+        methods: each gets the same number of trials.
+        metric: key in the log; more is better.
+        out: an existing folder, of all runs.
+        seeds: how many runs a trial is.
+        select: options by which the runs validate on data to choose by.
+        search_seed: of the search.
+    """
+
+    def __init__(
+        self,
+        methods: Sequence[Method],
+        metric: str,
+        out: Path,
+        seeds: int = 1,
+        select: Sequence[str] = (),
+        search_seed: int = 0,
+    ) -> None:
+        self.metric, self._title = metric, Path(methods[0].trainee.config).stem
+        self._seeds = range(FIRST_SEED, FIRST_SEED + seeds)
+        self._trainings = Trainings(self._plan(methods, select), out, self._seeds, (), quick=False)
+        self._record = cache(lambda training: record(training, self._title, metric))
+        storage = open_storage(out / STORAGE)
+        given = [metric, seeds, list(select), search_seed]
+        self._searches = {
+            method: Search(
+                storage, method.name, method.ranges, search_seed,
+                digest([*given, method.content, [vars(one) for one in method.ranges]]),
+            )
+            for method in methods
+        }  # fmt: skip
+
+    def _plan(self, methods: Sequence[Method], select: Sequence[str]) -> Plan:
+        return Plan(
+            title=self._title,
+            metric=self.metric,
+            shown=self.metric,
+            reference="",
+            against=(),
+            options=(),
+            teacher=None,
+            teacher_seed=None,
+            paired=False,
+            students=tuple(method.trainee for method in methods),
+            select_seeds=tuple(self._seeds),
+            select_options=tuple(select),
+            data=None,
+        )
+
+    def rounds(self, trials: int, at_a_time: int) -> Iterator[list[Job]]:
+        """Runs of the trials that are asked for next; the next round once all of them ended.
+
+        Args:
+            trials: of each method.
+            at_a_time: of each method in a round.
+        """
+        while True:
+            asked = [
+                (method, trial)
+                for method, search in self._searches.items()
+                for trial in search.ask(trials, at_a_time)
+            ]
+            if not asked:
+                return
+            yield [run.job for method, trial in asked for run in self._runs(method, trial)]
+            for method, trial in asked:
+                values = self._values(method, trial)
+                self._searches[method].tell(trial.number, fmean(values) if values else None)
+
+    def has_results(self) -> bool:
+        """Whether any trial came to something, in this command or before it."""
+        return any(one.value is not None for s in self._searches.values() for one in s.told())
+
+    def _runs(self, method: Method, trial: Trial) -> list[Training]:
+        setting = Setting(str(trial.number), trial.options)
+        return [self._trainings.trial(method.trainee, setting, seed) for seed in self._seeds]
+
+    def _values(self, method: Method, trial: Trial) -> list[float]:
+        """The metric at the end of its runs; none if one of them failed."""
+        runs = self._runs(method, trial)
+        if any(run.job.duration() is None for run in runs):
+            return []
+        return [self._record(run)["last"] for run in runs]
+
+    def rows(self) -> list[Row]:
+        """What each method came to."""
+        rows = []
+        for method, search in self._searches.items():
+            told = search.told()
+            done = sorted((one for one in told if one.value is not None), key=_rank)
+            best = done[0] if done else None
+            values = tuple(self._values(method, best)) if best else ()
+            first = next((one.value for one in told if one.number == 0), None)
+            rows.append(
+                Row(
+                    name=method.name,
+                    trials=len(told),
+                    failed=len(told) - len(done),
+                    as_is=first if all(one.holds_now for one in method.ranges) else None,
+                    best=best.number if best else None,
+                    values=values,
+                    config=method.trainee.config,
+                    options=(*method.trainee.options, *best.options) if best else (),
+                    searched=tuple(one.name for one in method.ranges),
+                )
+            )
+        return rows
+
+    def trials(self) -> list[dict[str, Any]]:
+        """Each trial that was told, for JSON."""
+        return [
+            dict(name=method.name, number=one.number, value=one.value, options=list(one.options))
+            for method, search in self._searches.items()
+            for one in search.told()
+        ]
+
+    def records(self) -> list[dict[str, Any]]:
+        """Of every run that is done, for ``results.jsonl``."""
+        for method, search in self._searches.items():
+            for trial in search.told():  # those of earlier commands too
+                self._runs(method, trial)
+        done = (one for one in self._trainings.all() if one.job.duration() is not None)
+        return [self._record(training) for training in done]
+
+
+def _rank(trial: Trial) -> tuple[float, int]:
+    assert trial.value is not None
+    return -trial.value, trial.number

@@ -1,0 +1,98 @@
+"""`mmickd tune`: real trials, killed and gone on with."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import shlex
+import sys
+from pathlib import Path
+
+import pytest
+
+from mmickd.commands.arguments import load_run_config
+from mmickd.commands.train import parse_args as parse_train_args
+from mmickd.commands.tune import main, parse_args
+from tests.helpers.commands import command
+from tests.helpers.jobs import wait_until
+from tests.helpers.tiny import classifier_config, make_class_folders, save_teacher, with_hook
+from tests.helpers.warm import become_python, start_method
+
+ROOT = Path(__file__).resolve().parents[2]
+TOOL = ROOT / "tools" / "tune.py"
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    data = make_class_folders(tmp_path / "data", per_class=4)
+    teacher = classifier_config(data, tmp_path / "unused", width=16)
+    student = classifier_config(data, tmp_path / "unused", iters=2)
+    checkpoint = save_teacher(teacher, tmp_path / "teacher.pth")
+    losses = dict(nicd=dict(num_negatives=4), picd=dict(num_positives=2))
+    bank = dict(cache_dir=str(tmp_path / "banks"))
+    cfg = with_hook(student, teacher, checkpoint, losses=losses, bank=bank)
+    cfg.dump(tmp_path / "ickd.py")
+    return tmp_path / "ickd.py"
+
+
+@pytest.mark.slow
+def test_after_a_kill_it_goes_on_and_runs_no_trial_again(config: Path, tmp_path: Path) -> None:
+    pytest.importorskip("optuna")
+    out, asked = tmp_path / "out", tmp_path / "asked.json"
+    words = [str(TOOL), str(config), "--trials", "2", "--workers", "1", "--out", str(out)]
+    words += ["--json", str(asked)]
+    context = multiprocessing.get_context(start_method())
+    env = {**os.environ, "OMP_NUM_THREADS": "1"}
+    process = context.Process(target=become_python, args=(words, tmp_path / "log", env))
+    process.start()
+    stamps = lambda: sorted(out.glob("trials/*/done.json"))  # noqa: E731
+    wait_until(lambda: bool(stamps()) or not process.is_alive(), "a trial was done")
+    process.kill()
+    process.join()
+    before = {stamp: stamp.stat().st_mtime_ns for stamp in stamps()}
+    assert 1 <= len(before) < 4, (tmp_path / "log").read_text()
+
+    said = command(sys.executable, *words).ok()
+    assert said.count("skipped") + said.count("started") == 4
+    assert len(stamps()) == 4
+    assert all(stamp.stat().st_mtime_ns == time for stamp, time in before.items())
+    found = json.loads(asked.read_text())
+    assert [(row["name"], row["trials"]) for row in found["rows"]] == [
+        ("kd + picd + nicd", 2), ("kd alone", 2)
+    ]  # fmt: skip
+    assert len([*(tmp_path / "banks").glob("*/*.safetensors")]) <= 1  # one bank for all
+    lines = [line for line in said.splitlines() if line.startswith("mmickd train ")]
+    assert lines == [row["command"] for row in found["rows"]]
+    assert all(line in (out / "results.md").read_text() for line in lines)
+    for line, row in zip(lines, found["rows"], strict=True):  # as a user pastes them
+        cfg = load_run_config(parse_train_args(shlex.split(line)[2:]))
+        losses = cfg.custom_hooks[0].losses
+        for name, option in zip(row["searched"], row["options"], strict=True):
+            term, key = name.split(".")
+            assert losses[term][key] == float(option.partition("=")[2])
+        assert (losses["picd"] is None) == (row["name"] == "kd alone")
+
+
+def test_wrong_input_is_a_message_before_anything_runs(config: Path, tmp_path, capsys) -> None:
+    pytest.importorskip("optuna")
+    words = ["--trials", "1", "--out", str(tmp_path / "out")]
+    assert main([str(config), *words, "--vary", "kt.weight=1:2"]) == 1
+    assert "error: --vary kt.weight=1:2" in capsys.readouterr().err
+    assert main([str(tmp_path / "none.py"), *words]) == 1
+    assert "none.py' does not exist" in capsys.readouterr().err
+    assert main([str(config), *words, "--cfg-options", "a"]) == 1
+    assert "'a' is no option" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_without_optuna_it_says_what_to_install(monkeypatch, capsys) -> None:
+    monkeypatch.setitem(sys.modules, "optuna", None)
+    assert main(["configs/demo/digits_ickd.py", "--trials", "1"]) == 1
+    assert 'pip install "mmickd[tune]"' in capsys.readouterr().err
+
+
+def test_everything_goes_below_a_folder_named_after_the_config() -> None:
+    args = parse_args(["configs/demo/digits_ickd.py", "--trials", "5"])
+    assert args.out == Path("work_dirs/digits_ickd_tune").resolve()
+    assert (args.seeds, args.trials) == (1, 5)
