@@ -65,7 +65,8 @@ def label_at(image: str, point: Point | None) -> int:
     """What the label map of a scene says at a point."""
     assert point is not None
     truth = Image.open(image.replace("img_dir", "ann_dir"))
-    x, y = (int(share * size) for share, size in zip(point, truth.size, strict=True))
+    # a cell's centre may be the border of two pixels, which float32 falls short of
+    x, y = (int(share * size + 1e-3) for share, size in zip(point, truth.size, strict=True))
     return int(truth.getpixel((x, y)))
 
 
