@@ -52,11 +52,13 @@ class Preparation:
         distiller: with teacher and memories.
         layer: name of the student's classifier layer.
         stored: by level, where its frozen bank lies; empty without one, or without a cache.
+        images: that the frozen bank is built from; None without one.
     """
 
     distiller: Distiller
     layer: str
     stored: dict[str, StoredBank]
+    images: BankImages | None
 
 
 @dataclass(frozen=True)
@@ -115,7 +117,7 @@ def prepare(options: HookOptions, run: Run) -> Preparation:
 
     teacher.open(remember, bank.momentum)
     distiller = Distiller(teacher, checked.terms, checked.levels, options.anchors, bank.seed)
-    return Preparation(distiller, checked.layer, stored)
+    return Preparation(distiller, checked.layer, stored, checked.images)
 
 
 def _check(options: HookOptions, teacher: Teacher, run: Run) -> _Checked:

@@ -144,6 +144,8 @@ class View:
         ids: ``(B,)`` int64; the images.
         student_logits: ``(B, L, C)``; None while a bank is built.
         student_features: makes the student's ``(B, L, D')``, which few losses ask for.
+        places: makes ``(B, L, 2)``: x and y of each location as shares of the image's width and
+            height; None where a location is no point of an image.
 
     Example:
         >>> labels, ids = torch.tensor([[1, -1]]), torch.tensor([7])
@@ -159,6 +161,7 @@ class View:
     ids: Tensor
     student_logits: Tensor | None = None
     student_features: Callable[[], Tensor] | None = None
+    places: Callable[[], Tensor] | None = None
 
     @property
     def num_classes(self) -> int:

@@ -23,6 +23,7 @@ FLOORS = [
     ["distiller", "checks"],
     ["options"],
     ["preparation"],
+    ["gallery"],
     ["hooks"],
     ["commands"],
     ["__main__"],

@@ -122,7 +122,10 @@ def test_package_is_whole_and_alone(wheel):
     modules = {f.relative_to(ROOT).as_posix() for f in (ROOT / "mmickd").rglob("*.py")}
     modules = {name for name in modules if "/.mim/" not in name}
     assert modules <= names
-    assert "mmickd/py.typed" in names
+    assert {
+        "mmickd/py.typed",
+        *(f"mmickd/gallery/page.{e}" for e in ("html", "css", "js")),
+    } <= names
     assert {name.split("/")[0] for name in names} == {
         "mmickd",
         f"mmickd-{mmickd.__version__}.dist-info",

@@ -20,6 +20,7 @@ from mmickd.distiller import Distiller
 from mmickd.hooks.attachment import Attachment
 from mmickd.hooks.ickd_hook import ICKDHook, run_of
 from mmickd.options import HookOptions
+from mmickd.preparation import Preparation
 from mmickd.run import Run
 from mmickd.storage.cache import StoredBank
 from mmickd.utils.errors import ICKDError
@@ -31,23 +32,31 @@ class Prepared:
 
     Args:
         runner: of mmengine; its loops and loaders are built, its student is on its device.
-        distiller: teacher, memories and losses.
-        attachment: of them to the student, so that ``student(..., mode='loss')`` in training mode
-            gives the distilled losses.
+        ready: what it would train with: teacher, memories and losses.
+        attachment: of its distiller to the student, so that ``student(..., mode='loss')`` in
+            training mode gives the distilled losses.
         options: of the hook.
-        stored: by level, where a frozen bank lies in the cache; empty where there is none.
         warnings: what this package logged as a warning, or worse, on the way; grows with what
             follows.
         notes: the same of other packages.
     """
 
     runner: Any
-    distiller: Distiller
+    ready: Preparation
     attachment: Attachment
     options: HookOptions
-    stored: dict[str, StoredBank]
     warnings: list[str]
     notes: list[str]
+
+    @property
+    def distiller(self) -> Distiller:
+        """Teacher, memories and losses."""
+        return self.ready.distiller
+
+    @property
+    def stored(self) -> dict[str, StoredBank]:
+        """By level, where a frozen bank lies in the cache; empty where there is none."""
+        return self.ready.stored
 
     @property
     def student(self) -> nn.Module:
@@ -87,16 +96,11 @@ def prepared(cfg: Config) -> Iterator[Prepared]:
         with suppress(_Ready):
             runner.train()
         hook = next(hook for hook in runner.hooks if isinstance(hook, ICKDHook))
-        assert hook.distiller is not None and hook.attachment is not None
+        ready = hook.ready
+        assert ready is not None and hook.attachment is not None
         try:
             yield Prepared(
-                runner,
-                hook.distiller,
-                hook.attachment,
-                hook.options,
-                hook.stored,
-                collector.own,
-                collector.others,
+                runner, ready, hook.attachment, hook.options, collector.own, collector.others
             )
         finally:
             hook.after_train(runner)

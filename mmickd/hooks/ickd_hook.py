@@ -20,10 +20,9 @@ from mmickd.hooks.neighbours import is_read_now, refuse_several, warn_of_lost_ho
 from mmickd.hooks.similarity import SimilarityWatch
 from mmickd.losses.schedules import RunTime
 from mmickd.options import HookOptions
-from mmickd.preparation import prepare
+from mmickd.preparation import Preparation, prepare
 from mmickd.registry import HOOKS
 from mmickd.run import Run, TrainingTools
-from mmickd.storage.cache import StoredBank
 from mmickd.structures import Batch, Tapped
 from mmickd.teachers import Teacher
 from mmickd.utils.errors import ICKDError
@@ -92,8 +91,8 @@ class ICKDHook(Hook):
         check_names(unknown, [*options, "priority"], "ICKDHook")
         repair_scopes()
         self._options = HookOptions.read({name: given[name] for name in options})
+        self._ready: Preparation | None = None
         self._distiller: Distiller | None = None
-        self._stored: dict[str, StoredBank] = {}
         self._attachment: Attachment | None = None
         self._runner: Any = None
         self._saved: Any = None
@@ -106,6 +105,11 @@ class ICKDHook(Hook):
         return self._distiller
 
     @property
+    def ready(self) -> Preparation | None:
+        """All that the run takes its steps with, while it trains."""
+        return self._ready
+
+    @property
     def attachment(self) -> Attachment | None:
         """To the student while the run trains."""
         return self._attachment
@@ -114,11 +118,6 @@ class ICKDHook(Hook):
     def options(self) -> HookOptions:
         """As given, checked."""
         return self._options
-
-    @property
-    def stored(self) -> dict[str, StoredBank]:
-        """By level, where a frozen bank lies in the cache."""
-        return self._stored
 
     @property
     def _teacher(self) -> Teacher:
@@ -137,7 +136,7 @@ class ICKDHook(Hook):
         begin = time.monotonic()
         with preserved_random_state():
             ready = prepare(self._options, run_of(runner, model))
-        self._distiller, self._stored = ready.distiller, ready.stored
+        self._ready, self._distiller = ready, ready.distiller
         if runner.iter:  # resumed
             self._restore()
         self._runner, self._saved = runner, None
@@ -207,7 +206,7 @@ class ICKDHook(Hook):
         """Leave the student as it was."""
         if self._attachment is not None:
             self._attachment.detach()
-        self._attachment = self._distiller = self._runner = None
+        self._attachment = self._ready = self._distiller = self._runner = None
 
     def _restore(self) -> None:
         """Go on where a run was stopped, with a teacher that learns."""

@@ -60,6 +60,32 @@ def labels_on_grid(
     return labels.masked_fill(void, NO_LABEL)
 
 
+def cell_centres(
+    grid: tuple[int, int], input_shape: tuple[int, int], align_corners: bool
+) -> Tensor:
+    """Where the cells lie, as the head's own upsampling puts them.
+
+    Args:
+        grid: ``(h, w)`` of the logits.
+        input_shape: ``(h, w)`` in pixels of the network's input, padding included.
+        align_corners: of the head that made the logits.
+
+    Returns:
+        ``(h * w, 2)`` float32; x and y in pixels of the input, 0 at its left or upper edge.
+
+    Example:
+        >>> cell_centres((1, 2), (8, 16), align_corners=False).tolist()
+        [[4.0, 4.0], [12.0, 4.0]]
+    """
+    ys, xs = (
+        torch.linspace(0.5, size - 0.5, cells)
+        if align_corners and cells > 1
+        else (torch.arange(cells) + 0.5) * size / cells
+        for cells, size in zip(grid, input_shape, strict=True)
+    )
+    return torch.stack([xs.repeat(len(ys)), ys.repeat_interleave(len(xs))], dim=1)
+
+
 def _centres(
     cells: int, input_size: int, image_size: int, gt_size: int, align_corners: bool, like: Tensor
 ) -> tuple[Tensor, Tensor]:

@@ -156,7 +156,7 @@ def take(view: View, where: Tensor) -> View:
     def pick(x: Tensor) -> Tensor:
         return x.gather(1, where[..., None].expand(-1, -1, x.shape[2]))
 
-    features = view.student_features
+    features, places = view.student_features, view.places
     return replace(
         view,
         features=pick(view.features),
@@ -165,6 +165,7 @@ def take(view: View, where: Tensor) -> View:
         valid=view.valid.gather(1, where),
         student_logits=None if view.student_logits is None else pick(view.student_logits),
         student_features=None if features is None else lambda: pick(features()),
+        places=None if places is None else lambda: pick(places()),
     )
 
 

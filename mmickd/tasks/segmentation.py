@@ -12,7 +12,7 @@ from mmickd.losses.terms import Defaults
 from mmickd.registry import TASKS
 from mmickd.structures import Batch, Tapped, View
 from mmickd.tasks.base import Task, data_sample_ids
-from mmickd.tasks.grid import labels_on_grid, resize
+from mmickd.tasks.grid import cell_centres, labels_on_grid, resize
 from mmickd.tasks.levels import PixelLevel, RegionLevel
 from mmickd.utils.errors import ICKDError
 
@@ -120,6 +120,7 @@ class SegmentationTask(Task):
             ids=data_sample_ids(batch.data_samples, logits.device),
             student_logits=None if student is None else on_grid(student.logits.float()),
             student_features=None if student is None else lambda: on_grid(student.features),
+            places=lambda: self._places(logits, batch),
         )
 
     def features_of(self, output: Tensor, logits: Tensor, cells: int) -> Tensor:
@@ -144,6 +145,15 @@ class SegmentationTask(Task):
             logits.shape[1],
             self.ignore_index,
         ).flatten(1)
+
+    def _places(self, logits: Tensor, batch: Batch) -> Tensor:
+        """``(B, L, 2)``; where in its image the centre of each cell of the teacher's grid lies."""
+        centres = cell_centres(
+            (logits.shape[2], logits.shape[3]), batch.input_shape, self.teacher_align_corners
+        )
+        shapes = [_image_shape(sample, batch.input_shape) for sample in batch.data_samples]
+        sizes = torch.tensor([(width, height) for height, width in shapes])
+        return (centres / sizes[:, None]).to(logits.device)
 
     def bad_labels(self, data_sample: Any, num_classes: int) -> list[int]:
         """See the base class."""

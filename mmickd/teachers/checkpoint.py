@@ -96,19 +96,22 @@ class TeacherWeights:
         return classes_of(checkpoint)
 
 
-def load_checkpoint(path: str, trust: bool = False) -> dict[str, Any]:
+def load_checkpoint(
+    path: str, trust: bool = False, option: str = "teacher.checkpoint"
+) -> dict[str, Any]:
     """A checkpoint on the CPU, without running code that it may carry.
 
     Args:
         path: a local file of torch.save or safetensors.
         trust: go on with ``weights_only=False`` where the file holds other than tensors.
+        option: that names the file, for messages.
 
     Raises:
         ICKDError: if it cannot be read.
     """
     fault = fault_of_file(path)
     if fault:
-        raise ICKDError(f"teacher.checkpoint '{path}' {fault}")
+        raise ICKDError(f"{option} '{path}' {fault}")
     if not trust:
         check_archive(path)
     try:
@@ -117,18 +120,18 @@ def load_checkpoint(path: str, trust: bool = False) -> dict[str, Any]:
         refused = re.search(r"GLOBAL (\S+)", str(error))
         if refused and isinstance(error, UnpicklingError):
             raise ICKDError(
-                f"teacher.checkpoint '{path}' holds more than tensors and plain values "
+                f"{option} '{path}' holds more than tensors and plain values "
                 f"({refused[1]}). If you trust where it comes from, set "
                 "teacher.trust_checkpoint=True."
             ) from error
         # torch's own advice, which precedes its reason, is to read with less care
         reason = str(error).rpartition("WeightsUnpickler error: ")[2].strip().partition("\n")[0]
         raise ICKDError(
-            f"teacher.checkpoint '{path}' cannot be read, it may be truncated: "
+            f"{option} '{path}' cannot be read, it may be truncated: "
             f"{one_line(reason) or type(error).__name__}"
         ) from error
     if not isinstance(checkpoint, dict):
-        raise ICKDError(f"teacher.checkpoint '{path}' holds no dict of weights.")
+        raise ICKDError(f"{option} '{path}' holds no dict of weights.")
     return checkpoint
 
 

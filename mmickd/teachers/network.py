@@ -20,7 +20,7 @@ from mmickd.structures import Batch, Tapped, View
 from mmickd.taps import Tap
 from mmickd.tasks import Task, kind_of_task, task_for
 from mmickd.teachers.base import Remember, Source, Teacher
-from mmickd.teachers.normalization import InputConverter
+from mmickd.teachers.normalization import InputConverter, InputNormalization
 from mmickd.utils.errors import ICKDError, OptionError
 from mmickd.utils.validation import check_choice, check_integer
 
@@ -162,12 +162,15 @@ class NetworkTeacher(Teacher):
         """``D`` of its features, once it was looked at."""
         return self._width
 
-    def view_of_bank_images(self, samples: Sequence[dict[str, Any]]) -> View:
+    def view_of_bank_images(
+        self, samples: Sequence[dict[str, Any]], student: Tapped | None = None
+    ) -> View:
         """Run on images as the bank is built from them, after :meth:`look`.
 
         Args:
             samples: packed (``inputs`` and ``data_samples``), of one size; the preprocessor may
                 change them.
+            student: what its classifier layer took and gave for the same images, if it was asked.
 
         Raises:
             ICKDError: if it cannot run on them, or gives NaN or Inf.
@@ -179,7 +182,7 @@ class NetworkTeacher(Teacher):
             inputs = self.preprocess(data)
             tapped = self.forward_normalized(inputs)
             check_finite(tapped, data["data_samples"], "the teacher")
-            return self.task.view(tapped, Batch(inputs, data["data_samples"]))
+            return self.task.view(tapped, Batch(inputs, data["data_samples"]), student)
 
     def attach(self, layer: str) -> None:
         """Read the classifier layer of this name from now on."""
@@ -223,6 +226,11 @@ class NetworkTeacher(Teacher):
         """A training batch, normalised for the student, as it is normalised for the teacher."""
         assert self._converter is not None
         return self._converter(inputs.float())
+
+    @property
+    def swaps_channels(self) -> bool:
+        """Whether its data preprocessor reverses the order of an image's channels."""
+        return InputNormalization.read(self.model.data_preprocessor).swaps_channels  # type: ignore[arg-type]
 
     def preprocess(self, data: dict[str, Any]) -> Tensor:
         """Collated samples of one size to the teacher's own normalised input ``(B, 3, h, w)``."""

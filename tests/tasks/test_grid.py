@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mmickd.tasks.grid import labels_on_grid, resize
+from mmickd.tasks.grid import cell_centres, labels_on_grid, resize
 
 
 def slow_place(i, cells, size, align_corners):
@@ -38,6 +38,17 @@ def slow_labels(gt, grid, input_shape, image_shape, align_corners, classes, igno
             row.append(value if value != ignore and 0 <= value < classes else -1)
         rows.append(row)
     return rows
+
+
+@pytest.mark.parametrize("align_corners", [False, True])
+@pytest.mark.parametrize(("grid", "size"), [((3, 5), (24, 40)), ((1, 4), (7, 9)), ((6, 1), (6, 5))])
+def test_centres_lie_where_the_labels_are_looked_up(grid, size, align_corners):
+    want = [
+        [float(slow_place(j, grid[1], size[1], align_corners)),
+         float(slow_place(i, grid[0], size[0], align_corners))]
+        for i in range(grid[0]) for j in range(grid[1])
+    ]  # fmt: skip
+    assert torch.allclose(cell_centres(grid, size, align_corners), torch.tensor(want))
 
 
 @settings(max_examples=300, deadline=None)

@@ -52,6 +52,8 @@ def test_ground_truth_of_the_original_size_and_padding():
     sample.set_metainfo(dict(img_shape=(16, 16)))
     view = see(SegmentationTask(), tapped(grid=(2, 4)), [sample], (16, 32))
     assert view.labels.view(2, 4).tolist() == [[0, 0, -1, -1], [1, 1, -1, -1]]
+    assert view.places is not None, "shares of the image, not of what the network was given"
+    assert view.places()[0, [0, 1, 5]].tolist() == [[0.25, 0.25], [0.75, 0.25], [0.75, 0.75]]
 
 
 def test_ground_truth_padded_with_the_image():

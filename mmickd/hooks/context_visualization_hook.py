@@ -1,0 +1,122 @@
+"""Pictures of contexts while a run trains."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from mmengine import dist
+from mmengine.hooks import Hook
+from mmengine.model import is_model_wrapper
+
+from mmickd.building.images import BankImages
+from mmickd.gallery.album import Album
+from mmickd.gallery.choosing import images_by_chance
+from mmickd.gallery.contexts import AFTER, ContextReader
+from mmickd.gallery.names import class_names
+from mmickd.gallery.pictures import draw_case
+from mmickd.gallery.rows import AskedBank
+from mmickd.gallery.students import StudentVoice
+from mmickd.hooks.ickd_hook import ICKDHook
+from mmickd.registry import HOOKS
+from mmickd.utils.distributed import failing_together
+from mmickd.utils.errors import ICKDError
+from mmickd.utils.modules import is_sharded
+from mmickd.utils.random_state import preserved_random_state
+from mmickd.utils.validation import check_integer
+
+
+@HOOKS.register_module()
+class ContextVisualizationHook(Hook):
+    """Shows, now and then, what a few training images retrieve and what the student says of them.
+
+    Stands beside :class:`~mmickd.hooks.ICKDHook` with a frozen teacher. The pictures go to the
+    run's visualizer (``LocalVisBackend``, TensorBoard, W&B, ...) as ``context_0``, ``context_1``,
+    ...; the queries are the same each time. A run with this hook is bit for bit the run without.
+    Rank 0 draws, the others wait for it in their next step.
+
+    Args:
+        interval: iterations from one time to the next.
+        count: queries.
+        neighbours: most positives, and most negatives, of a query.
+        seed: of the choice of queries.
+
+    Raises:
+        ICKDError: if an option is out of range.
+
+    Example:
+        >>> hook = ContextVisualizationHook(interval=500)
+        >>> ContextVisualizationHook(count=0)
+        Traceback (most recent call last):
+            ...
+        mmickd.utils.errors.OptionError: count=0: it must be an integer of at least 1.
+    """
+
+    priority = "BELOW_NORMAL"  # after ICKDHook, whose bank and teacher it asks
+
+    def __init__(
+        self, interval: int = 1000, count: int = 4, neighbours: int = 6, seed: int = 0
+    ) -> None:
+        options = {"interval": interval, "count": count, "neighbours": neighbours}
+        for name, value in options.items():
+            check_integer(value, 1, name)
+        check_integer(seed, 0, "seed")
+        self.interval, self.count, self.neighbours, self.seed = interval, count, neighbours, seed
+        self._student: StudentVoice | None = None
+        self._reader: ContextReader | None = None
+        self._images: BankImages | None = None
+        self._album: Album | None = None
+        self._classes: list[str] = []
+
+    def before_train(self, runner: Any) -> None:
+        """Find teacher and bank.
+
+        Raises:
+            ICKDError: on every rank, if there is no ICKDHook with a frozen bank, whole on each.
+        """
+        hook = next((hook for hook in runner.hooks if isinstance(hook, ICKDHook)), None)
+        if hook is None or hook.ready is None:
+            raise ICKDError(
+                "ContextVisualizationHook shows what an ICKDHook retrieves, and none has begun "
+                "before it: add dict(type='mmickd.ICKDHook', ...) to custom_hooks, and leave the "
+                "priority of both as it is."
+            )
+        asked = AskedBank.of(hook.ready)
+        with failing_together(), preserved_random_state():
+            if dist.is_main_process():
+                self._open(runner, hook.ready.layer, asked)
+
+    def after_train_iter(
+        self, runner: Any, batch_idx: int, data_batch: Any = None, outputs: Any = None
+    ) -> None:
+        """Draw, if it is time."""
+        if self._reader is None or not self.every_n_train_iters(runner, self.interval):
+            return
+        assert self._images is not None and self._album is not None
+        with preserved_random_state():
+            order = images_by_chance(self._images, range(len(self._classes)), self.seed)
+            cases = self._reader.by_chance(
+                self._images, "train", order, self.count, range(len(self._classes))
+            )
+            for number, case in enumerate(cases):
+                drawn = draw_case(case, self._album.picture, self._classes)
+                runner.visualizer.add_image(
+                    f"context_{number}", np.asarray(drawn), step=runner.iter + 1
+                )
+
+    def after_train(self, runner: Any) -> None:
+        """Leave student and bank."""
+        if self._student is not None:
+            self._student.close()
+        self._student = self._reader = self._images = self._album = None
+
+    def _open(self, runner: Any, layer: str, asked: AskedBank) -> None:
+        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        # One rank alone cannot run a student of which it has a part.
+        if not is_sharded(model):
+            self._student = StudentVoice(model, layer)
+        students = {} if self._student is None else {AFTER: self._student}
+        self._reader = ContextReader(asked, self.neighbours, students, self.seed)
+        self._images = asked.images
+        self._album = Album({"train": asked.images}, asked.teacher.swaps_channels)
+        self._classes = class_names(runner.train_dataloader.dataset, asked.bank.num_classes)

@@ -1,0 +1,201 @@
+"""``mmickd gallery``, as a user runs it but in this process."""
+
+from __future__ import annotations
+
+import csv
+import importlib.util
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from mmengine.config import Config
+from PIL import Image
+
+from mmickd.commands import gallery as command
+from mmickd.commands.gallery import main
+from mmickd.utils.errors import ICKDError
+from tests.helpers import toys
+from tests.helpers.browser import BROWSER, shown
+from tests.helpers.tiny import classifier_config, plain_config_text, run, with_hook
+
+ROOT = Path(__file__).parents[2]
+
+
+def written(cfg: Config, folder: Path) -> Path:
+    file = folder / "config.py"
+    with plain_config_text():
+        cfg.dump(file)
+    return file
+
+
+def gallery(cfg: Config, folder: Path, *words: Any) -> dict[str, Any]:
+    """What ``--json`` has after the command has run."""
+    folder.mkdir(exist_ok=True)
+    file = written(cfg, folder)
+    out, found = folder / "out", folder / "found.json"
+    with plain_config_text():
+        main([str(file), "--out", str(out), "--json", str(found), *map(str, words)])
+    return json.loads(found.read_text())
+
+
+def suspects(folder: Path) -> list[dict[str, str]]:
+    with (folder / "out" / "suspects.csv").open(newline="") as stream:
+        return list(csv.DictReader(stream))
+
+
+def test_a_classifier_gets_pictures_a_page_and_suspects(tmp_path: Path, capsys) -> None:
+    cfg = toys.classifier().distilled(bank={"cache_dir": None})
+    found = gallery(cfg, tmp_path, "--count", 4, "--neighbours", 2)
+    assert len(found["cases"]) == 4 and found["classes"] == ["c0", "c1", "c2"]
+    for case in found["cases"]:
+        assert Image.open(case["picture"]).format == "PNG"
+        assert case["split"] == "train" and case["before"] and case["after"] is None
+        assert len(case["positives"]) == len(case["negatives"]) == 2
+    rows = suspects(tmp_path)
+    assert len(rows) == 18 and list(rows[0]) == ["image", "label", "suggested", "score"]
+    assert {Path(row["image"]).parent.name for row in rows} == {row["label"] for row in rows}
+    scores = [float(row["score"]) for row in rows]
+    assert scores == sorted(scores, reverse=True) and 0 <= scores[-1] <= scores[0] <= 1
+    said = capsys.readouterr().out
+    for what in ("index.html", "pictures (4)", "suspects.csv"):
+        assert f"{tmp_path / 'out' / what}" in said
+    assert not Path(cfg.work_dir).exists() or not list(Path(cfg.work_dir).iterdir())
+
+
+def test_a_trained_student_and_validation_images(tmp_path: Path) -> None:
+    toy = toys.classifier()
+    runner = run(toy.student())
+    checkpoint = (Path(runner.work_dir) / "last_checkpoint").read_text()
+    cfg = toy.distilled(bank={"cache_dir": None})
+    words = ("--split", "val", "--classes", "c1", "--checkpoint", checkpoint)
+    found = gallery(cfg, tmp_path, *words)
+    assert len(found["cases"]) == 6 and {case["label"] for case in found["cases"]} == {1}
+    assert all("/val/c1/" in case["image"] for case in found["cases"])
+    assert all("/train/" in one["image"] for case in found["cases"] for one in case["positives"])
+    assert any(case["before"] != case["after"] for case in found["cases"])
+    if BROWSER:
+        page = shown(tmp_path / "out" / "index.html")
+        assert page.text("h2") == "c1" and "Student after" in page.text("#case")
+
+
+def test_a_segmenter_shows_pixels_of_given_images(tmp_path: Path) -> None:
+    cfg = toys.segmenter().distilled(bank={"cache_dir": None})
+    found = gallery(cfg, tmp_path, "--images", "train/2.png", "--neighbours", 3)
+    assert sorted(case["label"] for case in found["cases"]) == [0, 1, 2]
+    assert all(0 < share < 1 for case in found["cases"] for share in case["point"])
+    things = {(row["image"], row["label"]) for row in suspects(tmp_path)}
+    assert len(things) == len(suspects(tmp_path)), "a line for each class of an image"
+
+
+def test_the_config_s_backends_get_the_pictures(tmp_path: Path) -> None:
+    cfg = toys.classifier().distilled(bank={"cache_dir": None})
+    gallery(cfg, tmp_path, "--count", 2, "--backends")
+    found = sorted((tmp_path / "out").rglob("vis_image/*.png"))
+    assert [file.name for file in found] == ["context_0.png", "context_1.png"]
+    cfg.visualizer.vis_backends = []
+    with pytest.raises(ICKDError, match=r"no visualizer\.vis_backends"):
+        gallery(cfg, tmp_path, "--backends")
+
+
+def test_a_smaller_gallery_leaves_nothing_of_the_larger(tmp_path: Path) -> None:
+    cfg = toys.classifier().distilled(bank={"cache_dir": None})
+    for count in (3, 1):
+        gallery(cfg, tmp_path, "--count", count)
+        assert len(list((tmp_path / "out" / "pictures").iterdir())) == count
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--classes", "c7"], "no class 'c7'"),
+        (["--images", "nowhere.png"], r"nowhere\.png is no image of the train split"),
+        (["--checkpoint", "nowhere.pth"], r"--checkpoint 'nowhere\.pth'"),
+        (["--images", "train/c0/1.png", "--classes", "c1"], "nothing of the train split"),
+    ],
+)
+def test_what_cannot_be_shown_is_said(tmp_path: Path, words: list[str], message: str) -> None:
+    with pytest.raises(ICKDError, match=message):
+        gallery(toys.classifier().distilled(bank={"cache_dir": None}), tmp_path, *words)
+    assert not (tmp_path / "out").exists()
+
+
+def test_another_network_is_no_student(tmp_path: Path) -> None:
+    toy = toys.classifier()
+    with pytest.raises(ICKDError, match="does not fit the student of the config"):
+        gallery(toy.distilled(), tmp_path, "--checkpoint", toy.checkpoint)
+
+
+def test_no_validation_set(tmp_path: Path) -> None:
+    cfg = toys.classifier().distilled(bank={"cache_dir": None, "pipeline": PIPELINE})
+    for key in ("val_dataloader", "val_cfg", "val_evaluator"):
+        cfg[key] = None
+    with pytest.raises(ICKDError, match="no val_dataloader"):
+        gallery(cfg, tmp_path, "--split", "val")
+
+
+PIPELINE = [dict(type="LoadImageFromFile"), dict(type="PackInputs")]
+
+
+def noisy_digits(root: Path) -> Path:
+    """60 pictures of each digit, 10 % of them in the folder of another one."""
+    file = ROOT / "tools" / "dataset_converters" / "digits.py"
+    if not file.is_file():
+        pytest.skip("not a checkout")
+    sys.path.insert(0, str(file.parent))
+    try:
+        spec = importlib.util.spec_from_file_location("digits_for_gallery", file)
+        assert spec is not None and spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+    finally:
+        sys.path.remove(str(file.parent))
+    module.make_digits(root, train_per_class=60, label_noise=0.1)
+    return root
+
+
+def test_most_swapped_labels_are_at_the_top_of_the_list(tmp_path: Path) -> None:
+    """By a teacher that was trained on those very labels."""
+    datasets = pytest.importorskip("sklearn.datasets")
+    data = noisy_digits(tmp_path / "digits")
+    teacher = classifier_config(data, tmp_path / "teacher", iters=80, classes=10)
+    teacher.train_dataloader.batch_size = 32
+    teacher.train_dataloader.dataset.pipeline = PIPELINE
+    teacher.optim_wrapper.optimizer.lr = 0.05
+    teacher.default_hooks.checkpoint.interval = 1000
+    run(teacher)
+    checkpoint = tmp_path / "teacher" / "iter_80.pth"
+    cfg = with_hook(
+        classifier_config(data, tmp_path / "student", classes=10), teacher, checkpoint,
+        bank={"cache_dir": None},
+    )  # fmt: skip
+    gallery(cfg, tmp_path / "gallery", "--count", 1)
+    true = datasets.load_digits().target
+    rows = suspects(tmp_path / "gallery")
+    wrong = [int(row["label"]) != true[int(Path(row["image"]).stem)] for row in rows]
+    assert len(rows) == 600 and sum(wrong) == 60
+    top = rows[: round(0.15 * len(rows))]
+    found = sum(wrong[: len(top)])
+    assert found >= 30, f"{found} of 60"
+    right = sum(
+        int(row["suggested"]) == true[int(Path(row["image"]).stem)]
+        for row, is_wrong in zip(top, wrong, strict=False)
+        if is_wrong
+    )
+    assert right > found / 2, "and the class that is suggested is mostly the true one"
+
+
+def test_a_teacher_that_agrees_with_most_labels_is_pointed_out(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cfg = toys.classifier().distilled(bank={"cache_dir": None})
+    gallery(cfg, tmp_path, "--count", 1)
+    assert "by heart" not in capsys.readouterr().out, "it is not trained"
+    monkeypatch.setattr(command, "BY_HEART", 0.0)
+    gallery(cfg, tmp_path, "--count", 1)
+    said = capsys.readouterr().out
+    assert "of the labels. If some are wrong, it may know them by heart" in said
+    cfg.custom_hooks[0]["teacher"]["features"] = "backbone.layer2"
+    gallery(cfg, tmp_path, "--count", 1)
+    assert "by heart" not in capsys.readouterr().out

@@ -1,0 +1,58 @@
+"""Cases as pictures."""
+
+from __future__ import annotations
+
+import pytest
+from PIL import Image
+
+from mmickd.gallery import pictures
+from mmickd.gallery.pictures import GAP, LINE, OTHER, OWN, QUERY, TILE, draw_case
+from mmickd.gallery.structures import Case, Guess, Neighbour
+
+SAID = (Guess(0, 0.75), Guess(1, 0.25))
+
+
+def picture(split: str, name: str) -> Image.Image:
+    size = (40, 20) if name == "wide" else (20, 20)
+    return Image.new("RGB", size, {"train": "#00f", "val": "#ff0"}[split])
+
+
+def drawn(**changes: object) -> Image.Image:
+    near = [Neighbour("n", 0, 0.9, SAID), Neighbour("n", 0, 0.8, SAID)]
+    far = [Neighbour("wide", 1, 0.5, SAID, (0.5, 0.5))]
+    case = Case("q", 0, "val", SAID, SAID, None, near, far)
+    given = {name: changes.get(name, value) for name, value in vars(case).items()}
+    return draw_case(Case(**given), picture, ["a class", "another whose name is very long indeed"])
+
+
+def colours(image: Image.Image) -> set[str]:
+    return {f"#{bytes(colour).hex()}" for _, colour in image.getcolors(10**6)}
+
+
+def test_query_and_neighbours_stand_in_borders_that_tell_the_class() -> None:
+    sheet = drawn()
+    left = QUERY + 2 * GAP
+    assert sheet.getpixel((GAP + QUERY // 2, GAP + QUERY // 2)) == (255, 255, 0), "of val"
+    inside = (left + TILE // 2, GAP + LINE + 6 + TILE // 2)
+    assert sheet.getpixel(inside) == (0, 0, 255), "of train"
+    assert {OWN, OTHER} <= colours(sheet)
+    assert OTHER not in colours(drawn(negatives=[]))
+    assert OWN not in colours(drawn(positives=[]))
+
+
+def test_a_point_is_marked() -> None:
+    plain, marked = drawn(negatives=[]), drawn(negatives=[], point=(0.5, 0.5))
+    middle = GAP + QUERY // 2
+    assert plain.getpixel((middle, middle)) == (255, 255, 0)
+    assert marked.getpixel((middle, middle)) == (255, 255, 255)
+
+
+def test_all_that_is_said_finds_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    wrote = []
+    monkeypatch.setattr(
+        pictures, "_write", lambda pen, at, text, *_, **__: wrote.append((at, text))
+    )
+    sheet = drawn(after=SAID)
+    assert max(y for (_, y), _ in wrote) + LINE < sheet.height
+    texts = [text for _, text in wrote]
+    assert texts.count("  75% a class") == 3 and "0.500" in texts and "q (val)" in texts
