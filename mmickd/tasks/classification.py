@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from mmickd.losses.terms import Defaults
 from mmickd.registry import TASKS
 from mmickd.structures import NO_LABEL, Batch, Tapped, View
 from mmickd.tasks.base import Task, data_sample_ids
@@ -29,6 +30,7 @@ class ClassificationTask(Task):
     """
 
     levels = {"image": ImageLevel()}
+    loss_defaults = Defaults(omitted={"NICDLoss": {"loss_weight": 0.0}})
 
     @classmethod
     def fits(cls, model: nn.Module) -> bool:

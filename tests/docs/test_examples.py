@@ -34,7 +34,7 @@ from mmickd.utils.errors import ICKDError
 from tests.helpers import toys
 from tests.helpers.asking import mean_of, queries
 from tests.helpers.retrieval_cases import check_form, samples
-from tests.helpers.tiny import build, history, plain_config_text, run
+from tests.helpers.tiny import ALL_TERMS, build, history, plain_config_text, run
 
 ROOT = Path(__file__).parents[2]
 PULL = dict(type="PullToNearest", loss_weight=0.5)
@@ -243,7 +243,8 @@ def test_the_new_task_distils_cell_by_cell(tmp_path: Path) -> None:
     teacher = CellClassifier(width=16)
     torch.save(teacher.state_dict(), tmp_path / "cells.pth")
     own = dict(cfg=dict(cfg.model, width=16), checkpoint=str(tmp_path / "cells.pth"))
-    cfg.custom_hooks = [dict(type="mmickd.ICKDHook", teacher=own, anchors=5)]
+    hook = dict(type="mmickd.ICKDHook", teacher=own, anchors=5, losses=ALL_TERMS)
+    cfg.custom_hooks = [hook]
     runner = build(cfg)
     with plain_config_text():
         runner.train()
