@@ -158,7 +158,12 @@ def slow(plan: Path, tmp_path: Path) -> Path:
 def test_a_signal_stops_what_runs(slow: Path, number: int, code: int, line: str) -> None:
     command = [sys.executable, str(ROOT / "tools" / "compare.py"), str(slow)]
     command += ["--out", str(slow.parent / "out")]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+    with subprocess.Popen(
+        command,
+        stderr=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # if a shell ignores it
+    ) as process:
         file = slow.parent / "pid"
         wait_until(lambda: file.is_file() and file.read_text().endswith("."), "a job began")
         process.send_signal(number)

@@ -47,6 +47,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         "tin10": make_class_folders(root / "tin10", num_classes=10),
         "cifar100": root / "cifar100",
         "digits": make_class_folders(root / "digits", num_classes=10, size=(16, 16)),
+        "wrong_labels": make_class_folders(root / "wrong_labels", num_classes=10, size=(16, 16)),
         "scenes": make_camvid(root / "scenes"),
     }
 

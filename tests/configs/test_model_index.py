@@ -13,7 +13,7 @@ import yaml
 REPO = Path(__file__).resolve().parents[2]
 FILES = yaml.safe_load((REPO / "model-index.yml").read_text())["Import"]
 COMPARISONS = {
-    "demo": ["configs/demo/digits.json", "configs/demo/scenes.json"],
+    "demo": [f"configs/demo/{name}.json" for name in ("digits", "wrong_labels", "scenes")],
     "small": ["results/plans/paradigms_digits.json", "results/plans/paradigms_tin10.json"],
 }
 """What the tables of a README come from, where their rows are no configs."""

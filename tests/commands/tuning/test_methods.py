@@ -40,7 +40,7 @@ def losses_of(config: str) -> Any:
 
 def test_vanilla_kd_gets_the_same_run_without_the_other_terms(tmp_path: Path) -> None:
     other = dict(type="DISTLoss")
-    cfg = hooked(tmp_path, kd=dict(loss_weight=3.0, temperature=2.0), dist=other)
+    cfg = hooked(tmp_path, kd=dict(loss_weight=3.0, temperature=2.0), nicd={}, dist=other)
     method, alone = methods(tmp_path, cfg, "optim_wrapper.optimizer.lr=0.5", "randomness.seed=7")
     assert method.name == "kd + picd + nicd + dist" and alone.name == "kd alone"
     assert method.trainee.options == ("optim_wrapper.optimizer.lr=0.5", "randomness.seed=7")
