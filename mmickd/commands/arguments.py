@@ -6,7 +6,8 @@ import argparse
 import gc
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -191,6 +192,24 @@ def build_runner(cfg: Config) -> Any:
     from mmengine.runner import Runner
 
     return RUNNERS.build(cfg) if "runner_type" in cfg else Runner.from_cfg(cfg)
+
+
+@contextmanager
+def explained_empty_data() -> Iterator[None]:
+    """Say what mmengine means where a data set has no image.
+
+    Raises:
+        ICKDError: in the place of numpy's words.
+    """
+    try:
+        yield
+    except ValueError as error:
+        if "need at least one array to concatenate" not in str(error):
+            raise
+        raise ICKDError(
+            "a data set of the config finds no image. Check data_root, data_prefix and ann_file of "
+            "train_dataloader and val_dataloader, and for mmseg img_suffix ('.png', '.jpg') too."
+        ) from error
 
 
 def run_command(main: Callable[[], int | None]) -> None:

@@ -15,7 +15,7 @@ from mmengine.config import Config
 from mmengine.hooks import Hook
 from torch import nn
 
-from mmickd.commands.arguments import build_runner
+from mmickd.commands.arguments import build_runner, explained_empty_data
 from mmickd.distiller import Distiller
 from mmickd.hooks.attachment import Attachment
 from mmickd.hooks.ickd_hook import ICKDHook, run_of
@@ -93,7 +93,7 @@ def prepared(cfg: Config) -> Iterator[Prepared]:
         runner.register_hook(_StopBeforeTraining(), priority="LOWEST")
         collector = _Collector()
         runner.logger.addHandler(collector)
-        with suppress(_Ready):
+        with suppress(_Ready), explained_empty_data():
             runner.train()
         hook = next(hook for hook in runner.hooks if isinstance(hook, ICKDHook))
         ready = hook.ready

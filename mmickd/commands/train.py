@@ -10,6 +10,7 @@ from mmengine.config import Config
 from mmickd.commands.arguments import (
     add_common_arguments,
     build_runner,
+    explained_empty_data,
     load_run_config,
     run_command,
 )
@@ -103,7 +104,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     check_files(cfg, splits=("train", "val"))
     check_amp(cfg)
     prepare_launch(cfg)
-    build_runner(cfg).train()
+    with explained_empty_data():
+        build_runner(cfg).train()
 
 
 if __name__ == "__main__":

@@ -13,7 +13,14 @@ from mmengine.logging import print_log
 
 from mmickd.commands.prepared import prepared, set_hook_options
 from mmickd.utils.errors import ICKDError
-from tests.helpers.tiny import classifier_config, make_class_folders, save_teacher, with_hook
+from tests.helpers.tiny import (
+    classifier_config,
+    make_class_folders,
+    make_scenes,
+    save_teacher,
+    segmenter_config,
+    with_hook,
+)
 
 
 @pytest.fixture(scope="module")
@@ -75,3 +82,11 @@ def test_options_of_the_hook_are_changed_by_group(data: Path, tmp_path: Path) ->
     assert entry["bank"] == {"cache_dir": None, "seed": 3, "max_images": 10}
     with prepared(cfg) as run:
         assert len(run.distiller.teacher.memories["teacher"].banks["image"]) == 10
+
+
+def test_a_data_set_without_an_image_of_its_suffix_is_told(tmp_path: Path) -> None:
+    cfg = segmenter_config(make_scenes(tmp_path / "scenes"), tmp_path / "work")
+    cfg = with_hook(cfg, cfg, save_teacher(cfg, tmp_path / "teacher.pth"))
+    cfg.train_dataloader.dataset.img_suffix = ".jpg"
+    with pytest.raises(ICKDError, match=r"finds no image.*img_suffix"), prepared(cfg):
+        pass
