@@ -159,11 +159,18 @@ def test_config_runs_two_iterations(
     shutil.rmtree(tmp_path)
 
 
-PLAN = json.loads((REPO / "results" / "plans" / "tin100_gpu.json").read_text())
+PLANS = {
+    name: json.loads((REPO / "results" / "plans" / f"{name}.json").read_text())
+    for name in ("tin100_gpu", "tin100_gpu_resnet20", "camvid_gpu")
+}
 
 
-@pytest.mark.parametrize("row", ["teacher", *PLAN["students"]])
+@pytest.mark.parametrize(
+    ("plan", "row"),
+    [(name, row) for name in PLANS for row in ("teacher", *PLANS[name]["students"])],
+)
 def test_plan_for_a_gpu_runs_two_iterations_without_one(
+    plan: str,
     row: str,
     data: dict[str, Path],
     teachers: dict[str, str],
@@ -171,18 +178,18 @@ def test_plan_for_a_gpu_runs_two_iterations_without_one(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("MMICKD_CACHE_DIR", str(tmp_path / "cache"))
-    entry = PLAN["teacher"] if row == "teacher" else PLAN["students"][row]
+    entry = {**PLANS[plan]["students"], "teacher": PLANS[plan]["teacher"]}[row]
     name = entry["config"].removeprefix("configs/")
-    options = [*PLAN["options"], *entry.get("options", [])]
+    options = [*PLANS[plan]["options"], *entry.get("options", [])]
     cfg = load(name, data, teachers, tmp_path / "run", options)
     for loader in (cfg.train_dataloader, cfg.val_dataloader):
-        assert loader.dataset.pop("device") == "cuda"
+        assert loader.dataset.pop("device", "cuda") == "cuda"
     runner = Runner.from_cfg(cfg)
     runner.train()
     assert runner.iter == 2
     scalars = runner.message_hub.log_scalars
     assert all(math.isfinite(scalars[key].current()) for key in scalars if "loss" in key)
-    assert "val/accuracy/top1" in scalars
+    assert f"val/{PLANS[plan]['metric']}" in scalars
 
 
 @pytest.mark.parametrize("name", TRAINABLE)
