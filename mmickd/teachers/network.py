@@ -20,6 +20,7 @@ from mmickd.structures import Batch, Tapped, View
 from mmickd.taps import Tap
 from mmickd.tasks import Task, kind_of_task, task_for
 from mmickd.teachers.base import Remember, Source, Teacher
+from mmickd.teachers.feature_layer import FeatureLayer
 from mmickd.teachers.normalization import InputConverter, InputNormalization
 from mmickd.utils.errors import ICKDError, OptionError
 from mmickd.utils.validation import check_choice, check_integer
@@ -70,7 +71,7 @@ class NetworkTeacher(Teacher):
         check_integer(feature_grid, 1, "feature_grid")
         self.layer, self.dtype = layer, dtype
         self.features, self.feature_grid = features, feature_grid
-        self._feature_tap: Tap | None = None
+        self._features: FeatureLayer | None = None
         self._model: nn.Module | None = None
         self._tap: Tap | None = None
         self._task: Task | None = None
@@ -188,7 +189,7 @@ class NetworkTeacher(Teacher):
         """Read the classifier layer of this name from now on."""
         self._tap = Tap(self.model, layer)
         if self.features != "auto":
-            self._feature_tap = Tap(self.model, self.features)
+            self._features = FeatureLayer(self.model, self.features, self.feature_grid)
 
     @property
     def class_counts(self) -> Mapping[str, int]:
@@ -202,7 +203,7 @@ class NetworkTeacher(Teacher):
     @property
     def layers(self) -> str:
         """See :meth:`Teacher.layers`."""
-        by = "" if self._feature_tap is None else f" (rows are retrieved by {self.features})"
+        by = "" if self._features is None else f" (rows are retrieved by {self.features})"
         return f"{self.tap.layer}{by}"
 
     @property
@@ -240,22 +241,11 @@ class NetworkTeacher(Teacher):
     @torch.no_grad()
     def forward_normalized(self, inputs: Tensor) -> Tapped:
         """Features and logits of inputs that are normalised for the teacher."""
-        read = self._feature_tap
-        if read is not None:
-            read.arm()
-        tapped = self.tap.read(lambda: self._run(inputs), "the teacher", "teacher.layer")
-        if read is None:
-            return tapped
-        found = read.take()
-        if found is None or not isinstance(found.logits, Tensor):
-            raise ICKDError(
-                f"teacher.features: the teacher's layer '{self.features}' gives no tensor in its "
-                "forward pass. Name another one, a stage of the backbone ('backbone.layer3')."
-            )
-        output = found.logits.float()
-        return Tapped(
-            self.task.features_of(output, tapped.logits, self.feature_grid), tapped.logits
-        )
+
+        def run() -> Tapped:
+            return self.tap.read(lambda: self._run(inputs), "the teacher", "teacher.layer")
+
+        return run() if self._features is None else self._features.read(run, self.task)
 
     def _run(self, inputs: Tensor) -> Any:
         dtype = DTYPES[self.dtype]
@@ -300,14 +290,11 @@ class NetworkTeacher(Teacher):
         for name, value in sorted(self.model.state_dict().items()):
             digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
             digest.update(value.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy())
-        other = {} if self.features == "auto" else {"teacher_features": self._feature_text()}
+        features = f"{self.features}, {self.feature_grid}"
         return {
-            **other,
+            **({} if self.features == "auto" else {"teacher_features": features}),
             "teacher_weights": digest.hexdigest(),
             "teacher_config": hashlib.sha256(self.architecture().encode()).hexdigest(),
             "teacher_layer": self.tap.layer,
             "teacher_dtype": self.dtype,
         }
-
-    def _feature_text(self) -> str:
-        return f"{self.features}, {self.feature_grid}"

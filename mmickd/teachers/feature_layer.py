@@ -1,0 +1,48 @@
+"""Features to retrieve by, from another layer of the teacher than its classifier's input."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from torch import Tensor, nn
+
+from mmickd.structures import Tapped
+from mmickd.taps import Tap
+from mmickd.tasks import Task
+from mmickd.utils.errors import ICKDError
+
+
+class FeatureLayer:
+    """Puts the output of a layer in the place of the features that the classifier takes.
+
+    Args:
+        model: the teacher's network.
+        layer: name of the layer.
+        cells: per side that its maps are averaged to, where an image has one location.
+
+    Raises:
+        ICKDError: if there is no such layer.
+    """
+
+    def __init__(self, model: nn.Module, layer: str, cells: int) -> None:
+        self._tap, self._cells = Tap(model, layer), cells
+
+    def read(self, run: Callable[[], Tapped], task: Task) -> Tapped:
+        """What the classifier was tapped for, with features of this layer.
+
+        Args:
+            run: runs the network.
+            task: places the output of a layer at the locations of the logits.
+
+        Raises:
+            ICKDError: if the layer gives no tensor, or one that cannot be placed.
+        """
+        self._tap.arm()
+        tapped, found = run(), self._tap.take()
+        if found is None or not isinstance(found.logits, Tensor):
+            raise ICKDError(
+                f"teacher.features: the teacher's layer '{self._tap.layer}' gives no tensor in its "
+                "forward pass. Name another one, a stage of the backbone ('backbone.layer3')."
+            )
+        output = found.logits.float()  # what the tap calls so is the output of any layer
+        return Tapped(task.features_of(output, tapped.logits, self._cells), tapped.logits)
