@@ -111,7 +111,7 @@ def _dataset(dataset: Any, key: str) -> Iterator[Need]:
     for index, part in enumerate(dataset.get("datasets") or ()):
         yield from _dataset(part, f"{key}.datasets.{index}")
 
-    name = _type_name(dataset)
+    name = type_name(dataset)
     if name in _SELF_FETCHING and dataset.get("download") is not False:
         return
     if any(_other_backend(part) for part in [dataset, *(dataset.get("pipeline") or ())]):
@@ -151,7 +151,7 @@ def _pretrained(node: Any, key: str) -> Iterator[Need]:
 def _teachers(cfg: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
     """The teacher of every ``ICKDHook`` entry, with its key."""
     for index, hook in enumerate(cfg.get("custom_hooks") or ()):
-        if isinstance(hook, Mapping) and _type_name(hook) == "ICKDHook":
+        if isinstance(hook, Mapping) and type_name(hook) == "ICKDHook":
             teacher = hook.get("teacher")
             if isinstance(teacher, Mapping):
                 yield f"custom_hooks.{index}.teacher", teacher
@@ -168,7 +168,7 @@ def _teacher_configs(cfg: Mapping[str, Any]) -> Iterator[Need]:
                 yield Need(f"{key}.cfg", str(reference), "config")
 
 
-def _type_name(cfg: Mapping[str, Any]) -> str:
+def type_name(cfg: Mapping[str, Any]) -> str:
     """``'mmickd.ICKDHook'``, ``'ICKDHook'`` and the class itself all give ``'ICKDHook'``."""
     kind = cfg.get("type", "")
     return kind.rpartition(".")[2] if isinstance(kind, str) else getattr(kind, "__name__", "")

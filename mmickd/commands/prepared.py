@@ -16,6 +16,7 @@ from mmengine.hooks import Hook
 from torch import nn
 
 from mmickd.commands.arguments import build_runner, explained_empty_data
+from mmickd.commands.needed_files import type_name
 from mmickd.distiller import Distiller
 from mmickd.hooks.attachment import Attachment
 from mmickd.hooks.ickd_hook import ICKDHook, run_of
@@ -144,19 +145,14 @@ def hook_entry(cfg: Config) -> Any:
     Raises:
         ICKDError: if there is none, or more than one.
     """
-    entries = [hook for hook in cfg.get("custom_hooks") or () if _is_ours(hook)]
+    hooks = [hook for hook in cfg.get("custom_hooks") or () if isinstance(hook, dict)]
+    entries = [hook for hook in hooks if type_name(hook) == ICKDHook.__name__]
     if len(entries) != 1:
         raise ICKDError(
             f"{cfg.filename or 'the config'} has {len(entries) or 'no'} entries of ICKDHook in "
             "custom_hooks, where exactly one is needed: it is what this command looks at."
         )
     return entries[0]
-
-
-def _is_ours(hook: Any) -> bool:
-    kind = hook.get("type") if isinstance(hook, dict) else None
-    name = kind if isinstance(kind, str) else getattr(kind, "__name__", "")
-    return name.rpartition(".")[2] == ICKDHook.__name__
 
 
 class _Ready(BaseException):

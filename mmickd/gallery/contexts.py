@@ -94,7 +94,29 @@ class ContextReader:
             count: of the cases; fewer if there are not so many.
             classes: that are wanted.
         """
-        return self._traced(list(self._by_chance(images, split, order, count, classes)))
+        shown: Counter[int] = Counter()
+        seen: set[tuple[int, int]] = set()
+        questions: list[Question] = []
+        clock = Progress(count, "queries", "contexts", quiet=True)
+        for again in counting():
+            before = len(questions)
+            for index in order:
+                if len(questions) == count:
+                    return self._traced(questions)
+
+                def choose(labels: Sequence[int], index: int = index) -> list[int]:
+                    new = [NO_LABEL if (index, label) in seen else label for label in labels]
+                    return rarest(new, classes, shown)
+
+                for question in self._ask(images, index, split, self._seed + again, choose):
+                    shown[question.label] += 1
+                    if self._level.has_own_rows:  # else another seed finds another place
+                        seen.add((index, question.label))
+                    clock.step()
+                    questions.append(question)
+            if len(questions) == before:
+                break
+        return self._traced(questions)
 
     def of_images(
         self, images: BankImages, split: str, order: Sequence[int], classes: Collection[int]
@@ -106,36 +128,6 @@ class ContextReader:
 
         asked = (self._ask(images, index, split, self._seed, each) for index in order)
         return self._traced([question for questions in asked for question in questions])
-
-    def _by_chance(
-        self,
-        images: BankImages,
-        split: str,
-        order: Sequence[int],
-        count: int,
-        classes: Collection[int],
-    ) -> Iterator[Question]:
-        shown: Counter[int] = Counter()
-        seen: set[tuple[int, int]] = set()
-        clock = Progress(count, "queries", "contexts", quiet=True)
-        for again in counting():
-            before = shown.total()
-            for index in order:
-                if shown.total() == count:
-                    return
-
-                def choose(labels: Sequence[int], index: int = index) -> list[int]:
-                    new = [NO_LABEL if (index, label) in seen else label for label in labels]
-                    return rarest(new, classes, shown)
-
-                for question in self._ask(images, index, split, self._seed + again, choose):
-                    shown[question.label] += 1
-                    if self._level.has_own_rows:  # else another seed finds another place
-                        seen.add((index, question.label))
-                    clock.step()
-                    yield question
-            if shown.total() == before:
-                return
 
     def _ask(
         self,

@@ -12,6 +12,7 @@ from mmengine.config import Config, ConfigDict
 from mmengine.registry import MODELS
 
 from mmickd.commands.comparing.plan import Trainee
+from mmickd.commands.needed_files import type_name
 from mmickd.commands.prepared import hook_entry
 from mmickd.commands.tuning.space import Range, narrowed, ranges_of
 from mmickd.losses import KDLoss
@@ -96,8 +97,7 @@ def metric_of(cfg: Config) -> str:
             "nothing to choose by."
         )
     first = evaluator[0] if isinstance(evaluator, (list, tuple)) else evaluator
-    kind = first.get("type")
-    name = (kind if isinstance(kind, str) else getattr(kind, "__name__", "")).rpartition(".")[2]
+    name = type_name(first)
     if name not in METRICS:
         raise ICKDError(
             f"val_evaluator is a {name}: say by --metric which key of the log is to be chosen by, "
