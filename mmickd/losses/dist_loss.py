@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
@@ -9,7 +11,16 @@ from mmickd.losses.base import LogitLoss, reduce_loss, widen
 from mmickd.losses.scaling import divide_by_size
 from mmickd.registry import LOSSES
 from mmickd.structures import Queries
+from mmickd.utils.distributed import of_all_ranks
 from mmickd.utils.validation import check_number
+
+OfRanks = Callable[[Tensor], Tensor]
+"""Stacks a tensor of one rank or more along a new first axis, with gradient."""
+
+
+def of_this_rank(x: Tensor) -> Tensor:
+    """``(1, ...)``: nobody else is asked."""
+    return x[None]
 
 
 def dist_loss(
@@ -20,6 +31,7 @@ def dist_loss(
     temperature: float = 1.0,
     valid: Tensor | None = None,
     reduction: str = "mean",
+    of_ranks: OfRanks = of_this_rank,
 ) -> Tensor:
     """``T^2 (beta inter + gamma intra)`` of ``p = softmax(z / T)``.
 
@@ -28,8 +40,7 @@ def dist_loss(
     between their columns.
 
     Source: Huang et al., 'Knowledge Distillation from A Stronger Teacher' (arXiv 2205.10536),
-    equations 6 to 10. Our choice: a row or column of equal numbers has the correlation 0; each
-    rank of several has columns of its own.
+    equations 6 to 10. Our choice: a row or column of equal numbers has the correlation 0.
 
     Args:
         student_logits: ``(Q, C)``; carries the gradient.
@@ -39,6 +50,9 @@ def dist_loss(
         temperature: ``T`` > 0.
         valid: ``(Q,)`` bool; the queries that count (None: all). Others are in no column.
         reduction: 'mean', or 'none' for a number per query, of which ``intra`` is the same for all.
+        of_ranks: gives a tensor of this rank and of those whose queries are in the same columns;
+            :func:`~mmickd.utils.distributed.of_all_ranks` makes a column that of the whole batch,
+            for which all ranks call it together.
 
     Returns:
         Scalar, float32 (float64 for float64 input), 0 with gradient 0 when no query counts; or
@@ -55,28 +69,36 @@ def dist_loss(
     student = torch.where(rows, widen(student_logits), 0.0)
     teacher = torch.where(rows, widen(teacher_logits.detach()), 0.0)
     pair = (student / temperature).softmax(dim=1), (teacher / temperature).softmax(dim=1)
-    inter = 1.0 - _correlation(*pair, rows.expand_as(student), dim=1)
-    intra = 1.0 - _correlation(*pair, rows, dim=0).mean()
+    inter = 1.0 - _correlation(*pair, rows.expand_as(student), 1, of_this_rank)
+    intra = 1.0 - _correlation(*pair, rows, 0, of_ranks).mean()
     return reduce_loss(temperature**2 * (beta * inter + gamma * intra), counted, reduction)
 
 
-def _correlation(x: Tensor, y: Tensor, counted: Tensor, dim: int) -> Tensor:
-    """Pearson's correlation along ``dim`` of what counts."""
-    return (_unit_deviation(x, counted, dim) * _unit_deviation(y, counted, dim)).sum(dim=dim)
+def _correlation(x: Tensor, y: Tensor, counted: Tensor, dim: int, of_ranks: OfRanks) -> Tensor:
+    """Pearson's correlation along ``dim`` of what counts on these ranks."""
+    x, y = (_unit_deviation(z, counted, dim, of_ranks) for z in (x, y))
+    return of_ranks((x * y).sum(dim=dim)).sum(dim=0)
 
 
-def _unit_deviation(x: Tensor, counted: Tensor, dim: int) -> Tensor:
+def _unit_deviation(x: Tensor, counted: Tensor, dim: int, of_ranks: OfRanks) -> Tensor:
     """Deviation from the mean along ``dim``, of length 1 if there is any; 0 where not counted."""
     x = torch.where(counted, x, 0.0)
-    mean = x.sum(dim=dim, keepdim=True) / counted.sum(dim=dim, keepdim=True).clamp(min=1)
+    count = of_ranks(counted.sum(dim=dim, keepdim=True)).sum(dim=0)
+    mean = of_ranks(x.sum(dim=dim, keepdim=True)).sum(dim=0) / count.clamp(min=1)
     centered = torch.where(counted, x - mean, 0.0)
-    length = torch.linalg.vector_norm(centered, dim=dim, keepdim=True)
-    return divide_by_size(centered, length, torch.linalg.vector_norm(x, dim=dim, keepdim=True))
+    length, magnitude = (_length(z, dim, of_ranks) for z in (centered, x))
+    return divide_by_size(centered, length, magnitude)
+
+
+def _length(x: Tensor, dim: int, of_ranks: OfRanks) -> Tensor:
+    """Of the vectors along ``dim`` that these ranks hold parts of."""
+    own = torch.linalg.vector_norm(x, dim=dim, keepdim=True)
+    return torch.linalg.vector_norm(of_ranks(own), dim=0)
 
 
 @LOSSES.register_module()
 class DISTLoss(LogitLoss):
-    """:func:`dist_loss` with its options.
+    """:func:`dist_loss` with its options; a column is that of the batches of all ranks together.
 
     Args:
         beta: weight of the relation between classes, at least 0.
@@ -108,4 +130,5 @@ class DISTLoss(LogitLoss):
             self.temperature,
             queries.valid,
             reduction="none",
+            of_ranks=of_all_ranks,
         )

@@ -53,6 +53,31 @@ def from_all_ranks(number: int) -> list[int]:
     return [int(n) for n in dist.all_gather(torch.tensor([number]), patient_group())]
 
 
+class _OfAllRanks(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        return torch.stack(dist.all_gather(x.contiguous()))
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        gradient = gradient.clone(memory_format=torch.contiguous_format)
+        dist.all_reduce(gradient, op="sum")
+        return gradient[dist.get_rank()]
+
+
+def of_all_ranks(x: Tensor) -> Tensor:
+    """``(W, ...)``: the tensor of every rank, of one shape, on every rank.
+
+    All ranks call it together, and go backward through it together: the gradient of ``x`` is the
+    sum of what all of them make of it.
+
+    Example:
+        >>> of_all_ranks(torch.tensor([1.0, 2.0]))  # one rank
+        tensor([[1., 2.]])
+    """
+    return _OfAllRanks.apply(x) if dist.get_world_size() > 1 else x[None]
+
+
 def join_on_main(
     pieces: Iterable[Tensor], counts: Sequence[int], shape: tuple[int, ...], dtype: torch.dtype
 ) -> Tensor | None:

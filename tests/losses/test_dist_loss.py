@@ -6,9 +6,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mmickd.losses import DISTLoss, dist_loss
+from mmickd.losses.base import average_factors, masked_sum
 from tests.helpers import slow_losses as slow
 from tests.helpers.asking import mean_of, queries
 from tests.helpers.loss_cases import SHAPES, tensors
+from tests.helpers.ranks import on_ranks
 
 
 @pytest.mark.parametrize("shape", SHAPES)
@@ -55,6 +57,33 @@ def test_the_part_between_queries_is_the_same_number_for_each():
     student, teacher, _ = tensors(5, 4, 1)
     values = dist_loss(student, teacher, 0.0, 1.0, reduction="none")
     assert torch.equal(values, values[:1].expand(5)) and float(values[0]) > 0
+
+
+COUNTED = torch.tensor([True, False, True, True, True, False])
+
+
+def step_on_rank() -> tuple[float, torch.Tensor]:
+    """What a rank, one of which has no query, adds to the step, and its gradient."""
+    student, teacher, valid = (
+        z.split((4, 0, 2))[torch.distributed.get_rank()] for z in (*tensors(6, 4, 1)[:2], COUNTED)
+    )
+    student = student.clone().requires_grad_()
+    loss, asked = DISTLoss(2.0, 3.0, 4.0), queries(student, teacher, valid=valid)
+    (factor,) = average_factors([valid])
+    total = masked_sum(loss(asked), valid) / factor
+    total.backward()
+    return float(total.detach()), student.grad
+
+
+def test_a_column_is_that_of_all_ranks():
+    """The mean over the ranks, which DDP takes, is what one rank with all queries has."""
+    student, teacher, _ = tensors(6, 4, 1)
+    want = dist_loss(student.requires_grad_(), teacher, 2.0, 3.0, 4.0, COUNTED)
+    want.backward()
+    answers = on_ranks(3, step_on_rank)
+    assert sum(value for value, _ in answers) / 3 == pytest.approx(float(want.detach()))
+    together = torch.cat([gradient for _, gradient in answers]) / 3
+    assert torch.allclose(together, student.grad, rtol=1e-6)
 
 
 @pytest.mark.parametrize("which", ["rows", "columns", "one query"])

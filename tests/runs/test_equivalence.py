@@ -22,6 +22,10 @@ TERMS: dict[str, dict[str, Any] | None] = dict(
     kd=dict(kd=dict(loss_weight=5.0), picd=None, nicd=None),
     picd=dict(kd=None, picd=dict(loss_weight=5.0), nicd=None),
     nicd=dict(kd=None, picd=None, nicd=dict(loss_weight=5.0)),
+    columns=dict(kd=dict(type="DISTLoss", loss_weight=5.0), picd=None, nicd=None),
+    columns_of_queries=dict(
+        kd=dict(type="DISTLoss", loss_weight=5.0, dense=False), picd=None, nicd=None
+    ),
     control=dict(kd=None, picd=None, nicd=dict(loss_weight=5.0, num_negatives=0)),
 )
 

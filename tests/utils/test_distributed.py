@@ -17,6 +17,7 @@ from mmickd.utils.distributed import (
     failing_together,
     from_all_ranks,
     join_on_main,
+    of_all_ranks,
     patient_group,
     patient_ranks,
     rows_per_chunk,
@@ -108,6 +109,25 @@ def wait_for_a_slow_rank() -> str:
 def test_a_rank_waits_longer_than_a_collective_may_take() -> None:
     """As with a slow disk: the run's own timeout is 2 s here."""
     assert "imed out" in "".join(on_ranks(2, wait_for_a_slow_rank, timeout=2.0))
+
+
+def sums_of_powers() -> tuple[torch.Tensor, torch.Tensor]:
+    """What this rank sees of both, and its gradient when each makes something else of it."""
+    rank = dist.get_rank()
+    own = torch.tensor([1.0 + rank, 3.0], requires_grad=True)
+    seen = of_all_ranks(own)
+    seen.pow(2 + rank).sum().backward()
+    assert own.grad is not None
+    return seen.detach(), own.grad
+
+
+def test_the_gradient_of_what_all_ranks_see_is_of_all_of_them() -> None:
+    first, second = on_ranks(2, sums_of_powers)
+    for seen, _ in (first, second):
+        assert torch.equal(seen, torch.tensor([[1.0, 3.0], [2.0, 3.0]]))
+    # x^2 on rank 0 and x^3 on rank 1: 2 x + 3 x^2 for either rank's x
+    assert torch.equal(first[1], torch.tensor([5.0, 33.0]))
+    assert torch.equal(second[1], torch.tensor([16.0, 33.0]))
 
 
 def norm_of_main() -> dict[str, torch.Tensor]:

@@ -166,7 +166,10 @@ def _from_here(path: Path) -> Path:
 def _merged(config: str, options: tuple[str, ...]) -> tuple[int, str, str, str]:
     """Length and unit of the training that a config with options is, its content and digest."""
     cfg = Config.fromfile(config)
-    cfg.merge_from_dict(parse_options(options))
+    try:
+        cfg.merge_from_dict(parse_options(options))
+    except (TypeError, KeyError, IndexError) as error:
+        raise ValueError(f"an option does not fit {config}: {error}") from error
     unit = "epoch" if "max_epochs" in cfg.train_cfg else "iter"
     content = cfg.to_dict()
     text = json.dumps(content, default=repr)  # in the order of the config, which may matter

@@ -90,6 +90,19 @@ def test_two_that_would_share_a_folder_are_refused(tmp_path: Path) -> None:
         jobs_of(write(tmp_path, students), tmp_path / "out", [0])
 
 
+@pytest.mark.parametrize(
+    ("option", "why"),
+    [
+        ("custom_hooks.0.losses.kd.loss_weight.value=1.0", "cannot inherit from base"),
+        ("custom_hooks.7.losses.kd.loss_weight=1.0", "exceeds the length of list"),
+    ],
+)
+def test_an_option_that_does_not_fit_is_told(tmp_path: Path, option: str, why: str) -> None:
+    students = {"KD": {"config": DEMO.format("kd"), "options": [option]}}
+    with pytest.raises(ValueError, match=f"an option does not fit .*digits_kd.py: .*{why}"):
+        jobs_of(write(tmp_path, students), tmp_path / "out", [0])
+
+
 def test_a_training_can_go_on_and_knows_its_length(tmp_path: Path) -> None:
     students = {"KD": {"config": DEMO.format("kd"), "options": ["train_cfg.max_epochs=7"]}}
     (job,) = jobs_of(write(tmp_path, students), tmp_path / "out", [0])["KD"]
