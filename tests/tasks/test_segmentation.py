@@ -148,4 +148,5 @@ def test_pixels_have_few_negatives_and_no_other_default_term():
     """What results/README.md measured: the three terms together came out below NICD alone."""
     terms = LossTerms.build(None, SegmentationTask.loss_defaults)
     assert terms.weights(RunTime(0, 10, 10)) == {"kd": 0.0, "picd": 0.0, "nicd": 4.0}
+    assert terms.weights(RunTime(5, 10, 10))["nicd"] == 2.0
     assert terms["nicd"].loss.num_negatives == 4

@@ -14,7 +14,7 @@ from mmengine.registry import MODELS
 from mmickd.commands.comparing.plan import Trainee
 from mmickd.commands.needed_files import type_name
 from mmickd.commands.prepared import hook_entry
-from mmickd.commands.tuning.space import Range, narrowed, ranges_of
+from mmickd.commands.tuning.space import Range, narrowed, ranges_of, unnamed_schedules
 from mmickd.losses import KDLoss
 from mmickd.losses.terms import DEFAULT_TERMS, TASK, Defaults, LossTerms
 from mmickd.tasks import kind_of_task
@@ -71,7 +71,8 @@ def read_methods(
     ranges = _ranges(cfg, defaults, vary)
     if not ranges:
         raise ICKDError(f"{file}: no term of the config counts, so there is nothing to search.")
-    trainee = Trainee(name, file, tuple(options), minutes=10)
+    fixed = unnamed_schedules(terms, _losses(cfg), _place(cfg))
+    trainee = Trainee(name, file, (*options, *fixed), minutes=10)
     method = Method(trainee, tuple(ranges), cfg.to_dict())
     if counting == [VANILLA] and isinstance(terms[VANILLA].loss, KDLoss):
         return [method]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 from mmickd.losses.terms import COMPLEMENT, TASK, LossTerms, Term
@@ -72,7 +72,8 @@ def ranges_of(terms: LossTerms, losses: Mapping[str, Any], key: str) -> list[Ran
     found = []
     for term in counting:
         weight = _around(term, WEIGHT, term.schedule.value, WEIGHT_FACTOR, key)
-        if weight and isinstance((losses.get(term.name) or {}).get(WEIGHT), Mapping):
+        named = (losses.get(term.name) or {}).get(WEIGHT)
+        if weight and (isinstance(named, Mapping) or term.schedule.changes):
             weight = _with(weight, key=f"{weight.key}.value")
         if weight and follows and term.loss.is_dense:  # together at most 1
             weight = _with(weight, high=min(weight.high, term.schedule.value / dense))
@@ -83,6 +84,32 @@ def ranges_of(terms: LossTerms, losses: Mapping[str, Any], key: str) -> list[Ran
         ]
         found += [one for one in (weight, *others) if one is not None]
     return found
+
+
+def unnamed_schedules(terms: LossTerms, losses: Mapping[str, Any], key: str) -> tuple[str, ...]:
+    """Options that spell out the schedules that terms have from their task.
+
+    Else an option for the weight alone would stand in the place of the whole schedule.
+
+    Args:
+        terms: built from ``losses``.
+        losses: as the config has them.
+        key: of ``losses`` in the config.
+
+    Example:
+        >>> from mmickd.losses.terms import Defaults
+        >>> falling = dict(value=4.0, decay="linear")
+        >>> defaults = Defaults({"NICDLoss": {"loss_weight": falling}})
+        >>> unnamed_schedules(LossTerms.build(None, defaults), {}, "losses")
+        ('losses.nicd.loss_weight.value=4.0', 'losses.nicd.loss_weight.decay=linear')
+    """
+    return tuple(
+        f"{key}.{term.name}.{WEIGHT}.{one.name}={getattr(term.schedule, one.name)}"
+        for term in terms
+        if term.schedule.changes and WEIGHT not in (losses.get(term.name) or {})
+        for one in fields(term.schedule)
+        if one.name != "name" and getattr(term.schedule, one.name) != one.default
+    )
 
 
 def _is_searched(option: str) -> bool:

@@ -10,7 +10,9 @@ from mmengine.config import Config
 
 from mmickd.commands.arguments import parse_options, read_config
 from mmickd.commands.tuning.methods import Method, metric_of, read_methods
+from mmickd.losses.schedules import WeightSchedule
 from mmickd.losses.terms import LossTerms
+from mmickd.tasks import SegmentationTask
 from mmickd.utils.errors import ICKDError
 from tests.helpers.tiny import classifier_config, segmenter_config, with_hook
 
@@ -66,6 +68,11 @@ def test_of_a_segmenter_the_terms_and_values_are_the_tasks(tmp_path: Path) -> No
     cfg = hooked(tmp_path, segmenter_config(tmp_path / "data", tmp_path / "work"))
     method, alone = methods(tmp_path, cfg)
     assert method.name == "nicd" and method.ranges[0].now == 4.0
+    # the weight is searched, and falls as it does without a search
+    weight = method.ranges[0].option(2.0)
+    found = read_config(method.trainee.config, parse_options([*method.trainee.options, weight]))
+    terms = LossTerms.build(found.custom_hooks[-1].losses, SegmentationTask.loss_defaults)
+    assert terms["nicd"].schedule == WeightSchedule(2.0, decay="linear")
     assert [(one.name, one.now) for one in alone.ranges] == [
         ("kd.loss_weight", 1.0), ("kd.temperature", 1.0)
     ]  # fmt: skip
