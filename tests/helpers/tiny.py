@@ -252,8 +252,11 @@ def save_teacher(cfg: Config, path: Path, seed: int = 1, classes: Any = None) ->
     return path
 
 
-ALL_TERMS: dict[str, Any] = {"kd": {}, "picd": {}, "nicd": {}}
-"""``losses`` that name every default term: what a config omits may have weight 0."""
+ALL_TERMS: dict[str, Any] = {"kd": {}, "picd": {}, "nicd": {"loss_weight": 1.0}}
+"""``losses`` that name every default term: what a config omits may have weight 0.
+
+No weight depends on the length of the run: shorter runs are the beginning of longer ones.
+"""
 
 
 def every_term(options: dict[str, Any]) -> dict[str, Any]:
