@@ -76,24 +76,21 @@ def dist_loss(
 
 def _correlation(x: Tensor, y: Tensor, counted: Tensor, dim: int, of_ranks: OfRanks) -> Tensor:
     """Pearson's correlation along ``dim`` of what counts on these ranks."""
-    x, y = (_unit_deviation(z, counted, dim, of_ranks) for z in (x, y))
+    count = of_ranks(counted.sum(dim=dim, keepdim=True)).sum(dim=0).clamp(min=1)
+    x, y = (_unit_deviation(z, counted, count, dim, of_ranks) for z in (x, y))
     return of_ranks((x * y).sum(dim=dim)).sum(dim=0)
 
 
-def _unit_deviation(x: Tensor, counted: Tensor, dim: int, of_ranks: OfRanks) -> Tensor:
+def _unit_deviation(
+    x: Tensor, counted: Tensor, count: Tensor, dim: int, of_ranks: OfRanks
+) -> Tensor:
     """Deviation from the mean along ``dim``, of length 1 if there is any; 0 where not counted."""
     x = torch.where(counted, x, 0.0)
-    count = of_ranks(counted.sum(dim=dim, keepdim=True)).sum(dim=0)
-    mean = of_ranks(x.sum(dim=dim, keepdim=True)).sum(dim=0) / count.clamp(min=1)
+    mean = of_ranks(x.sum(dim=dim, keepdim=True)).sum(dim=0) / count
     centered = torch.where(counted, x - mean, 0.0)
-    length, magnitude = (_length(z, dim, of_ranks) for z in (centered, x))
+    own = [torch.linalg.vector_norm(z, dim=dim, keepdim=True) for z in (centered, x)]
+    length, magnitude = torch.linalg.vector_norm(of_ranks(torch.stack(own)), dim=0)
     return divide_by_size(centered, length, magnitude)
-
-
-def _length(x: Tensor, dim: int, of_ranks: OfRanks) -> Tensor:
-    """Of the vectors along ``dim`` that these ranks hold parts of."""
-    own = torch.linalg.vector_norm(x, dim=dim, keepdim=True)
-    return torch.linalg.vector_norm(of_ranks(own), dim=0)
 
 
 @LOSSES.register_module()

@@ -37,10 +37,7 @@ class SegmentationTask(Task):
         {
             "KDLoss": {"temperature": 1.0},
             "DKDLoss": {"temperature": 1.0},
-            "NICDLoss": {
-                "num_negatives": 4,
-                "loss_weight": {"value": 4.0, "decay": "linear"},
-            },
+            "NICDLoss": {"num_negatives": 4, "loss_weight": {"value": 4.0, "decay": "linear"}},
         },
         omitted={"KDLoss": {"loss_weight": 0.0}, "PICDLoss": {"loss_weight": 0.0}},
     )
