@@ -17,7 +17,7 @@ from mmengine.config import Config, DictAction
 
 from mmickd.utils.config import find_config
 from mmickd.utils.errors import ICKDError
-from mmickd.utils.packages import repair_scopes
+from mmickd.utils.packages import import_formatter, repair_scopes
 
 _OPTIONS_HELP = (
     "override settings of the config: KEY=VALUE pairs, lists as KEY='[a,b]' or KEY=a,b, nested "
@@ -144,6 +144,7 @@ def read_config(config: str, options: dict[str, Any] | None = None) -> Config:
         ICKDError: if the config cannot be found or read, or the options do not fit it.
     """
     repair_scopes()
+    import_formatter()
     file = find_config(config, "CONFIG")
     try:
         cfg = Config.fromfile(file)

@@ -1,8 +1,14 @@
 """References to the packages of the stack."""
 
+import os
 import subprocess
 import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
+import pytest
 from mmengine.config import utils as config_utils
 
 from mmickd.utils.packages import is_installed, repair_scopes
@@ -36,3 +42,43 @@ def test_a_base_of_mmseg_resolves_after_the_repair(tmp_path):
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.stdout.strip().endswith("18"), done.stderr[-500:]
+
+
+@contextmanager
+def _half_written(cache: Path, left: int, seconds: float) -> Iterator[subprocess.Popen[str]]:
+    """A process that imports yapf's formatter, begun when one of yapf's grammars is half written.
+
+    In the end the grammar is whole.
+    """
+    env = {**os.environ, "XDG_CACHE_HOME": str(cache)}
+    subprocess.run([sys.executable, "-c", "import yapf.yapflib.yapf_api"], env=env, check=True)
+    (grammar,) = cache.glob("YAPF/*/PatternGrammar*")
+    whole = grammar.read_bytes()
+    grammar.write_bytes(whole[:left])
+    code = (
+        "from mmickd.utils.packages import import_formatter\n"
+        "print('begins', flush=True)\n"
+        f"import_formatter({seconds})\n"
+        "from yapf.yapflib.yapf_api import FormatCode\n"
+        "print(FormatCode('a  =  1')[0])\n"
+    )
+    pipe = subprocess.PIPE
+    yield subprocess.Popen(
+        [sys.executable, "-c", code], env=env, stdout=pipe, stderr=pipe, text=True
+    )
+    grammar.write_bytes(whole)
+
+
+@pytest.mark.parametrize("left", [0, 1000])
+def test_a_half_written_cache_of_yapf_is_waited_for(tmp_path, left):
+    with _half_written(tmp_path, left, seconds=60.0) as process:
+        assert process.stdout.readline() == "begins\n"
+        time.sleep(1.0)
+    out, err = process.communicate(timeout=60)
+    assert out == "a = 1\n\n", err
+
+
+def test_a_cache_of_yapf_that_stays_half_written_is_told(tmp_path):
+    with _half_written(tmp_path, 0, seconds=0.2) as process:
+        _, err = process.communicate(timeout=60)
+    assert process.returncode and "remove the folder YAPF in the caches" in err

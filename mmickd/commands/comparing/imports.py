@@ -9,6 +9,7 @@ PARTS = ("models", "datasets", "engine", "evaluation")
 for name in (
     "matplotlib.pyplot",
     "mmengine.runner",
+    "yapf.yapflib.yapf_api",
     "mmickd.hooks",
     *(f"{stack}.{part}" for stack in ("mmpretrain", "mmseg") for part in PARTS),
 ):
