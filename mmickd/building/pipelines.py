@@ -10,6 +10,7 @@ from mmengine.dataset import Compose
 
 from mmickd.building.images import leaves, with_pipeline
 from mmickd.probing import apart
+from mmickd.utils.config import type_name
 from mmickd.utils.errors import ICKDError
 from mmickd.utils.random_state import draws_random_numbers
 
@@ -82,9 +83,7 @@ def _configured(dataset: Any) -> Iterator[tuple[str, Any]]:
     for part in inner:
         yield from _configured(part)
     if not inner and dataset.get("pipeline"):
-        kind = dataset.get("type", "")
-        name = kind.rpartition(".")[2] if isinstance(kind, str) else kind.__name__
-        yield name, dataset["pipeline"]
+        yield type_name(dataset.get("type")), dataset["pipeline"]
 
 
 def _of_training(train: Any) -> BankPipeline:

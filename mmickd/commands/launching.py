@@ -13,6 +13,7 @@ from mmengine.config import Config
 from mmengine.device import get_device
 from mmengine.logging import print_log
 
+from mmickd.utils.config import type_name
 from mmickd.utils.errors import ICKDError
 
 
@@ -61,8 +62,8 @@ def check_amp(cfg: Config) -> None:
     Raises:
         ICKDError: if there is no accelerator.
     """
-    kind = str((cfg.get("optim_wrapper") or {}).get("type", ""))
-    if kind.rpartition(".")[2] == "AmpOptimWrapper" and on_cpu():
+    wrapper = cfg.get("optim_wrapper") or {}
+    if type_name(wrapper.get("type")) == "AmpOptimWrapper" and on_cpu():
         raise ICKDError(
             "Mixed precision (--amp, or optim_wrapper.type='AmpOptimWrapper') needs a GPU and none "
             "is visible. Leave --amp out, or set optim_wrapper.type=OptimWrapper."
@@ -75,7 +76,7 @@ def use_cpu_wrapper(cfg: Config) -> None:
     Args:
         cfg: the whole config.
     """
-    if _name(cfg.get("runner_type", "Runner")) == "FlexibleRunner":
+    if type_name(cfg.get("runner_type", "Runner")) == "FlexibleRunner":
         _use_cpu_strategy(cfg)
         return
     own = cfg.get("model_wrapper_cfg") or {}
@@ -86,7 +87,7 @@ def _use_cpu_strategy(cfg: Config) -> None:
     """The same for FlexibleRunner, whose strategy has the wrapper."""
     if cfg.get("strategy") is None:
         cfg.strategy = dict(type="DDPStrategy")
-    kind = _name(cfg.strategy.type)
+    kind = type_name(cfg.strategy.type)
     own = cfg.strategy.get("model_wrapper") or {}
     if kind == "DDPStrategy":
         cfg.strategy.model_wrapper = {**_ddp_wrapper(cfg), **own, "device_ids": None}
@@ -108,11 +109,6 @@ def _ddp_wrapper(cfg: Config) -> dict[str, Any]:
     )
 
 
-def _name(kind: Any) -> str:
-    """Name of a registered class, which a config gives as a string (with a scope) or as itself."""
-    return getattr(kind, "__name__", str(kind)).rpartition(".")[2]
-
-
 def revert_sync_bn(node: Any) -> bool:
     """Turn every ``SyncBN`` of a model config into ``BN``, in place.
 
@@ -124,7 +120,7 @@ def revert_sync_bn(node: Any) -> bool:
     """
     found = False
     if isinstance(node, MutableMapping):
-        if node.get("type") in ("SyncBN", "MMSyncBN"):
+        if type_name(node.get("type")) in ("SyncBN", "SyncBatchNorm", "MMSyncBN"):
             node["type"] = "BN"
             found = True
         children = list(node.values())

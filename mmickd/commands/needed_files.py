@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mmickd.utils.config import find_config
+from mmickd.utils.config import find_config, type_name
 from mmickd.utils.errors import ICKDError
 
 _CIFAR_FOLDERS = {"CIFAR10": "cifar-10-batches-py", "CIFAR100": "cifar-100-python"}
@@ -111,7 +111,7 @@ def _dataset(dataset: Any, key: str) -> Iterator[Need]:
     for index, part in enumerate(dataset.get("datasets") or ()):
         yield from _dataset(part, f"{key}.datasets.{index}")
 
-    name = type_name(dataset)
+    name = type_name(dataset.get("type"))
     if name in _SELF_FETCHING and dataset.get("download") is not False:
         return
     if any(_other_backend(part) for part in [dataset, *(dataset.get("pipeline") or ())]):
@@ -151,7 +151,7 @@ def _pretrained(node: Any, key: str) -> Iterator[Need]:
 def _teachers(cfg: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
     """The teacher of every ``ICKDHook`` entry, with its key."""
     for index, hook in enumerate(cfg.get("custom_hooks") or ()):
-        if isinstance(hook, Mapping) and type_name(hook) == "ICKDHook":
+        if isinstance(hook, Mapping) and type_name(hook.get("type")) == "ICKDHook":
             teacher = hook.get("teacher")
             if isinstance(teacher, Mapping):
                 yield f"custom_hooks.{index}.teacher", teacher
@@ -166,12 +166,6 @@ def _teacher_configs(cfg: Mapping[str, Any]) -> Iterator[Need]:
                 find_config(reference, f"{key}.cfg")
             except ICKDError:
                 yield Need(f"{key}.cfg", str(reference), "config")
-
-
-def type_name(cfg: Mapping[str, Any]) -> str:
-    """``'mmickd.ICKDHook'``, ``'ICKDHook'`` and the class itself all give ``'ICKDHook'``."""
-    kind = cfg.get("type", "")
-    return kind.rpartition(".")[2] if isinstance(kind, str) else getattr(kind, "__name__", "")
 
 
 def _other_backend(part: Any) -> bool:

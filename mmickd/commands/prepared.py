@@ -16,7 +16,6 @@ from mmengine.hooks import Hook
 from torch import nn
 
 from mmickd.commands.arguments import build_runner, explained_empty_data
-from mmickd.commands.needed_files import type_name
 from mmickd.distiller import Distiller
 from mmickd.hooks.attachment import Attachment
 from mmickd.hooks.ickd_hook import ICKDHook, run_of
@@ -24,6 +23,7 @@ from mmickd.options import HookOptions
 from mmickd.preparation import Preparation
 from mmickd.run import Run
 from mmickd.storage.cache import StoredBank
+from mmickd.utils.config import type_name
 from mmickd.utils.errors import ICKDError
 
 
@@ -146,7 +146,7 @@ def hook_entry(cfg: Config) -> Any:
         ICKDError: if there is none, or more than one.
     """
     hooks = [hook for hook in cfg.get("custom_hooks") or () if isinstance(hook, dict)]
-    entries = [hook for hook in hooks if type_name(hook) == ICKDHook.__name__]
+    entries = [hook for hook in hooks if type_name(hook.get("type")) == ICKDHook.__name__]
     if len(entries) != 1:
         raise ICKDError(
             f"{cfg.filename or 'the config'} has {len(entries) or 'no'} entries of ICKDHook in "

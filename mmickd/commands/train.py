@@ -17,6 +17,7 @@ from mmickd.commands.arguments import (
 from mmickd.commands.launching import check_amp, prepare_launch
 from mmickd.commands.needed_files import check_files
 from mmickd.commands.resuming import latest_checkpoint
+from mmickd.utils.config import type_name
 from mmickd.utils.errors import ICKDError
 
 
@@ -87,7 +88,7 @@ def resume_latest(cfg: Config) -> None:
 
 def enable_amp(cfg: Config) -> None:
     """Switch mixed precision on in the optimizer wrapper."""
-    kind = cfg.optim_wrapper.get("type", "OptimWrapper")
+    kind = type_name(cfg.optim_wrapper.get("type", "OptimWrapper"))
     if kind not in ("OptimWrapper", "AmpOptimWrapper"):
         raise ICKDError(
             f"--amp works with optim_wrapper.type='OptimWrapper', the config has '{kind}'."

@@ -13,6 +13,7 @@ from mmengine.hooks import CheckpointHook, Hook, LoggerHook
 from mmengine.logging import print_log
 from mmengine.utils import get_installed_path
 
+from mmickd.utils.config import type_name
 from mmickd.utils.errors import ICKDError
 
 
@@ -64,7 +65,9 @@ def warn_of_lost_hooks(hooks: list[Hook], filename: str | None, kind: type[Hook]
 
 def _lost(filename: str, here: set[str], ours: str) -> Iterator[tuple[str, str]]:
     """Names of hooks that are not here, and the config below our entry that has them."""
-    entries = [_name(entry["type"]) for entry in Config.fromfile(filename).get("custom_hooks", [])]
+    entries = [
+        type_name(entry["type"]) for entry in Config.fromfile(filename).get("custom_hooks", [])
+    ]
     if ours not in entries:
         yield from ((name, filename) for name in entries if name not in here)
         return
@@ -87,11 +90,6 @@ def _bases(filename: str) -> Iterator[str]:
         else:
             folder = Path(get_installed_path(package))
         yield f"{folder.joinpath(*names)}.py"
-
-
-def _name(kind: Any) -> str:
-    """Of a hook, which a config gives as a string (with a scope) or as the class."""
-    return getattr(kind, "__name__", str(kind)).rpartition(".")[2]
 
 
 def is_read_now(runner: Any, batch_idx: int) -> bool:

@@ -19,6 +19,19 @@ from mmickd.utils.validation import check_path
 ConfigLike: TypeAlias = "str | os.PathLike[str] | dict[str, Any] | Config"
 
 
+def type_name(kind: Any) -> str:
+    """Name of a registered class, given as itself or as a string, with a scope or without.
+
+    Args:
+        kind: what stands behind ``type``.
+
+    Example:
+        >>> type_name("mmickd.ICKDHook"), type_name(Config), type_name(None)
+        ('ICKDHook', 'Config', '')
+    """
+    return getattr(kind, "__name__", str(kind or "")).rpartition(".")[2]
+
+
 def check_reference(reference: Any, option: str) -> None:
     """Refuse what can be no config.
 

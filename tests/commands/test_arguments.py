@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from mmengine.config import Config
+from mmengine.optim import OptimWrapper
 
 from mmickd.commands import test, train
 from mmickd.commands.arguments import load_run_config
@@ -105,6 +106,9 @@ def test_training_switches(config):
     assert merged("--no-validate").val_dataloader is None
     assert merged("--amp").optim_wrapper.type == "AmpOptimWrapper"
     assert merged("--amp").optim_wrapper.loss_scale == "dynamic"
+    python_config = Config(dict(optim_wrapper=dict(type=OptimWrapper)))
+    train.enable_amp(python_config)
+    assert python_config.optim_wrapper.type == "AmpOptimWrapper"
     assert merged("--seed", "7").randomness == dict(seed=7)
     assert merged("--deterministic").randomness == dict(seed=None, deterministic=True)
     assert "randomness" not in merged()

@@ -7,6 +7,7 @@ import socket
 import pytest
 import torch
 from mmengine.config import Config
+from mmengine.optim import AmpOptimWrapper
 
 from mmickd.commands import launching as launch
 from mmickd.utils.errors import ICKDError
@@ -20,10 +21,12 @@ def no_gpu(monkeypatch):
 def test_sync_bn_is_reverted_everywhere():
     model = dict(
         backbone=dict(norm_cfg=dict(type="SyncBN", requires_grad=True)),
+        neck=dict(norm_cfg=dict(type=torch.nn.SyncBatchNorm)),  # as in mmengine's Python configs
         heads=[dict(norm_cfg=dict(type="SyncBN")), dict(norm_cfg=dict(type="GN"))],
     )
     assert launch.revert_sync_bn(model)
     assert model["backbone"]["norm_cfg"] == dict(type="BN", requires_grad=True)
+    assert model["neck"]["norm_cfg"] == dict(type="BN")
     assert [head["norm_cfg"]["type"] for head in model["heads"]] == ["BN", "GN"]
     assert not launch.revert_sync_bn(model)
 
@@ -101,8 +104,9 @@ def test_the_timeout_of_the_config_holds_without_a_gpu_too(no_gpu, monkeypatch):
         launch.prepare_launch(cfg)
 
 
-def test_mixed_precision_needs_a_gpu(no_gpu, monkeypatch):
-    amp = Config(dict(optim_wrapper=dict(type="AmpOptimWrapper")))
+@pytest.mark.parametrize("kind", ["AmpOptimWrapper", "mmengine.AmpOptimWrapper", AmpOptimWrapper])
+def test_mixed_precision_needs_a_gpu(no_gpu, monkeypatch, kind):
+    amp = Config(dict(optim_wrapper=dict(type=kind)))
     with pytest.raises(ICKDError, match="needs a GPU"):
         launch.check_amp(amp)
     launch.check_amp(Config(dict(optim_wrapper=dict(type="OptimWrapper"))))

@@ -12,13 +12,13 @@ from mmengine.config import Config, ConfigDict
 from mmengine.registry import MODELS
 
 from mmickd.commands.comparing.plan import Trainee
-from mmickd.commands.needed_files import type_name
 from mmickd.commands.prepared import hook_entry
 from mmickd.commands.tuning.space import Range, narrowed, ranges_of, unnamed_schedules
 from mmickd.losses import KDLoss
 from mmickd.losses.terms import DEFAULT_TERMS, TASK, Defaults, LossTerms
 from mmickd.tasks import kind_of_task
 from mmickd.teachers.models import model_config, without_initialisation
+from mmickd.utils.config import type_name
 from mmickd.utils.errors import ICKDError
 
 VANILLA = next(name for name, kind in DEFAULT_TERMS.items() if kind == KDLoss.__name__)
@@ -98,7 +98,7 @@ def metric_of(cfg: Config) -> str:
             "nothing to choose by."
         )
     first = evaluator[0] if isinstance(evaluator, (list, tuple)) else evaluator
-    name = type_name(first)
+    name = type_name(first.get("type"))
     if name not in METRICS:
         raise ICKDError(
             f"val_evaluator is a {name}: say by --metric which key of the log is to be chosen by, "
