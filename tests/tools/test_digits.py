@@ -194,3 +194,19 @@ def test_wrong_labels_are_a_share_of_each_class(classes: Path, tmp_path: Path) -
         assert int(file.parent.name) == truth[int(file.stem)]
     with pytest.raises(ValueError, match="label-noise"):
         digits.make_digits(tmp_path / "never", label_noise=-0.1)
+
+
+def test_a_long_tail_keeps_fewer_of_most_classes(classes: Path, tmp_path: Path) -> None:
+    digits.make_digits(tmp_path / "whole", train_per_class=20)
+    digits.make_digits(tmp_path / "tail", train_per_class=20, imbalance=10)
+    names = [set((tmp_path / s / "train").rglob("*.png")) for s in ("whole", "tail")]
+    whole, tail = ({file.name for file in files} for files in names)
+    assert tail < whole
+    kept = [len(list((tmp_path / "tail" / "train" / str(digit)).iterdir())) for digit in range(10)]
+    assert sorted(kept, reverse=True) == [round(20 * 10 ** (-rank / 9)) for rank in range(10)]
+    held = [
+        sorted(f.name for f in (tmp_path / s / "val").rglob("*.png")) for s in ("whole", "tail")
+    ]
+    assert held[0] == held[1]
+    with pytest.raises(ValueError, match="long-tail"):
+        digits.make_digits(tmp_path / "never", imbalance=0.5)

@@ -4,8 +4,8 @@
 
 The layout is that of ``mmpretrain.CustomDataset``. The training split is small and balanced on
 purpose, so that a teacher has something to give; everything else is the validation split, of which
-``--select`` holds some out to choose settings on. With ``--label-noise`` some of the training
-pictures lie in the folder of another class.
+``--select`` holds some out to choose settings on. With ``--long-tail`` most classes keep fewer
+training pictures, with ``--label-noise`` some of them lie in the folder of another class.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from derive import shuffled, tail_shares
 from finished_folder import finished_folder, is_complete
 from PIL import Image
 
@@ -63,6 +64,31 @@ def check_label_noise(share: float) -> None:
         raise ValueError(f"--label-noise must lie between 0 and 1, got {share}.")
 
 
+def long_tail(labels: np.ndarray, imbalance: float, seed: int) -> np.ndarray:
+    """Keep exponentially fewer samples from class to class, in an order of classes that is drawn.
+
+    Args:
+        labels: Classes, shape (N,), int.
+        imbalance: How many times more the largest class keeps than the smallest, at least 1.
+        seed: Seed of the order and of which samples.
+
+    Returns:
+        Sorted places in ``labels`` of those that stay, int64.
+
+    Raises:
+        ValueError: If ``imbalance`` is below 1.
+    """
+    if not imbalance >= 1:
+        raise ValueError(f"--long-tail must be at least 1, got {imbalance}.")
+    rng = np.random.default_rng([seed, 2])
+    shares = tail_shares([str(digit) for digit in range(NUM_CLASSES)], imbalance, seed)
+    kept = []
+    for digit in range(NUM_CLASSES):
+        own = shuffled(np.flatnonzero(labels == digit), rng)
+        kept += own[: max(round(len(own) * shares[str(digit)]), 1)]
+    return np.sort(np.array(kept))
+
+
 def mislabelled(labels: np.ndarray, share: float, seed: int) -> np.ndarray:
     """Give some samples of each class another class, drawn uniformly.
 
@@ -104,6 +130,7 @@ def make_digits(
     seed: int = 0,
     label_noise: float = 0.0,
     select: int = 0,
+    imbalance: float = 1.0,
 ) -> bool:
     """Write the digits as class folders.
 
@@ -114,6 +141,7 @@ def make_digits(
         seed: Seed of the split.
         label_noise: Share of each class's training samples, 0 to 1, that bear a wrong label.
         select: Validation samples of each class to hold out as the split ``select``.
+        imbalance: How many times more training samples the largest class keeps than the smallest.
 
     Returns:
         False if ``out`` was complete already and nothing was done.
@@ -127,12 +155,14 @@ def make_digits(
         seed=seed,
         label_noise=label_noise,
         select=select,
+        long_tail=imbalance,
     )
     check_label_noise(label_noise)
     if is_complete(out, params):
         return False
     digits = load_digits()
     train, val = split_digits(digits.target, train_per_class, seed)
+    train = train[long_tail(digits.target[train], imbalance, seed)]
     splits = dict(train=train, val=val)
     if select:
         chosen, rest = split_digits(digits.target[val], select, seed)
@@ -162,6 +192,12 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--size", type=int, default=16, help="side of the pictures in pixels")
     parser.add_argument("--seed", type=int, default=0, help="seed of the split")
     parser.add_argument(
+        "--long-tail",
+        type=float,
+        default=1.0,
+        help="how many times more training samples the largest class keeps than the smallest",
+    )
+    parser.add_argument(
         "--label-noise",
         type=float,
         default=0.0,
@@ -177,7 +213,13 @@ def main(argv: list[str] | None = None) -> None:
     """Entry point of the command line."""
     args = parse_args(argv)
     made = make_digits(
-        args.out, args.train_per_class, args.size, args.seed, args.label_noise, args.select
+        args.out,
+        args.train_per_class,
+        args.size,
+        args.seed,
+        args.label_noise,
+        args.select,
+        args.long_tail,
     )
     print(f"digits: {args.out} is {'ready' if made else 'complete already, nothing to do'}")
 
