@@ -220,8 +220,8 @@ def _with_context(view: View, level: str, terms: Sequence[Term], memory: Memory)
             features=samples.features,
             labels=samples.labels,
             valid=samples.labels >= 0,
-            positives=positives.columns(0, loss.num_positives),
-            negatives=negatives.columns(0, loss.num_negatives),
+            positives=positives.best(loss.num_positives),
+            negatives=negatives.best(loss.num_negatives),
             shape=(view.labels.shape[0], view.labels.shape[1]),
         )
         for loss in losses

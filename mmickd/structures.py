@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from copy import copy
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 NO_LABEL = -1
 """Label of a row that is no query: padding of a fixed-size batch, a mixed image, a void pixel."""
@@ -207,9 +211,34 @@ class Context:
         """``(Q,)`` bool; the queries that have a row at all."""
         return self.mask.any(dim=1)
 
-    def columns(self, begin: int = 0, end: int | None = None) -> Context:
+    def columns(self, begin: int = 0, end: int | None = None) -> Self:
         """Rows ``begin`` to ``end`` of each query, counted from the most similar one."""
-        return Context(*(getattr(self, f.name)[:, begin:end] for f in fields(self)))
+        return type(self)(*(t[:, begin:end] for t in self._tensors()))
+
+    def best(self, count: int | None) -> Self:
+        """Return the ``count`` rows of each query that the retriever ranks first (None: all)."""
+        return self.columns(0, count)
+
+    def top(self, count: int) -> Self:
+        """Return what :meth:`best` does, of rows in any order; sorted by falling similarity."""
+        return self.gather(self._order(self.similarity)[:, :count])
+
+    def cat(self, other: Self) -> Self:
+        """Rows that one retriever found for the same queries, side by side; not sorted."""
+        pairs = zip(self._tensors(), other._tensors(), strict=True)
+        return type(self)(*(torch.cat(pair, dim=1) for pair in pairs))
+
+    def gather(self, columns: Tensor) -> Self:
+        """Some columns of each query, ``(Q, k)`` int64."""
+        return type(self)(*(_gather(t, columns) for t in self._tensors()))
+
+    def _order(self, scores: Tensor) -> Tensor:
+        """``(Q, K)`` int64; columns by falling score, masked ones last."""
+        hidden = scores.masked_fill(~self.mask, -torch.inf)
+        return hidden.argsort(dim=1, descending=True, stable=True)
+
+    def _tensors(self) -> list[Tensor]:
+        return [getattr(self, f.name) for f in fields(self)]
 
     @staticmethod
     def empty(logits: Tensor) -> Context:
@@ -225,6 +254,39 @@ class Context:
             mask=logits.new_zeros(shape, dtype=torch.bool),
             indices=logits.new_zeros(shape, dtype=torch.long),
         )
+
+
+@dataclass(frozen=True, eq=False)
+class DrawnContext(Context):
+    """In-context samples that were not chosen by their similarity.
+
+    Args:
+        scores: ``(Q, K)`` float32; the retriever ranks rows by them, the largest first. Any number
+            where masked.
+
+    Example:
+        >>> pair, mask = torch.tensor([[0.9, 0.1]]), torch.ones(1, 2, dtype=torch.bool)
+        >>> context = DrawnContext(pair, torch.zeros(1, 2, 3), mask, mask.long(), pair.flip(1))
+        >>> context.best(1).similarity
+        tensor([[0.1000]])
+    """
+
+    scores: Tensor
+
+    def best(self, count: int | None) -> Self:
+        """See :meth:`Context.best`."""
+        return self if count is None else self.top(count)
+
+    def top(self, count: int) -> Self:
+        """See :meth:`Context.top`."""
+        chosen = self.gather(self._order(self.scores)[:, :count])
+        return chosen.gather(chosen._order(chosen.similarity))
+
+
+def _gather(rows: Tensor, columns: Tensor) -> Tensor:
+    """``(Q, k, ...)`` of ``(Q, K, ...)``."""
+    index = columns.reshape(*columns.shape, *[1] * (rows.ndim - 2))
+    return rows.gather(1, index.expand(*columns.shape, *rows.shape[2:]))
 
 
 @dataclass(eq=False)
@@ -269,6 +331,15 @@ class Queries:
         self._later: dict[str, Callable[[], Tensor]] = {
             name: own.pop(name) for name in ("student_features", "features") if callable(own[name])
         }
+
+    def with_teacher_logits(self, teacher_logits: Tensor) -> Queries:
+        """Return the same queries with other teacher logits, ``(Q, C)``.
+
+        Features given as functions are not computed, as :func:`dataclasses.replace` would do.
+        """
+        changed = copy(self)
+        changed.teacher_logits, changed._later = teacher_logits, dict(self._later)
+        return changed
 
     def __getattr__(self, name: str) -> Tensor:  # for what is not there yet
         later = vars(self).get("_later", {})

@@ -80,6 +80,11 @@ def test_features_given_as_functions_are_made_once_and_when_asked_for():
     assert not made and asked.shape == (1, 2) and asked.features is zeros
     assert asked.student_features is asked.student_features is made[0]
     assert len(made) == 1
+    changed = Queries(zeros, zeros, features, features, labels, labels >= 0, none, none)
+    other = changed.with_teacher_logits(zeros + 1)
+    assert len(made) == 1 and changed.teacher_logits is zeros
+    assert other.features is made[1] and changed.features is made[2]
+    assert torch.equal(other.teacher_logits, zeros + 1) and other.labels is labels
     with pytest.raises(AttributeError, match="Queries have no feature"):
         asked.feature  # noqa: B018
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import torch
@@ -130,7 +129,7 @@ class ContextKDLoss(NearestRowsLoss):
         )
         # T log t, of which softmax(. / T) makes t again; log 0 would be -inf, and 0 * -inf NaN
         log = target.clamp(min=torch.finfo(target.dtype).tiny).log()
-        return self.loss(replace(queries, teacher_logits=self.temperature * log))
+        return self.loss(queries.with_teacher_logits(self.temperature * log))
 
     def counted(self, queries: Queries) -> Tensor:
         """All: without a row the teacher's own answer is the target."""

@@ -9,10 +9,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from mmickd.banks.memory_bank import MemoryBank
-from mmickd.structures import NO_ID, Context, Samples
+from mmickd.structures import NO_ID, Context, DrawnContext, Samples
 
 Found = tuple[Tensor, Tensor]
-"""Similarities (float32, -inf where masked) and rows of the bank, both ``(Q, K)``."""
+"""Scores (float32, -inf where masked) and rows of the bank, both ``(Q, K)``."""
 
 PIECE_ELEMENTS = 2**24
 """Logits that are brought to float32 at once: with whole classes as positives they are many."""
@@ -87,7 +87,10 @@ class BaseRetriever(metaclass=ABCMeta):
         query = askable(query, exclude_same_id)
         with torch.autocast(query.features.device.type, enabled=False):
             found = self.topk(bank, query, num_positives, num_negatives)
-        positives, negatives = (look_up(bank, scores, rows) for scores, rows in found)
+        positives, negatives = (
+            look_up(bank, scores, rows, self.similarity(bank, query, scores, rows))
+            for scores, rows in found
+        )
         return positives, negatives
 
     @abstractmethod
@@ -104,9 +107,28 @@ class BaseRetriever(metaclass=ABCMeta):
             num_negatives: ``N``.
 
         Returns:
-            Similarities (float32, -inf where masked) and rows of the positives, ``(Q, K)`` both,
-            and of the negatives, ``(Q, N)`` both; each sorted by falling similarity.
+            Scores (float32, -inf where masked) and rows of the positives, ``(Q, K)`` both, and of
+            the negatives, ``(Q, N)`` both; each sorted by falling score. Scores are similarities,
+            unless :meth:`similarity` returns them.
         """
+
+    def similarity(
+        self, bank: MemoryBank, query: Samples, scores: Tensor, rows: Tensor
+    ) -> Tensor | None:
+        """Return the similarities of rows that were chosen by other scores.
+
+        A retriever overrides this if its :meth:`topk` does not choose by similarity.
+
+        Args:
+            bank: ``M`` rows.
+            query: ``Q`` queries.
+            scores: ``(Q, K)`` of :meth:`topk`.
+            rows: ``(Q, K)`` of :meth:`topk`.
+
+        Returns:
+            ``(Q, K)`` float32, any number where masked; None: the scores are the similarities.
+        """
+        return None
 
 
 def askable(query: Samples, exclude_same_id: bool) -> Samples:
@@ -145,30 +167,35 @@ def padded(scores: Tensor, rows: Tensor, k: int) -> Found:
     return F.pad(scores, (0, missing), value=-torch.inf), F.pad(rows, (0, missing))
 
 
-def to_context(scores: Tensor, rows: Tensor, logits: Tensor) -> Context:
+def to_context(
+    scores: Tensor, rows: Tensor, logits: Tensor, similarity: Tensor | None = None
+) -> Context:
     """A :class:`Context` in which nothing of a masked entry is left.
 
     Args:
-        scores: ``(Q, K)`` float32, -inf where masked.
+        scores: ``(Q, K)`` float32, -inf where masked; sorted by falling value.
         rows: ``(Q, K)`` int64; any number where masked.
         logits: ``(Q, K, C)`` float32 of the rows, which become the context's; anything where
             masked.
+        similarity: ``(Q, K)`` float32; anything where masked. None: the scores.
     """
     mask = scores > -torch.inf
-    return Context(
-        similarity=scores.masked_fill(~mask, 0.0),
-        logits=logits.masked_fill_(~mask[..., None], 0.0),
-        mask=mask,
-        indices=rows.masked_fill(~mask, -1),
-    )
+    indices = rows.masked_fill(~mask, -1)
+    logits = logits.masked_fill_(~mask[..., None], 0.0)
+    if similarity is None:
+        return Context(scores.masked_fill(~mask, 0.0), logits, mask, indices)
+    similarity = similarity.masked_fill(~mask, 0.0)
+    return DrawnContext(similarity, logits, mask, indices, scores).top(scores.shape[1])
 
 
-def look_up(bank: MemoryBank, scores: Tensor, rows: Tensor) -> Context:
-    """Scores and rows with the rows' logits."""
+def look_up(
+    bank: MemoryBank, scores: Tensor, rows: Tensor, similarity: Tensor | None = None
+) -> Context:
+    """The context of rows of a bank, with their logits; see :func:`to_context`."""
     logits = torch.empty((*rows.shape, bank.num_classes), device=rows.device)
     if len(bank):
         known = rows.masked_fill(scores == -torch.inf, 0)
         at_once = max(1, PIECE_ELEMENTS // max(1, logits[:1].numel()))
         for target, wanted in zip(logits.split(at_once), known.split(at_once), strict=True):
             target.copy_(bank.logits[wanted])
-    return to_context(scores, rows, logits)
+    return to_context(scores, rows, logits, similarity)

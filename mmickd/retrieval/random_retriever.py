@@ -1,30 +1,36 @@
-"""Rows of the right classes at random: the control of retrieval itself."""
+"""Rows drawn at random: the control of retrieval itself."""
 
 from __future__ import annotations
 
 import torch
+from mmengine import dist
 from torch import Tensor
 
 from mmickd.banks.memory_bank import MemoryBank
 from mmickd.registry import RETRIEVERS
-from mmickd.retrieval.base import Found, masked_topk
 from mmickd.retrieval.torch_retriever import TorchRetriever
 from mmickd.structures import Samples
 from mmickd.utils.validation import check_integer
 
+RANK_STRIDE = 1_000_003
+"""Distance between the seeds of two ranks, which must not draw the same numbers. (Torch's CPU
+generator reads the lower 32 bits of a seed only.)"""
+
 
 @RETRIEVERS.register_module()
 class RandomRetriever(TorchRetriever):
-    """A context that is wrong on purpose: what is similar is not looked for.
+    """Retriever that draws rows at random: the control for similarity.
 
-    Positives are drawn from the query's class and negatives from the others, uniformly, anew at
-    every search; their similarity is the true one. What a method gains with it, it does not owe to
-    retrieval. The run's own random numbers stay as they are; a resumed run
-    begins the draws anew. Of a bank that is dealt to the ranks
-    (``bank.shard``) each rank draws, and the most similar of the draws are kept.
+    Positives are drawn from the query's class and negatives from the other classes, uniformly,
+    anew at every search. The random number of a row is its score, and its similarity is the true
+    one. So a loss that needs fewer rows gets a random subset of them, and a loss that takes rows
+    of any class (:class:`~mmickd.losses.ContextKDLoss`) gets a uniform draw from the whole bank
+    (:func:`~mmickd.losses.nearest.nearest_rows`). If a method gains as much with this
+    retriever, the gain does not come from retrieval. The run's random state is not used; a resumed
+    run begins the draws anew.
 
     Args:
-        seed: of the draws.
+        seed: seed of the draws.
         chunk_size: as for :class:`TorchRetriever`.
 
     Raises:
@@ -44,25 +50,20 @@ class RandomRetriever(TorchRetriever):
         self._seed = seed
         self._generators: dict[torch.device, torch.Generator] = {}
 
-    def topk(
-        self, bank: MemoryBank, query: Samples, num_positives: int, num_negatives: int
-    ) -> tuple[Found, Found]:
-        """See :meth:`BaseRetriever.topk`."""
-        positives, negatives = super().topk(bank, query, num_positives, num_negatives)
-        return _by_similarity(bank, query, *positives), _by_similarity(bank, query, *negatives)
+    def similarity(
+        self, bank: MemoryBank, query: Samples, scores: Tensor, rows: Tensor
+    ) -> Tensor | None:
+        """See :meth:`BaseRetriever.similarity`."""
+        if not len(bank):
+            return scores
+        drawn = bank.features[rows.masked_fill(scores == -torch.inf, 0)].float()
+        return (query.features[:, None] * drawn).sum(-1)
 
     def scores(self, queries: Tensor, features: Tensor) -> Tensor:
-        """Lots, uniform in [0, 1)."""
+        """Return random numbers, uniform in [0, 1)."""
         device = features.device
         if device not in self._generators:
-            self._generators[device] = torch.Generator(device).manual_seed(self._seed)
+            seed = self._seed + RANK_STRIDE * dist.get_rank()
+            self._generators[device] = torch.Generator(device).manual_seed(seed)
         shape = len(queries), len(features)
         return torch.rand(shape, generator=self._generators[device], device=device)
-
-
-def _by_similarity(bank: MemoryBank, query: Samples, lots: Tensor, rows: Tensor) -> Found:
-    """What was drawn, with its true similarity."""
-    drawn = lots > -torch.inf
-    found = bank.features[rows.masked_fill(~drawn, 0)].float() if len(bank) else lots[..., None]
-    similarity = (query.features[:, None] * found).sum(-1).masked_fill(~drawn, -torch.inf)
-    return masked_topk(similarity, rows, rows.shape[1])

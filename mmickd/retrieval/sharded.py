@@ -48,13 +48,20 @@ class ShardedRetriever:
         asked, sizes = gather_samples(query)
         with torch.autocast(query.features.device.type, enabled=False):
             found = self._local.topk(bank.part, asked, num_positives, num_negatives)
+            similarities = [self._local.similarity(bank.part, asked, *pair) for pair in found]
+        best = [
+            _best_of_all(scores, bank.rows_in_bank(rows), similarity, sizes, len(query))
+            for (scores, rows), similarity in zip(found, similarities, strict=True)
+        ]
+        all_scores = torch.cat([scores for scores, _, _ in best], dim=1)
+        all_rows = torch.cat([rows for _, rows, _ in best], dim=1)
+        logits = _logits_of(bank, all_scores, all_rows)
+        parts = logits.split([num_positives, num_negatives], dim=1)
         positives, negatives = (
-            _best_of_all(scores, bank.rows_in_bank(rows), sizes, len(query))
-            for scores, rows in found
+            to_context(scores, rows, part, similarity)
+            for (scores, rows, similarity), part in zip(best, parts, strict=True)
         )
-        scores, rows = (torch.cat(pair, dim=1) for pair in zip(positives, negatives, strict=True))
-        context = to_context(scores, rows, _logits_of(bank, scores, rows))
-        return context.columns(0, num_positives), context.columns(num_positives)
+        return positives, negatives
 
 
 def fetch_rows(bank: BankShard, source: Tensor, rows: Tensor) -> Tensor:
@@ -81,17 +88,20 @@ def fetch_rows(bank: BankShard, source: Tensor, rows: Tensor) -> Tensor:
     return torch.empty_like(received).index_copy_(0, order, received)
 
 
-def _best_of_all(scores: Tensor, rows: Tensor, sizes: list[int], own: int) -> tuple[Tensor, Tensor]:
+def _best_of_all(
+    scores: Tensor, rows: Tensor, similarity: Tensor | None, sizes: list[int], own: int
+) -> tuple[Tensor, Tensor, Tensor | None]:
     """The best rows of this rank's queries, of what all ranks found for all queries.
 
     Args:
         scores: ``(Q_0 + Q_1 + ..., k)``; what this rank found for the queries of all.
         rows: the same shape; rows of the whole bank.
+        similarity: the same shape; None where the scores are the similarities.
         sizes: queries of each rank.
         own: queries of this rank.
 
     Returns:
-        ``(own, k)`` scores and rows.
+        ``(own, k)`` scores, rows, and similarities or None.
     """
     k, world_size = scores.shape[1], len(sizes)
 
@@ -100,7 +110,10 @@ def _best_of_all(scores: Tensor, rows: Tensor, sizes: list[int], own: int) -> tu
         torch_dist.all_to_all_single(received, answers.contiguous(), [own] * world_size, sizes)
         return received.view(world_size, own, k).transpose(0, 1).reshape(own, world_size * k)
 
-    return masked_topk(exchanged(scores), exchanged(rows), k)
+    if similarity is None:
+        return *masked_topk(exchanged(scores), exchanged(rows), k), None
+    best, columns = masked_topk(exchanged(scores), None, k)
+    return best, exchanged(rows).gather(1, columns), exchanged(similarity).gather(1, columns)
 
 
 def _logits_of(bank: BankShard, scores: Tensor, rows: Tensor) -> Tensor:

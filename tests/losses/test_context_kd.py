@@ -37,6 +37,16 @@ def test_the_term_asks_the_nearest_rows_of_any_class(shape, count):
     assert float(own) == pytest.approx(float(want), rel=1e-12)
 
 
+def test_features_that_the_loss_does_not_use_are_not_computed():
+    student, teacher, rows = tensors(7, 4, 5)
+
+    def never():
+        raise AssertionError("computed")
+
+    lazy = queries(student, teacher, rows, rows, student_features=never, features=never)
+    assert torch.isfinite(ContextKDLoss()(lazy)).all()
+
+
 def test_golden():
     # The teacher repeats the wrong label; three of the four equally similar rows say the other.
     sure = torch.tensor([20.0, 0.0])

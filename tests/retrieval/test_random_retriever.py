@@ -5,6 +5,7 @@ import torch
 from hypothesis import given, settings
 
 from mmickd.banks import MemoryBank
+from mmickd.losses.nearest import nearest_rows
 from mmickd.retrieval import RandomRetriever, TorchRetriever
 from mmickd.utils.errors import ICKDError
 from tests.helpers.retrieval_cases import cases, check_form, run, samples
@@ -45,11 +46,40 @@ def test_every_row_has_the_same_chance():
         _, negatives = retriever.search(bank, query[:1], 0, 10)
         counts[negatives.indices[0]] += 1
     others = bank.labels != query.labels[0]
-    share = counts[others] / draws
-    want = 10 / int(others.sum())
-    # five standard deviations of a binomial share
-    assert bool(((share - want).abs() < 5 * (want * (1 - want) / draws) ** 0.5).all())
+    assert is_uniform(counts[others] / draws, 10 / int(others.sum()))
     assert not bool(counts[~others].any())
+
+
+def draw_counts(num_rows, search):
+    """How often each of 60 rows is drawn for one query, and the share that uniform draws have."""
+    g = torch.Generator().manual_seed(0)
+    bank = MemoryBank(samples(g, 60, 8, 3, 1000), 3)
+    query, retriever = samples(g, 1, 8, 3, 1000), RandomRetriever(seed=3)
+    counts, draws = torch.zeros(60), 400
+    for _ in range(draws):
+        context = search(retriever, bank, query)
+        assert int(context.mask.sum()) == num_rows and bool((context.similarity.diff() <= 0).all())
+        counts[context.indices[0]] += 1
+    return bank, query, counts / draws
+
+
+def is_uniform(share, want, draws=400):
+    # five standard deviations of a binomial share
+    return bool(((share - want).abs() < 5 * (want * (1 - want) / draws) ** 0.5).all())
+
+
+def test_rows_of_any_class_are_a_uniform_draw_from_the_whole_bank():
+    _, _, share = draw_counts(8, lambda r, bank, q: nearest_rows(*r.search(bank, q, 8, 8), 8))
+    assert is_uniform(share, 8 / 60)
+
+
+def test_a_term_that_needs_few_rows_gets_a_random_subset():
+    def search(retriever, bank, query):
+        return retriever.search(bank, query, 0, 24)[1].best(4)
+
+    bank, query, share = draw_counts(4, search)
+    others = bank.labels != query.labels[0]
+    assert is_uniform(share[others], 4 / int(others.sum()))
 
 
 def test_draws_anew_and_leaves_the_run_s_random_numbers_alone():

@@ -8,7 +8,7 @@ import torch
 from mmickd.banks import MemoryBank
 from mmickd.banks.ranks import deal
 from mmickd.banks.shard import BankShard
-from mmickd.retrieval import BaseRetriever, FaissRetriever, TorchRetriever
+from mmickd.retrieval import BaseRetriever, FaissRetriever, RandomRetriever, TorchRetriever
 from mmickd.retrieval.sharded import ShardedRetriever, fetch_rows
 from mmickd.structures import Samples
 from mmickd.utils import distributed
@@ -71,6 +71,33 @@ def test_answers_are_those_of_the_whole_bank(world_size: int) -> None:
 def test_answers_of_faiss_are_the_same() -> None:
     pytest.importorskip("faiss")
     assert all(count > 300 for count in on_ranks(2, compare, FaissRetriever))
+
+
+def draw_from_shards() -> tuple[torch.Tensor, torch.Tensor]:
+    """Of the 60 rows: how often each is drawn together with row 0, and how often at all."""
+    g = torch.Generator().manual_seed(0)
+    bank = MemoryBank(samples(g, 60, 6, 1, 1000), 1)
+    query = samples(g, 1, 6, 1, 1000)
+    shard = deal(bank if torch.distributed.get_rank() == 0 else None)
+    assert isinstance(shard, BankShard)
+    retriever = ShardedRetriever(RandomRetriever())
+    chosen = torch.zeros(400, 60)
+    for draw in chosen:
+        context = retriever.search(shard, query, 12, 0)[0].best(6)
+        true = query.features @ bank.features[context.indices[0]].T
+        assert torch.allclose(context.similarity, true, atol=1e-6)
+        assert bool((context.similarity.diff() <= 0).all())
+        draw[context.indices[0]] = 1
+    return chosen[chosen[:, 0] > 0].sum(0), chosen.sum(0)
+
+
+def test_random_rows_of_a_sharded_bank_are_a_uniform_draw() -> None:
+    for together, counts in on_ranks(2, draw_from_shards):
+        share = counts / 400
+        # five standard deviations of a binomial share
+        assert bool(((share - 0.1).abs() < 5 * (0.1 * 0.9 / 400) ** 0.5).all())
+        # row 1 lies at the same place of the other shard: independent, not drawn together
+        assert together[1] < together[0] / 2
 
 
 def fetch() -> None:
