@@ -4,7 +4,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 
-from mmickd.banks import MemoryBank
+from mmickd.banks import MemoryBank, QueueBank
 from mmickd.losses.nearest import nearest_rows
 from mmickd.retrieval import RandomRetriever, TorchRetriever
 from mmickd.utils.errors import ICKDError
@@ -97,3 +97,17 @@ def test_draws_anew_and_leaves_the_run_s_random_numbers_alone():
 def test_wrong_seed():
     with pytest.raises(ICKDError, match="seed"):
         RandomRetriever(seed=-1)
+
+
+def test_rows_of_a_queue_are_drawn_too():
+    g = torch.Generator().manual_seed(0)
+    queue = QueueBank(3, 8, 8)
+    queue.push(samples(g, 15, 8, 3, 1000))
+    query = samples(g, 5, 8, 3, 1000)
+    retriever, filled = RandomRetriever(), queue.ids.new_zeros(len(queue), dtype=torch.bool)
+    for _ in range(100):
+        for context in retriever.search(queue, query, 2, 6):
+            true = (query.features[:, None] * queue.features[context.indices.clamp(min=0)]).sum(-1)
+            assert torch.allclose(context.similarity, true * context.mask, atol=1e-6)
+            filled[context.indices[context.mask]] = True
+    assert int(filled.sum()) == int(queue.counts.sum())
