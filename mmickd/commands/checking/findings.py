@@ -23,9 +23,10 @@ up to 32 (DKD: weight 8, temperature 4)."""
 def warnings_of_frozen(bank: FrozenFound) -> Iterator[str]:
     """What looks wrong in the bank of a frozen teacher, beside what its run says itself."""
     report = bank.report
-    if is_near_chance(report.knn_accuracy, report.present):
+    accuracy = report.knn_accuracy
+    if accuracy is not None and is_near_chance(accuracy, report.present):
         yield (
-            f"the nearest rows name the class of {report.knn_accuracy:.1%} of the rows, chance is "
+            f"the nearest rows name the class of {accuracy:.1%} of the rows, chance is "
             f"{1 / report.present:.1%}: the teacher's features do not tell the classes apart, so "
             "what is retrieved is not alike. Are its weights trained, its images normalised as in "
             "its training?"
