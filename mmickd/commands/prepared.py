@@ -124,10 +124,11 @@ def hook_options(cfg: Config) -> HookOptions:
 
 
 def set_hook_options(cfg: Config, **groups: dict[str, Any]) -> None:
-    """Change options of the config's hook, in place.
+    """Change options of the config's hook.
 
     Args:
-        cfg: the whole config, with one :class:`~mmickd.ICKDHook`.
+        cfg: the whole config, with one :class:`~mmickd.ICKDHook`. It gets a new list
+            ``custom_hooks``; a config that ``cfg`` is a shallow copy of keeps its own.
         groups: by name of an option of the hook that is a dict ('bank', 'losses', ...), entries
             that it shall have; what is given of others stays.
 
@@ -135,8 +136,10 @@ def set_hook_options(cfg: Config, **groups: dict[str, Any]) -> None:
         ICKDError: if there is no such hook, or more than one.
     """
     entry = hook_entry(cfg)
+    changed = entry.copy()
     for name, options in groups.items():
-        entry[name] = {**(entry.get(name) or {}), **options}
+        changed[name] = {**(entry.get(name) or {}), **options}
+    cfg.custom_hooks = [changed if hook is entry else hook for hook in cfg.custom_hooks]
 
 
 def hook_entry(cfg: Config) -> Any:

@@ -39,8 +39,9 @@ def warnings_of_frozen(bank: FrozenFound) -> Iterator[str]:
         )
     if bank.complete is not None and bank.complete < MOST_COMPLETE:
         yield (
-            f"{bank.complete:.1%} of the rows are of a class that has all the positives that are "
-            "wanted: set num_positives lower, or bank.capacity_per_class or bank.max_images higher."
+            f"{bank.complete:.1%} of the rows find all the positives that are wanted (rows of their "
+            "own image are none): set num_positives lower, or bank.capacity_per_class or "
+            "bank.max_images higher."
         )
 
 

@@ -17,7 +17,7 @@ from mmickd.commands.checking.findings import (
 )
 from mmickd.commands.checking.found import Found, FrozenFound, ImagesFound
 from mmickd.commands.checking.labels import share_of_wrong_labels
-from mmickd.commands.checking.size import size_of_whole
+from mmickd.commands.checking.size import complete_share, size_of_whole
 from mmickd.commands.checking.step import look_at_steps
 from mmickd.commands.prepared import Prepared, hook_options, prepared, set_hook_options
 from mmickd.options import HookOptions
@@ -112,11 +112,16 @@ def _look_at_frozen(
         sampled = bank.to("cpu")
         capacity = options.bank.capacity(teacher.task.levels[level].capacity)
         size = size_of_whole(sampled, taken, images, capacity)
+        report = report_of(sampled, wanted, options.exclude_same_id)
+        complete = report.complete
+        if wanted and len(taken) < len(images):
+            share = len(taken) / len(images)
+            complete = complete_share(size, sampled, share, wanted, options.exclude_same_id)
         frozen[level] = FrozenFound(
             size=size,
             sampled=sampled,
-            report=report_of(sampled, wanted, options.exclude_same_id),
-            complete=size.share_with(wanted, int(options.exclude_same_id)) if wanted else None,
+            report=report,
+            complete=complete,
             wrong_labels=share_of_wrong_labels(sampled, options.exclude_same_id),
         )
     pipeline = choose_pipeline(
