@@ -67,8 +67,8 @@ def warnings_of_teacher(class_agreement: float, present: int) -> Iterator[str]:
 
 def is_near_chance(share: float, present: int) -> bool:
     """Whether a share of rows whose class is named is hardly more than by guessing."""
-    chance = 1 / present
-    return share < chance + ABOVE_CHANCE * (1 - chance)
+    chance = 1 / present  # of one class alone nobody can say
+    return present > 1 and share < chance + ABOVE_CHANCE * (1 - chance)
 
 
 def warnings_of_numbers(sizes: Tensor, terms: LossTerms) -> Iterator[str]:

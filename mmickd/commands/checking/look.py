@@ -8,9 +8,11 @@ from torch import Tensor
 from mmickd.banks.memory_bank import MemoryBank
 from mmickd.banks.queue_bank import QueueBank
 from mmickd.banks.report import mean_over_classes, report_of
+from mmickd.building.build import check_present_classes
 from mmickd.building.inspection import warnings_of_numbers, warnings_of_teacher
 from mmickd.building.pipelines import choose_pipeline
 from mmickd.commands.checking.findings import (
+    warning_of_one_class,
     warnings_of_frozen,
     warnings_of_labels,
     warnings_of_steps,
@@ -39,7 +41,7 @@ def look(cfg: Config, images: int) -> Found:
     if options.teacher.is_frozen:
         most = options.bank.max_images or images
         set_hook_options(cfg, bank={"max_images": min(images, most), "cache_dir": None})
-    with prepared(cfg) as run:
+    with prepared(cfg, least_classes=1) as run:  # a class may be missing in a few images
         return _look(run, options)
 
 
@@ -71,13 +73,18 @@ def _look(run: Prepared, options: HookOptions) -> Found:
         # What a few images cannot give, all of them may.
         small = {f"{level} level: {w}" for w in _of_numbers(one.sampled.offsets.diff(), run)}
         run.warnings[:] = [warning for warning in run.warnings if warning not in small]
-        own = [*_of_numbers(one.size.rows_per_class, run), *warnings_of_frozen(one)]
+        own = _of_numbers(one.size.rows_per_class, run)
+        if one.report.present > 1:
+            own += warnings_of_frozen(one)
+        elif images is not None:
+            own += [warning_of_one_class(one, images.taken, classes)]
         warnings += [f"{level} level: {warning}" for warning in own]
-    if class_agreement is not None:
+    has_classes = all(one.report.present > 1 for one in frozen.values())
+    if class_agreement is not None and has_classes:
         if not frozen:
             warnings += warnings_of_teacher(class_agreement, len(labels.unique()))
         warnings += warnings_of_labels(labels, said, classes)
-    warnings += warnings_of_steps(steps, teacher.is_frozen)
+    warnings += warnings_of_steps(steps, teacher.is_frozen and has_classes)
     return Found(
         options=options,
         student_layer=run.attachment.layer,
@@ -112,6 +119,8 @@ def _look_at_frozen(
         sampled = bank.to("cpu")
         capacity = options.bank.capacity(teacher.task.levels[level].capacity)
         size = size_of_whole(sampled, taken, images, capacity)
+        if size.is_exact:
+            check_present_classes(level, size.rows_per_class)
         report = report_of(sampled, wanted, options.exclude_same_id)
         complete = report.complete
         if wanted and len(taken) < len(images):
