@@ -75,7 +75,7 @@ def build_banks(
     with failing_together():
         for level, bank in banks.items():
             if bank is not None:
-                check_present_classes(level, bank.offsets.diff(), least_classes)
+                check_present_classes(level, bank.offsets.diff(), len(images), least_classes)
                 _check_range(bank)
     return banks
 
@@ -176,24 +176,42 @@ def _explained_out_of_memory(batch_size: int) -> Iterator[None]:
         ) from error
 
 
-def check_present_classes(level: str, sizes: Tensor, least: int = LEAST_CLASSES) -> None:
+class NoRowsError(ICKDError):
+    """No image of a bank has a label.
+
+    Args:
+        message: what is wrong and what to do.
+        images: number of images that were read.
+    """
+
+    def __init__(self, message: str, images: int = 0) -> None:
+        super().__init__(message)
+        self.images = images
+
+
+def check_present_classes(
+    level: str, sizes: Tensor, images: int, least: int = LEAST_CLASSES
+) -> None:
     """Check that a bank has rows of enough classes.
 
     Args:
         level: of the bank.
         sizes: ``(C,)`` int64, its rows of each class.
+        images: that it was built from.
         least: classes that must have rows.
 
     Raises:
+        NoRowsError: if none has, and one must.
         ICKDError: if fewer have.
     """
     present = (sizes > 0).nonzero()[:, 0].tolist()
     if len(present) < least:
-        found = f"only class {present[0]}" if present else "no labelled row at all"
-        raise ICKDError(
-            f"the training data give the memory bank ({level} level) {found}: in-context samples "
-            "need two classes at least. Check the annotations and ignore_index."
+        rows = f"only class {present[0]}" if present else "no labelled row at all"
+        message = (
+            f"{images} training images give the memory bank ({level} level) {rows}: in-context "
+            "samples need two classes at least. Check the annotations and ignore_index."
         )
+        raise ICKDError(message) if present else NoRowsError(message, images)
 
 
 def _check_range(bank: MemoryBank) -> None:

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from mmengine.config import Config
+from PIL import Image
 
 from mmickd.commands.check import main
 from mmickd.utils.errors import ICKDError
@@ -159,6 +160,30 @@ def test_a_class_that_few_images_do_not_show_is_no_error(check: Any, tmp_path: P
         assert not any("loss_" in w or "chance" in w for w in found["warnings"] if unseen)
         codes.append(len(unseen))
     assert 1 in codes
+
+
+def void_in_all_but_one(cfg: Config, folder: Path) -> Config:
+    """The scenes with a label in the last one alone."""
+    data = shutil.copytree(toys.segmenter().data, folder / "data")
+    for file in sorted((data / "ann_dir/train").iterdir())[:-1]:
+        Image.fromarray(np.full_like(np.asarray(Image.open(file)), 255)).save(file)
+    return trained.on(data, cfg)
+
+
+def test_a_few_images_without_a_label_are_no_error(check: Any, tmp_path: Path) -> None:
+    cfg = void_in_all_but_one(toys.segmenter().distilled(), tmp_path)
+    taken = []
+    for seed in range(4):
+        cfg.custom_hooks[0]["bank"] = {"seed": seed}
+        _, found = check(cfg, "--images", "2")
+        assert found["bank"]["rows"] > 0
+        taken.append(found["images"]["taken"])
+    assert 2 < max(taken) <= 6
+    next(iter(sorted((tmp_path / "data/ann_dir/train").iterdir(), reverse=True))).write_bytes(
+        (tmp_path / "data/ann_dir/train/0.png").read_bytes()
+    )
+    with pytest.raises(ICKDError, match=r"6 training images .* no labelled row"):
+        check(cfg, "--images", "2")
 
 
 @pytest.mark.parametrize("images", [3, 100])

@@ -8,7 +8,7 @@ from torch import Tensor
 from mmickd.banks.memory_bank import MemoryBank
 from mmickd.banks.queue_bank import QueueBank
 from mmickd.banks.report import mean_over_classes, report_of
-from mmickd.building.build import check_present_classes
+from mmickd.building.build import NoRowsError, check_present_classes
 from mmickd.building.inspection import warnings_of_numbers, warnings_of_teacher
 from mmickd.building.pipelines import choose_pipeline
 from mmickd.commands.checking.findings import (
@@ -32,17 +32,25 @@ def look(cfg: Config, images: int) -> Found:
 
     Args:
         cfg: the whole config; it is left as it is.
-        images: that a frozen bank is built from here.
+        images: that a frozen bank is built from here; twice as many, and so on, where none of them
+            has a label.
 
     Raises:
         ICKDError: if the run cannot begin.
     """
-    options, cfg = hook_options(cfg), cfg.copy()
-    if options.teacher.is_frozen:
-        most = options.bank.max_images or images
-        set_hook_options(cfg, bank={"max_images": min(images, most), "cache_dir": None})
-    with prepared(cfg, least_classes=1) as run:  # a class may be missing in a few images
-        return _look(run, options)
+    options = hook_options(cfg)
+    most = options.bank.max_images
+    while True:
+        small, taken = cfg.copy(), images if most is None else min(images, most)
+        if options.teacher.is_frozen:
+            set_hook_options(small, bank={"max_images": taken, "cache_dir": None})
+        try:
+            with prepared(small, least_classes=1) as run:  # a class may be missing in a few images
+                return _look(run, options)
+        except NoRowsError as error:
+            if error.images < taken or taken == most:  # the run itself has no more images
+                raise
+            images *= 2
 
 
 def _look(run: Prepared, options: HookOptions) -> Found:
@@ -120,7 +128,7 @@ def _look_at_frozen(
         capacity = options.bank.capacity(teacher.task.levels[level].capacity)
         size = size_of_whole(sampled, taken, images, capacity)
         if size.is_exact:
-            check_present_classes(level, size.rows_per_class)
+            check_present_classes(level, size.rows_per_class, len(images))
         report = report_of(sampled, wanted, options.exclude_same_id)
         complete = report.complete
         if wanted and len(taken) < len(images):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import pytest
@@ -59,6 +60,13 @@ def test_pixels_are_estimated(bank: dict[str, Any], tmp_path) -> None:
         assert size.rows == pytest.approx(len(one), rel=TOLERANCE)
         if "capacity_per_class" in bank and level == "pixel":
             assert size.rows == len(one) == 60  # every class is full
+
+
+def test_the_config_is_left_as_it_is() -> None:
+    cfg = toys.classifier().distilled(bank={"seed": 1})
+    before = copy.deepcopy(cfg.to_dict())
+    look(cfg, images=5)
+    assert cfg.to_dict() == before
 
 
 @pytest.mark.parametrize("positives", [10, 30])
