@@ -13,7 +13,7 @@ from mmickd.banks.memory_bank import MemoryBank
 from mmickd.banks.options import BankOptions
 from mmickd.banks.queue_bank import QueueBank
 from mmickd.banks.ranks import Bank
-from mmickd.building.build import build_banks
+from mmickd.building.build import LEAST_CLASSES, build_banks
 from mmickd.building.images import BankImages, check_first_sample
 from mmickd.building.inspection import inspect_bank
 from mmickd.building.pipelines import choose_pipeline
@@ -84,8 +84,13 @@ class _Checked:
     queued: tuple[str, ...]
 
 
-def prepare(options: HookOptions, run: Run) -> Preparation:
+def prepare(options: HookOptions, run: Run, least_classes: int = LEAST_CLASSES) -> Preparation:
     """Check everything, build the teacher, get the banks.
+
+    Args:
+        options: of the hook.
+        run: parts of the runner.
+        least_classes: classes that a frozen bank must have rows of.
 
     Raises:
         ICKDError: on every rank, with what is wrong, where, and what to do.
@@ -95,7 +100,7 @@ def prepare(options: HookOptions, run: Run) -> Preparation:
         teacher.fetch()
         with failing_together():
             checked = _check(options, teacher, run)
-        banks, stored = _frozen_banks(checked, options, run)
+        banks, stored = _frozen_banks(checked, options, run, least_classes)
 
     def remember(width: int) -> Memory:
         shape = checked.num_classes, bank.queue_capacity, width
@@ -183,7 +188,7 @@ def _annotation(dataset: Any) -> dict[str, Any]:
 
 
 def _frozen_banks(
-    checked: _Checked, options: HookOptions, run: Run
+    checked: _Checked, options: HookOptions, run: Run, least_classes: int
 ) -> tuple[dict[str, Bank], dict[str, StoredBank]]:
     """By level, the bank of a frozen teacher on the run's device, and its place in the cache."""
     teacher, bank = options.teacher, options.bank
@@ -197,7 +202,7 @@ def _frozen_banks(
         built.extend(levels)
         batch_size = bank.batch_size or run.batch_size
         num_workers = run.num_workers if bank.num_workers is None else bank.num_workers
-        return build_banks(levels, bank, images, teacher, batch_size, num_workers)
+        return build_banks(levels, bank, images, teacher, batch_size, num_workers, least_classes)
 
     def inspect(level: str, whole: MemoryBank | None) -> None:
         if whole is not None:

@@ -101,8 +101,10 @@ class Tap:
             ICKDError: if the layer did not run.
         """
         self.arm()
-        run()
-        tapped = self.take()
+        try:
+            run()
+        finally:
+            tapped = self.take()
         if tapped is None:
             raise ICKDError(
                 f"{owner}'s layer '{self.layer}' does not run in its forward pass. Set {option} to "

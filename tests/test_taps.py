@@ -44,6 +44,20 @@ def test_a_layer_of_another_name():
     assert leaf_names(model) == ["body", "out", "aux"]
 
 
+def test_a_tap_that_was_read_in_vain_records_no_more():
+    model = Net()
+    tap = Tap(model, "out")
+
+    def fails():
+        model(torch.randn(1, 4))
+        raise OSError
+
+    with pytest.raises(OSError):
+        tap.read(fails, "the model", "layer")
+    model(torch.randn(1, 4))
+    assert tap.take() is None
+
+
 def test_a_tap_records_only_while_armed():
     model = Net()
     tap = Tap(model, "out")

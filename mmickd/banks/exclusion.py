@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import torch
 from torch import Tensor
 
 from mmickd.structures import NO_ID
+
+if TYPE_CHECKING:
+    from mmickd.banks.memory_bank import MemoryBank
 
 
 def same_image(row_ids: Tensor, query_ids: Tensor) -> Tensor:
@@ -23,6 +28,46 @@ def same_image(row_ids: Tensor, query_ids: Tensor) -> Tensor:
         [[True, False, False], [False, False, False]]
     """
     return (row_ids == query_ids[:, None]) & (query_ids > NO_ID)[:, None]
+
+
+def has_voter(bank: MemoryBank, queries: Tensor, voters: Tensor, exclude_same_id: bool) -> Tensor:
+    """Return which rows have a row of their class among the voters that may vote on them.
+
+    The neighbours of a row without one (the only picture of its class, pixels of the only image
+    with this class) can name nothing but other classes, whether its label is right or wrong.
+
+    Args:
+        bank: whole.
+        queries: ``(Q,)`` int64, rows of the bank.
+        voters: ``(V,)`` int64, rows of the bank; a query among them does not vote on itself.
+        exclude_same_id: whether rows of a query's own image do not vote.
+
+    Returns:
+        ``(Q,)`` bool.
+
+    Example:
+        >>> from mmickd.banks import MemoryBank
+        >>> from mmickd.structures import Samples
+        >>> labels, ids = torch.tensor([0, 0, 1, 1, 2]), torch.tensor([5, 6, 7, 7, 8])
+        >>> bank = MemoryBank(Samples(torch.eye(5), torch.eye(5)[:, :3], labels, ids), 3)
+        >>> rows = torch.arange(5)
+        >>> has_voter(bank, rows, rows, exclude_same_id=True).tolist()
+        [True, True, False, False, False]
+        >>> has_voter(bank, rows, rows, exclude_same_id=False).tolist()
+        [True, True, True, True, False]
+    """
+    labels, ids = bank.labels[queries], bank.ids[queries]
+    voter_labels, voter_ids = bank.labels[voters], bank.ids[voters]
+    sizes = torch.bincount(voter_labels, minlength=bank.num_classes)
+    has_other_row = sizes[labels] > torch.isin(queries, voters).long()
+    if not exclude_same_id:
+        return has_other_row
+    # A class has a second image where the smallest and the largest id are not both the query's.
+    largest = torch.iinfo(torch.long).max
+    low = torch.full_like(sizes, largest).scatter_reduce_(0, voter_labels, voter_ids, "amin")
+    high = torch.full_like(sizes, -largest).scatter_reduce_(0, voter_labels, voter_ids, "amax")
+    has_other_image = (low[labels] != ids) | (high[labels] != ids)
+    return has_other_row & (has_other_image | (ids == NO_ID))
 
 
 class ImageIndex:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from mmickd.banks.exclusion import same_image
+from mmickd.banks.exclusion import has_voter, same_image
 from mmickd.banks.memory_bank import MemoryBank
 from mmickd.structures import Samples
 
@@ -35,9 +35,11 @@ class BankReport:
         agreement: share of rows on which the teacher's argmax is the label.
         class_agreement: mean of that over the classes with rows; a teacher that always says the
             same has 1 / ``present``, however the classes are balanced.
-        asked: rows that were asked for their neighbours.
-        knn_accuracy: share of the rows asked whose class the nearest others vote for.
-        complete: share of the rows asked that find all positives; None if none are wanted.
+        asked: rows that were asked for their neighbours: those whose class another row could vote
+            for.
+        knn_accuracy: share of the rows asked whose class the nearest others vote for; None if no
+            row was asked.
+        complete: share of evenly spaced rows that find all positives; None if none are wanted.
     """
 
     smallest: int
@@ -47,7 +49,7 @@ class BankReport:
     agreement: float
     class_agreement: float
     asked: int
-    knn_accuracy: float
+    knn_accuracy: float | None
     complete: float | None
 
 
@@ -70,9 +72,12 @@ def report_of(bank: MemoryBank, num_positives: int | None, exclude_same_id: bool
     sizes = bank.offsets.diff()
     present = sizes[sizes > 0]
     compared = spaced(len(bank), COMPARED)
-    asked = compared[spaced(len(compared), ASKED)]
+    queries = compared[spaced(len(compared), ASKED)]
     right = torch.cat([_right(bank.samples[rows]) for rows in compared.split(BLOCK)])
-    named = votes_of_others(bank, asked, compared, exclude_same_id).argmax(dim=1)
+    asked = queries[has_voter(bank, queries, compared, exclude_same_id)]
+    is_named = (
+        votes_of_others(bank, asked, compared, exclude_same_id).argmax(1) == bank.labels[asked]
+    )
     return BankReport(
         smallest=int(present.min()),
         median=int(present.median()),
@@ -81,8 +86,10 @@ def report_of(bank: MemoryBank, num_positives: int | None, exclude_same_id: bool
         agreement=float(right.mean()),
         class_agreement=mean_over_classes(right, bank.labels[compared]),
         asked=len(asked),
-        knn_accuracy=float((named == bank.labels[asked]).double().mean()),
-        complete=_complete(bank, asked, num_positives, exclude_same_id) if num_positives else None,
+        knn_accuracy=float(is_named.double().mean()) if len(asked) else None,
+        complete=(
+            _complete(bank, queries, num_positives, exclude_same_id) if num_positives else None
+        ),
     )
 
 

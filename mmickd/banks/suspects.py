@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from mmickd.banks.exclusion import same_image
+from mmickd.banks.exclusion import has_voter, same_image
 from mmickd.banks.memory_bank import MemoryBank
 from mmickd.banks.report import VOTE_TEMPERATURE, spaced
 
@@ -45,7 +45,8 @@ def suspects_of(bank: MemoryBank) -> Suspects:
     Each row asks the nearest rows of any class, those of its own image left out, for their labels;
     a vote weighs more the more similar they are. Rows of one class of one image (pixels) count
     together: the mean of their scores, the class that most of them suggest. All rows ask; where a
-    bank has more than :data:`COMPARED`, so many of them, evenly spaced, answer.
+    bank has more than :data:`COMPARED`, so many of them, evenly spaced, answer. A row of whose
+    class no other image answers has score 0: its neighbours say nothing of its label.
 
     The teacher has learnt from the same labels. As far as it knows wrong ones by heart, so do its
     features, those of its last layers the most.
@@ -77,9 +78,9 @@ def suspects_of(bank: MemoryBank) -> Suspects:
         nearest, places = similarity.topk(min(VOTERS, len(compared)), dim=1)
         votes = _votes(nearest, voters.labels[places], bank.num_classes)
         own = votes.gather(1, bank.labels[rows, None])[:, 0]
-        alone = votes.sum(dim=1) == 0  # all there is comes from its own image
-        scores.append(torch.where(alone, 0.0, 1 - own).clamp(0, 1).cpu())
-        suggested.append(torch.where(alone, bank.labels[rows], votes.argmax(dim=1)).cpu())
+        judged = has_voter(bank, rows, compared, exclude_same_id=True)
+        scores.append(torch.where(judged, 1 - own, 0.0).clamp(0, 1).cpu())
+        suggested.append(torch.where(judged, votes.argmax(dim=1), bank.labels[rows]).cpu())
     return _by_image(bank, torch.cat(scores), torch.cat(suggested))
 
 

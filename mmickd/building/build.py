@@ -8,6 +8,7 @@ from typing import Any
 
 from mmengine import dist
 from mmengine.logging import print_log
+from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from mmickd.banks.memory_bank import MemoryBank
@@ -23,7 +24,8 @@ from mmickd.utils.memory import is_out_of_memory
 from mmickd.utils.progress import Progress
 from mmickd.utils.quoting import told
 
-"""What torch says on CUDA, on Windows, elsewhere."""
+LEAST_CLASSES = 2
+"""Classes with rows, without which there is nothing to tell apart."""
 
 
 def build_banks(
@@ -33,6 +35,7 @@ def build_banks(
     teacher: NetworkTeacher,
     batch_size: int,
     num_workers: int,
+    least_classes: int = LEAST_CLASSES,
 ) -> dict[str, MemoryBank | None]:
     """One pass of the teacher over the training images; every rank takes its share.
 
@@ -46,13 +49,14 @@ def build_banks(
         teacher: built and probed.
         batch_size: images read at once; those of one size run through the teacher together.
         num_workers: processes that read images.
+        least_classes: classes that must have rows.
 
     Returns:
         By level, the bank of all images on rank 0, on the CPU; None on the other ranks.
 
     Raises:
         ICKDError: on every rank, if an image cannot be read or is labelled wrongly, the teacher
-            gives NaN or Inf, or fewer than two classes have rows.
+            gives NaN or Inf, or fewer than ``least_classes`` classes have rows.
     """
     print_log(f"Building the memory bank from {len(images)} training images", logger="current")
     num_classes = teacher.tap.num_classes
@@ -71,7 +75,8 @@ def build_banks(
     with failing_together():
         for level, bank in banks.items():
             if bank is not None:
-                _check_classes(level, bank)
+                check_present_classes(level, bank.offsets.diff(), len(images), least_classes)
+                _check_range(bank)
     return banks
 
 
@@ -171,14 +176,45 @@ def _explained_out_of_memory(batch_size: int) -> Iterator[None]:
         ) from error
 
 
-def _check_classes(level: str, bank: MemoryBank) -> None:
-    present = (bank.offsets.diff() > 0).nonzero()[:, 0].tolist()
-    if len(present) < 2:
-        found = f"only class {present[0]}" if present else "no labelled row at all"
-        raise ICKDError(
-            f"the training data give the memory bank ({level} level) {found}: in-context samples "
-            "need two classes at least. Check the annotations and ignore_index."
+class NoRowsError(ICKDError):
+    """No image of a bank has a label.
+
+    Args:
+        message: what is wrong and what to do.
+        images: number of images that were read.
+    """
+
+    def __init__(self, message: str, images: int = 0) -> None:
+        super().__init__(message)
+        self.images = images
+
+
+def check_present_classes(
+    level: str, sizes: Tensor, images: int, least: int = LEAST_CLASSES
+) -> None:
+    """Check that a bank has rows of enough classes.
+
+    Args:
+        level: of the bank.
+        sizes: ``(C,)`` int64, its rows of each class.
+        images: that it was built from.
+        least: classes that must have rows.
+
+    Raises:
+        NoRowsError: if none has, and one must.
+        ICKDError: if fewer have.
+    """
+    present = (sizes > 0).nonzero()[:, 0].tolist()
+    if len(present) < least:
+        rows = f"only class {present[0]}" if present else "no labelled row at all"
+        message = (
+            f"{images} training images give the memory bank ({level} level) {rows}: in-context "
+            "samples need two classes at least. Check the annotations and ignore_index."
         )
+        raise ICKDError(message) if present else NoRowsError(message, images)
+
+
+def _check_range(bank: MemoryBank) -> None:
     if not is_finite(bank.logits):
         raise ICKDError(
             "the teacher's logits are too large for bank.dtype='fp16': set bank.dtype='fp32'."

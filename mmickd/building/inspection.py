@@ -35,12 +35,17 @@ def inspect_bank(level: str, bank: MemoryBank, terms: LossTerms, exclude_same_id
 
 def _line(report: BankReport, num_classes: int) -> str:
     without = f" ({report.missing} of {num_classes} classes without)" if report.missing else ""
+    named = "; no row has another one of its class that could vote for it"
+    if report.knn_accuracy is not None:
+        named = (
+            f"; of {report.asked} rows, the {NEIGHBOURS} nearest others name the class of "
+            f"{report.knn_accuracy:.1%}"
+        )
     complete = "" if report.complete is None else f", {report.complete:.1%} find all positives"
     return (
         f"rows of a class: median {report.median}, least {report.smallest}{without}; the teacher's "
         f"argmax is the label of {report.agreement:.1%} of the rows (mean over classes "
-        f"{report.class_agreement:.1%}); of {report.asked} rows, the {NEIGHBOURS} nearest others "
-        f"name the class of {report.knn_accuracy:.1%}{complete}"
+        f"{report.class_agreement:.1%}){named}{complete}"
     )
 
 
@@ -62,8 +67,8 @@ def warnings_of_teacher(class_agreement: float, present: int) -> Iterator[str]:
 
 def is_near_chance(share: float, present: int) -> bool:
     """Whether a share of rows whose class is named is hardly more than by guessing."""
-    chance = 1 / present
-    return share < chance + ABOVE_CHANCE * (1 - chance)
+    chance = 1 / present  # of one class alone nobody can say
+    return present > 1 and share < chance + ABOVE_CHANCE * (1 - chance)
 
 
 def warnings_of_numbers(sizes: Tensor, terms: LossTerms) -> Iterator[str]:

@@ -9,7 +9,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from mmengine.config import Config
 from mmengine.logging import print_log
 from mmengine.visualization import Visualizer
@@ -22,6 +21,7 @@ from mmickd.commands.arguments import add_config_arguments, read_config, run_com
 from mmickd.commands.prepared import Prepared, prepared
 from mmickd.commands.terminal import add_json_argument, console, table, write_json
 from mmickd.gallery.album import Album
+from mmickd.gallery.backends import PictureWriter
 from mmickd.gallery.choosing import images_by_chance, images_named
 from mmickd.gallery.contexts import AFTER, BEFORE, ContextReader
 from mmickd.gallery.names import class_names, classes_named
@@ -195,7 +195,8 @@ def _backends(cfg: Config, out: Path) -> Callable[[int, Image.Image], None]:
             f"--backends: visualizer.vis_backends cannot be opened ({type(error).__name__}: "
             f"{str(error)[:300]}). Install what they need, or leave them out."
         ) from error
-    return lambda number, drawn: visualizer.add_image("context", np.asarray(drawn), number)
+    writer = PictureWriter(visualizer)
+    return lambda number, drawn: writer.add("context", drawn, number)
 
 
 def _as_json(gallery: Gallery, written: Written) -> dict[str, Any]:

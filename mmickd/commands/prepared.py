@@ -15,6 +15,7 @@ from mmengine.config import Config
 from mmengine.hooks import Hook
 from torch import nn
 
+from mmickd.building.build import LEAST_CLASSES
 from mmickd.commands.arguments import build_runner, explained_empty_data
 from mmickd.distiller import Distiller
 from mmickd.hooks.attachment import Attachment
@@ -71,7 +72,7 @@ class Prepared:
 
 
 @contextmanager
-def prepared(cfg: Config) -> Iterator[Prepared]:
+def prepared(cfg: Config, least_classes: int = LEAST_CLASSES) -> Iterator[Prepared]:
     """Go the way of a training run up to its first step, and no further.
 
     All that would stop the run stops it here. Nothing is written into the run's work dir, and no
@@ -79,6 +80,7 @@ def prepared(cfg: Config) -> Iterator[Prepared]:
 
     Args:
         cfg: the whole config; it is left as it is.
+        least_classes: classes that a frozen bank must have rows of.
 
     Raises:
         ICKDError: if there is not exactly one :class:`~mmickd.ICKDHook`, or the run cannot begin.
@@ -91,12 +93,13 @@ def prepared(cfg: Config) -> Iterator[Prepared]:
         if cfg.get("visualizer") is not None:
             cfg.visualizer = {**cfg.visualizer, "vis_backends": None}
         runner = build_runner(cfg)
+        hook = next(hook for hook in runner.hooks if isinstance(hook, ICKDHook))
+        hook.least_classes = least_classes
         runner.register_hook(_StopBeforeTraining(), priority="LOWEST")
         collector = _Collector()
         runner.logger.addHandler(collector)
         with suppress(_Ready), explained_empty_data():
             runner.train()
-        hook = next(hook for hook in runner.hooks if isinstance(hook, ICKDHook))
         ready = hook.ready
         assert ready is not None and hook.attachment is not None
         try:
@@ -124,10 +127,11 @@ def hook_options(cfg: Config) -> HookOptions:
 
 
 def set_hook_options(cfg: Config, **groups: dict[str, Any]) -> None:
-    """Change options of the config's hook, in place.
+    """Change options of the config's hook.
 
     Args:
-        cfg: the whole config, with one :class:`~mmickd.ICKDHook`.
+        cfg: the whole config, with one :class:`~mmickd.ICKDHook`. It gets a new list
+            ``custom_hooks``; a config that ``cfg`` is a shallow copy of keeps its own.
         groups: by name of an option of the hook that is a dict ('bank', 'losses', ...), entries
             that it shall have; what is given of others stays.
 
@@ -135,8 +139,10 @@ def set_hook_options(cfg: Config, **groups: dict[str, Any]) -> None:
         ICKDError: if there is no such hook, or more than one.
     """
     entry = hook_entry(cfg)
+    changed = entry.copy()
     for name, options in groups.items():
-        entry[name] = {**(entry.get(name) or {}), **options}
+        changed[name] = {**(entry.get(name) or {}), **options}
+    cfg.custom_hooks = [changed if hook is entry else hook for hook in cfg.custom_hooks]
 
 
 def hook_entry(cfg: Config) -> Any:

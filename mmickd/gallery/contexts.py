@@ -73,6 +73,7 @@ class ContextReader:
         seed: int = 0,
     ) -> None:
         self.rows, self._asked = TracedRows(asked), asked
+        self._memory = asked.teacher.memory.apart()  # a run goes on as without these searches
         self._task = asked.teacher.task
         self._level = self._task.levels[asked.level]
         self._neighbours, self._students, self._seed = neighbours, students, seed
@@ -159,9 +160,7 @@ class ContextReader:
                 query,
                 dict(zip(views, (one[slot] for one in logits), strict=True)),
                 None if places is None else tuple(places[slot]),
-                self._asked.teacher.memory.ask(
-                    self._asked.level, query, self._neighbours, self._neighbours
-                ),
+                self._memory.ask(self._asked.level, query, self._neighbours, self._neighbours),
             )
 
     def _view(self, sample: dict[str, Any], voice: StudentVoice | None = None) -> View:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import cache
 
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
+from mmickd.gallery.fonts import Fonts, Run
 from mmickd.gallery.structures import Case, Guess, Neighbour, Point
 
 SHOWN = Callable[[str, str], Image.Image]
@@ -17,6 +17,8 @@ QUERY, TILE, GAP, LINE = 224, 112, 12, 17
 PAPER, INK, FAINT = "#ffffff", "#1f2328", "#656d76"
 OWN, OTHER, ASKED = "#1a7f37", "#cf222e", "#0969da"
 """Colours of the borders: rows of the query's class, rows of others, the query."""
+FONTS = Fonts()
+"""Of all pictures of a process, which logs once what no font can write."""
 
 
 def draw_case(case: Case, picture: SHOWN, classes: Sequence[str]) -> Image.Image:
@@ -123,18 +125,15 @@ def _write(
     bold: bool = False,
 ) -> None:
     """One line of text, cut to a width."""
-    font = _font(bold)
-    if pen.textlength(text, font) > width:
-        while text and pen.textlength(f"{text}…", font) > width:
-            text = text[:-1]
-        text = f"{text}…"
-    pen.text(at, text, fill=colour, font=font)
+    runs = FONTS.runs(text, bold)
+    while text and _length(pen, runs) > width:
+        text = text[:-1]
+        runs = FONTS.runs(f"{text}…", bold)
+    x, baseline = at[0], at[1] + FONTS.ascent(bold)
+    for run, font in runs:
+        pen.text((x, baseline), run, fill=colour, font=font, anchor="ls")
+        x += pen.textlength(run, font)
 
 
-@cache
-def _font(bold: bool) -> ImageFont.FreeTypeFont:
-    """Of matplotlib, which mmengine brings: it has the letters of most languages."""
-    from matplotlib.font_manager import FontProperties, findfont
-
-    file = findfont(FontProperties(family="DejaVu Sans", weight="bold" if bold else "normal"))
-    return ImageFont.truetype(file, 13)
+def _length(pen: ImageDraw.ImageDraw, runs: Sequence[Run]) -> float:
+    return sum(pen.textlength(run, font) for run, font in runs)

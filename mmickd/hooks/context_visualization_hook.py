@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
-import numpy as np
 from mmengine import dist
 from mmengine.hooks import Hook
+from mmengine.logging import print_log
 from mmengine.model import is_model_wrapper
 
 from mmickd.building.images import BankImages
 from mmickd.gallery.album import Album
+from mmickd.gallery.backends import PictureWriter
 from mmickd.gallery.choosing import images_by_chance
 from mmickd.gallery.contexts import AFTER, ContextReader
 from mmickd.gallery.names import class_names
@@ -22,6 +24,7 @@ from mmickd.registry import HOOKS
 from mmickd.utils.distributed import failing_together
 from mmickd.utils.errors import ICKDError
 from mmickd.utils.modules import is_sharded
+from mmickd.utils.quoting import told
 from mmickd.utils.random_state import preserved_random_state
 from mmickd.utils.validation import check_integer
 
@@ -32,8 +35,10 @@ class ContextVisualizationHook(Hook):
 
     Stands beside :class:`~mmickd.hooks.ICKDHook` with a frozen teacher. The pictures go to the
     run's visualizer (``LocalVisBackend``, TensorBoard, W&B, ...) as ``context_0``, ``context_1``,
-    ...; the queries are the same each time. A run with this hook is bit for bit the run without.
-    Rank 0 draws, the others wait for it in their next step.
+    ...; the queries are the same each time. A run with this hook is bit for bit the run without:
+    the searches use a copy of the retriever, made as training begins. An error while a picture is
+    made or written is logged once, and the run goes on. Rank 0 draws, the others wait for it in
+    their next step.
 
     Args:
         interval: iterations from one time to the next.
@@ -66,7 +71,10 @@ class ContextVisualizationHook(Hook):
         self._reader: ContextReader | None = None
         self._images: BankImages | None = None
         self._album: Album | None = None
+        self._writer: PictureWriter | None = None
         self._classes: list[str] = []
+        self._order: list[int] = []
+        self._has_failed = False
 
     def before_train(self, runner: Any) -> None:
         """Find teacher and bank.
@@ -92,23 +100,33 @@ class ContextVisualizationHook(Hook):
         """Draw, if it is time."""
         if self._reader is None or not self.every_n_train_iters(runner, self.interval):
             return
-        assert self._images is not None and self._album is not None
-        with preserved_random_state():
-            order = images_by_chance(self._images, range(len(self._classes)), self.seed)
-            cases = self._reader.by_chance(
-                self._images, "train", order, self.count, range(len(self._classes))
-            )
-            for number, case in enumerate(cases):
-                drawn = draw_case(case, self._album.picture, self._classes)
-                runner.visualizer.add_image(
-                    f"context_{number}", np.asarray(drawn), step=runner.iter + 1
+        try:
+            with preserved_random_state():
+                self._draw(self._reader, runner.iter + 1)
+        except Exception as error:  # whatever a pipeline, a disk or a device without memory raises
+            if not self._has_failed:
+                self._has_failed = True
+                print_log(
+                    f"ContextVisualizationHook cannot make its pictures of iteration "
+                    f"{runner.iter + 1} ({type(error).__name__}: {told(error)}). Training goes on; "
+                    "this is not logged again.",
+                    logger="current",
+                    level=logging.WARNING,
                 )
 
     def after_train(self, runner: Any) -> None:
         """Leave student and bank."""
         if self._student is not None:
             self._student.close()
-        self._student = self._reader = self._images = self._album = None
+        self._student = self._reader = self._images = self._album = self._writer = None
+
+    def _draw(self, reader: ContextReader, step: int) -> None:
+        assert self._images is not None and self._album is not None and self._writer is not None
+        classes = range(len(self._classes))
+        cases = reader.by_chance(self._images, "train", self._order, self.count, classes)
+        for number, case in enumerate(cases):
+            drawn = draw_case(case, self._album.picture, self._classes)
+            self._writer.add(f"context_{number}", drawn, step)
 
     def _open(self, runner: Any, layer: str, asked: AskedBank) -> None:
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model
@@ -119,4 +137,7 @@ class ContextVisualizationHook(Hook):
         self._reader = ContextReader(asked, self.neighbours, students, self.seed)
         self._images = asked.images
         self._album = Album({"train": asked.images}, asked.teacher.swaps_channels)
+        self._writer = PictureWriter(runner.visualizer)
         self._classes = class_names(runner.train_dataloader.dataset, asked.bank.num_classes)
+        # once: it looks at the whole training set
+        self._order = images_by_chance(asked.images, range(len(self._classes)), self.seed)

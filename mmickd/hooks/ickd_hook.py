@@ -14,6 +14,7 @@ from mmengine.model import is_model_wrapper
 from mmengine.runner import BaseLoop, Runner
 from torch import nn
 
+from mmickd.building.build import LEAST_CLASSES
 from mmickd.distiller import Distiller
 from mmickd.hooks.attachment import Attachment
 from mmickd.hooks.neighbours import is_read_now, refuse_several, warn_of_lost_hooks
@@ -62,6 +63,10 @@ class ICKDHook(Hook):
             ``loss_weight`` of the task's own losses (1), or 'complement': 1 minus that of KD.
         exclude_same_id: leave out bank rows of the query's own image.
 
+    Attributes:
+        least_classes (int): classes that a frozen bank must have rows of; ``mmickd check`` builds
+            a small bank, which may miss classes that the training set has.
+
     Raises:
         ICKDError: if an option is unknown or out of range.
 
@@ -91,6 +96,7 @@ class ICKDHook(Hook):
         check_names(unknown, [*options, "priority"], "ICKDHook")
         repair_scopes()
         self._options = HookOptions.read({name: given[name] for name in options})
+        self.least_classes = LEAST_CLASSES
         self._ready: Preparation | None = None
         self._distiller: Distiller | None = None
         self._attachment: Attachment | None = None
@@ -135,7 +141,7 @@ class ICKDHook(Hook):
         model = _unwrap(runner.model)
         begin = time.monotonic()
         with preserved_random_state():
-            ready = prepare(self._options, run_of(runner, model))
+            ready = prepare(self._options, run_of(runner, model), self.least_classes)
         self._ready, self._distiller = ready, ready.distiller
         if runner.iter:  # resumed
             self._restore()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from typing import Any
 
@@ -16,6 +17,7 @@ from mmickd.retrieval.base import BaseRetriever
 from mmickd.retrieval.sharded import ShardedRetriever
 from mmickd.retrieval.stored_query import StoredQuery
 from mmickd.structures import Context, Samples
+from mmickd.utils.copying import copy_with_state
 from mmickd.utils.errors import ICKDError
 from mmickd.utils.timing import Stopwatch
 
@@ -58,7 +60,8 @@ class Memory:
             if asks_by_stored and isinstance(bank, MemoryBank)
         }
         self._seen: dict[str, Samples] = {}
-        self._stopwatch = Stopwatch(torch.device(device))
+        self._device = torch.device(device)
+        self._stopwatch = Stopwatch(self._device)
 
     def ask(
         self, level: str, query: Samples, num_positives: int | None, num_negatives: int
@@ -83,6 +86,20 @@ class Memory:
             return retriever.search(
                 bank, query, num_positives, num_negatives, self._exclude_same_id
             )
+
+    def apart(self) -> Memory:
+        """Return a memory over the same banks whose searches leave this one as it is.
+
+        Its retriever is a copy with the state (random generators, counters) of now, and it has a
+        clock and queries of its own.
+        """
+        banks = self.banks.values()
+        tensors = [x for bank in banks for x in vars(bank).values() if isinstance(x, Tensor)]
+        made = copy.copy(self)
+        made._retriever = copy_with_state(self._retriever, [*banks, *tensors])
+        made._dealt = ShardedRetriever(made._retriever)
+        made._seen, made._stopwatch = {}, Stopwatch(self._device)
+        return made
 
     def feed(self) -> None:
         """Append to the queues what all ranks have asked in this step, on every rank the same."""

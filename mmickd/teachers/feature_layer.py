@@ -38,7 +38,10 @@ class FeatureLayer:
             ICKDError: if the layer gives no tensor, or one that cannot be placed.
         """
         self._tap.arm()
-        tapped, found = run(), self._tap.take()
+        try:
+            tapped = run()
+        finally:
+            found = self._tap.take()
         if found is None or not isinstance(found.logits, Tensor):
             raise ICKDError(
                 f"teacher.features: the teacher's layer '{self._tap.layer}' gives no tensor in its "

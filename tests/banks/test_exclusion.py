@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mmickd.banks import MemoryBank, QueueBank
-from mmickd.banks.exclusion import ImageIndex, same_image
+from mmickd.banks.exclusion import ImageIndex, has_voter, same_image
 from mmickd.structures import Samples
 from tests.helpers.bank_cases import check_rows, numbered
 
@@ -67,3 +67,29 @@ def test_both_banks_leave_out_the_rows_of_the_same_image_and_no_others(
             slots = torch.arange(queue.max_class_size)
             masked |= (slots >= queue.counts[:, None]).flatten()  # nothing lies there
         assert torch.equal(similarity, before.masked_fill(masked, -torch.inf))
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    st.lists(st.tuples(st.integers(0, 2), st.integers(-1, 2)), max_size=12),
+    st.sets(st.integers(0, 11)),
+    st.booleans(),
+)
+def test_a_row_has_a_voter_where_a_loop_finds_one(
+    rows: list[tuple[int, int]], voting: set[int], exclude: bool
+):
+    labels, ids = whole([label for label, _ in rows]), whole([image for _, image in rows])
+    features = torch.zeros(len(rows), 2)
+    bank = MemoryBank(Samples(features, torch.zeros(len(rows), 3), labels, ids), 3)
+    voters = [row for row in sorted(voting) if row < len(rows)]
+    expected = [
+        any(
+            bank.labels[voter] == bank.labels[row]
+            and voter != row
+            and not (exclude and bank.ids[voter] == bank.ids[row] != -1)
+            for voter in voters
+        )
+        for row in range(len(rows))
+    ]
+    found = has_voter(bank, torch.arange(len(rows)), whole(voters), exclude)
+    assert found.tolist() == expected

@@ -28,7 +28,7 @@ def slow(bank: MemoryBank, wanted: int, exclude: bool, block: list[int]) -> dict
     """By row of ``block``, everything by hand."""
     right: list[float] = []
     by_class: dict[int, list[float]] = {}
-    named = complete = 0
+    named = judged = complete = 0
     for i in block:
         label = int(bank.labels[i])
         right.append(float(int(bank.logits[i].argmax()) == label))
@@ -38,19 +38,22 @@ def slow(bank: MemoryBank, wanted: int, exclude: bool, block: list[int]) -> dict
             for j in range(len(bank))
         ]
         others = [j for j in range(len(bank)) if j != i and not same[j]]
+        candidates = sum(
+            int(bank.labels[j]) == label and not (exclude and same[j]) for j in range(len(bank))
+        )
+        complete += candidates >= wanted
+        if not any(int(bank.labels[j]) == label for j in others):
+            continue  # no neighbour could name its class
+        judged += 1
         scores = {j: float(bank.features[i].float() @ bank.features[j].float()) for j in others}
         votes = [0.0] * bank.num_classes
         for j in sorted(others, key=lambda j: -scores[j])[:NEIGHBOURS]:
             votes[int(bank.labels[j])] += math.exp(scores[j] / 0.1)
         named += votes.index(max(votes)) == label
-        candidates = sum(
-            int(bank.labels[j]) == label and not (exclude and same[j]) for j in range(len(bank))
-        )
-        complete += candidates >= wanted
     return dict(
         agreement=sum(right) / len(right),
         class_agreement=sum(sum(v) / len(v) for v in by_class.values()) / len(by_class),
-        knn_accuracy=named / len(block),
+        knn_accuracy=named / judged,
         complete=complete / len(block),
     )
 
@@ -93,6 +96,18 @@ def test_spaced_is_exact_for_huge_numbers() -> None:
     assert bool((rows.diff() > 0).all())
 
 
+@pytest.mark.parametrize("exclude", [True, False])
+def test_a_row_that_no_row_of_its_class_can_vote_for_is_not_counted(exclude: bool) -> None:
+    features = torch.eye(3)[[0, 0, 1, 2, 2]]
+    labels, ids = torch.tensor([0, 0, 1, 2, 2]), torch.tensor([1, 2, 3, 4, 4])
+    logits = torch.eye(3)[labels]  # 1: the only picture of its class; 2: pixels of one image
+    report = report_of(MemoryBank(Samples(features, logits, labels, ids), 3), 1, exclude)
+    assert (report.asked, report.knn_accuracy) == ((2, 1.0) if exclude else (4, 1.0))
+    assert report.complete == pytest.approx(2 / 5 if exclude else 1.0)
+
+
 def test_a_tiny_bank_has_a_report() -> None:
-    report = report_of(random_bank(0, 2), 16, True)
-    assert report.complete == 0.0 and report.smallest >= 1 and 0 <= report.knn_accuracy <= 1
+    lonely = Samples(torch.eye(2), torch.eye(2), torch.tensor([0, 1]), torch.arange(2))
+    report = report_of(MemoryBank(lonely, 2), 16, True)
+    assert (report.complete, report.smallest) == (0, 1)
+    assert (report.asked, report.knn_accuracy) == (0, None)

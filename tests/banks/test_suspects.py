@@ -100,6 +100,33 @@ def test_rows_of_unknown_images_are_left_out_and_a_lone_image_is_no_suspect() ->
     assert len(suspects_of(bank_of(torch.eye(3), labels, torch.full((3,), NO_ID)))) == 0
 
 
+@pytest.mark.parametrize("pixels", [1, 3])
+def test_the_only_image_of_its_class_is_no_suspect(pixels: int) -> None:
+    features, labels = clouds(per_class=12, classes=2)
+    ids = torch.arange(24)
+    features = torch.cat([features, features[:1].repeat(pixels, 1)])
+    labels, ids = torch.cat([labels, torch.full((pixels,), 2)]), torch.cat([ids, ids[-1:] + 1])
+    ids = torch.cat([ids, ids[-1:].repeat(pixels - 1)])
+    found = suspects_of(bank_of(features, labels, ids))
+    (place,) = (found.labels == 2).nonzero()[:, 0].tolist()
+    assert (found.suggested[place], found.scores[place]) == (2, 0)
+
+
+def test_where_no_row_of_its_class_votes_a_row_is_no_suspect(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    features, labels = clouds(per_class=40, classes=2)
+    features, labels = (
+        torch.cat([features, features[:2]]),
+        torch.cat([labels, labels.new_tensor([2, 2])]),
+    )
+    monkeypatch.setattr(suspects, "COMPARED", 41)  # every second row, and the first of the two
+    found = suspects_of(bank_of(features, labels))
+    rare = found.labels == 2
+    assert sorted(found.scores[rare].tolist()) == pytest.approx([0, 1], abs=0.2)
+    assert found.suggested[rare & (found.scores == 0)].tolist() == [2]
+
+
 def test_pieces_give_what_one_piece_gives(monkeypatch: pytest.MonkeyPatch) -> None:
     bank = bank_of(*clouds())
     whole = suspects_of(bank)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from mmengine.config import Config
+from PIL import Image
 
 from mmickd.commands.check import main
 from mmickd.utils.errors import ICKDError
@@ -134,6 +136,62 @@ def test_warnings_of_a_small_bank_are_those_of_the_whole(check: Any) -> None:
     assert code == 1 and found["bank"]["rows"] == 18
     (warning,) = (w for w in found["warnings"] if "num_positives=18" in w)
     assert "median 6" in warning
+
+
+def one_picture_of_another_class(cfg: Config, folder: Path) -> Config:
+    """The data set with one picture of class 2 left, and none of class 1."""
+    data = shutil.copytree(toys.classifier().data, folder / "data")
+    for label, kept in ((1, 0), (2, 1)):
+        for file in sorted((data / f"train/c{label}").iterdir())[kept:]:
+            file.unlink()
+    return trained.on(data, cfg)
+
+
+def test_a_class_that_few_images_do_not_show_is_no_error(check: Any, tmp_path: Path) -> None:
+    cfg = one_picture_of_another_class(toys.classifier().distilled(), tmp_path)
+    codes = []
+    for seed in range(4):
+        cfg.custom_hooks[0]["bank"] = {"seed": seed}
+        code, found = check(cfg, "--images", "3")
+        rows = found["bank"]["levels"]["image"]
+        assert rows["rows_per_class"][1] == 0 and rows["rows_per_class"][2] == 1
+        unseen = [w for w in found["warnings"] if "not seen in 3 images" in w]
+        assert len(unseen) == (rows["sample"]["rows_per_class"][2] == 0) <= code
+        assert not any("loss_" in w or "chance" in w for w in found["warnings"] if unseen)
+        codes.append(len(unseen))
+    assert 1 in codes
+
+
+def void_in_all_but_one(cfg: Config, folder: Path) -> Config:
+    """The scenes with a label in the last one alone."""
+    data = shutil.copytree(toys.segmenter().data, folder / "data")
+    for file in sorted((data / "ann_dir/train").iterdir())[:-1]:
+        Image.fromarray(np.full_like(np.asarray(Image.open(file)), 255)).save(file)
+    return trained.on(data, cfg)
+
+
+def test_a_few_images_without_a_label_are_no_error(check: Any, tmp_path: Path) -> None:
+    cfg = void_in_all_but_one(toys.segmenter().distilled(), tmp_path)
+    taken = []
+    for seed in range(4):
+        cfg.custom_hooks[0]["bank"] = {"seed": seed}
+        _, found = check(cfg, "--images", "2")
+        assert found["bank"]["rows"] > 0
+        taken.append(found["images"]["taken"])
+    assert 2 < max(taken) <= 6
+    next(iter(sorted((tmp_path / "data/ann_dir/train").iterdir(), reverse=True))).write_bytes(
+        (tmp_path / "data/ann_dir/train/0.png").read_bytes()
+    )
+    with pytest.raises(ICKDError, match=r"6 training images .* no labelled row"):
+        check(cfg, "--images", "2")
+
+
+@pytest.mark.parametrize("images", [3, 100])
+def test_data_of_one_class_stop_the_run(check: Any, tmp_path: Path, images: int) -> None:
+    cfg = one_picture_of_another_class(toys.classifier().distilled(), tmp_path)
+    next((tmp_path / "data/train/c2").iterdir()).unlink()
+    with pytest.raises(ICKDError, match="only class 0"):
+        check(cfg, "--images", str(images))
 
 
 def test_weights_that_are_hardly_meant(check: Any) -> None:

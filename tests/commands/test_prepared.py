@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 from pathlib import Path
 from typing import Any
@@ -82,6 +83,14 @@ def test_options_of_the_hook_are_changed_by_group(data: Path, tmp_path: Path) ->
     assert entry["bank"] == {"cache_dir": None, "seed": 3, "max_images": 10}
     with prepared(cfg) as run:
         assert len(run.distiller.teacher.memories["teacher"].banks["image"]) == 10
+
+
+def test_a_config_that_was_copied_keeps_its_options(data: Path, tmp_path: Path) -> None:
+    cfg = config(data, tmp_path, bank={"seed": 3})
+    before, changed = copy.deepcopy(cfg.to_dict()), cfg.copy()
+    set_hook_options(changed, bank={"max_images": 10})
+    assert changed.custom_hooks[0]["bank"] == {"seed": 3, "max_images": 10}
+    assert cfg.to_dict() == before
 
 
 def test_a_data_set_without_an_image_of_its_suffix_is_told(tmp_path: Path) -> None:

@@ -13,7 +13,9 @@ import pytest
 BROWSER = next(
     filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
 )
-needs_browser = pytest.mark.skipif(BROWSER is None, reason="no chromium here")
+needs_browser = pytest.mark.skipif(
+    BROWSER is None, reason="no chromium on PATH: apt-get install chromium (.ci/browser does it)"
+)
 
 
 def shown(page: Path, state: str = "", then: str = "") -> Shown:
@@ -28,7 +30,13 @@ def shown(page: Path, state: str = "", then: str = "") -> Shown:
     acted = page.with_name("acted.html")
     text = page.read_text()
     acted.write_text(text.replace("</body>", f"<script>{then}</script></body>") if then else text)
-    words = ["--headless", "--no-sandbox", "--disable-gpu", "--virtual-time-budget=2000"]
+    words = [
+        "--headless",
+        "--no-sandbox",  # root has none
+        "--disable-dev-shm-usage",  # in containers it is small
+        "--disable-gpu",
+        "--virtual-time-budget=2000",
+    ]
     profile = f"--user-data-dir={page.parent / 'profile'}"
     done = subprocess.run(
         [BROWSER, *words, profile, "--dump-dom", f"{acted.as_uri()}#{state}"],

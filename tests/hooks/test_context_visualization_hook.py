@@ -2,22 +2,74 @@
 
 from __future__ import annotations
 
+import random
+import threading
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from mmcv.transforms import BaseTransform
 from mmengine.config import Config
 from mmengine.hooks import Hook
+from mmengine.registry import TRANSFORMS, VISBACKENDS
 from mmengine.runner import Runner
+from mmengine.visualization import LocalVisBackend
 from PIL import Image
 
+from mmickd.building.images import BankImages
 from mmickd.commands.launching import prepare_launch
 from mmickd.hooks import ContextVisualizationHook
+from mmickd.registry import RETRIEVERS
+from mmickd.retrieval import TorchRetriever
 from mmickd.utils.errors import ICKDError
 from tests.helpers import toys
 from tests.helpers.ranks import on_ranks
 from tests.helpers.tiny import build, history, plain_config_text, run
+
+
+@RETRIEVERS.register_module()
+class MoodyRetriever(TorchRetriever):
+    """Its answers depend on how often it was asked; it cannot be copied whole."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.chance, self.lock, self.searches = random.Random(0), threading.Lock(), 0
+
+    def scores(self, queries: torch.Tensor, features: torch.Tensor) -> torch.Tensor:
+        self.searches += 1
+        sign = -1 if self.chance.random() < 0.5 and self.searches > 1 else 1
+        return sign * super().scores(queries, features)
+
+
+@TRANSFORMS.register_module()
+class ReadsUntilTraining(BaseTransform):
+    """The disk is gone when training begins."""
+
+    is_training = False
+
+    def transform(self, results: dict[str, Any]) -> dict[str, Any]:
+        if self.is_training:
+            raise OSError("no such disk")
+        return results
+
+
+@VISBACKENDS.register_module()
+class RefusingBackend(LocalVisBackend):
+    """It takes no picture."""
+
+    def add_image(self, *args: Any, **kwargs: Any) -> None:
+        raise ValueError("unknown file extension")
+
+
+class DiskIsGone(Hook):
+    """From the first step on."""
+
+    def before_train_iter(self, runner: Runner, batch_idx: int, **_: Any) -> None:
+        ReadsUntilTraining.is_training = True
+
+    def after_train(self, runner: Runner) -> None:
+        ReadsUntilTraining.is_training = False
 
 
 class RandomNumbers(Hook):
@@ -55,16 +107,28 @@ def pictures_in(cfg: Config) -> list[str]:
 
 
 @pytest.mark.parametrize(
-    ("scope", "level"), [("mmpretrain", None), ("mmseg", None), ("mmseg", ["region", "pixel"])]
+    ("scope", "level", "retriever"),
+    [
+        ("mmpretrain", None, None),
+        ("mmseg", None, None),
+        ("mmseg", ["region", "pixel"], None),
+        ("mmpretrain", None, "RandomRetriever"),
+        ("mmseg", None, "RandomRetriever"),
+        ("mmpretrain", None, "MoodyRetriever"),
+    ],
 )
-def test_a_run_with_pictures_is_the_run_without(scope: str, level: Any) -> None:
-    toy, options = toys.toy(scope), dict(bank={"cache_dir": None}, level=level)
-    plain, random = trained(toy.distilled(**options))
-    drawn, random_too = trained(beside(toy.distilled(**options), interval=1, count=2))
+def test_a_run_with_pictures_is_the_run_without(scope: str, level: Any, retriever: Any) -> None:
+    losses = {"picd": {"num_positives": 2, "loss_weight": 1.0}}
+    losses["nicd"] = {"num_negatives": 2, "loss_weight": 1.0}
+    toy, options = toys.toy(scope), dict(bank={"cache_dir": None}, level=level, losses=losses)
+    if retriever is not None:
+        options["retriever"] = dict(type=retriever)
+    plain, numbers = trained(toy.distilled(**options))
+    drawn, numbers_too = trained(beside(toy.distilled(**options), interval=1, count=2))
     assert pictures(drawn) == [f"context_{n}_{step}.png" for n in range(2) for step in (1, 2, 3)]
     assert not pictures(plain)
     assert toys.same_state(dict(drawn.model.state_dict()), dict(plain.model.state_dict()))
-    assert all(map(torch.equal, random.states, random_too.states))
+    assert all(map(torch.equal, numbers.states, numbers_too.states))
     for name in plain.message_hub.log_scalars:
         if "loss" in name or "_sim" in name:
             name = name.removeprefix("train/")
@@ -88,6 +152,53 @@ def test_the_queries_stay_and_the_student_s_words_change() -> None:
 def test_it_draws_by_its_interval() -> None:
     cfg = beside(toys.classifier().distilled(bank={"cache_dir": None}), interval=2, count=1)
     assert pictures(run(cfg)) == ["context_0_2.png"]
+
+
+def test_an_interval_costs_nothing_that_grows_with_the_data_set(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Counts(Hook):
+        def after_train_iter(self, runner: Runner, batch_idx: int, **_: Any) -> None:
+            counts.append(len(looks))
+
+    looks: list[int] = []
+    counts: list[int] = []
+    info = BankImages.info
+    monkeypatch.setattr(
+        BankImages, "info", lambda self, index: looks.append(index) or info(self, index)
+    )
+    toy = toys.classifier()
+    cfg = beside(toy.distilled(bank={"cache_dir": None}), interval=1, count=1, neighbours=1)
+    runner = build(cfg)
+    runner.register_hook(Counts(), priority="LOWEST")
+    with plain_config_text():
+        runner.train()
+    images = len(list((toy.data / "train").rglob("*.png")))
+    assert counts[0] > images
+    assert 0 < counts[2] - counts[1] == counts[1] - counts[0] < images / 2
+
+
+def test_a_backend_that_refuses_pictures_costs_a_warning() -> None:
+    cfg = toys.classifier().distilled(bank={"cache_dir": None})
+    cfg.visualizer["vis_backends"] = [dict(type="RefusingBackend"), dict(type="LocalVisBackend")]
+    runner = run(beside(cfg, interval=1, count=2))
+    assert runner.iter == 3 and len(pictures(runner)) == 6
+    (line,) = (line for line in toys.log_of(runner).splitlines() if "not logged again" in line)
+    assert "RefusingBackend" in line and "unknown file extension" in line
+
+
+def test_an_image_that_cannot_be_read_costs_a_warning() -> None:
+    cfg = toys.classifier().distilled()
+    pipeline = [dict(type="LoadImageFromFile"), dict(type="ReadsUntilTraining")]
+    pipeline.append(dict(type="PackInputs"))
+    cfg.custom_hooks[0]["bank"] = {"cache_dir": None, "pipeline": pipeline}
+    runner = build(beside(cfg, interval=1))
+    runner.register_hook(DiskIsGone())
+    with plain_config_text():
+        runner.train()
+    assert runner.iter == 3 and not pictures(runner)
+    (line,) = (line for line in toys.log_of(runner).splitlines() if "not logged again" in line)
+    assert "iteration 1" in line and "no such disk" in line
 
 
 def test_the_student_is_left_as_it_was() -> None:

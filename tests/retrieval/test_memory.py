@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from mmickd.banks import MemoryBank, QueueBank
-from mmickd.retrieval import TorchRetriever
+from mmickd.retrieval import RandomRetriever, TorchRetriever
 from mmickd.retrieval.memory import Memory
 from mmickd.structures import Context, Samples
 from mmickd.utils.errors import ICKDError
@@ -44,6 +44,20 @@ def test_an_answer_is_what_the_retriever_finds_in_the_bank_of_the_level() -> Non
         want = TorchRetriever().search(bank, query, 2, 3)
         assert all(same(a, b) for a, b in zip(got, want, strict=True))
         assert got[0].mask.shape == (5, 2) and bool(got[1].mask.all())
+
+
+def test_a_memory_apart_searches_the_same_banks_and_leaves_no_trace() -> None:
+    bank = MemoryBank(rows(60), CLASSES)
+    own, plain = (Memory({"image": bank}, RandomRetriever()) for _ in range(2))
+    apart = own.apart()
+    assert apart.banks["image"] is bank
+    answers = [apart.ask("image", rows(5, seed=2), 4, 4) for _ in range(2)]
+    assert own.seconds() == 0 < apart.seconds()
+    wanted = [plain.ask("image", rows(5, seed=2), 4, 4) for _ in range(2)]
+    got = [own.ask("image", rows(5, seed=2), 4, 4) for _ in range(2)]
+    for first, second, third in zip(answers, wanted, got, strict=True):
+        assert all(same(a, b) and same(b, c) for a, b, c in zip(first, second, third, strict=True))
+    assert not same(wanted[0][0], wanted[1][0])
 
 
 @pytest.mark.parametrize("exclude", [True, False])

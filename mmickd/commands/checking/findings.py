@@ -23,9 +23,10 @@ up to 32 (DKD: weight 8, temperature 4)."""
 def warnings_of_frozen(bank: FrozenFound) -> Iterator[str]:
     """What looks wrong in the bank of a frozen teacher, beside what its run says itself."""
     report = bank.report
-    if is_near_chance(report.knn_accuracy, report.present):
+    accuracy = report.knn_accuracy
+    if accuracy is not None and is_near_chance(accuracy, report.present):
         yield (
-            f"the nearest rows name the class of {report.knn_accuracy:.1%} of the rows, chance is "
+            f"the nearest rows name the class of {accuracy:.1%} of the rows, chance is "
             f"{1 / report.present:.1%}: the teacher's features do not tell the classes apart, so "
             "what is retrieved is not alike. Are its weights trained, its images normalised as in "
             "its training?"
@@ -38,9 +39,26 @@ def warnings_of_frozen(bank: FrozenFound) -> Iterator[str]:
         )
     if bank.complete is not None and bank.complete < MOST_COMPLETE:
         yield (
-            f"{bank.complete:.1%} of the rows are of a class that has all the positives that are "
-            "wanted: set num_positives lower, or bank.capacity_per_class or bank.max_images higher."
+            f"{bank.complete:.1%} of the rows find all the positives that are wanted (rows of "
+            "their own image are none): set num_positives lower, or bank.capacity_per_class or "
+            "bank.max_images higher."
         )
+
+
+def warning_of_one_class(bank: FrozenFound, images: int, classes: Sequence[str]) -> str:
+    """Return the warning of a small bank that has rows of one class only.
+
+    Args:
+        bank: with such a small bank.
+        images: of the small bank.
+        classes: their names.
+    """
+    label = int(bank.sampled.labels[0])
+    return (
+        f"all rows of the small bank are of class {label} ({classes[label]}), the others are not "
+        f"seen in {images} images: agreement, neighbours and gradients cannot be judged. Give "
+        "--images a larger number."
+    )
 
 
 def warnings_of_labels(labels: Tensor, said: Tensor, classes: Sequence[str]) -> Iterator[str]:
@@ -56,14 +74,17 @@ def warnings_of_labels(labels: Tensor, said: Tensor, classes: Sequence[str]) -> 
         yield hint
 
 
-def warnings_of_steps(steps: StepFound, teacher_is_frozen: bool) -> Iterator[str]:
+def warnings_of_steps(steps: StepFound, are_judged: bool) -> Iterator[str]:
     """Terms that pull hardly at all, or much harder than the task.
 
-    Those of a teacher that learns are not looked at: it says little at first.
+    Args:
+        steps: on real batches.
+        are_judged: False for a teacher that learns, which says little at first, and for a bank
+            of one class, which has no negatives.
     """
     task = steps.task.gradient
     for name, pull in steps.terms.items():
-        if not teacher_is_frozen or not task or pull.gradient is None:
+        if not are_judged or not task or pull.gradient is None:
             continue
         ratio = pull.gradient / task
         if ratio > STRONG:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from mmickd.banks.exclusion import has_voter
 from mmickd.banks.memory_bank import MemoryBank
 from mmickd.banks.report import ASKED, COMPARED, mean_over_classes, spaced, votes_of_others
 
@@ -82,10 +83,14 @@ def share_of_wrong_labels(bank: MemoryBank, exclude_same_id: bool) -> float | No
         exclude_same_id: whether a row's own image is left out.
 
     Returns:
-        The share; None where the teacher is less sure against the labels than with them.
+        The share of the rows whose class another row could vote for; None where there is no such
+        row, or the teacher is less sure against the labels than with them.
     """
     compared = spaced(len(bank), COMPARED)
     asked = compared[spaced(len(compared), ASKED)]
+    asked = asked[has_voter(bank, asked, compared, exclude_same_id)]
+    if not len(asked):
+        return None
     votes = votes_of_others(bank, asked, compared, exclude_same_id)
     most, named = votes.max(dim=1)
     best, said = bank.logits[asked].float().softmax(dim=1).max(dim=1)

@@ -8,16 +8,18 @@ from torch import Tensor
 from mmickd.banks.memory_bank import MemoryBank
 from mmickd.banks.queue_bank import QueueBank
 from mmickd.banks.report import mean_over_classes, report_of
+from mmickd.building.build import NoRowsError, check_present_classes
 from mmickd.building.inspection import warnings_of_numbers, warnings_of_teacher
 from mmickd.building.pipelines import choose_pipeline
 from mmickd.commands.checking.findings import (
+    warning_of_one_class,
     warnings_of_frozen,
     warnings_of_labels,
     warnings_of_steps,
 )
 from mmickd.commands.checking.found import Found, FrozenFound, ImagesFound
 from mmickd.commands.checking.labels import share_of_wrong_labels
-from mmickd.commands.checking.size import size_of_whole
+from mmickd.commands.checking.size import complete_share, size_of_whole
 from mmickd.commands.checking.step import look_at_steps
 from mmickd.commands.prepared import Prepared, hook_options, prepared, set_hook_options
 from mmickd.options import HookOptions
@@ -30,17 +32,25 @@ def look(cfg: Config, images: int) -> Found:
 
     Args:
         cfg: the whole config; it is left as it is.
-        images: that a frozen bank is built from here.
+        images: that a frozen bank is built from here; twice as many, and so on, where none of them
+            has a label.
 
     Raises:
         ICKDError: if the run cannot begin.
     """
-    options, cfg = hook_options(cfg), cfg.copy()
-    if options.teacher.is_frozen:
-        most = options.bank.max_images or images
-        set_hook_options(cfg, bank={"max_images": min(images, most), "cache_dir": None})
-    with prepared(cfg) as run:
-        return _look(run, options)
+    options = hook_options(cfg)
+    most = options.bank.max_images
+    while True:
+        small, taken = cfg.copy(), images if most is None else min(images, most)
+        if options.teacher.is_frozen:
+            set_hook_options(small, bank={"max_images": taken, "cache_dir": None})
+        try:
+            with prepared(small, least_classes=1) as run:  # a class may be missing in a few images
+                return _look(run, options)
+        except NoRowsError as error:
+            if error.images < taken or taken == most:  # the run itself has no more images
+                raise
+            images *= 2
 
 
 def _look(run: Prepared, options: HookOptions) -> Found:
@@ -71,13 +81,18 @@ def _look(run: Prepared, options: HookOptions) -> Found:
         # What a few images cannot give, all of them may.
         small = {f"{level} level: {w}" for w in _of_numbers(one.sampled.offsets.diff(), run)}
         run.warnings[:] = [warning for warning in run.warnings if warning not in small]
-        own = [*_of_numbers(one.size.rows_per_class, run), *warnings_of_frozen(one)]
+        own = _of_numbers(one.size.rows_per_class, run)
+        if one.report.present > 1:
+            own += warnings_of_frozen(one)
+        elif images is not None:
+            own += [warning_of_one_class(one, images.taken, classes)]
         warnings += [f"{level} level: {warning}" for warning in own]
-    if class_agreement is not None:
+    has_classes = all(one.report.present > 1 for one in frozen.values())
+    if class_agreement is not None and has_classes:
         if not frozen:
             warnings += warnings_of_teacher(class_agreement, len(labels.unique()))
         warnings += warnings_of_labels(labels, said, classes)
-    warnings += warnings_of_steps(steps, teacher.is_frozen)
+    warnings += warnings_of_steps(steps, teacher.is_frozen and has_classes)
     return Found(
         options=options,
         student_layer=run.attachment.layer,
@@ -112,11 +127,18 @@ def _look_at_frozen(
         sampled = bank.to("cpu")
         capacity = options.bank.capacity(teacher.task.levels[level].capacity)
         size = size_of_whole(sampled, taken, images, capacity)
+        if size.is_exact:
+            check_present_classes(level, size.rows_per_class, len(images))
+        report = report_of(sampled, wanted, options.exclude_same_id)
+        complete = report.complete
+        if wanted and len(taken) < len(images):
+            share = len(taken) / len(images)
+            complete = complete_share(size, sampled, share, wanted, options.exclude_same_id)
         frozen[level] = FrozenFound(
             size=size,
             sampled=sampled,
-            report=report_of(sampled, wanted, options.exclude_same_id),
-            complete=size.share_with(wanted, int(options.exclude_same_id)) if wanted else None,
+            report=report,
+            complete=complete,
             wrong_labels=share_of_wrong_labels(sampled, options.exclude_same_id),
         )
     pipeline = choose_pipeline(

@@ -90,8 +90,9 @@ def _teacher(found: Found) -> Iterator[RenderableType]:
         rows.append(["the teacher's argmax is the label", f"{found.agreement:.1%}"])
         rows.append(["... mean over the classes", f"{found.class_agreement:.1%}"])
     for level, one in found.frozen.items():
-        report = one.report
-        rows.append([f"the nearest rows name the class ({level})", f"{report.knn_accuracy:.1%}"])
+        accuracy = one.report.knn_accuracy
+        share = "no row to ask" if accuracy is None else f"{accuracy:.1%}"
+        rows.append([f"the nearest rows name the class ({level})", share])
         if one.complete is not None:
             whole = f"finds all positives in the whole bank ({level})"
             rows.append([whole, f"{one.complete:.1%}"])

@@ -14,6 +14,7 @@ from torch import Tensor
 from mmickd.banks.memory_bank import MemoryBank
 from mmickd.building.images import BankImages
 from mmickd.commands.test import is_segmentation
+from mmickd.structures import NO_ID
 
 LEAST_IMAGES = 512
 """Images that a small bank is built from; of a segmenter each gives many rows:"""
@@ -61,8 +62,8 @@ class BankSize:
 
     Example:
         >>> size = BankSize(torch.tensor([3, 5]), bytes_per_row=100, is_exact=True)
-        >>> size.rows, size.nbytes, size.share_with(positives=3, excluded=1)
-        (8, 800, 0.625)
+        >>> size.rows, size.nbytes
+        (8, 800)
     """
 
     rows_per_class: Tensor
@@ -88,16 +89,6 @@ class BankSize:
         """
         return -(-self.rows // world_size) * self.bytes_per_row if shard else self.nbytes
 
-    def share_with(self, positives: int, excluded: int) -> float:
-        """Share of rows whose class has enough rows to retrieve.
-
-        Args:
-            positives: rows that are wanted.
-            excluded: rows that are left out, those of the query's own image.
-        """
-        sizes = self.rows_per_class
-        return int(sizes[sizes - excluded >= positives].sum()) / self.rows
-
 
 def size_of_whole(
     sampled: MemoryBank, taken: BankImages, images: BankImages, capacity: int | None
@@ -121,6 +112,40 @@ def size_of_whole(
     share = len(taken) / len(images)
     whole = (rows.double() / share).round().long()
     return BankSize(_cut(whole, capacity), bytes_per_row, is_exact=share == 1)
+
+
+def complete_share(
+    size: BankSize, sampled: MemoryBank, share: float, num_positives: int, exclude_same_id: bool
+) -> float:
+    """Estimate the share of the whole bank's rows that find all positives.
+
+    A row finds those of its class that are not of its own image. An image has as many rows of a
+    class as in the small bank, less where the capacity cuts the class of the whole bank further.
+
+    Args:
+        size: of the whole bank.
+        sampled: the small bank, on the CPU.
+        share: images of the small bank, as a share of all images.
+        num_positives: rows that are wanted.
+        exclude_same_id: whether the rows of a query's own image are left out.
+
+    Returns:
+        The share in [0, 1]; a class without rows in the small bank counts as one with one row per
+        image.
+    """
+    rows, small = size.rows_per_class, sampled.offsets.diff()
+    own = torch.zeros(len(sampled), dtype=torch.double)
+    if exclude_same_id:
+        pairs = torch.stack([sampled.labels, sampled.ids], dim=1)
+        _, pair, counts = pairs.unique(dim=0, return_inverse=True, return_counts=True)
+        kept = (rows * share / small.clamp(min=1)).clamp(max=1)  # of the rows of an image
+        own = (counts[pair] * kept[sampled.labels]).clamp(min=1)
+        own = own.masked_fill(sampled.ids == NO_ID, 0)
+    is_complete = (rows[sampled.labels] - own >= num_positives).double()
+    unseen = (rows - int(exclude_same_id) >= num_positives).double()
+    shares = torch.zeros(len(rows), dtype=torch.double)
+    shares = shares.index_add_(0, sampled.labels, is_complete) / small.clamp(min=1)
+    return float((torch.where(small > 0, shares, unseen) * rows).sum() / rows.sum())
 
 
 def _cut(rows: Tensor, capacity: int | None) -> Tensor:

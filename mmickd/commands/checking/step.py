@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from itertools import chain, islice, repeat
+from itertools import islice
 from typing import Any, cast
 
 import torch
@@ -19,9 +19,13 @@ from mmickd.losses.schedules import RunTime
 from mmickd.structures import Batch, Tapped
 from mmickd.teachers import Teacher
 from mmickd.teachers.base import Source
+from mmickd.utils.errors import ICKDError
 
 STEPS = 4
 """Batches; the last one is what is told of, after clocks have settled and queues have rows."""
+LOSS_SCALE = 2.0**16
+"""Factor of a loss before its gradient is taken, where the optimizer's wrapper has none: that with
+which torch's GradScaler begins. A power of two changes no digit of a float32 gradient."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +70,8 @@ def look_at_steps(run: Prepared) -> StepFound:
     """Take steps on batches of the training loader, but none of the student's optimizer.
 
     Raises:
-        ICKDError: as the run's first steps would, also if a loss is not finite.
+        ICKDError: if there is no batch, or as the run's first steps would, also if a loss is not
+            finite.
     """
     model: Any = run.student
     clock, loader = _Clock(run.run.device), run.runner.train_dataloader
@@ -96,7 +101,8 @@ def look_at_steps(run: Prepared) -> StepFound:
             losses = distiller.step(batch, student, task_losses, now)
         retrieval = distiller.retrieval_seconds()
         distiller.watch.check()
-        task, terms = _pulls(model, distiller, student, losses, now)
+        scale = _loss_scale(run.runner.optim_wrapper)
+        task, terms = _pulls(model, distiller, student, losses, now, scale)
         with clock.timing("backward"):
             model.parse_losses(losses)[0].backward()
         spent = clock.collect()
@@ -120,8 +126,25 @@ def look_at_steps(run: Prepared) -> StepFound:
 
 
 def _batches(loader: Any) -> Iterator[Any]:
-    """The first batches; those of a short loader again."""
-    return islice(chain.from_iterable(repeat(loader)), STEPS)
+    """Yield the first :data:`STEPS` batches; a short loader begins again, as long as it gives any.
+
+    Raises:
+        ICKDError: if the loader gives no batch.
+    """
+    left = STEPS
+    while left:
+        before = left
+        for batch in islice(loader, left):
+            yield batch
+            left -= 1
+        if left == STEPS:
+            raise ICKDError(
+                "train_dataloader gives no batch: its data set has fewer images than batch_size "
+                "while drop_last=True, or its sampler names none. Set train_dataloader.batch_size "
+                "lower, or drop_last=False."
+            )
+        if left == before:
+            return
 
 
 def _labelled(source: Source, batch: Batch, student: Tapped) -> tuple[Tensor, Tensor]:
@@ -137,23 +160,50 @@ def _pulls(
     student: Tapped,
     losses: Mapping[str, Any],
     now: RunTime,
+    scale: float,
 ) -> tuple[Pull, dict[str, Pull]]:
     """Of the task's own losses, and of each term."""
     logged, weights = distiller.logged_terms, distiller.terms.weights(now)
     own = {name: value for name, value in losses.items() if name not in logged}
     task = model.parse_losses(own)[0]
-    return _pull(task, distiller.terms.task_weight(now, weights), student.logits), {
-        name.removeprefix("loss_"): _pull(losses[name], weights[term.name], student.logits)
+    return _pull(task, distiller.terms.task_weight(now, weights), student.logits, scale), {
+        name.removeprefix("loss_"): _pull(losses[name], weights[term.name], student.logits, scale)
         for name, term in logged.items()
     }
 
 
-def _pull(loss: Tensor, weight: float, logits: Tensor) -> Pull:
-    gradient = None
-    if loss.requires_grad:
-        (found,) = torch.autograd.grad(loss, logits, retain_graph=True, allow_unused=True)
-        gradient = None if found is None else float(found.float().norm())
+def _pull(loss: Tensor, weight: float, logits: Tensor, scale: float = LOSS_SCALE) -> Pull:
+    gradient = _gradient_norm(loss, logits, scale) if loss.requires_grad else None
     return Pull(float(loss.detach()), weight, gradient)
+
+
+def _gradient_norm(loss: Tensor, logits: Tensor, scale: float) -> float | None:
+    """Return the norm of a loss's gradient at the logits, taken as mixed precision takes it.
+
+    Gradients of half precision below 6e-8 are 0, so the loss is scaled before; where a gradient
+    overflows, with a smaller factor, as GradScaler does from one step to the next.
+
+    Args:
+        loss: scalar, with a gradient.
+        logits: of any floating dtype.
+        scale: first factor of the loss, at least 1.
+
+    Returns:
+        The norm without the factor; None if the loss does not reach the logits.
+    """
+    while True:
+        (found,) = torch.autograd.grad(loss * scale, logits, retain_graph=True, allow_unused=True)
+        if found is None:
+            return None
+        if scale <= 1 or bool(found.isfinite().all()):
+            return float(found.double().norm()) / scale
+        scale = max(1.0, scale / 2)
+
+
+def _loss_scale(optim_wrapper: Any) -> float:
+    """Return the factor of the loss with which an optimizer's wrapper goes backward."""
+    scaler = getattr(optim_wrapper, "loss_scaler", None)
+    return LOSS_SCALE if scaler is None else float(scaler.get_scale())
 
 
 def _shapes(tapped: Tapped) -> tuple[list[int], list[int]]:

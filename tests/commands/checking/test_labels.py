@@ -74,6 +74,14 @@ def test_wrong_labels_are_counted(share: float) -> None:
     assert found == pytest.approx(float((labels != truth).double().mean()), rel=0.2)
 
 
+def test_the_only_row_of_its_class_is_not_counted() -> None:
+    labels = torch.tensor([0, 0, 0, 1, 1, 1, 2, 3, 4])
+    said = torch.tensor([0, 0, 0, 1, 1, 1, 0, 0, 1])  # the last three lie among other classes
+    bank = bank_of(labels, said, torch.full((9,), 9.0), lie=said)
+    assert share_of_wrong_labels(bank, exclude_same_id=True) == 0
+    assert share_of_wrong_labels(bank_of(labels[5:], *[torch.ones(4).long()] * 3), True) is None
+
+
 def test_errors_of_the_teacher_are_not_taken_for_wrong_labels() -> None:
     random, labels = rows()
     said = mistaken(labels, 0.2, random)
