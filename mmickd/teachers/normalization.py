@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from mmickd.utils.errors import ICKDError
 
 COLOURS = 3
-"""Channels of an image whose order data preprocessors change; they leave other images as they are."""
+"""Channels of a colour image; data preprocessors change the order of no other image."""
 
 
 @dataclass(frozen=True, eq=False)
