@@ -14,6 +14,7 @@ from mmickd.registry import TASKS
 from mmickd.structures import NO_LABEL, Batch, Tapped, View
 from mmickd.tasks.base import Task, data_sample_ids
 from mmickd.tasks.levels import ImageLevel
+from mmickd.tasks.sigmoid_losses import check_losses, loaded_class
 from mmickd.utils.errors import ICKDError
 
 UNMIXED_SCORE = 1.0 - 1e-6
@@ -43,14 +44,18 @@ class ClassificationTask(Task):
         return ("head.fc",)
 
     def check_student(self, model: nn.Module) -> None:
-        """Refuse multi-label heads; see the base class."""
+        """Refuse multi-label heads and losses of a sigmoid; see the base class."""
         head = getattr(model, "head", None)
-        if head is not None and type(head).__name__.startswith("MultiLabel"):
+        head = model if head is None else head
+        if isinstance(head, loaded_class("mmpretrain.models.heads", "MultiLabelClsHead")):
             raise ICKDError(
                 f"{type(head).__name__} scores every class by its own sigmoid; in-context "
                 "distillation compares softmax distributions over classes that exclude each "
                 "other. Use it with single-label heads (for example LinearClsHead)."
             )
+        losses = [getattr(owner, "loss_module", None) for owner in (head, model)]
+        losses = [loss for loss in losses if loss is not None] or list(head.children())
+        check_losses(losses, f"the head of {type(model).__name__}")
 
     def view(self, teacher: Tapped, batch: Batch, student: Tapped | None = None) -> View:
         """See the base class. A mixed image (mixup, cutmix) has no label, but KD applies to it."""

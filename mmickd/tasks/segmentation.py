@@ -14,6 +14,7 @@ from mmickd.structures import Batch, Tapped, View
 from mmickd.tasks.base import Task, data_sample_ids
 from mmickd.tasks.grid import cell_centres, labels_on_grid, resize
 from mmickd.tasks.levels import PixelLevel, RegionLevel
+from mmickd.tasks.sigmoid_losses import check_losses
 from mmickd.utils.errors import ICKDError
 
 
@@ -85,17 +86,11 @@ class SegmentationTask(Task):
                 "classes. Use out_channels=2 with num_classes=2."
             )
         losses = getattr(head, "loss_decode", None)
-        of_sigmoid = [
-            getattr(loss, "use_sigmoid", None)
-            for loss in (losses if isinstance(losses, nn.ModuleList) else [losses])
-        ]
-        # Beside a softmax loss, others (DiceLoss by default) may look at single classes.
-        if True in of_sigmoid and False not in of_sigmoid:
-            raise ICKDError(
-                f"the loss_decode of {type(model).__name__}'s decode_head has use_sigmoid=True: it "
-                "scores every class by its own sigmoid, while in-context distillation compares "
-                "softmax distributions over classes. Use CrossEntropyLoss with use_sigmoid=False."
-            )
+        if losses is None:
+            losses = head.children()
+        elif not isinstance(losses, nn.ModuleList):
+            losses = [losses]
+        check_losses(losses, f"loss_decode of {type(model).__name__}'s decode_head")
 
     def view(self, teacher: Tapped, batch: Batch, student: Tapped | None = None) -> View:
         """See the base class. The grid is the teacher's; its features are never resized."""

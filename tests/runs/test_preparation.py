@@ -32,6 +32,8 @@ from tests.helpers.tiny import (
 
 HOOK, TEACHER = "custom_hooks.0", "custom_hooks.0.teacher"
 DATA = "train_dataloader.dataset"
+KD_ALONE = dict(_delete_=True, kd=dict(), picd=None, nicd=None)
+SIGMOID = dict(type="CrossEntropyLoss", use_sigmoid=True)
 Changes = dict[str, Any]
 
 
@@ -199,6 +201,14 @@ CASES: dict[str, tuple[Changes | Callable[[], Changes], list[str]]] = {
             )
         },
         ["MultiLabelLinearClsHead", "sigmoid", "single-label"],
+    ),
+    "loss of a sigmoid, KD alone": (
+        {"model.head.loss": SIGMOID, f"{HOOK}.losses": KD_ALONE},
+        ["head of ImageClassifier", "CrossEntropyLoss", "own sigmoid", "softmax"],
+    ),
+    "teacher's loss of a sigmoid, KD alone": (
+        {f"{TEACHER}.cfg.model.head.loss": SIGMOID, f"{HOOK}.losses": KD_ALONE},
+        ["the teacher: the head of ImageClassifier", "own sigmoid"],
     ),
     "one class": (one_class, ["only class 0", "two classes"]),
     "label outside": (

@@ -83,7 +83,7 @@ CASES: dict[str, tuple[Changes | Callable[[], Changes], list[str]]] = {
     "binary teacher": (teacher(**BINARY), ["the teacher: the decode_head", "out_channels=1"]),
     "sigmoid head": (
         {f"{HEAD}.loss_decode": dict(type="CrossEntropyLoss", use_sigmoid=True)},
-        ["loss_decode of EncoderDecoder's decode_head", "use_sigmoid=True"],
+        ["loss_decode of EncoderDecoder's decode_head", "own sigmoid"],
     ),
     "number of classes of the teacher": (
         teacher(classes=4),

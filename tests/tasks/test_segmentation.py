@@ -110,18 +110,37 @@ def head_of_losses(*losses):
 
 SOFTMAX, SIGMOID = ("CrossEntropyLoss", {}), ("CrossEntropyLoss", dict(use_sigmoid=True))
 DICE, LOVASZ = ("DiceLoss", {}), ("LovaszLoss", dict(reduction="none"))
+OHEM = ("OhemCrossEntropy", {})
 
 
 @pytest.mark.parametrize("losses", [[SIGMOID], [SIGMOID, DICE], [SIGMOID, LOVASZ], [DICE]])
 def test_heads_of_sigmoid_losses_are_refused(losses):
-    with pytest.raises(ICKDError, match=r"loss_decode.*use_sigmoid=True"):
+    with pytest.raises(ICKDError, match=r"loss_decode.*own sigmoid"):
         SegmentationTask().check_student(model(head_of_losses(*losses)))
 
 
-@pytest.mark.parametrize("losses", [[SOFTMAX], [SOFTMAX, DICE], [SOFTMAX, LOVASZ], [LOVASZ]])
+@pytest.mark.parametrize(
+    "losses", [[SOFTMAX], [SOFTMAX, DICE], [SOFTMAX, LOVASZ], [LOVASZ], [DICE, OHEM]]
+)
 def test_heads_of_softmax_losses_are_taken(losses):
     """Stock U-Nets have a DiceLoss, whose default is the sigmoid, beside the cross entropy."""
     SegmentationTask().check_student(model(head_of_losses(*losses)))
+
+
+def test_the_losses_of_auxiliary_heads_do_not_matter():
+    student = model(head_of_losses(SIGMOID), head_of_losses(SOFTMAX))
+    student.auxiliary_head = head_of_losses(SIGMOID)
+    SegmentationTask().check_student(student)
+    other = head_of_losses(SOFTMAX)
+    other.loss_se_decode = nn.BCEWithLogitsLoss()  # as EncHead has it
+    SegmentationTask().check_student(model(other))
+
+
+def test_a_head_whose_loss_has_another_name():
+    head = Head()
+    head.criterion = nn.BCEWithLogitsLoss()
+    with pytest.raises(ICKDError, match=r"BCEWithLogitsLoss.*own sigmoid"):
+        SegmentationTask().check_student(model(head))
 
 
 def test_the_task_is_read_from_the_heads_that_predict():
