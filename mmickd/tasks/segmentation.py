@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from mmickd.finiteness import image_name
 from mmickd.losses.terms import Defaults
 from mmickd.registry import TASKS
 from mmickd.structures import Batch, Tapped, View
@@ -130,9 +132,8 @@ class SegmentationTask(Task):
 
     def _labels(self, data_sample: Any, logits: Tensor, input_shape: tuple[int, int]) -> Tensor:
         """``(1, L)``; the class of each cell of the teacher's grid."""
-        gt = data_sample.gt_sem_seg.data.to(logits.device)
         return labels_on_grid(
-            gt.reshape(1, *gt.shape[-2:]),
+            label_map(data_sample).to(logits.device),
             (logits.shape[2], logits.shape[3]),
             input_shape,
             _image_shape(data_sample, input_shape),
@@ -152,9 +153,14 @@ class SegmentationTask(Task):
 
     def bad_labels(self, data_sample: Any, num_classes: int) -> list[int]:
         """See the base class."""
-        labels = data_sample.gt_sem_seg.data
+        labels = label_map(data_sample)
         bad = (labels != self.ignore_index) & ((labels < 0) | (labels >= num_classes))
         return labels[bad].unique().tolist()
+
+    def check_sample(self, data_sample: Any, name: str = "") -> None:
+        """See the base class."""
+        super().check_sample(data_sample, name)
+        label_map(data_sample, name)
 
     def has_label(self, data_sample: Any) -> bool:
         """See the base class."""
@@ -165,6 +171,28 @@ class SegmentationTask(Task):
         return {"ignore_index": self.ignore_index, "align_corners": self.teacher_align_corners}
 
 
+def label_map(data_sample: Any, name: str = "") -> Tensor:
+    """``(1, h, w)``; the class of each pixel.
+
+    Args:
+        data_sample: of one image.
+        name: of the image, for messages; '': as the data sample has it.
+
+    Raises:
+        ICKDError: if it has another shape, as RGB maps and maps of gray and alpha have.
+    """
+    labels = getattr(data_sample.gt_sem_seg, "data", None)
+    shape = tuple(getattr(labels, "shape", ()))
+    if not isinstance(labels, Tensor) or len(shape) < 2 or math.prod(shape[:-2]) != 1:
+        file = data_sample.metainfo.get("seg_map_path") or name or image_name(data_sample)
+        raise ICKDError(
+            f"the label map {file} is a {type(labels).__name__} of shape {shape}, not a Tensor of "
+            "shape (1, h, w). Save label maps with one channel, the number of its class in each "
+            "pixel: RGB maps have three channels, maps of gray and alpha two."
+        )
+    return labels.reshape(1, *shape[-2:])
+
+
 def last_decode_head(model: nn.Module) -> nn.Module:
     """The head that predicts: the last one of a cascade."""
     head = model.decode_head
@@ -173,7 +201,7 @@ def last_decode_head(model: nn.Module) -> nn.Module:
 
 def _image_shape(data_sample: Any, input_shape: tuple[int, int]) -> tuple[int, int]:
     """``(h, w)`` of the image inside a padded input."""
-    gt_shape = tuple(data_sample.gt_sem_seg.data.shape[-2:])
+    gt_shape = tuple(label_map(data_sample).shape[-2:])
     if gt_shape == tuple(input_shape):
         # In training the ground truth is padded along with the image.
         return input_shape

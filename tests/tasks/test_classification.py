@@ -74,6 +74,37 @@ def test_classification_refuses():
     assert task.has_label(picture(0)) and not task.has_label(picture())
 
 
+def test_samples_that_a_classifier_cannot_read():
+    from mmpretrain.structures import MultiTaskDataSample
+
+    tasks = MultiTaskDataSample()
+    tasks.set_field(picture(1), "kind")
+    tasks.set_field(picture(1), "gt_label")
+    one_task = MultiTaskDataSample()
+    one_task.set_field(picture(1), "kind")
+    broken = picture(1)
+    broken.set_field(torch.tensor([0.5]), "gt_label", dtype=None)
+    two_hot = picture(score=[1.0, 0.0, 1.0])
+    for refused, words in {
+        3: "x/1.png is of type int",
+        picture(): "x/1.png has no label.*DataSample.* holds nothing",
+        one_task: "x/1.png has no label.*MultiTaskDataSample.* holds kind",
+        tasks: "gt_label of x/1.png is a DataSample",
+        picture([0, 1]): r"x/1.png has 2 labels \(gt_label of shape \(2,\)\)",
+        broken: "gt_label of x/1.png is 0.5",
+        two_hot: "scores of x/1.png add up to 2",
+    }.items():
+        with pytest.raises(ICKDError, match=words):
+            ClassificationTask().check_sample(refused, "x/1.png")
+    with pytest.raises(ICKDError, match=r"own\.png has 2 labels"):
+        ClassificationTask().check_sample(picture([0, 1], path="own.png"))
+
+
+def test_samples_that_a_classifier_can_read():
+    for taken in (picture(2), picture([2]), picture(score=[0.3, 0.7]), picture(1, [0.0, 1.0])):
+        ClassificationTask().check_sample(taken)
+
+
 def student(head):
     model = nn.Module()
     model.head = head
