@@ -173,11 +173,13 @@ class NetworkTeacher(Teacher):
         Raises:
             ICKDError: if it cannot run on them, or gives NaN or Inf.
         """
-        remedy = "Set bank.pipeline to transforms that make images of its size and channels."
         data = {name: [sample[name] for sample in samples] for name in ("inputs", "data_samples")}
         images = f"an image that the memory bank reads, {image_name(data['data_samples'][0])},"
-        with explained("the teacher", images, data["inputs"][0].shape, remedy):
+        size, remedy = data["inputs"][0].shape, "Check data_preprocessor in teacher.cfg."
+        with explained("the teacher's data_preprocessor", images, size, remedy):
             inputs = self.preprocess(data)
+        remedy = "Set bank.pipeline to transforms that make images of its size and channels."
+        with explained("the teacher", images, size, remedy):
             tapped = self.forward_normalized(inputs)
         check_finite(tapped, data["data_samples"], "the teacher")
         with explained_labels(data["data_samples"]):
