@@ -19,6 +19,7 @@ COMMANDS = {
         "build a config's bank; list, verify, prune, export banks",
     ),
     "export-peer": ("mmickd.commands.export_peer:main", "write a peer as a plain checkpoint"),
+    "publish": ("mmickd.commands.publish:main", "write the student as a plain checkpoint"),
     "gallery": ("mmickd.commands.gallery:main", "what is retrieved for images, and wrong labels"),
     "compare": ("mmickd.commands.compare:main", "several students over paired seeds, one table"),
     "tune": ("mmickd.commands.tune:main", "a search for weights and options, KD alone as hard"),

@@ -58,6 +58,12 @@ def check_classes(
         ICKDError: with the first class that differs.
     """
     names = (getattr(dataset, "metainfo", None) or {}).get("classes")
+    if student < 2:
+        raise ICKDError(
+            f"the student's classifier layer gives {student} output: a softmax over one class is "
+            "constant, and nothing can be distilled from it. Use a head with one output per class, "
+            "two at least."
+        )
     for owner, count in others.items():
         if student != count:
             raise ICKDError(

@@ -135,7 +135,8 @@ def _check(options: HookOptions, teacher: Teacher, run: Run) -> _Checked:
     all_terms = teacher.all_terms(terms, task.loss_defaults)
     retrieves = any(one.retrieving for one in all_terms)
 
-    batch = training_batch(run.student, run.train_dataset, run.collate, min(PROBED, run.batch_size))
+    count = min(PROBED, run.batch_size)
+    batch = training_batch(run.student, run.train_dataset, run.collate, count, task.check_sample)
     usual = task.classifier_names(run.student)
     layer, num_classes = probe_network(run.student, options.layer, usual, batch)
     teacher.look(batch, layer)
@@ -175,6 +176,7 @@ def _check_bank_images(
 ) -> None:
     """Read the first image of the bank, compare it with a training batch, run the teacher on it."""
     sample = check_first_sample(images, teacher.task.has_label)
+    teacher.task.check_sample(sample["data_samples"], images.name(0))
     warn_of_sizes(teacher.task, batch.inputs, sample["inputs"])
     if excludes_same_id:
         check_identity(batch.data_samples[0].metainfo, sample["data_samples"].metainfo)

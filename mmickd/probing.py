@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from mmickd.classifier import find_classifier, usual_layers
-from mmickd.finiteness import check_finite
+from mmickd.finiteness import check_finite, image_name
 from mmickd.structures import Batch
 from mmickd.taps import Tap, evaluating, out_width, require_layer
 from mmickd.utils.errors import ICKDError
@@ -22,7 +22,11 @@ CHECK_WEIGHTS = "Check the weights that it begins with (init_cfg, load_from)."
 
 
 def training_batch(
-    student: nn.Module, dataset: Any, collate: Callable[[list[Any]], Any], size: int
+    student: nn.Module,
+    dataset: Any,
+    collate: Callable[[list[Any]], Any],
+    size: int,
+    check_sample: Callable[[Any, str], None],
 ) -> Batch:
     """The first samples of a training set, as the student gets them in training.
 
@@ -33,41 +37,63 @@ def training_batch(
         dataset: the live training set.
         collate: of the training loader.
         size: of the batch; fewer samples if there are no more.
+        check_sample: refuses a data sample that cannot be read, by the name of its image; see
+            :meth:`mmickd.tasks.Task.check_sample`.
 
     Raises:
-        ICKDError: if no batch can be made, with the reason.
+        ICKDError: if no batch can be made, or its data samples cannot be read, with the reason.
     """
-    samples = _first_samples(apart(dataset), size)
+    samples, names = _first_samples(apart(dataset), size)
     try:
         # A copy: preprocessors may keep what they meet.
         preprocessor = copy.deepcopy(student.data_preprocessor)
         data = preprocessor(collate(samples), True)  # type: ignore[operator]
+        inputs, data_samples = _parts(data)
     except Exception as error:  # whatever they raise on samples that they cannot take
+        # a label of another shape cannot be padded, for example
+        for sample, name in zip(samples, names, strict=True):
+            if isinstance(sample, Mapping) and "data_samples" in sample:
+                check_sample(sample["data_samples"], name)
         raise ICKDError(
             "the training loader's collate_fn and the student's data_preprocessor cannot make a "
             f"batch of the first {len(samples)} training samples ({_told(error)}). It would fail "
             "in training as well: mend train_dataloader or the data_preprocessor."
         ) from error
-    if isinstance(data, Mapping):
-        return Batch(data["inputs"], data["data_samples"])
-    return Batch(data[0], data[1])
+    if not isinstance(inputs, torch.Tensor):
+        raise ICKDError(
+            f"the student's data_preprocessor gives inputs of type {type(inputs).__name__}, where "
+            "one tensor (B, C, h, w) is needed. Let it stack the images."
+        )
+    for data_sample, name in zip(data_samples, names, strict=False):
+        check_sample(data_sample, name)
+    return Batch(inputs, data_samples)
 
 
-def _first_samples(dataset: Any, count: int) -> list[Any]:
-    """The first samples that are not None (for None, data sets take another by chance)."""
+def _parts(data: Any) -> tuple[Any, Sequence[Any]]:
+    """Inputs and data samples of a batch, as data preprocessors of mmengine give them."""
+    pair = [data["inputs"], data["data_samples"]] if isinstance(data, Mapping) else data
+    return pair[0], list(pair[1])
+
+
+def _first_samples(dataset: Any, count: int) -> tuple[list[Any], list[str]]:
+    """The first samples that are not None (for None, data sets take another at random).
+
+    Returns:
+        The samples, and the names of their images.
+    """
     samples: list[Any] = []
+    names: list[str] = []
     for index in range(len(dataset)):
         try:
             sample = dataset[index]
         except Exception as error:  # whatever a pipeline raises
-            info = dataset.get_data_info(index) if hasattr(dataset, "get_data_info") else {}
-            name = info.get("img_path", f"sample {index}")
             raise ICKDError(
-                f"{name} of the training set cannot be read ({_told(error)}). Mend it, or "
-                "train_dataloader.dataset.pipeline."
+                f"{_name(dataset, index)} of the training set cannot be read ({_told(error)}). "
+                "Mend it, or train_dataloader.dataset.pipeline."
             ) from error
         if sample is not None:
             samples.append(sample)
+            names.append(_name(dataset, index))
         if len(samples) == count:
             break
     if not samples:
@@ -75,7 +101,17 @@ def _first_samples(dataset: Any, count: int) -> list[Any]:
             "the training data set is empty: check data_root, data_prefix and ann_file of "
             "train_dataloader.dataset."
         )
-    return samples
+    return samples, names
+
+
+def _name(dataset: Any, index: int) -> str:
+    """Name of an image for messages: its path, else its place in the data set."""
+    if hasattr(dataset, "get_data_info"):
+        info = dataset.get_data_info(index)
+    else:  # mmpretrain's MultiTaskDataset has the list alone
+        info = dict(enumerate(getattr(dataset, "data_list", ()))).get(index)
+    path = info.get("img_path") if isinstance(info, Mapping) else None
+    return str(path or f"sample {index}")
 
 
 def apart(dataset: Any) -> Any:
@@ -123,6 +159,30 @@ def explained(owner: str, images: str, size: Sequence[int], remedy: str) -> Iter
         pixels = "x".join(str(n) for n in size[-2:])
         raise ICKDError(
             f"{owner} cannot run on {images} of {pixels} pixels ({_told(error)}). {remedy}"
+        ) from error
+
+
+@contextmanager
+def explained_labels(data_samples: Sequence[Any]) -> Iterator[None]:
+    """Say whose fault it is if a network ran, but the labels of its images cannot be read.
+
+    Args:
+        data_samples: of the images.
+
+    Raises:
+        ICKDError: for whatever is raised inside, but for want of memory.
+    """
+    try:
+        yield
+    except ICKDError:
+        raise
+    except Exception as error:  # whatever a task raises on a label that it does not expect
+        if is_out_of_memory(error):
+            raise
+        names = ", ".join(image_name(sample) for sample in data_samples)
+        raise ICKDError(
+            f"the labels of {names} ({type(data_samples[0]).__name__}) cannot be read "
+            f"({_told(error)}). Mend the annotations, or the pipeline that loads and packs them."
         ) from error
 
 

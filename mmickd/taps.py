@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from mmickd.structures import Tapped
 from mmickd.utils.errors import ICKDError
@@ -118,7 +118,12 @@ class Tap:
 
     def _record(self, module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
         if self._armed:
-            self._tapped = Tapped(args[0], output)
+            self._tapped = Tapped(_batched(args[0]), _batched(output))
+
+
+def _batched(values: Any) -> Any:
+    """Give a vector its batch axis back: LeNet5 squeezes it off a batch of one."""
+    return values[None] if isinstance(values, Tensor) and values.ndim == 1 else values
 
 
 def out_width(layer: nn.Module) -> int:

@@ -42,6 +42,11 @@ def test_another_number_of_classes_names_who_has_it() -> None:
         check_classes(2, {"the teacher": 2}, None, data("cat", "dog", "fish"))
 
 
+def test_one_output_is_no_softmax() -> None:
+    with pytest.raises(ICKDError, match="gives 1 output"):
+        check_classes(1, {"the teacher": 1}, None, data("cat"))
+
+
 @pytest.mark.parametrize(
     ("names", "words"),
     [

@@ -8,13 +8,14 @@ import numpy as np
 import pytest
 import torch
 from mmengine.dataset import BaseDataset, RepeatDataset, default_collate, pseudo_collate
-from mmengine.model import ImgDataPreprocessor
+from mmengine.model import BaseDataPreprocessor, ImgDataPreprocessor
 from mmpretrain.models import ClsDataPreprocessor
 from torch import nn
 
-from mmickd.probing import explained, probe_network, training_batch
+from mmickd.probing import explained, explained_labels, probe_network, training_batch
 from mmickd.structures import Batch
 from mmickd.taps import Tap
+from mmickd.tasks import ClassificationTask
 from mmickd.utils.errors import ICKDError
 from tests.helpers.task_cases import picture
 
@@ -119,6 +120,17 @@ def test_what_explains_itself_is_left_as_it_is() -> None:
         pass
 
 
+def test_labels_that_cannot_be_read_are_told_from_the_network() -> None:
+    with pytest.raises(ICKDError) as caught, explained_labels([picture(0, path="x/7.png")]):
+        raise TypeError("no label of mine")
+    message = str(caught.value)
+    assert message.startswith("the labels of x/7.png (DataSample) cannot be read (TypeError: no")
+    with pytest.raises(ICKDError, match=r"^own words$"), explained_labels([]):
+        raise ICKDError("own words")
+    with pytest.raises(torch.OutOfMemoryError), explained_labels([]):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+
 class Keeping:
     """A transform that keeps what it meets and draws from a generator of its own."""
 
@@ -156,12 +168,16 @@ def test_a_training_batch_is_made_as_in_training_and_nothing_is_touched(
     student = Net().train()
     mixup = dict(augments=dict(type="Mixup", alpha=1.0))
     student.data_preprocessor = ClsDataPreprocessor(num_classes=3, batch_augments=mixup)
-    batch = training_batch(student, wrap(data), collate, 2)
+    batch = training_batch(student, wrap(data), collate, 2, accept)
     assert batch.inputs.shape == (2, 3, 8, 6) and batch.inputs.dtype == torch.float32
     assert [sample.img_path for sample in batch.data_samples] == ["0.png", "1.png"]
     assert "gt_score" in batch.data_samples[0]  # mixed, as in training
     assert keeping.met == [] and keeping.random.bit_generator.state == before
     assert student.training and student.runs == 0
+
+
+def accept(data_sample: Any, name: str) -> None:
+    """Refuse no data sample."""
 
 
 class Refused(Pictures):
@@ -173,9 +189,9 @@ class Refused(Pictures):
 
 def test_samples_that_are_refused_are_passed_over() -> None:
     data = Refused(metainfo=dict(more={}), pipeline=[Keeping()])
-    batch = training_batch(Net(), data, pseudo_collate, 1)
+    batch = training_batch(Net(), data, pseudo_collate, 1, accept)
     assert [sample.img_path for sample in batch.data_samples] == ["2.png"]
-    assert len(training_batch(Net(), pictures(), pseudo_collate, 9).data_samples) == 4
+    assert len(training_batch(Net(), pictures(), pseudo_collate, 9, accept).data_samples) == 4
 
 
 def test_a_batch_that_cannot_be_made_is_explained() -> None:
@@ -185,11 +201,62 @@ def test_a_batch_that_cannot_be_made_is_explained() -> None:
 
     failing = Failing(metainfo=dict(more=dict(img_path="x/1.png")), pipeline=[])
     with pytest.raises(ICKDError, match=r"x/1\.png of the training set cannot be read \(OSError"):
-        training_batch(Net(), failing, pseudo_collate, 2)
+        training_batch(Net(), failing, pseudo_collate, 2, accept)
     with pytest.raises(ICKDError, match=r"set is empty.*train_dataloader\.dataset"):
-        training_batch(Net(), [None, None], pseudo_collate, 2)
+        training_batch(Net(), [None, None], pseudo_collate, 2, accept)
     with pytest.raises(ICKDError, match=r"cannot make a batch of the first 2 .*data_preprocessor"):
-        training_batch(Net(), [sample(8), 3], pseudo_collate, 2)
+        training_batch(Net(), [sample(8), 3], pseudo_collate, 2, accept)
+
+
+def refuse(data_sample: Any, name: str) -> None:
+    raise ICKDError(f"{name}: {type(data_sample).__name__}")
+
+
+class Listed(list[Any]):
+    """A data set that keeps its annotations in a list, as mmpretrain's of several tasks."""
+
+    data_list: list[Any]
+
+
+def test_data_samples_are_checked_by_the_names_of_their_images() -> None:
+    found: list[str] = []
+    training_batch(
+        Net(), pictures(img_path="x/1.png"), pseudo_collate, 2, lambda _, name: found.append(name)
+    )
+    assert found == ["x/1.png"] * 2
+    data = Listed([sample(8), sample(8)])
+    for data_list, name in (([dict(img_path="y.png")] * 2, "y.png"), ([], "sample 0")):
+        data.data_list = data_list
+        with pytest.raises(ICKDError, match=rf"^{name}: DataSample$"):
+            training_batch(Net(), data, pseudo_collate, 2, refuse)
+
+
+def test_a_label_that_no_batch_can_be_made_of_is_named_before_the_batch() -> None:
+    with pytest.raises(ICKDError, match=r"^sample 0: DataSample$"):
+        training_batch(Net(), [sample(8), sample(9)], pseudo_collate, 2, refuse)
+
+
+def test_labels_that_are_no_data_samples() -> None:
+    """As in mmengine's tutorial: pairs of images and numbers."""
+
+    class Pairs(Net):
+        def __init__(self) -> None:
+            super().__init__()
+            self.data_preprocessor = BaseDataPreprocessor()
+
+    data = [(torch.zeros(3, 8, 6), 1), (torch.zeros(3, 8, 6), 2)]
+    with pytest.raises(ICKDError, match=r"sample 0 is of type Tensor.*PackInputs"):
+        training_batch(Pairs(), data, default_collate, 2, ClassificationTask().check_sample)
+
+
+def test_inputs_that_are_not_stacked() -> None:
+    class Lists(Net):
+        def __init__(self) -> None:
+            super().__init__()
+            self.data_preprocessor = BaseDataPreprocessor()
+
+    with pytest.raises(ICKDError, match=r"gives inputs of type list.*\(B, C, h, w\)"):
+        training_batch(Lists(), [sample(8), sample(8)], pseudo_collate, 2, accept)
 
 
 def test_one_run_gives_input_and_output_of_the_layer() -> None:

@@ -58,6 +58,19 @@ def test_a_tap_that_was_read_in_vain_records_no_more():
     assert tap.take() is None
 
 
+def test_a_batch_of_one_that_is_squeezed_keeps_its_batch_axis():
+    """LeNet5 of mmpretrain gives its classifier a vector then."""
+    model = nn.Sequential(nn.Linear(4, 5), nn.Tanh(), nn.Linear(5, 3))
+    inputs = torch.randn(2, 4)
+    for layer in ("2", "1"):  # the classifier, and any layer that features are read from
+        tap = Tap(model, layer)
+        alone = tap.read(lambda: model(inputs[:1].squeeze()), "the model", "layer")
+        both = tap.read(lambda: model(inputs), "the model", "layer")
+        assert alone.features.shape[0] == alone.logits.shape[0] == 1
+        assert torch.allclose(alone.features, both.features[:1])
+        assert torch.allclose(alone.logits, both.logits[:1])
+
+
 def test_a_tap_records_only_while_armed():
     model = Net()
     tap = Tap(model, "out")

@@ -98,6 +98,8 @@ class _Batches(Dataset):
             try:
                 sample = self.images[index]
                 bad = self.task.bad_labels(sample["data_samples"], self.num_classes)
+            except ICKDError as error:  # it names the image
+                return str(error)
             except Exception as error:  # whatever a pipeline raises, the user needs the image
                 return f"{self.images.name(index)}: {type(error).__name__}: {error}"
             if bad:

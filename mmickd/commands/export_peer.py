@@ -2,21 +2,17 @@
 
 import argparse
 from collections.abc import Sequence
-from pathlib import Path
-
-import torch
 
 from mmickd.commands.arguments import run_command
+from mmickd.commands.plain_checkpoint import add_plain_arguments, read_checkpoint, write_plain
 from mmickd.hooks.ickd_hook import CHECKPOINT_KEY
-from mmickd.teachers.checkpoint import load_checkpoint
 from mmickd.utils.errors import ICKDError
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("checkpoint", type=Path, help="checkpoint of a run with OnlineTeacher")
-    parser.add_argument("out", type=Path, help="file to write; it must not exist")
+    add_plain_arguments(parser, "checkpoint of a run with OnlineTeacher")
     parser.add_argument("--peer", type=int, default=0, help="which peer, from 0 on")
     return parser.parse_args(argv)
 
@@ -24,19 +20,15 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 def main(argv: Sequence[str] | None = None) -> None:
     """Export as the command line says."""
     args = parse_args(argv)
-    if not args.checkpoint.is_file():
-        raise ICKDError(f"{args.checkpoint} does not exist.")
-    if args.out.exists():
-        raise ICKDError(f"{args.out} exists already: remove it, or name another file.")
-    checkpoint = load_checkpoint(str(args.checkpoint))
+    checkpoint = read_checkpoint(args)
     peers = (checkpoint.get(CHECKPOINT_KEY) or {}).get("peers", [])
     if not 0 <= args.peer < len(peers):
         raise ICKDError(
             f"{args.checkpoint} holds {len(peers)} peers: there is no peer {args.peer}."
         )
-    meta = {name: checkpoint["meta"].get(name) for name in ("dataset_meta", "epoch", "iter")}
-    args.out.parent.mkdir(parents=True, exist_ok=True)
-    torch.save(dict(meta=meta, state_dict=peers[args.peer]["state_dict"]), args.out)
+    about = checkpoint.get("meta") or {}
+    meta = {name: about.get(name) for name in ("dataset_meta", "epoch", "iter")}
+    write_plain(args.out, meta, peers[args.peer]["state_dict"])
     print(f"peer {args.peer} written to {args.out}")
 
 

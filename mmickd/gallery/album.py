@@ -10,6 +10,7 @@ import torch
 from PIL import Image
 
 from mmickd.building.images import BankImages
+from mmickd.teachers.normalization import COLOURS
 
 SIDE = 256
 """Most pixels of a side that are kept of an image."""
@@ -68,6 +69,8 @@ def picture_of(sample: dict[str, Any], swaps_channels: bool) -> Image.Image:
         low, high = values.min(), values.max()
         inputs = ((values - low) * (255 / (high - low).clamp(min=1e-12))).round().to(torch.uint8)
     channels = inputs[:3] if len(inputs) >= 3 else inputs[:1].expand(3, -1, -1)
-    if swaps_channels or sample["data_samples"].metainfo.get("img_path"):
+    # the order of other than colour images is never changed for the network
+    is_swapped = swaps_channels and len(inputs) == COLOURS
+    if is_swapped or sample["data_samples"].metainfo.get("img_path"):
         channels = channels.flip(0)
     return Image.fromarray(np.ascontiguousarray(channels.permute(1, 2, 0).numpy()))

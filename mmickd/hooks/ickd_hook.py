@@ -32,7 +32,7 @@ from mmickd.utils.random_state import preserved_random_state
 from mmickd.utils.validation import check_names, parameters_of
 
 CHECKPOINT_KEY = "mmickd"
-"""Key of a checkpoint beside ``state_dict``; stock tools do not look at it."""
+"""Key of a checkpoint beside ``state_dict``; stock tools load the student without it."""
 
 
 @HOOKS.register_module()
@@ -192,7 +192,7 @@ class ICKDHook(Hook):
                 runner.message_hub.update_scalar(f"val/{name}", value)
 
     def before_save_checkpoint(self, runner: Any, checkpoint: dict[str, Any]) -> None:
-        """Put what the teacher has learnt beside the student, where stock tools do not look.
+        """Put what the teacher has learnt beside the student; ``mmickd publish`` leaves it out.
 
         Raises:
             ICKDError: if a loss was not finite since the last checkpoint.
@@ -212,6 +212,12 @@ class ICKDHook(Hook):
         """Leave the student as it was."""
         if self._attachment is not None:
             self._attachment.detach()
+            if not self._teacher.is_frozen:
+                print_log(
+                    "The checkpoints hold the teacher and its queues beside the student. "
+                    "`mmickd publish CHECKPOINT OUT` writes the student alone.",
+                    logger="current",
+                )
         self._attachment = self._ready = self._distiller = self._runner = None
 
     def _restore(self) -> None:

@@ -53,7 +53,8 @@ def membership_loss(
         True
     """
     rows = nearest_rows(positives, negatives, num_rows)
-    return nicd_loss(student_logits, teacher_logits, rows, temperature, valid, reduction)
+    has_row = rows.found if valid is None else rows.found & valid  # NICD counts all at width 0
+    return nicd_loss(student_logits, teacher_logits, rows, temperature, has_row, reduction)
 
 
 @LOSSES.register_module()

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from mmickd.finiteness import image_name
 from mmickd.losses.terms import Defaults
 from mmickd.sampling import image_id
 from mmickd.structures import NO_ID, Batch, Tapped, View
@@ -87,6 +88,26 @@ class Task(metaclass=ABCMeta):
             "only. Set it to 'auto'."
         )
 
+    def check_sample(self, data_sample: Any, name: str = "") -> None:
+        """Refuse a training sample that :meth:`view` cannot read.
+
+        Args:
+            data_sample: of one image.
+            name: of the image, for messages; '': as the data sample has it.
+
+        Raises:
+            ICKDError: with the image, the kind of the sample, and the shape of its label where that
+                is wrong.
+        """
+        check_kind(data_sample, name)
+        if not self.has_label(data_sample):
+            keys = ", ".join(data_sample.keys()) if hasattr(data_sample, "keys") else ""
+            raise ICKDError(
+                f"{name or image_name(data_sample)} has no label that {type(self).__name__} can "
+                f"read: its data sample ({type(data_sample).__name__}) holds {keys or 'nothing'}. "
+                "Load its label in the pipeline of train_dataloader, and pack one task only."
+            )
+
     @abstractmethod
     def has_label(self, data_sample: Any) -> bool:
         """Whether the data sample carries its ground truth."""
@@ -98,6 +119,20 @@ class Task(metaclass=ABCMeta):
     def settings(self) -> dict[str, Any]:
         """Settings that decide how rows of a bank come out, for the bank's fingerprint."""
         return {}
+
+
+def check_kind(data_sample: Any, name: str) -> None:
+    """Refuse what is no data sample, such as a bare label.
+
+    Raises:
+        ICKDError: with its type.
+    """
+    if not hasattr(data_sample, "metainfo"):
+        raise ICKDError(
+            f"the data sample of {name or 'a training image'} is of type "
+            f"{type(data_sample).__name__}, which has no metainfo: end the "
+            "pipeline of train_dataloader with PackInputs (mmpretrain) or PackSegInputs (mmseg)."
+        )
 
 
 def data_sample_id(data_sample: Any) -> int:

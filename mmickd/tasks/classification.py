@@ -9,15 +9,21 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from mmickd.finiteness import image_name
 from mmickd.losses.terms import Defaults
 from mmickd.registry import TASKS
 from mmickd.structures import NO_LABEL, Batch, Tapped, View
-from mmickd.tasks.base import Task, data_sample_ids
+from mmickd.tasks.base import Task, check_kind, data_sample_ids
 from mmickd.tasks.levels import ImageLevel
+from mmickd.tasks.sigmoid_losses import check_losses, loaded_class
 from mmickd.utils.errors import ICKDError
 
 UNMIXED_SCORE = 1.0 - 1e-6
 """Least score of an image's class at which it counts as not mixed with another image."""
+
+MOST_SCORE = 1.01
+"""Largest sum of the scores of an image of one class, or of a mixture."""
+ONE_CLASS = "In-context distillation needs exactly one class per image: mend the training set."
 
 
 @TASKS.register_module()
@@ -43,14 +49,18 @@ class ClassificationTask(Task):
         return ("head.fc",)
 
     def check_student(self, model: nn.Module) -> None:
-        """Refuse multi-label heads; see the base class."""
+        """Refuse multi-label heads and losses of a sigmoid; see the base class."""
         head = getattr(model, "head", None)
-        if head is not None and type(head).__name__.startswith("MultiLabel"):
+        head = model if head is None else head
+        if isinstance(head, loaded_class("mmpretrain.models.heads", "MultiLabelClsHead")):
             raise ICKDError(
                 f"{type(head).__name__} scores every class by its own sigmoid; in-context "
                 "distillation compares softmax distributions over classes that exclude each "
                 "other. Use it with single-label heads (for example LinearClsHead)."
             )
+        losses = [getattr(owner, "loss_module", None) for owner in (head, model)]
+        losses = [loss for loss in losses if loss is not None] or list(head.children())
+        check_losses(losses, f"the head of {type(model).__name__}")
 
     def view(self, teacher: Tapped, batch: Batch, student: Tapped | None = None) -> View:
         """See the base class. A mixed image (mixup, cutmix) has no label, but KD applies to it."""
@@ -89,19 +99,52 @@ class ClassificationTask(Task):
         """See the base class.
 
         Raises:
-            ICKDError: if the sample has several labels.
+            ICKDError: if the sample has several labels, or one that is no number of a class.
         """
-        labels = torch.as_tensor(data_sample.gt_label).flatten().tolist()
-        if len(labels) != 1:
+        label = int(_single_label(data_sample))
+        return [] if 0 <= label < num_classes else [label]
+
+    def check_sample(self, data_sample: Any, name: str = "") -> None:
+        """See the base class. Scores without a label will do."""
+        check_kind(data_sample, name)
+        score = getattr(data_sample, "gt_score", None)
+        if score is None:
+            super().check_sample(data_sample, name)
+        if getattr(data_sample, "gt_label", None) is not None:
+            _single_label(data_sample, name)
+        if isinstance(score, Tensor) and float(score.sum()) > MOST_SCORE:
             raise ICKDError(
-                f"{data_sample.metainfo.get('img_path', 'a sample')} has {len(labels)} labels; "
-                "in-context distillation needs exactly one class per image."
+                f"the scores of {name or image_name(data_sample)} add up to "
+                f"{float(score.sum()):.3g}: it has several labels. {ONE_CLASS}"
             )
-        return [label for label in labels if not 0 <= label < num_classes]
 
     def has_label(self, data_sample: Any) -> bool:
         """See the base class."""
         return "gt_label" in data_sample
+
+
+def _single_label(data_sample: Any, name: str = "") -> Tensor:
+    """Class of an image, int64 scalar.
+
+    Raises:
+        ICKDError: if it has several labels, or one that is no number of a class.
+    """
+    label, name = data_sample.gt_label, name or image_name(data_sample)
+    try:
+        label = torch.as_tensor(label)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise ICKDError(
+            f"gt_label of {name} is a {type(label).__name__}, not the number of a class. "
+            f"{ONE_CLASS}"
+        ) from error
+    if label.numel() != 1:
+        raise ICKDError(
+            f"{name} has {label.numel()} labels (gt_label of shape {tuple(label.shape)}). "
+            f"{ONE_CLASS}"
+        )
+    if label.is_floating_point():
+        raise ICKDError(f"gt_label of {name} is {float(label):g}, a {label.dtype}. {ONE_CLASS}")
+    return label.reshape(()).long()
 
 
 def _label(data_sample: Any, device: torch.device) -> Tensor:

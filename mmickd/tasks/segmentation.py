@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from mmickd.finiteness import image_name
 from mmickd.losses.terms import Defaults
 from mmickd.registry import TASKS
 from mmickd.structures import Batch, Tapped, View
 from mmickd.tasks.base import Task, data_sample_ids
 from mmickd.tasks.grid import cell_centres, labels_on_grid, resize
 from mmickd.tasks.levels import PixelLevel, RegionLevel
+from mmickd.tasks.sigmoid_losses import check_losses
 from mmickd.utils.errors import ICKDError
 
 
@@ -85,17 +88,11 @@ class SegmentationTask(Task):
                 "classes. Use out_channels=2 with num_classes=2."
             )
         losses = getattr(head, "loss_decode", None)
-        of_sigmoid = [
-            getattr(loss, "use_sigmoid", None)
-            for loss in (losses if isinstance(losses, nn.ModuleList) else [losses])
-        ]
-        # Beside a softmax loss, others (DiceLoss by default) may look at single classes.
-        if True in of_sigmoid and False not in of_sigmoid:
-            raise ICKDError(
-                f"the loss_decode of {type(model).__name__}'s decode_head has use_sigmoid=True: it "
-                "scores every class by its own sigmoid, while in-context distillation compares "
-                "softmax distributions over classes. Use CrossEntropyLoss with use_sigmoid=False."
-            )
+        if losses is None:
+            losses = head.children()
+        elif not isinstance(losses, nn.ModuleList):
+            losses = [losses]
+        check_losses(losses, f"loss_decode of {type(model).__name__}'s decode_head")
 
     def view(self, teacher: Tapped, batch: Batch, student: Tapped | None = None) -> View:
         """See the base class. The grid is the teacher's; its features are never resized."""
@@ -135,9 +132,8 @@ class SegmentationTask(Task):
 
     def _labels(self, data_sample: Any, logits: Tensor, input_shape: tuple[int, int]) -> Tensor:
         """``(1, L)``; the class of each cell of the teacher's grid."""
-        gt = data_sample.gt_sem_seg.data.to(logits.device)
         return labels_on_grid(
-            gt.reshape(1, *gt.shape[-2:]),
+            label_map(data_sample).to(logits.device),
             (logits.shape[2], logits.shape[3]),
             input_shape,
             _image_shape(data_sample, input_shape),
@@ -157,9 +153,14 @@ class SegmentationTask(Task):
 
     def bad_labels(self, data_sample: Any, num_classes: int) -> list[int]:
         """See the base class."""
-        labels = data_sample.gt_sem_seg.data
+        labels = label_map(data_sample)
         bad = (labels != self.ignore_index) & ((labels < 0) | (labels >= num_classes))
         return labels[bad].unique().tolist()
+
+    def check_sample(self, data_sample: Any, name: str = "") -> None:
+        """See the base class."""
+        super().check_sample(data_sample, name)
+        label_map(data_sample, name)
 
     def has_label(self, data_sample: Any) -> bool:
         """See the base class."""
@@ -170,6 +171,28 @@ class SegmentationTask(Task):
         return {"ignore_index": self.ignore_index, "align_corners": self.teacher_align_corners}
 
 
+def label_map(data_sample: Any, name: str = "") -> Tensor:
+    """``(1, h, w)``; the class of each pixel.
+
+    Args:
+        data_sample: of one image.
+        name: of the image, for messages; '': as the data sample has it.
+
+    Raises:
+        ICKDError: if it has another shape, as RGB maps and maps of gray and alpha have.
+    """
+    labels = getattr(data_sample.gt_sem_seg, "data", None)
+    shape = tuple(getattr(labels, "shape", ()))
+    if not isinstance(labels, Tensor) or len(shape) < 2 or math.prod(shape[:-2]) != 1:
+        file = data_sample.metainfo.get("seg_map_path") or name or image_name(data_sample)
+        raise ICKDError(
+            f"the label map {file} is a {type(labels).__name__} of shape {shape}, not a Tensor of "
+            "shape (1, h, w). Save label maps with one channel, the number of its class in each "
+            "pixel: RGB maps have three channels, maps of gray and alpha two."
+        )
+    return labels.reshape(1, *shape[-2:])
+
+
 def last_decode_head(model: nn.Module) -> nn.Module:
     """The head that predicts: the last one of a cascade."""
     head = model.decode_head
@@ -178,7 +201,7 @@ def last_decode_head(model: nn.Module) -> nn.Module:
 
 def _image_shape(data_sample: Any, input_shape: tuple[int, int]) -> tuple[int, int]:
     """``(h, w)`` of the image inside a padded input."""
-    gt_shape = tuple(data_sample.gt_sem_seg.data.shape[-2:])
+    gt_shape = tuple(label_map(data_sample).shape[-2:])
     if gt_shape == tuple(input_shape):
         # In training the ground truth is padded along with the image.
         return input_shape

@@ -13,7 +13,7 @@ LOCAL, END, END64, LOCATOR64 = b"PK\x03\x04", b"PK\x05\x06", b"PK\x06\x06", b"PK
 END_BYTES, END64_BYTES, LOCATOR64_BYTES = 22, 56, 20
 
 
-def check_archive(path: str) -> None:
+def check_archive(path: str, option: str = "teacher.checkpoint") -> None:
     """Refuse an archive that would unpack to more bytes than its file has.
 
     torch allocates what the directory of a zip file declares, and unpacks what is compressed.
@@ -21,6 +21,7 @@ def check_archive(path: str) -> None:
 
     Args:
         path: a local file; one that is no zip file (an older checkpoint) passes.
+        option: that names the file, for messages.
 
     Raises:
         ICKDError: if it is such an archive, or a damaged one.
@@ -35,7 +36,7 @@ def check_archive(path: str) -> None:
         fault = f"it is no readable archive: {error}"
     if fault:
         raise ICKDError(
-            f"teacher.checkpoint '{path}' cannot be read, it may be truncated ({fault}). Get it "
+            f"{option} '{path}' cannot be read, it may be truncated ({fault}). Get it "
             "again, or write it anew with torch.save."
         )
 

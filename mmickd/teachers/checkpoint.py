@@ -97,7 +97,10 @@ class TeacherWeights:
 
 
 def load_checkpoint(
-    path: str, trust: bool = False, option: str = "teacher.checkpoint"
+    path: str,
+    trust: bool = False,
+    option: str = "teacher.checkpoint",
+    trust_by: str = "teacher.trust_checkpoint=True",
 ) -> dict[str, Any]:
     """A checkpoint on the CPU, without running code that it may carry.
 
@@ -105,6 +108,7 @@ def load_checkpoint(
         path: a local file of torch.save or safetensors.
         trust: go on with ``weights_only=False`` where the file holds other than tensors.
         option: that names the file, for messages.
+        trust_by: what sets ``trust``, for messages.
 
     Raises:
         ICKDError: if it cannot be read.
@@ -113,7 +117,7 @@ def load_checkpoint(
     if fault:
         raise ICKDError(f"{option} '{path}' {fault}")
     if not trust:
-        check_archive(path)
+        check_archive(path, option)
     try:
         checkpoint = _read(path, trust)
     except Exception as error:  # whatever a damaged file leads to, up to a missing key
@@ -121,8 +125,7 @@ def load_checkpoint(
         if refused and isinstance(error, UnpicklingError):
             raise ICKDError(
                 f"{option} '{path}' holds more than tensors and plain values "
-                f"({refused[1]}). If you trust where it comes from, set "
-                "teacher.trust_checkpoint=True."
+                f"({refused[1]}). If you trust where it comes from, set {trust_by}."
             ) from error
         # torch's own advice, which precedes its reason, is to read with less care
         reason = str(error).rpartition("WeightsUnpickler error: ")[2].strip().partition("\n")[0]
@@ -153,7 +156,7 @@ def state_dict_of(checkpoint: dict[str, Any]) -> dict[str, Tensor]:
     """
     state = checkpoint.get("state_dict", checkpoint)
     if not isinstance(state, dict) or not all(isinstance(name, str) for name in state):
-        raise ICKDError(f"teacher.checkpoint has a {type(state).__name__} for its state_dict.")
+        raise ICKDError(f"the checkpoint has a {type(state).__name__} for its state_dict.")
     own, metadata = OrderedDict(state), getattr(state, "_metadata", None)
     if isinstance(metadata, dict):
         own._metadata = OrderedDict(metadata)  # type: ignore[attr-defined]

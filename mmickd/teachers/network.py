@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import torch
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from mmickd.classifier import find_classifier
 from mmickd.finiteness import check_finite, image_name
-from mmickd.probing import explained
+from mmickd.probing import explained, explained_labels
 from mmickd.retrieval.memory import Memory
 from mmickd.run import Run
 from mmickd.structures import Batch, Tapped, View
@@ -25,6 +25,8 @@ from mmickd.teachers.normalization import InputConverter, InputNormalization
 from mmickd.utils.errors import ICKDError, OptionError
 from mmickd.utils.validation import check_choice, check_integer
 
+OWNER = "the teacher", "teacher.layer"
+"""Whose layer it is and the option that names it, for messages."""
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 
 
@@ -140,22 +142,17 @@ class NetworkTeacher(Teacher):
 
     def look(self, batch: Batch, student_layer: str) -> None:
         """See :meth:`Teacher.look`."""
-        remedy = "Use a teacher for such images, or train on images of its size."
+        remedy = "Use a teacher for such images, or train on images of its size and channels."
         with explained("the teacher", "training images", batch.inputs.shape, remedy):
             usual = kind_of_task(self.model).classifier_names(self.model)
             inputs = self.converted(batch.inputs)
-            layer = find_classifier(
-                self.model,
-                lambda: self._run(inputs),
-                usual,
-                "the teacher",
-                "teacher.layer",
-                self.layer,
-            )
+            run = partial(self._run, inputs)
+            layer = find_classifier(self.model, run, usual, *OWNER, self.layer)
             self.attach(layer)
             tapped = self.forward_normalized(inputs)
+        check_finite(tapped, batch.data_samples, "the teacher")
+        with explained_labels(batch.data_samples):
             self.task.view(tapped, batch)
-            check_finite(tapped, batch.data_samples, "the teacher")
         self._width = tapped.features.shape[1]
 
     @property
@@ -176,13 +173,16 @@ class NetworkTeacher(Teacher):
         Raises:
             ICKDError: if it cannot run on them, or gives NaN or Inf.
         """
-        remedy = "Set bank.pipeline to transforms that make images of its size."
         data = {name: [sample[name] for sample in samples] for name in ("inputs", "data_samples")}
         images = f"an image that the memory bank reads, {image_name(data['data_samples'][0])},"
-        with explained("the teacher", images, data["inputs"][0].shape, remedy):
+        size, remedy = data["inputs"][0].shape, "Check data_preprocessor in teacher.cfg."
+        with explained("the teacher's data_preprocessor", images, size, remedy):
             inputs = self.preprocess(data)
+        remedy = "Set bank.pipeline to transforms that make images of its size and channels."
+        with explained("the teacher", images, size, remedy):
             tapped = self.forward_normalized(inputs)
-            check_finite(tapped, data["data_samples"], "the teacher")
+        check_finite(tapped, data["data_samples"], "the teacher")
+        with explained_labels(data["data_samples"]):
             return self.task.view(tapped, Batch(inputs, data["data_samples"]), student)
 
     def attach(self, layer: str) -> None:
@@ -243,7 +243,7 @@ class NetworkTeacher(Teacher):
         """Features and logits of inputs that are normalised for the teacher."""
 
         def run() -> Tapped:
-            return self.tap.read(lambda: self._run(inputs), "the teacher", "teacher.layer")
+            return self.tap.read(partial(self._run, inputs), *OWNER)
 
         return run() if self._features is None else self._features.read(run, self.task)
 

@@ -9,6 +9,9 @@ from torch import Tensor, nn
 
 from mmickd.utils.errors import ICKDError
 
+COLOURS = 3
+"""Channels of a colour image; data preprocessors change the order of no other image."""
+
 
 @dataclass(frozen=True, eq=False)
 class InputNormalization:
@@ -17,7 +20,7 @@ class InputNormalization:
     Args:
         mean: ``(C, 1, 1)`` float32, in the channel order of the network.
         std: ``(C, 1, 1)`` float32.
-        swaps_channels: whether the order of the channels is reversed first.
+        swaps_channels: whether the channels of an image of three are reversed first.
     """
 
     mean: Tensor
@@ -49,6 +52,8 @@ class InputNormalization:
 class InputConverter(nn.Module):
     """Affine map of inputs from one normalisation to another; the identity where they agree.
 
+    The order of the channels changes in images of three channels only.
+
     Args:
         source: normalisation of the inputs that come.
         target: normalisation that the network wants.
@@ -74,7 +79,7 @@ class InputConverter(nn.Module):
         self.flip = source.swaps_channels != target.swaps_channels
         mean, std = source.mean, source.std
         if self.flip:
-            mean, std = mean.flip(0), std.flip(0)
+            mean, std = swap_colours(mean, 0), swap_colours(std, 0)
         # (x * std_s + mean_s - mean_t) / std_t
         self.register_buffer("scale", std / target.std, persistent=False)
         self.register_buffer("shift", (mean - target.mean) / target.std, persistent=False)
@@ -90,5 +95,21 @@ class InputConverter(nn.Module):
         if self.identity:
             return inputs
         if self.flip:
-            inputs = inputs.flip(1)
+            inputs = swap_colours(inputs, 1)
         return inputs * self.scale + self.shift
+
+
+def swap_colours(values: Tensor, dim: int) -> Tensor:
+    """Reverse the channels of colour images, BGR to RGB or back; return others as they are.
+
+    Args:
+        values: any shape, channels in dimension ``dim``.
+        dim: dimension of the channels.
+
+    Example:
+        >>> swap_colours(torch.tensor([1, 2, 3]), 0).tolist()
+        [3, 2, 1]
+        >>> swap_colours(torch.tensor([1, 2, 3, 4]), 0).tolist()  # as mmseg and mmpretrain do
+        [1, 2, 3, 4]
+    """
+    return values.flip(dim) if values.shape[dim] == COLOURS else values

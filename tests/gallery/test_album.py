@@ -34,6 +34,14 @@ def test_without_a_file_the_data_preprocessor_tells_the_order(swaps: bool, first
     assert shown.getpixel((0, 0))[first] == 9
 
 
+@pytest.mark.parametrize("swaps", [False, True])
+def test_other_than_three_channels_are_shown_in_their_order(swaps: bool) -> None:
+    """Data preprocessors change the order of three channels only."""
+    inputs = torch.arange(4, dtype=torch.uint8)[:, None, None].expand(4, 2, 2)
+    shown = picture_of({"inputs": inputs, "data_samples": BaseDataElement()}, swaps)
+    assert shown.getpixel((0, 0)) == (0, 1, 2)
+
+
 def test_grey_and_normalised_images_are_shown_too() -> None:
     grey = torch.linspace(-1, 1, 4).reshape(1, 2, 2)
     shown = picture_of({"inputs": grey, "data_samples": BaseDataElement()}, False)

@@ -36,3 +36,18 @@ def test_rows_of_the_own_class_are_pushed_away_too():
     membership_loss(student, teacher, near, Context.empty(teacher)).backward()
     # away from the row that has something of the second class
     assert float(student.grad[0, 1]) > 0 > float(student.grad[0, 0])
+
+
+@pytest.mark.parametrize("width", [0, 2])
+def test_without_a_row_there_is_no_loss(width):
+    """Not even where contexts have width 0, which is NICD's control."""
+    teacher = torch.tensor([[2.0, 0.0, 0.0], [0.0, 1.0, 0.0]])
+    shape = (2, width)
+    mask = torch.zeros(shape, dtype=torch.bool)
+    none = Context(torch.zeros(shape), torch.zeros(*shape, 3), mask, mask.long() - 1)
+    student = torch.randn(2, 3, requires_grad=True)
+    loss = membership_loss(student, teacher, none, Context.empty(teacher))
+    loss.backward()
+    assert loss.item() == 0.0 and not student.grad.any()
+    one_valid = torch.tensor([True, False])
+    assert membership_loss(student, teacher, none, none, valid=one_valid).item() == 0.0

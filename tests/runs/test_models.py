@@ -48,6 +48,23 @@ def strided(stride: int, align_corners: bool = False) -> Config:
     return cfg
 
 
+def test_a_network_that_squeezes_a_batch_of_one() -> None:
+    """LeNet5; the bank is looked at by one picture, and the last batch of 17 is one."""
+    load = [dict(type="LoadImageFromFile", color_type="grayscale"), dict(type="Resize", scale=32)]
+    cfg = toys.classifier().student()
+    cfg.model = dict(
+        type="ImageClassifier",
+        backbone=dict(type="LeNet5", num_classes=3),
+        head=dict(type="ClsHead", loss=dict(type="CrossEntropyLoss")),
+    )
+    cfg.data_preprocessor = dict(mean=[120], std=[60], num_classes=3)
+    for split in ("train", "val", "test"):
+        cfg[f"{split}_dataloader"].dataset.pipeline = [*load, dict(type="PackInputs")]
+    runner = run(taught_by(cfg, cfg, bank=dict(batch_size=17, cache_dir=None)))
+    assert "18 rows of 3/3 classes" in toys.log_of(runner)
+    assert all(v > 0 for v in history(runner, "loss_picd"))
+
+
 @pytest.mark.parametrize("align_corners", [False, True])
 @pytest.mark.parametrize("stride", [4, 16])
 def test_grids_may_differ(stride: int, align_corners: bool) -> None:

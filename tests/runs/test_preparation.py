@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -32,6 +33,8 @@ from tests.helpers.tiny import (
 
 HOOK, TEACHER = "custom_hooks.0", "custom_hooks.0.teacher"
 DATA = "train_dataloader.dataset"
+KD_ALONE = dict(_delete_=True, **toys.KD_ONLY)
+SIGMOID = dict(type="CrossEntropyLoss", use_sigmoid=True)
 Changes = dict[str, Any]
 
 
@@ -88,6 +91,33 @@ def larger_images() -> Changes:
     )
     path = save_teacher(alexnet, toys.new_folder() / "alexnet.pth")
     return {TEACHER: dict(_delete_=True, cfg=alexnet.to_dict(), checkpoint=str(path))}
+
+
+def several_tasks() -> Changes:
+    """A list of pictures, each with a class by task."""
+    listed = toys.new_folder() / "tasks.json"
+    pictures = [
+        dict(img_path=str(path), gt_label=dict(kind=int(path.parent.name[1])))
+        for path in sorted(toys.classifier().data.glob("train/*/*.png"))
+    ]
+    listed.write_text(json.dumps(dict(metainfo=dict(tasks=["kind"]), data_list=pictures)))
+    pack = dict(type="PackMultiTaskInputs", multi_task_fields=["gt_label"])
+    data = dict(type="MultiTaskDataset", ann_file=str(listed), pipeline=[*LOAD, pack])
+    return {DATA: dict(_delete_=True, **data)}
+
+
+def several_labels() -> Changes:
+    """A head of one label under a data set of several."""
+    data = folders()
+    pictures = [dict(img_path=f"c{c}/0.png", gt_label=[c, 2]) for c in range(2)]
+    (data / "train/several.json").write_text(
+        json.dumps(dict(metainfo=dict(classes=["a", "b", "c"]), data_list=pictures))
+    )
+    kind = dict(type="MultiLabelDataset", data_root=str(data / "train"), ann_file="several.json")
+    return {
+        DATA: dict(_delete_=True, **kind, pipeline=[*LOAD, dict(type="PackInputs")]),
+        f"{HOOK}.losses": KD_ALONE,
+    }
 
 
 def pipeline(*transforms: dict[str, Any]) -> Changes:
@@ -200,6 +230,14 @@ CASES: dict[str, tuple[Changes | Callable[[], Changes], list[str]]] = {
         },
         ["MultiLabelLinearClsHead", "sigmoid", "single-label"],
     ),
+    "loss of a sigmoid, KD alone": (
+        {"model.head.loss": SIGMOID, f"{HOOK}.losses": KD_ALONE},
+        ["head of ImageClassifier", "CrossEntropyLoss", "own sigmoid", "softmax"],
+    ),
+    "teacher's loss of a sigmoid, KD alone": (
+        {f"{TEACHER}.cfg.model.head.loss": SIGMOID, f"{HOOK}.losses": KD_ALONE},
+        ["the teacher: the head of ImageClassifier", "own sigmoid"],
+    ),
     "one class": (one_class, ["only class 0", "two classes"]),
     "label outside": (
         lambda: listed(folders(), images(lambda c: c + c // 2)),
@@ -210,6 +248,14 @@ CASES: dict[str, tuple[Changes | Callable[[], Changes], list[str]]] = {
     "image missing": (
         lambda: listed(folders(), [*images(lambda c: c), "c0/gone.png 0"]),
         ["memory bank cannot be built", "c0/gone.png", "FileNotFoundError"],
+    ),
+    "data samples of several tasks": (
+        several_tasks,
+        ["c0/0.png", "MultiTaskDataSample", "kind", "one task"],
+    ),
+    "several labels, KD alone": (
+        several_labels,
+        ["c0/0.png", "2 labels", "one class per image"],
     ),
     "random pipeline": (
         pipeline(dict(type="ColorJitter", brightness=0.9), dict(type="PackInputs")),

@@ -42,12 +42,14 @@ def classifying_teacher() -> Changes:
     return {TEACHER: dict(_delete_=True, **own)}
 
 
-def relabelled(change: Callable[[np.ndarray], np.ndarray]) -> Callable[[], Changes]:
-    """Label maps without void, changed."""
+def relabelled(
+    change: Callable[[np.ndarray], np.ndarray], pattern: str = "*.png"
+) -> Callable[[], Changes]:
+    """Label maps without void, some of them changed."""
 
     def changes() -> Changes:
         data = make_scenes(toys.new_folder(), void=False)
-        for path in (data / "ann_dir/train").iterdir():
+        for path in (data / "ann_dir/train").glob(pattern):
             label = change(np.array(Image.open(path)))
             Image.fromarray(label.astype(np.uint8)).save(path)
         return {f"{DATA}.data_root": str(data)}
@@ -83,7 +85,7 @@ CASES: dict[str, tuple[Changes | Callable[[], Changes], list[str]]] = {
     "binary teacher": (teacher(**BINARY), ["the teacher: the decode_head", "out_channels=1"]),
     "sigmoid head": (
         {f"{HEAD}.loss_decode": dict(type="CrossEntropyLoss", use_sigmoid=True)},
-        ["loss_decode of EncoderDecoder's decode_head", "use_sigmoid=True"],
+        ["loss_decode of EncoderDecoder's decode_head", "own sigmoid"],
     ),
     "number of classes of the teacher": (
         teacher(classes=4),
@@ -117,6 +119,21 @@ CASES: dict[str, tuple[Changes | Callable[[], Changes], list[str]]] = {
     "annotation missing": (
         without("ann_dir/train/4.png"),
         ["memory bank cannot be built", "4.png", "FileNotFoundError"],
+    ),
+    "RGB label maps": (
+        relabelled(lambda label: np.stack([label] * 3, axis=-1)),
+        ["label map ", "ann_dir/train/0.png", "(32, 32, 3)", "one channel"],
+    ),
+    "label maps of gray and alpha, KD alone": (
+        lambda: {
+            **relabelled(lambda label: np.stack([label] * 2, axis=-1))(),
+            f"{HOOK}.losses": dict(_delete_=True, **toys.KD_ONLY),
+        },
+        ["label map ", "ann_dir/train/0.png", "(32, 32, 2)", "one channel"],
+    ),
+    "an RGB label map later on": (
+        relabelled(lambda label: np.stack([label] * 3, axis=-1), "4.png"),
+        ["memory bank cannot be built", "ann_dir/train/4.png", "(48, 64, 3)", "one channel"],
     ),
     "no annotations": (pipeline(), ["gives no label", "bank.pipeline", "LoadAnnotations"]),
     "random pipeline": (

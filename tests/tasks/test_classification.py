@@ -72,9 +72,133 @@ def test_classification_refuses():
         task.bad_labels(picture([0, 1]), 3)
     assert task.bad_labels(picture(3), 3) == [3] and task.bad_labels(picture(2), 3) == []
     assert task.has_label(picture(0)) and not task.has_label(picture())
-    from mmpretrain.models import MultiLabelLinearClsHead
 
-    student = nn.Module()
-    student.head = MultiLabelLinearClsHead(3, 4)
-    with pytest.raises(ICKDError, match=r"MultiLabelLinearClsHead.*sigmoid"):
-        task.check_student(student)
+
+def test_samples_that_a_classifier_cannot_read():
+    from mmpretrain.structures import MultiTaskDataSample
+
+    tasks = MultiTaskDataSample()
+    tasks.set_field(picture(1), "kind")
+    tasks.set_field(picture(1), "gt_label")
+    one_task = MultiTaskDataSample()
+    one_task.set_field(picture(1), "kind")
+    broken = picture(1)
+    broken.set_field(torch.tensor([0.5]), "gt_label", dtype=None)
+    two_hot = picture(score=[1.0, 0.0, 1.0])
+    for refused, words in {
+        3: "x/1.png is of type int",
+        picture(): "x/1.png has no label.*DataSample.* holds nothing",
+        one_task: "x/1.png has no label.*MultiTaskDataSample.* holds kind",
+        tasks: "gt_label of x/1.png is a DataSample",
+        picture([0, 1]): r"x/1.png has 2 labels \(gt_label of shape \(2,\)\)",
+        broken: "gt_label of x/1.png is 0.5",
+        two_hot: "scores of x/1.png add up to 2",
+    }.items():
+        with pytest.raises(ICKDError, match=words):
+            ClassificationTask().check_sample(refused, "x/1.png")
+    with pytest.raises(ICKDError, match=r"own\.png has 2 labels"):
+        ClassificationTask().check_sample(picture([0, 1], path="own.png"))
+
+
+def test_samples_that_a_classifier_can_read():
+    for taken in (picture(2), picture([2]), picture(score=[0.3, 0.7]), picture(1, [0.0, 1.0])):
+        ClassificationTask().check_sample(taken)
+
+
+def student(head):
+    model = nn.Module()
+    model.head = head
+    return model
+
+
+def multi_label_heads():
+    """Heads of several labels, of whatever name."""
+    from mmpretrain.models import CSRAClsHead, MultiLabelClsHead, MultiLabelLinearClsHead
+
+    class Tags(MultiLabelLinearClsHead):
+        pass
+
+    return [
+        MultiLabelClsHead(),
+        MultiLabelLinearClsHead(3, 4),
+        CSRAClsHead(3, 4, 1, 0.1),
+        Tags(3, 4),
+    ]
+
+
+def test_multi_label_heads_are_refused_by_their_kind():
+    for head in multi_label_heads():
+        head.loss_module = nn.CrossEntropyLoss()
+        with pytest.raises(ICKDError, match=rf"{type(head).__name__}.*own sigmoid.*single-label"):
+            ClassificationTask().check_student(student(head))
+
+
+def test_a_head_that_is_only_called_so_is_taken():
+    class MultiLabelInNameOnly(nn.Module):
+        pass
+
+    ClassificationTask().check_student(student(MultiLabelInNameOnly()))
+
+
+SIGMOID_LOSSES = [
+    dict(type="CrossEntropyLoss", use_sigmoid=True),
+    dict(type="LabelSmoothLoss", label_smooth_val=0.1, use_sigmoid=True),
+    dict(type="LabelSmoothLoss", label_smooth_val=0.1, mode="multi_label"),
+    dict(type="FocalLoss"),
+    dict(type="AsymmetricLoss"),
+]
+SOFTMAX_LOSSES = [
+    dict(type="CrossEntropyLoss"),
+    dict(type="CrossEntropyLoss", use_soft=True),
+    dict(type="LabelSmoothLoss", label_smooth_val=0.1),
+    dict(type="SeesawLoss", num_classes=3),
+    dict(type="AsymmetricLoss", use_sigmoid=False),
+]
+
+
+def single_label_head(loss):
+    from mmpretrain.models import LinearClsHead
+
+    return LinearClsHead(3, 4, loss={**loss, "type": f"mmpretrain.{loss['type']}"})
+
+
+@pytest.mark.parametrize("loss", SIGMOID_LOSSES, ids=str)
+def test_losses_of_a_sigmoid_are_refused_whatever_the_head(loss):
+    with pytest.raises(ICKDError, match=rf"head of Module: {loss['type']} .*own sigmoid"):
+        ClassificationTask().check_student(student(single_label_head(loss)))
+
+
+@pytest.mark.parametrize("loss", SOFTMAX_LOSSES, ids=str)
+def test_losses_of_a_softmax_are_taken(loss):
+    ClassificationTask().check_student(student(single_label_head(loss)))
+
+
+class OwnHead(nn.Module):
+    """A head of another package, whose losses have names of their own."""
+
+    def __init__(self, **losses):
+        super().__init__()
+        self.fc = nn.Linear(4, 3)
+        for name, loss in losses.items():
+            setattr(self, name, loss)
+
+
+def test_losses_of_other_heads_and_of_models_without_a_head():
+    task, sigmoid, softmax = ClassificationTask(), nn.BCEWithLogitsLoss(), nn.CrossEntropyLoss()
+    for refused in (
+        student(OwnHead(criterion=sigmoid)),
+        student(OwnHead(criterion=nn.MultiLabelSoftMarginLoss())),
+        OwnHead(criterion=sigmoid),
+        OwnHead(head=None, loss_module=sigmoid),
+        OwnHead(head=OwnHead(), loss_module=sigmoid),
+    ):
+        with pytest.raises(ICKDError, match="own sigmoid"):
+            task.check_student(refused)
+    for taken in (
+        student(OwnHead()),
+        student(OwnHead(criterion=softmax, auxiliary=sigmoid)),
+        student(OwnHead(loss_module=softmax, auxiliary=sigmoid)),
+        student(nn.Linear(4, 3)),
+        OwnHead(head=None),
+    ):
+        task.check_student(taken)

@@ -1,7 +1,11 @@
 """Cells of a logits grid, their labels, and whose grid it is."""
 
+import re
+
+import numpy as np
 import pytest
 import torch
+from mmengine.structures import PixelData
 from mmseg.structures import SegDataSample
 from torch import nn
 
@@ -54,6 +58,45 @@ def test_ground_truth_of_the_original_size_and_padding():
     assert view.labels.view(2, 4).tolist() == [[0, 0, -1, -1], [1, 1, -1, -1]]
     assert view.places is not None, "shares of the image, not of what the network was given"
     assert view.places()[0, [0, 1, 5]].tolist() == [[0.25, 0.25], [0.75, 0.25], [0.75, 0.75]]
+
+
+def labelled(data):
+    """A data sample whose label map is this tensor, as PackSegInputs leaves it."""
+    sample = scene(torch.zeros(2, 2))
+    sample.gt_sem_seg = PixelData()
+    sample.gt_sem_seg.set_field(data, "data")
+    return sample
+
+
+@pytest.mark.parametrize("shape", [(8, 6, 3), (8, 6, 2), (3, 8, 6), (2, 8, 6), (8,)], ids=str)
+def test_label_maps_of_several_channels_are_refused(shape):
+    task, sample = SegmentationTask(), labelled(torch.zeros(shape).long())
+    with pytest.raises(ICKDError, match=rf"map x\.png .*{re.escape(str(shape))}.*one channel"):
+        task.check_sample(sample, "x.png")
+    for read in (
+        lambda: task.bad_labels(sample, 3),
+        lambda: see(task, tapped(grid=(2, 2)), [sample], (8, 6)),
+    ):
+        with pytest.raises(ICKDError, match=r"label map a\.png"):
+            read()
+    sample.set_metainfo(dict(seg_map_path="label/7.png"))
+    with pytest.raises(ICKDError, match=r"label map label/7\.png"):
+        task.check_sample(sample, "x.png")
+
+
+@pytest.mark.parametrize("shape", [(8, 6), (1, 8, 6)], ids=str)
+def test_label_maps_of_one_channel_are_taken(shape):
+    task, sample = SegmentationTask(), labelled(torch.ones(shape).long())
+    task.check_sample(sample)
+    assert task.bad_labels(sample, 1) == [1]
+    assert see(task, tapped(grid=(2, 2)), [sample], (8, 6)).labels.tolist() == [[1] * 4]
+
+
+def test_a_label_map_that_is_no_tensor():
+    with pytest.raises(ICKDError, match=r"x\.png is a ndarray of shape \(1, 4, 4\)"):
+        SegmentationTask().check_sample(labelled(np.zeros((1, 4, 4))), "x.png")
+    with pytest.raises(ICKDError, match=r"x\.png has no label.*SegDataSample"):
+        SegmentationTask().check_sample(SegDataSample(), "x.png")
 
 
 def test_ground_truth_padded_with_the_image():
@@ -110,18 +153,37 @@ def head_of_losses(*losses):
 
 SOFTMAX, SIGMOID = ("CrossEntropyLoss", {}), ("CrossEntropyLoss", dict(use_sigmoid=True))
 DICE, LOVASZ = ("DiceLoss", {}), ("LovaszLoss", dict(reduction="none"))
+OHEM = ("OhemCrossEntropy", {})
 
 
 @pytest.mark.parametrize("losses", [[SIGMOID], [SIGMOID, DICE], [SIGMOID, LOVASZ], [DICE]])
 def test_heads_of_sigmoid_losses_are_refused(losses):
-    with pytest.raises(ICKDError, match=r"loss_decode.*use_sigmoid=True"):
+    with pytest.raises(ICKDError, match=r"loss_decode.*own sigmoid"):
         SegmentationTask().check_student(model(head_of_losses(*losses)))
 
 
-@pytest.mark.parametrize("losses", [[SOFTMAX], [SOFTMAX, DICE], [SOFTMAX, LOVASZ], [LOVASZ]])
+@pytest.mark.parametrize(
+    "losses", [[SOFTMAX], [SOFTMAX, DICE], [SOFTMAX, LOVASZ], [LOVASZ], [DICE, OHEM]]
+)
 def test_heads_of_softmax_losses_are_taken(losses):
     """Stock U-Nets have a DiceLoss, whose default is the sigmoid, beside the cross entropy."""
     SegmentationTask().check_student(model(head_of_losses(*losses)))
+
+
+def test_the_losses_of_auxiliary_heads_do_not_matter():
+    student = model(head_of_losses(SIGMOID), head_of_losses(SOFTMAX))
+    student.auxiliary_head = head_of_losses(SIGMOID)
+    SegmentationTask().check_student(student)
+    other = head_of_losses(SOFTMAX)
+    other.loss_se_decode = nn.BCEWithLogitsLoss()  # as EncHead has it
+    SegmentationTask().check_student(model(other))
+
+
+def test_a_head_whose_loss_has_another_name():
+    head = Head()
+    head.criterion = nn.BCEWithLogitsLoss()
+    with pytest.raises(ICKDError, match=r"BCEWithLogitsLoss.*own sigmoid"):
+        SegmentationTask().check_student(model(head))
 
 
 def test_the_task_is_read_from_the_heads_that_predict():

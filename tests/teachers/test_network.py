@@ -150,6 +150,15 @@ def test_an_image_that_it_cannot_take_is_explained() -> None:
     teacher.view_of_bank_images([dict(image, inputs=torch.zeros(3, SIZE, SIZE))])
 
 
+def test_an_image_that_its_preprocessor_cannot_take_is_told_from_its_size() -> None:
+    teacher = GivenTeacher(Net())
+    teacher.build(run_of(nn.Module()))
+    look(teacher, size=SIZE)
+    image = dict(inputs=torch.zeros(4, SIZE, SIZE), data_samples=data_sample("mmpretrain"))
+    with pytest.raises(ICKDError, match=r"data_preprocessor cannot run on an image .*teacher\.cfg"):
+        teacher.view_of_bank_images([image])
+
+
 def test_what_it_has_learnt_and_its_queues_are_saved_together() -> None:
     teacher, other = ready(), ready()
     teacher.learnt = 3

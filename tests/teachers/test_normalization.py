@@ -52,6 +52,51 @@ def test_conversion_equals_the_teachers_own_preprocessor():
     assert differing > 100
 
 
+def preprocessors_of(channels):
+    """Those that take images of as many channels, with and without values and the wish to swap."""
+    from mmpretrain.models.utils.data_preprocessor import ClsDataPreprocessor
+    from mmseg.models import SegDataPreProcessor
+
+    made = []
+    for swap in (False, True):
+        made += [
+            ClsDataPreprocessor(to_rgb=swap),
+            SegDataPreProcessor(bgr_to_rgb=swap),
+            SegDataPreProcessor(rgb_to_bgr=swap),
+            SegDataPreProcessor(mean=[90.0], std=[60.0], bgr_to_rgb=swap),
+            ClsDataPreprocessor(mean=[100.0], std=[50.0], to_rgb=swap),
+            ClsDataPreprocessor(
+                mean=[10.0 * i for i in range(channels)],
+                std=[40.0 + i for i in range(channels)],
+                to_rgb=swap,
+            ),
+        ]
+    return made
+
+
+@pytest.mark.parametrize("channels", [1, 2, 3, 4, 6])
+def test_images_of_any_number_of_channels(channels):
+    """Preprocessors reverse three channels only; the flags of the others mean nothing."""
+    images = torch.randint(0, 256, (2, channels, 8, 8), dtype=torch.uint8)
+    made = preprocessors_of(channels)
+    for source, target in itertools.product(made, made):
+        got = InputConverter(InputNormalization.read(source), InputNormalization.read(target))(
+            normalised(source, images)
+        )
+        assert torch.allclose(got, normalised(target, images), atol=2e-4, rtol=1e-5)
+
+
+def test_gray_images_under_three_means():
+    """One channel less three numbers is three channels, which no preprocessor reverses."""
+    from mmpretrain.models.utils.data_preprocessor import ClsDataPreprocessor
+
+    gray = torch.randint(0, 256, (2, 1, 8, 8), dtype=torch.uint8)
+    values = dict(mean=[120.0, 110.0, 100.0], std=[60.0, 50.0, 40.0])
+    source, target = (ClsDataPreprocessor(**values, to_rgb=swap) for swap in (False, True))
+    converter = InputConverter(InputNormalization.read(source), InputNormalization.read(target))
+    assert torch.allclose(converter(normalised(source, gray)), normalised(target, gray), atol=1e-4)
+
+
 def test_equal_normalisations_are_the_identity():
     for preprocessor in preprocessors():
         own = InputNormalization.read(preprocessor)
