@@ -13,10 +13,11 @@ from mmickd.banks.memory_bank import MemoryBank
 from mmickd.banks.options import BankOptions
 from mmickd.banks.queue_bank import QueueBank
 from mmickd.banks.ranks import Bank
+from mmickd.building.agreement import check_agreement
 from mmickd.building.build import build_banks
 from mmickd.building.images import BankImages, check_first_sample
 from mmickd.building.inspection import inspect_bank
-from mmickd.building.pipelines import choose_pipeline
+from mmickd.building.pipelines import BankPipeline, choose_pipelines, described
 from mmickd.checks import (
     check_classes,
     check_identity,
@@ -142,10 +143,12 @@ def _check(options: HookOptions, teacher: Teacher, run: Run) -> _Checked:
     queued: tuple[str, ...] = ()
     if isinstance(teacher, NetworkTeacher) and teacher.is_frozen:
         if retrieves:
-            images = bank_images(options.bank, run)
+            pipelines = bank_pipelines(options.bank, run)
+            images = bank_images(options.bank, run, pipelines)
             # Before any image is read: transforms may keep what they meet.
             fields = _fields(options.bank, levels, images, teacher)
             _check_bank_images(images, teacher, batch, options.exclude_same_id)
+            check_agreement(run.train_dataset, pipelines)
     else:
         options.check_queue(all_terms)
         warn_of_early_weights(all_terms, teacher.is_behind_student)
@@ -156,11 +159,17 @@ def _check(options: HookOptions, teacher: Teacher, run: Run) -> _Checked:
     return _Checked(layer, num_classes, terms, levels, images, fields, queued)
 
 
-def bank_images(bank: BankOptions, run: Run) -> BankImages:
-    """The training images as the bank will see them."""
-    pipeline = choose_pipeline(bank.pipeline, run.train_dataset, run.val_dataset, run.cfg)
-    print_log(f"The memory bank reads the training images by {pipeline}", logger="current")
-    images = BankImages(run.train_dataset, pipeline.transforms)
+def bank_pipelines(bank: BankOptions, run: Run) -> list[BankPipeline]:
+    """How the bank reads each part of the training set; the log gets a line of it."""
+    pipelines = choose_pipelines(bank.pipeline, run.train_dataset, run.val_dataset, run.cfg)
+    line = f"The memory bank reads the training images by {described(pipelines)}"
+    print_log(line, logger="current")
+    return pipelines
+
+
+def bank_images(bank: BankOptions, run: Run, pipelines: Sequence[BankPipeline]) -> BankImages:
+    """The training images as the bank will see them, by :func:`bank_pipelines`."""
+    images = BankImages(run.train_dataset, *(pipeline.transforms for pipeline in pipelines))
     images.limit(bank.max_images, bank.seed)
     return images
 
@@ -232,7 +241,7 @@ def _fields(
     """By level, what the bank depends on."""
     shared = {
         "images": images.digest() if dist.is_main_process() else "",
-        "pipeline": digest(images.pipeline),
+        "pipeline": digest(images.pipelines),
         **teacher.task.settings(),
         **teacher.fingerprint(),
         "num_classes": teacher.tap.num_classes,

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import copy
 import os
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
 from mmengine.dataset import Compose
-from torch.utils.data import Dataset, Subset
+from torch.utils.data import Dataset
 
+from mmickd.building.parts import leaves, with_pipeline
 from mmickd.sampling import image_id, keyed_hash
 from mmickd.utils.digest import Digest
 from mmickd.utils.errors import ICKDError
@@ -21,7 +21,7 @@ REREADS = 7
 
 
 class BankImages(Dataset):
-    """The images of a training set, under a deterministic pipeline.
+    """The images of a training set, under deterministic pipelines.
 
     Shares the annotations of the live data set (nothing is scanned again) and leaves it as it is.
     Wrappers that repeat images are seen through, and parts of a data set that share an image file
@@ -29,15 +29,18 @@ class BankImages(Dataset):
 
     Args:
         dataset: the live training set, wrappers included.
-        pipeline: a transform list, or a Compose.
+        pipelines: transform lists, or Composes; one for all parts of the data set, or one for
+            each of :func:`~mmickd.building.parts.leaves`.
 
     Raises:
         ICKDError: if the data set has no images, or cannot be re-piped.
     """
 
-    def __init__(self, dataset: Any, pipeline: Any) -> None:
-        self.pipeline = pipeline if callable(pipeline) else Compose(pipeline)
-        self._parts = [with_pipeline(leaf, self.pipeline) for leaf in leaves(dataset)]
+    def __init__(self, dataset: Any, *pipelines: Any) -> None:
+        parts = leaves(dataset)
+        self.pipelines = [one if callable(one) else Compose(one) for one in pipelines]
+        of_parts = self.pipelines * len(parts) if len(pipelines) == 1 else self.pipelines
+        self._parts = [with_pipeline(*pair) for pair in zip(parts, of_parts, strict=True)]
         self._places = [
             (part, index) for part, data in enumerate(self._parts) for index in range(len(data))
         ]
@@ -107,29 +110,6 @@ class BankImages(Dataset):
         self._places = [self._places[i] for i in keep]
 
 
-def leaves(dataset: Any) -> list[Any]:
-    """The data sets inside of wrappers, in order, each once.
-
-    RepeatDataset, ClassBalancedDataset, MultiImageMixDataset: what they wrap; ConcatDataset: its
-    parts; KFoldDataset: the subset of its fold.
-
-    Raises:
-        ICKDError: for a torch Subset.
-    """
-    if isinstance(dataset, Subset):
-        raise ICKDError(
-            "the training set is a torch Subset, which keeps its choice of images to itself: use "
-            "indices=... of the data set, KFoldDataset, or get_subset of mmengine."
-        )
-    if hasattr(dataset, "full_init"):
-        dataset.full_init()
-    if hasattr(dataset, "datasets"):
-        return [leaf for part in dataset.datasets for leaf in leaves(part)]
-    if hasattr(dataset, "dataset"):
-        return leaves(dataset.dataset)
-    return [dataset]
-
-
 def check_first_sample(images: BankImages, has_label: Callable[[Any], bool]) -> dict[str, Any]:
     """The first sample, after a look at what the pipeline makes of it.
 
@@ -164,21 +144,3 @@ def check_first_sample(images: BankImages, has_label: Callable[[Any], bool]) -> 
             f"({images.name(0)} came out in two ways). Set bank.pipeline to one without chance."
         )
     return first
-
-
-def with_pipeline(dataset: Any, pipeline: Any) -> Any:
-    """A shallow copy of ``dataset`` that reads its images through ``pipeline``.
-
-    Raises:
-        ICKDError: if it has no pipeline.
-    """
-    if not hasattr(dataset, "pipeline"):
-        raise ICKDError(
-            f"{type(dataset).__name__} has no pipeline to replace: the memory bank needs a data "
-            "set of mmengine's kind (BaseDataset), or a wrapper of one."
-        )
-    view = copy.copy(dataset)
-    view.pipeline = pipeline
-    # A bad image is then an error, not silently another image.
-    view.test_mode = True
-    return view
