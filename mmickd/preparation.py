@@ -13,10 +13,12 @@ from mmickd.banks.memory_bank import MemoryBank
 from mmickd.banks.options import BankOptions
 from mmickd.banks.queue_bank import QueueBank
 from mmickd.banks.ranks import Bank
-from mmickd.building.agreement import check_agreement
+from mmickd.building.agreement import check_agreement, check_keys
 from mmickd.building.build import build_banks
 from mmickd.building.images import BankImages, check_first_sample
 from mmickd.building.inspection import inspect_bank
+from mmickd.building.numbering import number_training_images
+from mmickd.building.parts import leaves
 from mmickd.building.pipelines import BankPipeline, choose_pipelines, described
 from mmickd.checks import (
     check_classes,
@@ -131,6 +133,8 @@ def _check(options: HookOptions, teacher: Teacher, run: Run) -> _Checked:
     all_terms = teacher.all_terms(terms, task.loss_defaults)
     retrieves = any(one.retrieving for one in all_terms)
 
+    if retrieves and (options.exclude_same_id or options.query == "bank"):
+        number_training_images(leaves(run.train_dataset), run.is_read_already)
     batch = training_batch(run.student, run.train_dataset, run.collate, min(PROBED, run.batch_size))
     usual = task.classifier_names(run.student)
     layer, num_classes = probe_network(run.student, options.layer, usual, batch)
@@ -179,6 +183,7 @@ def _check_bank_images(
 ) -> None:
     """Read the first image of the bank, compare it with a training batch, run the teacher on it."""
     sample = check_first_sample(images, teacher.task.has_label)
+    check_keys(images)
     warn_of_sizes(teacher.task, batch.inputs, sample["inputs"])
     if excludes_same_id:
         check_identity(batch.data_samples[0].metainfo, sample["data_samples"].metainfo)

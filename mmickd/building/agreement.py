@@ -5,8 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from mmickd.building.images import BankImages
 from mmickd.building.parts import Part, parts_of, with_pipeline
 from mmickd.building.pipelines import BankPipeline, names_of
+from mmickd.sampling import image_id
+from mmickd.structures import NO_ID
+from mmickd.tasks.base import data_sample_id
 from mmickd.utils.digest import digest
 from mmickd.utils.errors import ICKDError
 from mmickd.utils.quoting import told
@@ -29,6 +33,23 @@ def check_agreement(dataset: Any, pipelines: Sequence[BankPipeline]) -> None:
         for part, pipeline in zip(parts_of(dataset), pipelines, strict=True):
             if pipeline.loading is not None:
                 _check_part(part, pipeline)
+
+
+def check_keys(images: BankImages) -> None:
+    """Samples of each part of joined data sets must carry what tells their images apart.
+
+    Raises:
+        ICKDError: if those of a part carry something else.
+    """
+    firsts = images.first_of_parts()
+    for index in firsts if len(firsts) > 1 else []:
+        found = data_sample_id(images[index]["data_samples"])
+        if found not in (NO_ID, image_id(images.key(index))):
+            raise ICKDError(
+                f"{images.name(index)} of the training set is packed under another name or number, "
+                "by which images of different parts cannot be told apart. Add 'img_path' to "
+                "meta_keys of the last transform, or leave sample_idx as get_data_info gives it."
+            )
 
 
 def _check_part(part: Part, pipeline: BankPipeline) -> None:

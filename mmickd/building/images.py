@@ -10,6 +10,7 @@ import torch
 from mmengine.dataset import Compose
 from torch.utils.data import Dataset
 
+from mmickd.building.numbering import number_images, offsets_of
 from mmickd.building.parts import leaves, with_pipeline
 from mmickd.sampling import image_id, keyed_hash
 from mmickd.utils.digest import Digest
@@ -41,6 +42,8 @@ class BankImages(Dataset):
         self.pipelines = [one if callable(one) else Compose(one) for one in pipelines]
         of_parts = self.pipelines * len(parts) if len(pipelines) == 1 else self.pipelines
         self._parts = [with_pipeline(*pair) for pair in zip(parts, of_parts, strict=True)]
+        self._offsets = offsets_of(parts)
+        number_images(self._parts, self._offsets)
         self._places = [
             (part, index) for part, data in enumerate(self._parts) for index in range(len(data))
         ]
@@ -53,10 +56,17 @@ class BankImages(Dataset):
             )
 
     def _distinct(self) -> list[tuple[int, int]]:
-        """The first place of each image; of images without a path, every place."""
-        first: dict[Any, tuple[int, int]] = {}
-        for index, place in enumerate(self._places):
-            first.setdefault(self.info(index).get("img_path") or place, place)
+        """The first place of each image."""
+        first: dict[str, tuple[int, int]] = {}
+        for name, place in zip(self.names(), self._places, strict=True):
+            first.setdefault(name, place)
+        return list(first.values())
+
+    def first_of_parts(self) -> list[int]:
+        """Index of the first image of each part that has one."""
+        first: dict[int, int] = {}
+        for index, (part, _) in enumerate(self._places):
+            first.setdefault(part, index)
         return list(first.values())
 
     def __len__(self) -> int:
@@ -78,12 +88,19 @@ class BankImages(Dataset):
 
     def name(self, index: int) -> str:
         """Name of an image for messages."""
-        return str(self.info(index).get("img_path") or f"sample {self._places[index][1]}")
+        return str(self.info(index).get("img_path") or f"sample {self._number(index)}")
 
     def names(self) -> Iterator[str]:
-        """What rows of each image have a hash of: its path, else its place in the data set."""
-        for index, (_, place) in enumerate(self._places):
-            yield str(self.info(index).get("img_path") or f"#{place}")
+        """What rows of each image have a hash of, see :meth:`key`."""
+        return map(self.key, range(len(self)))
+
+    def key(self, index: int) -> str:
+        """What rows of an image have a hash of: its path, else its number over all parts."""
+        return str(self.info(index).get("img_path") or f"#{self._number(index)}")
+
+    def _number(self, index: int) -> int:
+        part, place = self._places[index]
+        return self._offsets[part] + place
 
     def digest(self) -> str:
         """SHA-256 of annotations, and of size and time of change of the files they name."""

@@ -10,6 +10,7 @@ from typing import Any
 from mmengine.dataset import Compose
 from torch.utils.data import Subset
 
+from mmickd.building.numbering import Numbered
 from mmickd.building.transforms import copied
 from mmickd.utils.errors import ICKDError
 
@@ -115,6 +116,8 @@ def with_pipeline(dataset: Any, pipeline: Any, test_mode: bool = True) -> Any:
             "set of mmengine's kind (BaseDataset), or a wrapper of one."
         )
     view = copy.copy(dataset)
+    if isinstance(vars(view).get("get_data_info"), Numbered):
+        view.get_data_info = Numbered(view, view.get_data_info.offset)
     view.pipeline = pipeline
     view.test_mode = test_mode
     return view

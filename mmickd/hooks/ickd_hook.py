@@ -270,7 +270,14 @@ def run_of(runner: Any, student: nn.Module) -> Run:
         val_dataset=getattr(val_loader, "dataset", None),
         batch_size=int(getattr(loader, "batch_size", None) or 1),
         num_workers=int(getattr(loader, "num_workers", 0)),
+        is_read_already=_has_workers(getattr(runner, "_train_loop", None)),
         collate=loader.collate_fn,
         cfg=runner.cfg,
         tools=TrainingTools(runner) if isinstance(runner, Runner) else None,
     )
+
+
+def _has_workers(train_loop: Any) -> bool:
+    """True if the loop has begun to iterate, in processes of its own (mmengine's does at once)."""
+    iterator = getattr(getattr(train_loop, "dataloader_iterator", None), "_iterator", None)
+    return bool(getattr(iterator, "_workers", None))
