@@ -15,6 +15,7 @@ from mmickd.banks.options import BankOptions
 from mmickd.banks.rows import is_finite
 from mmickd.building.collector import RowCollector
 from mmickd.building.images import BankImages
+from mmickd.building.parcels import Parcel
 from mmickd.tasks import Task
 from mmickd.teachers import NetworkTeacher
 from mmickd.utils.distributed import failing_together
@@ -140,9 +141,14 @@ def _groups(
 ) -> Iterator[tuple[list[dict[str, Any]], bool]]:
     """Samples of one size within each batch, and whether they are the last of their batch."""
     loader = DataLoader(
-        batches, batch_size=None, sampler=mine, num_workers=num_workers, collate_fn=_identity
+        batches,
+        batch_size=None,
+        sampler=mine,
+        num_workers=num_workers,
+        collate_fn=Parcel.of if num_workers else _identity,
     )
-    for batch in loader:
+    for parcel in loader:
+        batch = parcel.open() if num_workers else parcel
         if isinstance(batch, str):
             raise ICKDError(f"the memory bank cannot be built: {batch}")
         groups: dict[tuple[int, ...], list[dict[str, Any]]] = {}
