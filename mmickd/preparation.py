@@ -17,6 +17,7 @@ from mmickd.building.agreement import check_agreement, check_keys
 from mmickd.building.build import build_banks
 from mmickd.building.images import BankImages, check_first_sample
 from mmickd.building.inspection import inspect_bank
+from mmickd.building.large_images import explained_image
 from mmickd.building.numbering import number_training_images
 from mmickd.building.parts import leaves
 from mmickd.building.pipelines import BankPipeline, choose_pipelines, described
@@ -187,7 +188,8 @@ def _check_bank_images(
     warn_of_sizes(teacher.task, batch.inputs, sample["inputs"])
     if excludes_same_id:
         check_identity(batch.data_samples[0].metainfo, sample["data_samples"].metainfo)
-    teacher.view_of_bank_images([sample])
+    with explained_image(images.name(0), sample):
+        teacher.view_of_bank_images([sample])
 
 
 def _annotation(dataset: Any) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from mmickd.building.images import BankImages
+from mmickd.building.large_images import why_too_large
 from mmickd.building.parts import Part, parts_of, with_pipeline
 from mmickd.building.pipelines import BankPipeline, names_of
 from mmickd.sampling import image_id
@@ -13,6 +14,7 @@ from mmickd.structures import NO_ID
 from mmickd.tasks.base import data_sample_id
 from mmickd.utils.digest import digest
 from mmickd.utils.errors import ICKDError
+from mmickd.utils.memory import is_out_of_memory
 from mmickd.utils.quoting import told
 from mmickd.utils.random_state import preserved_random_state
 
@@ -60,6 +62,8 @@ def _check_part(part: Part, pipeline: BankPipeline) -> None:
         try:
             own, theirs, whole = (_fields(data[place]) for data in (trained, unresized, banked))
         except Exception as error:  # whatever a transform raises
+            if is_out_of_memory(error):
+                raise ICKDError(why_too_large(_name(part, place), None, error)) from error
             if not _is_read_in_training(part, place):
                 continue
             raise ICKDError(

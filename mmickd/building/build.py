@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from typing import Any
 
 from mmengine import dist
@@ -15,6 +14,7 @@ from mmickd.banks.options import BankOptions
 from mmickd.banks.rows import is_finite
 from mmickd.building.collector import RowCollector
 from mmickd.building.images import BankImages
+from mmickd.building.large_images import explained_batches, why_too_large
 from mmickd.building.parcels import Parcel
 from mmickd.tasks import Task
 from mmickd.teachers import NetworkTeacher
@@ -22,9 +22,6 @@ from mmickd.utils.distributed import failing_together
 from mmickd.utils.errors import ICKDError
 from mmickd.utils.memory import is_out_of_memory
 from mmickd.utils.progress import Progress
-from mmickd.utils.quoting import told
-
-"""What torch says on CUDA, on Windows, elsewhere."""
 
 
 def build_banks(
@@ -65,9 +62,9 @@ def build_banks(
         )
         for level in levels
     }
-    with failing_together(), _explained_out_of_memory(batch_size):
+    with failing_together(), explained_batches(batch_size):
         _collect(collectors, images, teacher, options, batch_size, num_workers)
-    with _explained_out_of_memory(batch_size):
+    with explained_batches(batch_size):
         banks = {level: collector.finish() for level, collector in collectors.items()}
     with failing_together():
         for level, bank in banks.items():
@@ -95,6 +92,8 @@ class _Batches(Dataset):
                 sample = self.images[index]
                 bad = self.task.bad_labels(sample["data_samples"], self.num_classes)
             except Exception as error:  # whatever a pipeline raises, the user needs the image
+                if is_out_of_memory(error):
+                    return why_too_large(self.images.name(index), None, error)
                 return f"{self.images.name(index)}: {type(error).__name__}: {error}"
             if bad:
                 return (
@@ -160,21 +159,6 @@ def _groups(
 
 def _identity(batch: Any) -> Any:
     return batch
-
-
-@contextmanager
-def _explained_out_of_memory(batch_size: int) -> Iterator[None]:
-    """Say what to set when the device, or the host, has no memory left."""
-    try:
-        yield
-    except (MemoryError, RuntimeError) as error:
-        if not is_out_of_memory(error):
-            raise
-        raise ICKDError(
-            f"out of memory while the memory bank was built ({told(error)}). Set "
-            f"bank.batch_size to less than {batch_size} images at once; if it is 1 or the rows "
-            "themselves are too many, bank.capacity_per_class."
-        ) from error
 
 
 def _check_classes(level: str, bank: MemoryBank) -> None:

@@ -10,6 +10,7 @@ import torch
 from mmengine.dataset import Compose
 from torch.utils.data import Dataset
 
+from mmickd.building.large_images import explained_image
 from mmickd.building.numbering import number_images, offsets_of
 from mmickd.building.parts import leaves, with_pipeline
 from mmickd.sampling import image_id, keyed_hash
@@ -134,7 +135,8 @@ def check_first_sample(images: BankImages, has_label: Callable[[Any], bool]) -> 
         ICKDError: if it carries no label, or comes out differently the second time.
     """
     try:
-        first = images[0]
+        with explained_image(images.name(0)):
+            first = images[0]
     except ICKDError:
         raise
     except Exception as error:  # whatever a pipeline raises, the user needs the image
