@@ -22,6 +22,7 @@ from mmickd.building.numbering import number_training_images
 from mmickd.building.parts import leaves
 from mmickd.building.pipelines import BankPipeline, choose_pipelines, described
 from mmickd.checks import (
+    check_batches,
     check_classes,
     check_identity,
     warn_of_early_weights,
@@ -126,6 +127,7 @@ def prepare(options: HookOptions, run: Run) -> Preparation:
 
 def _check(options: HookOptions, teacher: Teacher, run: Run) -> _Checked:
     """Build the teacher and let it, the student and the data meet."""
+    check_batches(run.batches, len(run.train_dataset), run.batch_size)
     task = task_for(run.student, run.student)
     task.check_student(run.student)
     teacher.build(run)
