@@ -71,6 +71,13 @@ def _check_part(part: Part, pipeline: BankPipeline) -> None:
                 f"fails on {_name(part, place)} ({told(error)}). Mend the image, or set "
                 "bank.pipeline to transforms that load it, load its label, and pack them."
             ) from error
+        if not whole:
+            raise ICKDError(
+                f"the pipeline that reads the training images for the memory bank, {pipeline}, "
+                f"packs no image of {_name(part, place)}. Random transforms of training are left "
+                "out of it: set bank.pipeline to transforms that load an image, its label, and "
+                "pack them."
+            )
         differing = _differing(own, theirs) or _differing(_scalars(own), _scalars(whole))
         if differing:
             raise ICKDError(

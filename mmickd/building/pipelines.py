@@ -22,6 +22,7 @@ from mmickd.building.transforms import (
 from mmickd.utils.config import type_name
 from mmickd.utils.digest import digest
 from mmickd.utils.errors import ICKDError
+from mmickd.utils.random_state import preserved_random_state
 
 
 @dataclass(frozen=True)
@@ -161,7 +162,7 @@ def _of_part(part: Part, candidates: Sequence[_Candidate]) -> BankPipeline:
     if _same(trained.loading, evaluated.loading):
         unresized = Compose(evaluated.loading)
         return BankPipeline(built.transforms, built.origin, unresized, loading)
-    joined = _joined(trained, evaluated)
+    joined = _joined(trained, evaluated, list(part.samples()))
     unresized = Compose([step.transform for step in joined if not step.is_geometry])
     origin = f"loading of the training set, geometry {best.origin}"
     return BankPipeline(Compose([step.transform for step in joined]), origin, unresized, loading)
@@ -189,7 +190,7 @@ def _check_labels(trained: Trace, part: Part) -> None:
     Raises:
         ICKDError: with the names of such transforms.
     """
-    names = [name_of(s.transform) for s in trained.steps if s.maps_labels and not s.loads]
+    names = [name_of(step.transform) for step in trained.steps if step.hides_labels]
     if names:
         raise ICKDError(
             f"the training pipeline of {part.kind} maps labels in {', '.join(names)}, which is "
@@ -204,10 +205,30 @@ def _same(ours: Sequence[Transform], theirs: Sequence[Transform]) -> bool:
     return [signature(one) for one in ours] == [signature(one) for one in theirs]
 
 
-def _joined(trained: Trace, evaluated: Trace) -> list[Step]:
-    """Training's loading steps with evaluation's geometry where training's own begins."""
-    geometry = [step for step in evaluated.steps if step.is_geometry and not step.is_random]
-    steps, place = [], _place_of_geometry(trained.steps)
+def _joined(trained: Trace, evaluated: Trace, samples: Sequence[Any]) -> list[Step]:
+    """Training's loading steps with evaluation's geometry where training's own begins.
+
+    Where the geometry cannot take images in that form (of PIL, of numpy), it goes elsewhere.
+    """
+    places = _places_of_geometry(trained.steps)
+    for place in places:
+        steps = _joined_at(place, trained, evaluated)
+        if _runs([copied(step.transform) for step in steps], samples):
+            return steps
+    return _joined_at(places[0], trained, evaluated)
+
+
+def _runs(transforms: Sequence[Transform], samples: Sequence[Any]) -> bool:
+    try:
+        with preserved_random_state():
+            return all(Compose(transforms)(copied(sample)) is not None for sample in samples)
+    except Exception:  # whatever a transform raises on an image that is not made for it
+        return False
+
+
+def _joined_at(place: int, trained: Trace, evaluated: Trace) -> list[Step]:
+    geometry = [step for step in evaluated.steps if step.is_geometry]
+    steps: list[Step] = []
     for number, step in enumerate(trained.steps):
         if number == place:
             steps += geometry
@@ -220,19 +241,16 @@ def _joined(trained: Trace, evaluated: Trace) -> list[Step]:
     return steps
 
 
-def _place_of_geometry(steps: Sequence[Step]) -> int:
-    """Before which step of training evaluation's geometry goes: images are loaded, not packed."""
+def _places_of_geometry(steps: Sequence[Step]) -> list[int]:
+    """Before which steps of training evaluation's geometry may go: the best place, then others."""
     numbers = range(len(steps))
     first = next((n for n in numbers if steps[n].has_image), len(steps))
-    for stands in (
-        lambda step: step.is_geometry,
-        lambda step: not step.loads,
-        lambda step: step.packs,
-    ):
-        for number in numbers[first:]:
-            if stands(steps[number]):
-                return number
-    return len(steps)
+    last = next((n for n in numbers if steps[n].packs), len(steps))
+    possible = range(first, last + 1)
+    inside = numbers[first:last]
+    geometry = [number for number in inside if steps[number].is_geometry]
+    left_out = [number for number in inside if not steps[number].loads]
+    return [*geometry, *left_out, *reversed(possible)] or [len(steps)]
 
 
 def _built(pipeline: Any, origin: str) -> BankPipeline:

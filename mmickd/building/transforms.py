@@ -22,6 +22,8 @@ GEOMETRY = {
     *("centercrop", "efficientnetcentercrop", "pad", "biomedical3dpad"),
 }
 """Lower-case names of classes that change the size of an image, though perhaps not of the first."""
+REPEATS = 4
+"""Further runs of a random transform, which tell drawn labels from those that are mapped."""
 LABEL_MAPS = ("gt_seg_map", "gt_semantic_seg")
 
 
@@ -35,7 +37,8 @@ class Step:
         is_geometry: True if it changes the size of an image that is loaded already.
         packs: True if it gives ``inputs`` and ``data_samples``.
         has_image: True if an image is loaded before it.
-        maps_labels: True if it gives an image other labels, the same ones each time.
+        maps_labels: True if it gives an image other labels.
+        draws_labels: True if these differ from time to time.
     """
 
     transform: Transform
@@ -44,11 +47,17 @@ class Step:
     packs: bool = False
     has_image: bool = False
     maps_labels: bool = False
+    draws_labels: bool = False
 
     @property
     def loads(self) -> bool:
         """True for what is neither random nor geometry."""
         return not (self.is_random or self.is_geometry)
+
+    @property
+    def hides_labels(self) -> bool:
+        """True for what maps labels each time alike, and is random or geometry besides."""
+        return self.maps_labels and not (self.draws_labels or self.loads)
 
 
 @dataclass
@@ -122,8 +131,8 @@ def _trace_image(
             step.is_random |= (
                 draws_random_numbers(run) or digest(generator_states(transform)) != states
             )
-            run()
-            results, again = outputs
+            for _ in range(REPEATS if step.is_random else 1):
+                run()
         except Exception:  # whatever a transform raises on an image that is not made for it
             if step.is_random:  # it mixes images, and there is one
                 continue
@@ -131,13 +140,15 @@ def _trace_image(
                 return loaded
             results = copied(instead)
             continue
-        step.is_random |= digest(results) != digest(again)
+        results = outputs[0]
+        step.is_random |= digest(results) != digest(outputs[1])
         step.is_geometry |= any(
             size != sizes[key] for key, size in _sizes(results).items() if key in sizes
         )
         step.packs |= isinstance(results, Mapping) and {"inputs", "data_samples"} <= results.keys()
-        after, again = _labels(results), _labels(again)
-        step.maps_labels |= after == again and _are_mapped(labels, after)
+        changes = [_change_of_labels(labels, _labels(output)) for output in outputs]
+        step.draws_labels |= any(change != changes[0] for change in changes)
+        step.maps_labels |= bool(changes[0])
         if step.loads and not step.packs:
             try:
                 loaded = transform(loaded)
@@ -272,10 +283,14 @@ def _labels(results: Any) -> dict[str, list[Any]]:
     return labels
 
 
-def _are_mapped(before: Mapping[str, list[Any]], after: Mapping[str, list[Any]]) -> bool:
-    """True if classes changed; one that is new in a label map may fill its border."""
-    return any(
-        values != before[key] if key == "gt_label" else len(set(values) - set(before[key])) > 1
+def _change_of_labels(before: Mapping[str, list[Any]], after: Mapping[str, list[Any]]) -> list[Any]:
+    """The new class of an image, and the label maps with new classes; one may fill a border."""
+    changes = [
+        values if key == "gt_label" else key
         for key, values in after.items()
         if key in before
-    )
+        and (
+            values != before[key] if key == "gt_label" else len(set(values) - set(before[key])) > 1
+        )
+    ]
+    return changes

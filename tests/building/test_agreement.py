@@ -174,6 +174,31 @@ def test_labels_mapped_by_what_the_bank_leaves_out_stop_the_run(mapping: Any) ->
         banked(part("first", 10, mapping, pack))
 
 
+def to_list(results: dict[str, Any]) -> dict[str, Any]:
+    return dict(results, img=[results["img"]])
+
+
+def from_list(results: dict[str, Any]) -> dict[str, Any]:
+    return dict(results, img=results["img"][0])
+
+
+def test_geometry_goes_where_it_can_take_the_image() -> None:
+    def crop_list(results: dict[str, Any]) -> dict[str, Any]:
+        return to_list(crop(from_list(results)))
+
+    train = part("first", 10, Shift(2), to_list, crop_list, from_list, pack)
+    assert banked(train) == [(10, 4, 2), (11, 4, 3), (12, 4, 2)]
+
+
+def test_an_image_that_random_transforms_load_stops_the_run() -> None:
+    def load_at_random(results: dict[str, Any]) -> dict[str, Any]:
+        return flip(Load("second", 50)(results))
+
+    second = Pictures("second", [load_at_random, pack])
+    with pytest.raises(ICKDError, match=r"second/0.*bank\.pipeline"):
+        banked(concat(part("first", 10, crop, pack), second))
+
+
 class LabelsOfTraining(Pictures):
     """Maps labels by itself, in training alone."""
 

@@ -156,8 +156,9 @@ def noise(results: dict[str, Any]) -> dict[str, Any]:
 
 def test_labels_that_are_mapped_each_time_alike_are_noticed() -> None:
     assert [step.maps_labels for step in steps_of(load, swap)] == [False, True]
-    assert steps_of(load, swap_and_crop)[1].maps_labels
-    assert not steps_of(load, noise)[1].maps_labels
+    assert not steps_of(load, swap)[1].hides_labels  # the bank keeps it
+    assert steps_of(load, swap_and_crop)[1].hides_labels
+    assert not steps_of(load, noise)[1].hides_labels
 
 
 def test_signatures_are_of_what_is_done_to_the_image() -> None:
