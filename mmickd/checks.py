@@ -18,6 +18,25 @@ MOST_ENLARGED = 1.5
 at 224 pixels is usual)."""
 
 
+def check_batches(batches: int | None, images: int, batch_size: int) -> None:
+    """The training loader must give a batch, or a run ends without a step.
+
+    Args:
+        batches: of an epoch, on this rank; None if it is not known.
+        images: of the training set.
+        batch_size: of the training loader.
+
+    Raises:
+        ICKDError: if it gives none.
+    """
+    if batches == 0 and images:
+        raise ICKDError(
+            f"train_dataloader gives no batch: of {images} training images, no rank gets the "
+            f"{batch_size} of a batch, and drop_last=True drops smaller ones. Set "
+            "train_dataloader.batch_size lower, or train_dataloader.drop_last=False."
+        )
+
+
 def check_identity(in_training: Mapping[str, Any], known: Mapping[str, Any]) -> None:
     """Training samples must name their image as the bank does, or none is left out as its own.
 

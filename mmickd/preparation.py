@@ -13,11 +13,16 @@ from mmickd.banks.memory_bank import MemoryBank
 from mmickd.banks.options import BankOptions
 from mmickd.banks.queue_bank import QueueBank
 from mmickd.banks.ranks import Bank
+from mmickd.building.agreement import check_agreement, check_keys
 from mmickd.building.build import LEAST_CLASSES, build_banks
 from mmickd.building.images import BankImages, check_first_sample
 from mmickd.building.inspection import inspect_bank
-from mmickd.building.pipelines import choose_pipeline
+from mmickd.building.large_images import explained_image
+from mmickd.building.numbering import number_training_images
+from mmickd.building.parts import leaves
+from mmickd.building.pipelines import BankPipeline, choose_pipelines, described
 from mmickd.checks import (
+    check_batches,
     check_classes,
     check_identity,
     warn_of_early_weights,
@@ -127,6 +132,7 @@ def prepare(options: HookOptions, run: Run, least_classes: int = LEAST_CLASSES) 
 
 def _check(options: HookOptions, teacher: Teacher, run: Run) -> _Checked:
     """Build the teacher and let it, the student and the data meet."""
+    check_batches(run.batches, len(run.train_dataset), run.batch_size)
     task = task_for(run.student, run.student)
     task.check_student(run.student)
     teacher.build(run)
@@ -135,6 +141,8 @@ def _check(options: HookOptions, teacher: Teacher, run: Run) -> _Checked:
     all_terms = teacher.all_terms(terms, task.loss_defaults)
     retrieves = any(one.retrieving for one in all_terms)
 
+    if retrieves and (options.exclude_same_id or options.query == "bank"):
+        number_training_images(leaves(run.train_dataset), run.is_read_already)
     count = min(PROBED, run.batch_size)
     batch = training_batch(run.student, run.train_dataset, run.collate, count, task.check_sample)
     usual = task.classifier_names(run.student)
@@ -148,10 +156,12 @@ def _check(options: HookOptions, teacher: Teacher, run: Run) -> _Checked:
     queued: tuple[str, ...] = ()
     if isinstance(teacher, NetworkTeacher) and teacher.is_frozen:
         if retrieves:
-            images = bank_images(options.bank, run)
+            pipelines = bank_pipelines(options.bank, run)
+            images = bank_images(options.bank, run, pipelines)
             # Before any image is read: transforms may keep what they meet.
             fields = _fields(options.bank, levels, images, teacher)
             _check_bank_images(images, teacher, batch, options.exclude_same_id)
+            check_agreement(run.train_dataset, pipelines)
     else:
         options.check_queue(all_terms)
         warn_of_early_weights(all_terms, teacher.is_behind_student)
@@ -162,11 +172,17 @@ def _check(options: HookOptions, teacher: Teacher, run: Run) -> _Checked:
     return _Checked(layer, num_classes, terms, levels, images, fields, queued)
 
 
-def bank_images(bank: BankOptions, run: Run) -> BankImages:
-    """The training images as the bank will see them."""
-    pipeline = choose_pipeline(bank.pipeline, run.train_dataset, run.val_dataset, run.cfg)
-    print_log(f"The memory bank reads the training images by {pipeline}", logger="current")
-    images = BankImages(run.train_dataset, pipeline.transforms)
+def bank_pipelines(bank: BankOptions, run: Run) -> list[BankPipeline]:
+    """How the bank reads each part of the training set; the log gets a line of it."""
+    pipelines = choose_pipelines(bank.pipeline, run.train_dataset, run.val_dataset, run.cfg)
+    line = f"The memory bank reads the training images by {described(pipelines)}"
+    print_log(line, logger="current")
+    return pipelines
+
+
+def bank_images(bank: BankOptions, run: Run, pipelines: Sequence[BankPipeline]) -> BankImages:
+    """The training images as the bank will see them, by :func:`bank_pipelines`."""
+    images = BankImages(run.train_dataset, *(pipeline.transforms for pipeline in pipelines))
     images.limit(bank.max_images, bank.seed)
     return images
 
@@ -176,11 +192,13 @@ def _check_bank_images(
 ) -> None:
     """Read the first image of the bank, compare it with a training batch, run the teacher on it."""
     sample = check_first_sample(images, teacher.task.has_label)
+    check_keys(images)
     teacher.task.check_sample(sample["data_samples"], images.name(0))
     warn_of_sizes(teacher.task, batch.inputs, sample["inputs"])
     if excludes_same_id:
         check_identity(batch.data_samples[0].metainfo, sample["data_samples"].metainfo)
-    teacher.view_of_bank_images([sample])
+    with explained_image(images.name(0), sample):
+        teacher.view_of_bank_images([sample])
 
 
 def _annotation(dataset: Any) -> dict[str, Any]:
@@ -239,7 +257,7 @@ def _fields(
     """By level, what the bank depends on."""
     shared = {
         "images": images.digest() if dist.is_main_process() else "",
-        "pipeline": digest(images.pipeline),
+        "pipeline": digest(images.pipelines),
         **teacher.task.settings(),
         **teacher.fingerprint(),
         "num_classes": teacher.tap.num_classes,

@@ -27,6 +27,8 @@ class Run:
         val_dataset: the live validation set, or None.
         batch_size: of training.
         num_workers: of the training loader.
+        batches: of an epoch, on this rank; None if they never end, or their number is not known.
+        is_read_already: True if workers of the training loader have a copy of the training set.
         collate: makes a batch of samples, as the training loader does.
         cfg: the whole config; empty for a runner that was built without.
         tools: what trains further networks as the student is trained; None where the runner
@@ -39,6 +41,8 @@ class Run:
     val_dataset: Any
     batch_size: int
     num_workers: int
+    batches: int | None = None
+    is_read_already: bool = False
     collate: Callable[[list[Any]], Any] = pseudo_collate
     cfg: Mapping[str, Any] = field(default_factory=dict)
     tools: TrainingTools | None = None

@@ -11,6 +11,7 @@ from torch import nn
 
 from mmickd import checks
 from mmickd.checks import (
+    check_batches,
     check_classes,
     check_identity,
     warn_of_early_weights,
@@ -27,6 +28,13 @@ def data(*classes: str) -> Any:
 
 
 NAMELESS = SimpleNamespace(), SimpleNamespace(metainfo=None)
+
+
+def test_a_loader_without_batches() -> None:
+    for batches, images in [(1, 18), (None, 18), (0, 0)]:  # an empty set has its own message
+        check_batches(batches, images, 64)
+    with pytest.raises(ICKDError, match=r"18 training images.* 64 .*batch_size.*drop_last=False"):
+        check_batches(0, 18, 64)
 
 
 @pytest.mark.parametrize("names", [None, ("cat", "dog"), ("Cat", "DOG")])

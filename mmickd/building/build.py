@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from typing import Any
 
 from mmengine import dist
@@ -16,13 +15,14 @@ from mmickd.banks.options import BankOptions
 from mmickd.banks.rows import is_finite
 from mmickd.building.collector import RowCollector
 from mmickd.building.images import BankImages
+from mmickd.building.large_images import explained_batches, why_too_large
+from mmickd.building.parcels import Parcel
 from mmickd.tasks import Task
 from mmickd.teachers import NetworkTeacher
 from mmickd.utils.distributed import failing_together
 from mmickd.utils.errors import ICKDError
 from mmickd.utils.memory import is_out_of_memory
 from mmickd.utils.progress import Progress
-from mmickd.utils.quoting import told
 
 LEAST_CLASSES = 2
 """Classes with rows, without which there is nothing to tell apart."""
@@ -68,9 +68,9 @@ def build_banks(
         )
         for level in levels
     }
-    with failing_together(), _explained_out_of_memory(batch_size):
+    with failing_together(), explained_batches(batch_size):
         _collect(collectors, images, teacher, options, batch_size, num_workers)
-    with _explained_out_of_memory(batch_size):
+    with explained_batches(batch_size):
         banks = {level: collector.finish() for level, collector in collectors.items()}
     with failing_together():
         for level, bank in banks.items():
@@ -101,6 +101,8 @@ class _Batches(Dataset):
             except ICKDError as error:  # it names the image
                 return str(error)
             except Exception as error:  # whatever a pipeline raises, the user needs the image
+                if is_out_of_memory(error):
+                    return why_too_large(self.images.name(index), None, error)
                 return f"{self.images.name(index)}: {type(error).__name__}: {error}"
             if bad:
                 return (
@@ -147,9 +149,14 @@ def _groups(
 ) -> Iterator[tuple[list[dict[str, Any]], bool]]:
     """Samples of one size within each batch, and whether they are the last of their batch."""
     loader = DataLoader(
-        batches, batch_size=None, sampler=mine, num_workers=num_workers, collate_fn=_identity
+        batches,
+        batch_size=None,
+        sampler=mine,
+        num_workers=num_workers,
+        collate_fn=Parcel.of if num_workers else _identity,
     )
-    for batch in loader:
+    for parcel in loader:
+        batch = parcel.open() if num_workers else parcel
         if isinstance(batch, str):
             raise ICKDError(f"the memory bank cannot be built: {batch}")
         groups: dict[tuple[int, ...], list[dict[str, Any]]] = {}
@@ -161,21 +168,6 @@ def _groups(
 
 def _identity(batch: Any) -> Any:
     return batch
-
-
-@contextmanager
-def _explained_out_of_memory(batch_size: int) -> Iterator[None]:
-    """Say what to set when the device, or the host, has no memory left."""
-    try:
-        yield
-    except (MemoryError, RuntimeError) as error:
-        if not is_out_of_memory(error):
-            raise
-        raise ICKDError(
-            f"out of memory while the memory bank was built ({told(error)}). Set "
-            f"bank.batch_size to less than {batch_size} images at once; if it is 1 or the rows "
-            "themselves are too many, bank.capacity_per_class."
-        ) from error
 
 
 class NoRowsError(ICKDError):

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import copy
 import os
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
 from mmengine.dataset import Compose
-from torch.utils.data import Dataset, Subset
+from torch.utils.data import Dataset
 
+from mmickd.building.large_images import explained_image
+from mmickd.building.numbering import number_images, offsets_of
+from mmickd.building.parts import leaves, with_pipeline
 from mmickd.sampling import image_id, keyed_hash
 from mmickd.utils.digest import Digest
 from mmickd.utils.errors import ICKDError
@@ -21,7 +23,7 @@ REREADS = 7
 
 
 class BankImages(Dataset):
-    """The images of a training set, under a deterministic pipeline.
+    """The images of a training set, under deterministic pipelines.
 
     Shares the annotations of the live data set (nothing is scanned again) and leaves it as it is.
     Wrappers that repeat images are seen through, and parts of a data set that share an image file
@@ -29,15 +31,20 @@ class BankImages(Dataset):
 
     Args:
         dataset: the live training set, wrappers included.
-        pipeline: a transform list, or a Compose.
+        pipelines: transform lists, or Composes; one for all parts of the data set, or one for
+            each of :func:`~mmickd.building.parts.leaves`.
 
     Raises:
         ICKDError: if the data set has no images, or cannot be re-piped.
     """
 
-    def __init__(self, dataset: Any, pipeline: Any) -> None:
-        self.pipeline = pipeline if callable(pipeline) else Compose(pipeline)
-        self._parts = [with_pipeline(leaf, self.pipeline) for leaf in leaves(dataset)]
+    def __init__(self, dataset: Any, *pipelines: Any) -> None:
+        parts = leaves(dataset)
+        self.pipelines = [one if callable(one) else Compose(one) for one in pipelines]
+        of_parts = self.pipelines * len(parts) if len(pipelines) == 1 else self.pipelines
+        self._parts = [with_pipeline(*pair) for pair in zip(parts, of_parts, strict=True)]
+        self._offsets = offsets_of(parts)
+        number_images(self._parts, self._offsets)
         self._places = [
             (part, index) for part, data in enumerate(self._parts) for index in range(len(data))
         ]
@@ -50,10 +57,17 @@ class BankImages(Dataset):
             )
 
     def _distinct(self) -> list[tuple[int, int]]:
-        """The first place of each image; of images without a path, every place."""
-        first: dict[Any, tuple[int, int]] = {}
-        for index, place in enumerate(self._places):
-            first.setdefault(self.info(index).get("img_path") or place, place)
+        """The first place of each image."""
+        first: dict[str, tuple[int, int]] = {}
+        for name, place in zip(self.names(), self._places, strict=True):
+            first.setdefault(name, place)
+        return list(first.values())
+
+    def first_of_parts(self) -> list[int]:
+        """Index of the first image of each part that has one."""
+        first: dict[int, int] = {}
+        for index, (part, _) in enumerate(self._places):
+            first.setdefault(part, index)
         return list(first.values())
 
     def __len__(self) -> int:
@@ -75,12 +89,19 @@ class BankImages(Dataset):
 
     def name(self, index: int) -> str:
         """Name of an image for messages."""
-        return str(self.info(index).get("img_path") or f"sample {self._places[index][1]}")
+        return str(self.info(index).get("img_path") or f"sample {self._number(index)}")
 
     def names(self) -> Iterator[str]:
-        """What rows of each image have a hash of: its path, else its place in the data set."""
-        for index, (_, place) in enumerate(self._places):
-            yield str(self.info(index).get("img_path") or f"#{place}")
+        """What rows of each image have a hash of, see :meth:`key`."""
+        return map(self.key, range(len(self)))
+
+    def key(self, index: int) -> str:
+        """What rows of an image have a hash of: its path, else its number over all parts."""
+        return str(self.info(index).get("img_path") or f"#{self._number(index)}")
+
+    def _number(self, index: int) -> int:
+        part, place = self._places[index]
+        return self._offsets[part] + place
 
     def digest(self) -> str:
         """SHA-256 of annotations, and of size and time of change of the files they name."""
@@ -107,29 +128,6 @@ class BankImages(Dataset):
         self._places = [self._places[i] for i in keep]
 
 
-def leaves(dataset: Any) -> list[Any]:
-    """The data sets inside of wrappers, in order, each once.
-
-    RepeatDataset, ClassBalancedDataset, MultiImageMixDataset: what they wrap; ConcatDataset: its
-    parts; KFoldDataset: the subset of its fold.
-
-    Raises:
-        ICKDError: for a torch Subset.
-    """
-    if isinstance(dataset, Subset):
-        raise ICKDError(
-            "the training set is a torch Subset, which keeps its choice of images to itself: use "
-            "indices=... of the data set, KFoldDataset, or get_subset of mmengine."
-        )
-    if hasattr(dataset, "full_init"):
-        dataset.full_init()
-    if hasattr(dataset, "datasets"):
-        return [leaf for part in dataset.datasets for leaf in leaves(part)]
-    if hasattr(dataset, "dataset"):
-        return leaves(dataset.dataset)
-    return [dataset]
-
-
 def check_first_sample(images: BankImages, has_label: Callable[[Any], bool]) -> dict[str, Any]:
     """The first sample, after a look at what the pipeline makes of it.
 
@@ -137,7 +135,8 @@ def check_first_sample(images: BankImages, has_label: Callable[[Any], bool]) -> 
         ICKDError: if it carries no label, or comes out differently the second time.
     """
     try:
-        first = images[0]
+        with explained_image(images.name(0)):
+            first = images[0]
     except ICKDError:
         raise
     except Exception as error:  # whatever a pipeline raises, the user needs the image
@@ -164,21 +163,3 @@ def check_first_sample(images: BankImages, has_label: Callable[[Any], bool]) -> 
             f"({images.name(0)} came out in two ways). Set bank.pipeline to one without chance."
         )
     return first
-
-
-def with_pipeline(dataset: Any, pipeline: Any) -> Any:
-    """A shallow copy of ``dataset`` that reads its images through ``pipeline``.
-
-    Raises:
-        ICKDError: if it has no pipeline.
-    """
-    if not hasattr(dataset, "pipeline"):
-        raise ICKDError(
-            f"{type(dataset).__name__} has no pipeline to replace: the memory bank needs a data "
-            "set of mmengine's kind (BaseDataset), or a wrapper of one."
-        )
-    view = copy.copy(dataset)
-    view.pipeline = pipeline
-    # A bad image is then an error, not silently another image.
-    view.test_mode = True
-    return view

@@ -16,7 +16,7 @@ from PIL import Image
 from torch import nn
 
 from mmickd.building.images import BankImages
-from mmickd.building.pipelines import choose_pipeline
+from mmickd.building.pipelines import choose_pipelines
 from mmickd.commands.arguments import add_config_arguments, read_config, run_command
 from mmickd.commands.prepared import Prepared, prepared
 from mmickd.commands.terminal import add_json_argument, console, table, write_json
@@ -165,7 +165,8 @@ def _validation_images(run: Prepared) -> BankImages:
     dataset = getattr(loader, "dataset", None)
     if dataset is None:
         raise ICKDError("--split val: the config has no val_dataloader.")
-    return BankImages(dataset, choose_pipeline(None, dataset, dataset, run.runner.cfg).transforms)
+    pipelines = choose_pipelines(None, dataset, dataset, run.runner.cfg)
+    return BankImages(dataset, *(pipeline.transforms for pipeline in pipelines))
 
 
 def _students(student: nn.Module, layer: str, checkpoint: str | None) -> Mapping[str, StudentVoice]:

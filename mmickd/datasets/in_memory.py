@@ -141,9 +141,13 @@ class InMemoryDataset(Dataset):
         assert self._pictures is not None
         draws = [self._chance.draw() for _ in indices]
         batch = crop_and_flip(self._pictures, indices, draws, self._size)
+        # Parts of joined data sets may be numbered anew after their pictures were read.
+        offset = getattr(vars(self.dataset).get("get_data_info"), "offset", 0)
         samples = []
         for index, draw, picture in zip(indices, draws, batch, strict=True):
             info = dict(self._infos[index])
+            if offset:
+                info["sample_idx"] = index + offset
             if self._stages.flip is not None:
                 info.update(flip=draw.direction is not None, flip_direction=draw.direction)
             samples.append(dict(inputs=picture, **self._stages.pack(info)))

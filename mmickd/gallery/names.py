@@ -6,7 +6,7 @@ import difflib
 from collections.abc import Sequence
 from typing import Any
 
-from mmickd.building.images import leaves
+from mmickd.building.parts import leaves
 from mmickd.utils.errors import ICKDError
 
 

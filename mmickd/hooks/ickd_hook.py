@@ -282,7 +282,23 @@ def run_of(runner: Any, student: nn.Module) -> Run:
         val_dataset=getattr(val_loader, "dataset", None),
         batch_size=int(getattr(loader, "batch_size", None) or 1),
         num_workers=int(getattr(loader, "num_workers", 0)),
+        batches=_batches(loader),
+        is_read_already=_has_workers(getattr(runner, "_train_loop", None)),
         collate=loader.collate_fn,
         cfg=runner.cfg,
         tools=TrainingTools(runner) if isinstance(runner, Runner) else None,
     )
+
+
+def _batches(loader: Any) -> int | None:
+    """Batches of an epoch; None if they never end, or their number is not known."""
+    try:
+        return None if isinstance(loader.sampler, InfiniteSampler) else len(loader)
+    except TypeError:  # of an iterable data set, or a sampler without length
+        return None
+
+
+def _has_workers(train_loop: Any) -> bool:
+    """True if the loop has begun to iterate, in processes of its own (mmengine's does at once)."""
+    iterator = getattr(getattr(train_loop, "dataloader_iterator", None), "_iterator", None)
+    return bool(getattr(iterator, "_workers", None))

@@ -136,7 +136,7 @@ def check_kind(data_sample: Any, name: str) -> None:
 
 
 def data_sample_id(data_sample: Any) -> int:
-    """Identity of the image of a data sample: its path, else its place in the data set."""
+    """Identity of the image of a data sample: its path, else its number in the data set."""
     meta = data_sample.metainfo
     if meta.get("img_path"):
         return image_id(str(meta["img_path"]))

@@ -84,9 +84,11 @@ class ClassificationTask(Task):
         )
 
     def features_of(self, output: Tensor, logits: Tensor, cells: int) -> Tensor:
-        """``(B, D)`` as it is; maps ``(B, D, h, w)`` averaged to ``cells x cells``, flattened."""
+        """``(B, D)`` as it is; maps ``(B, D, h, w)`` averaged to ``cells x cells``, flattened.
+
+        Smaller maps repeat cells: the width never depends on the size of an image.
+        """
         if output.ndim == 4:
-            cells = min(cells, *output.shape[-2:])
             return F.adaptive_avg_pool2d(output, cells).flatten(1)
         if output.ndim != 2:
             raise ICKDError(

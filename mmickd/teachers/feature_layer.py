@@ -18,7 +18,9 @@ class FeatureLayer:
     Args:
         model: the teacher's network.
         layer: name of the layer.
-        cells: per side that its maps are averaged to, where an image has one location.
+        cells: per side that its maps are averaged to, where an image has one location; one cell if
+            the first maps have one (they are averaged already). The number is then kept, so that
+            the bank and queries are equally wide.
 
     Raises:
         ICKDError: if there is no such layer.
@@ -26,6 +28,7 @@ class FeatureLayer:
 
     def __init__(self, model: nn.Module, layer: str, cells: int) -> None:
         self._tap, self._cells = Tap(model, layer), cells
+        self._is_read = False
 
     def read(self, run: Callable[[], Tapped], task: Task) -> Tapped:
         """What the classifier was tapped for, with features of this layer.
@@ -48,4 +51,7 @@ class FeatureLayer:
                 "forward pass. Name another one, a stage of the backbone ('backbone.layer3')."
             )
         output = found.logits.float()  # what the tap calls so is the output of any layer
+        if not self._is_read and output.ndim == 4 and output.shape[-2:].numel() == 1:
+            self._cells = 1
+        self._is_read = True
         return Tapped(task.features_of(output, tapped.logits, self._cells), tapped.logits)

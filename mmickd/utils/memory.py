@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import re
 
-_WORDS = re.compile("out of memory|not enough memory|can't allocate memory", re.IGNORECASE)
+_WORDS = re.compile(
+    "out of (shared )?memory|not enough memory|insufficient memory|_STATUS_ALLOC_FAILED|"
+    "can(not|'t) allocate memory",
+    re.IGNORECASE,
+)
+"""Of torch, CUDA's libraries, the operating system and OpenCV."""
 
 
 def is_out_of_memory(error: BaseException) -> bool:
@@ -13,7 +18,8 @@ def is_out_of_memory(error: BaseException) -> bool:
     Example:
         >>> is_out_of_memory(MemoryError()), is_out_of_memory(RuntimeError("CUDA out of memory."))
         (True, True)
+        >>> is_out_of_memory(OSError(12, "Cannot allocate memory")), is_out_of_memory(ValueError())
+        (True, False)
     """
-    return isinstance(error, MemoryError) or (
-        isinstance(error, RuntimeError) and bool(_WORDS.search(str(error)))
-    )
+    is_of_allocator = isinstance(error, (RuntimeError, OSError)) or type(error).__module__ == "cv2"
+    return isinstance(error, MemoryError) or (is_of_allocator and bool(_WORDS.search(str(error))))

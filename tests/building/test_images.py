@@ -16,7 +16,8 @@ from mmengine.dataset import (
     RepeatDataset,
 )
 
-from mmickd.building.images import BankImages, check_first_sample, leaves
+from mmickd.building.images import BankImages, check_first_sample
+from mmickd.building.parts import leaves
 from mmickd.sampling import image_id
 from mmickd.tasks.base import data_sample_id
 from mmickd.utils import progress

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import torch
 
+from mmickd.commands.prepared import prepared
 from mmickd.utils.errors import ICKDError
 from tests.helpers import toys
 from tests.helpers.bad_input import (
@@ -278,6 +279,30 @@ CASES: dict[str, tuple[Changes | Callable[[], Changes], list[str]]] = {
 def test_classifier_stops(name: str) -> None:
     changes, words = CASES[name]
     assert_stops(changed(toys.classifier().distilled(), changes), *words)
+
+
+NO_BATCH = {"train_dataloader.batch_size": 64, "train_dataloader.drop_last": True}
+EPOCHS = dict(type="EpochBasedTrainLoop", max_epochs=1)
+
+
+@pytest.mark.parametrize("loop", ["iterations", "epochs"])
+def test_a_loader_without_batches_stops_before_the_bank(loop: str) -> None:
+    cache = toys.new_folder()
+    cfg = toys.classifier().distilled(bank=dict(cache_dir=str(cache)))
+    if loop == "epochs":
+        cfg.train_cfg, cfg.param_scheduler = EPOCHS, None
+    assert_stops(changed(cfg, NO_BATCH), "no batch", "18 training images", "drop_last=False")
+    assert not list(cache.iterdir())
+    with plain_config_text(), pytest.raises(ICKDError, match="no batch"), prepared(cfg):
+        pass
+
+
+def test_an_infinite_sampler_fills_its_batches() -> None:
+    cfg = changed(toys.classifier().distilled(), NO_BATCH)
+    cfg.train_dataloader.sampler = dict(type="InfiniteSampler")
+    cfg.train_cfg.max_iters = 1
+    with plain_config_text():
+        assert run(cfg).iter == 1
 
 
 def test_files_are_looked_for_before_the_student_is_initialised() -> None:

@@ -245,6 +245,20 @@ def test_a_classifier_retrieves_by_an_earlier_layer(files):
     assert "backbone.layer2" in other.layers
 
 
+@pytest.mark.parametrize("layer", ["backbone.layer4", "backbone.layer2", "neck.gap"])
+def test_features_are_equally_wide_for_images_of_all_sizes(files, layer):
+    teacher = offline("mmpretrain", *files["mmpretrain"], features=layer)
+    found = {
+        size: teacher.forward_normalized(torch.randn(1, 3, *size)).features
+        for size in [(16, 16), (32, 32), (64, 64), (8, 8), (24, 40)]
+    }
+    assert {features.shape[1] for features in found.values()} == {teacher.width}
+    maps = layer_output(teacher, layer, torch.ones(1, 3, 16, 16))
+    wide = teacher.forward_normalized(torch.ones(1, 3, 16, 16)).features.view(1, maps.shape[1], -1)
+    # of a smaller map, each cell is repeated
+    assert torch.allclose(wide.mean(2), maps.mean((2, 3)), atol=1e-6)
+
+
 def test_a_classifier_retrieves_by_the_output_of_its_neck(files):
     plain = offline("mmpretrain", *files["mmpretrain"])
     by_neck = offline("mmpretrain", *files["mmpretrain"], features="neck.gap")

@@ -10,7 +10,7 @@ from mmickd.banks.queue_bank import QueueBank
 from mmickd.banks.report import mean_over_classes, report_of
 from mmickd.building.build import NoRowsError, check_present_classes
 from mmickd.building.inspection import warnings_of_numbers, warnings_of_teacher
-from mmickd.building.pipelines import choose_pipeline
+from mmickd.building.pipelines import described
 from mmickd.commands.checking.findings import (
     warning_of_one_class,
     warnings_of_frozen,
@@ -23,7 +23,7 @@ from mmickd.commands.checking.size import complete_share, size_of_whole
 from mmickd.commands.checking.step import look_at_steps
 from mmickd.commands.prepared import Prepared, hook_options, prepared, set_hook_options
 from mmickd.options import HookOptions
-from mmickd.preparation import bank_images
+from mmickd.preparation import bank_images, bank_pipelines
 from mmickd.teachers import NetworkTeacher
 
 
@@ -120,7 +120,10 @@ def _look_at_frozen(
     assert isinstance(teacher, NetworkTeacher)  # who else is frozen
     terms = run.distiller.terms.retrieving
     wanted = max((term.loss.num_positives or 0 for term in terms), default=0)
-    images, taken = bank_images(options.bank, data), bank_images(run.options.bank, data)
+    pipelines = bank_pipelines(options.bank, data)
+    images, taken = (
+        bank_images(bank, data, pipelines) for bank in (options.bank, run.options.bank)
+    )
     frozen = {}
     for level, bank in teacher.memory.banks.items():
         assert isinstance(bank, MemoryBank)
@@ -141,10 +144,7 @@ def _look_at_frozen(
             complete=complete,
             wrong_labels=share_of_wrong_labels(sampled, options.exclude_same_id),
         )
-    pipeline = choose_pipeline(
-        options.bank.pipeline, data.train_dataset, data.val_dataset, data.cfg
-    )
-    return ImagesFound(len(images), len(taken), str(pipeline)), frozen
+    return ImagesFound(len(images), len(taken), described(pipelines)), frozen
 
 
 def _of_numbers(sizes: Tensor, run: Prepared) -> list[str]:

@@ -1,0 +1,97 @@
+"""Images that do not fit into memory: their size, and what to set."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from mmengine.dataset import BaseDataset
+from PIL import Image
+
+from mmickd.building.agreement import check_agreement
+from mmickd.building.images import BankImages, check_first_sample
+from mmickd.building.large_images import explained_batches, explained_image
+from mmickd.building.pipelines import BankPipeline
+from mmickd.utils.errors import ICKDError
+from mmickd.utils.memory import is_out_of_memory
+from tests.helpers import toys
+from tests.helpers.tiny import plain_config_text, run
+
+ERRORS = [
+    MemoryError(),
+    cv2.error("OpenCV(4.10.0) alloc.cpp:73: error: (-4:Insufficient memory) Failed to allocate"),
+    torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB."),
+    OSError(12, "Cannot allocate memory"),
+    RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+    RuntimeError("It is possible that dataloader's workers are out of shared memory."),
+]
+REMEDY = r".*bank\.pipeline.*(Resize|crop).*bank\.batch_size"
+
+
+@pytest.mark.parametrize("error", ERRORS, ids=lambda error: type(error).__name__)
+def test_every_library_s_words_are_known(error: Exception) -> None:
+    assert is_out_of_memory(error)
+    sample = dict(inputs=torch.zeros(3, 5, 7))
+    wanted = r"a\.png.* 5x7 pixels" + REMEDY
+    with pytest.raises(ICKDError, match=wanted), explained_image("a.png", sample):
+        raise error
+    wanted = r"bank\.batch_size to less than 2 .*bank\.capacity_per"
+    with pytest.raises(ICKDError, match=wanted), explained_batches(2):
+        raise error
+    with pytest.raises(ICKDError) as told, explained_batches(1):
+        raise error
+    assert "bank.batch_size" not in str(told.value) and "bank.pipeline" in str(told.value)
+
+
+def test_other_errors_pass() -> None:
+    for explained in (explained_image("a.png"), explained_batches(2)):
+        with pytest.raises(KeyError), explained:
+            raise KeyError("img")
+
+
+class Files(BaseDataset):
+    """One image file."""
+
+    def __init__(self, path: str, pipeline: Any) -> None:
+        self.path = path
+        super().__init__(pipeline=pipeline)
+
+    def load_data_list(self) -> list[dict[str, Any]]:
+        return [dict(img_path=self.path)]
+
+
+def too_large(results: Any) -> Any:
+    raise np._core._exceptions._ArrayMemoryError((9, 9), np.dtype("u1"))  # type: ignore[attr-defined]
+
+
+def test_an_image_that_cannot_be_loaded_has_its_size_of_the_file(tmp_path: Path) -> None:
+    path = str(tmp_path / "huge.png")
+    Image.new("L", (30, 20)).save(path)
+    files = Files(path, [too_large])
+    wanted = r"huge\.png.* 20x30 pixels.* read" + REMEDY
+    with pytest.raises(ICKDError, match=wanted):
+        check_first_sample(BankImages(files, [too_large]), bool)
+    chosen = BankPipeline(too_large, "", too_large, loading=too_large)
+    with pytest.raises(ICKDError, match=wanted):
+        check_agreement(files, [chosen])
+
+
+def test_the_first_whole_image_that_the_teacher_cannot_take(monkeypatch: Any) -> None:
+    """A device with room for crops of training alone."""
+    from mmseg.models import ResNetV1c
+
+    forward = ResNetV1c.forward
+
+    def on_small_device(self: Any, x: torch.Tensor) -> Any:
+        if x.shape[-1] > 32:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB.")
+        return forward(self, x)
+
+    monkeypatch.setattr(ResNetV1c, "forward", on_small_device)
+    cfg = toys.segmenter().distilled()
+    with plain_config_text(), pytest.raises(ICKDError, match=r"\.png.* 48x64 pixels" + REMEDY):
+        run(cfg)

@@ -1,0 +1,148 @@
+"""Images without paths are numbered over all parts of joined data sets, in training too."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from mmengine.dataset import BaseDataset, ConcatDataset, RepeatDataset
+from mmengine.hooks import Hook
+from mmpretrain.datasets import PackInputs
+from torch.utils.data import DataLoader
+
+from mmickd.building.agreement import check_keys
+from mmickd.building.images import BankImages
+from mmickd.building.numbering import Numbered, number_training_images
+from mmickd.building.parts import leaves
+from mmickd.datasets import InMemoryDataset
+from mmickd.registry import DATASETS
+from mmickd.sampling import image_id
+from mmickd.tasks.base import data_sample_id
+from mmickd.utils.errors import ICKDError
+from tests.helpers import toys
+from tests.helpers.tiny import build, plain_config_text
+
+PACK = [PackInputs(meta_keys=("sample_idx", "img_path"))]
+
+
+@DATASETS.register_module()
+class GreyPart(BaseDataset):
+    """Images in memory whose value tells them apart."""
+
+    METAINFO = dict(classes=("c0", "c1", "c2"))
+
+    def __init__(self, grey: int, count: int = 3, path: str = "", pipeline: Any = PACK) -> None:
+        self.grey, self.count, self.path = grey, count, path
+        super().__init__(ann_file="", pipeline=pipeline)
+
+    def load_data_list(self) -> list[dict[str, Any]]:
+        return [
+            dict(
+                img=np.full((16, 16, 3), self.grey + n, np.uint8),
+                gt_label=(self.grey + n) % 3,
+                **(dict(img_path=f"{self.path}/{n}") if self.path else {}),
+            )
+            for n in range(self.count)
+        ]
+
+
+def concat(*parts: Any) -> ConcatDataset:
+    return ConcatDataset([dict(type=lambda part=part: part) for part in parts])
+
+
+def repeat(part: Any) -> RepeatDataset:
+    return RepeatDataset(dict(type=lambda: part), 2)
+
+
+def joined(kind: str) -> tuple[Any, dict[int, str]]:
+    """A training set, and by the value of each image its key."""
+    parts = [GreyPart(0), GreyPart(50, 2), GreyPart(100)]
+    keys = {0: "#0", 1: "#1", 2: "#2", 50: "#3", 51: "#4", 100: "#5", 101: "#6", 102: "#7"}
+    if kind == "nested":
+        return repeat(concat(parts[0], repeat(concat(*parts[1:])))), keys
+    if kind == "same":
+        return concat(*parts, parts[1]), keys
+    if kind == "in memory":
+        return concat(*(repeat(InMemoryDataset(part)) for part in parts)), keys
+    if kind == "paths":
+        parts[1] = GreyPart(50, 2, "folder")
+        keys.update({50: "folder/0", 51: "folder/1"})
+    return concat(*parts), keys
+
+
+KINDS = ["plain", "nested", "same", "in memory", "paths"]
+
+
+def found(samples: Any) -> dict[int, int]:
+    """By the value of each image, its id; an id that changes is an error."""
+    ids: dict[int, int] = {}
+    for sample in samples:
+        key = data_sample_id(sample["data_samples"])
+        assert ids.setdefault(int(sample["inputs"].flatten()[0]), key) == key
+    return ids
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_bank_and_training_give_each_image_one_id(kind: str) -> None:
+    train, keys = joined(kind)
+    want = {value: image_id(key) for value, key in keys.items()}
+    images = BankImages(train, PACK[0])
+    before = [dict(vars(part)) for part in leaves(train)]
+    assert [vars(part) for part in leaves(train)] == before  # the live data set stays as it is
+    assert list(images.names()) == list(keys.values())
+    for _ in range(2):
+        assert found(images[n] for n in range(len(images))) == want
+        number_training_images(leaves(train), is_read_already=False)
+        assert found(train[n] for n in range(len(train))) == want
+        images = BankImages(train, PACK[0])
+    loader = DataLoader(train, num_workers=1, collate_fn=lambda sample: sample, batch_size=None)
+    assert found(loader) == want
+
+
+def test_one_part_alone_and_parts_with_paths_are_left_alone() -> None:
+    for parts in ([GreyPart(0)], [GreyPart(0, path="a"), GreyPart(9, path="b")]):
+        number_training_images(parts, is_read_already=True)
+        assert not any(isinstance(part.__dict__.get("get_data_info"), Numbered) for part in parts)
+
+
+def test_what_is_read_already_cannot_be_numbered() -> None:
+    with pytest.raises(ICKDError, match=r"img_path.*num_workers=0"):
+        number_training_images([GreyPart(0), GreyPart(50)], is_read_already=True)
+
+
+class OwnNumbers(GreyPart):
+    """Numbers its images by itself, later."""
+
+    def prepare_data(self, idx: int) -> Any:
+        return self.pipeline({**self.get_data_info(idx), "sample_idx": idx})
+
+
+def test_a_part_that_is_packed_under_other_numbers_is_refused() -> None:
+    check_keys(BankImages(concat(GreyPart(0), GreyPart(50)), PACK[0]))
+    check_keys(BankImages(OwnNumbers(50), PACK[0]))
+    with pytest.raises(ICKDError, match=r"sample 3 .*img_path"):
+        check_keys(BankImages(concat(GreyPart(0), OwnNumbers(50)), PACK[0]))
+
+
+@pytest.mark.parametrize("is_frozen", [True, False])
+def test_a_run(is_frozen: bool) -> None:
+    cfg = toys.classifier().distilled(bank=dict(cache_dir=None, capacity_per_class=20))
+    if not is_frozen:
+        cfg.custom_hooks[0]["teacher"] = dict(type="SelfTeacher")
+    pack = [dict(type="PackInputs", meta_keys=("sample_idx",))]
+    parts = [dict(type="mmickd.GreyPart", grey=grey, pipeline=pack) for grey in (0, 60)]
+    cfg.train_dataloader.dataset = dict(type="ConcatDataset", datasets=parts)
+    cfg.train_cfg.max_iters = 4
+    ids: list[int] = []
+
+    class Look(Hook):
+        def after_train_iter(self, runner: Any, *args: Any, **kwargs: Any) -> None:
+            for bank in toys.banks_of(runner).values():
+                ids.extend(bank.ids.flatten().tolist())
+
+    with plain_config_text():
+        runner = build(cfg)
+        runner.register_hook(Look(), priority="LOWEST")
+        runner.train()
+    assert set(ids) - {-1} == {image_id(f"#{n}") for n in range(6)}
