@@ -26,10 +26,11 @@ import torch.multiprocessing as mp
 from mmickd.banks import MemoryBank
 from mmickd.banks.ranks import deal, replicate
 from mmickd.banks.shard import BankShard
-from mmickd.retrieval import TorchRetriever
+from mmickd.retrieval import FaissRetriever, TorchRetriever
 from mmickd.retrieval.sharded import ShardedRetriever
 from mmickd.structures import Samples
 
+RETRIEVERS = dict(torch=TorchRetriever, faiss=FaissRetriever)
 HEADER = ("rows", "width", "ranks", "bank", "MiB a rank", "ms a step", "KiB received")
 
 
@@ -45,6 +46,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--positives", type=int, default=16)
     parser.add_argument("--negatives", type=int, default=32)
     parser.add_argument("--steps", type=int, default=7, help="timed steps; the median counts")
+    parser.add_argument("--retriever", choices=RETRIEVERS, default="torch")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, help="also write the rows to this JSON file")
     return parser.parse_args(argv)
@@ -97,9 +99,8 @@ def measure(
     held = (deal if shard else replicate)(bank)
     del bank
     query = random_samples(args.queries, width, args, args.seed + 1 + rank)
-    retriever = (
-        ShardedRetriever(TorchRetriever()) if isinstance(held, BankShard) else TorchRetriever()
-    )
+    local = RETRIEVERS[args.retriever]()
+    retriever = ShardedRetriever(local) if isinstance(held, BankShard) else local
     received, seconds = Received(), []
     for _ in range(args.steps + 1):
         torch_dist.barrier()

@@ -133,7 +133,18 @@ class MemoryBank:
             similarity: ``(Q, M)``.
             ids: ``(Q,)`` int64.
         """
-        mask_rows(similarity, *self._images.rows_of(ids))
+        mask_rows(similarity, *self.rows_of_images(ids))
+
+    def rows_of_images(self, ids: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the rows of each image.
+
+        Args:
+            ids: ``(Q,)`` int64; an unknown image (below 0) has no rows.
+
+        Returns:
+            ``(Q, R)`` int64 rows and bool mask, ``R`` the rows of the image that has most.
+        """
+        return self._images.rows_of(ids)
 
     def blocks(self, size: int) -> list[tuple[int, MemoryBank | BankBlock]]:
         """The bank in stretches of ``size`` rows, each with its first row."""

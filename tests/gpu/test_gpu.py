@@ -8,12 +8,14 @@ from __future__ import annotations
 import copy
 import os
 import warnings
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
 from mmengine.dataset import default_collate
 from mmengine.registry import init_default_scope
 from torch.utils.data import DataLoader
@@ -25,6 +27,8 @@ from mmickd.losses.base import reduce_loss
 from mmickd.registry import LOSSES, registered
 from mmickd.retrieval import FaissRetriever, TorchRetriever
 from mmickd.structures import Context, Queries, Samples
+from tests.helpers.retrieval_cases import Case, cases
+from tests.helpers.retrieval_cases import run as run_case
 from tests.helpers.tiny import (
     classifier_config,
     history,
@@ -84,14 +88,60 @@ def test_retrieval_ignores_autocast() -> None:
     assert torch.equal(found[1].indices, wanted[1].indices)
 
 
-def test_faiss_answers_for_a_bank_on_the_gpu() -> None:
-    pytest.importorskip("faiss")
-    bank, query = MemoryBank(random_samples(3000, 0), 10), random_samples(100, 1)
-    wanted = TorchRetriever().search(bank, query, 16, 32)
-    query = Samples(*(t.to(DEVICE) for t in vars(query).values()))
-    found = FaissRetriever().search(bank.to(DEVICE), query, 16, 32)
+@pytest.mark.parametrize("gpu", [None, "auto", 0])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
+@pytest.mark.parametrize("half_queries", [False, True])
+def test_faiss_equals_torch(gpu: Any, dtype: torch.dtype, half_queries: bool) -> None:
+    faiss_for(gpu)
+    rows, query = random_samples(3000, 0), random_samples(100, 1)
+    query = replace(query, features=query.features.half() if half_queries else query.features)
+    query.labels[:3] = -1
+    bank = MemoryBank(replace(rows, features=rows.features.to(dtype)), 10)
+    retriever = FaissRetriever(gpu)
+    for wanted_rows in ((16, 32), (None, 2500)):  # the second is deeper than faiss goes on a GPU
+        wanted = TorchRetriever().search(bank, query, *wanted_rows)
+        found = retriever.search(bank.to(DEVICE), query.to(DEVICE), *wanted_rows)
+        for one, other in zip(found, wanted, strict=True):
+            assert one.similarity.device.type == torch.device(DEVICE).type
+            assert_same_context(one, other, 1e-4)
+
+
+def test_random_cases_of_faiss_on_the_gpu() -> None:
+    faiss_for("auto")
+
+    @settings(max_examples=100, deadline=None)
+    @given(cases())
+    def check(case: Case) -> None:
+        wanted = run_case(TorchRetriever(), case)
+        case.bank, case.query = case.bank.to(DEVICE), case.query.to(DEVICE)
+        for one, other in zip(run_case(retriever, case), wanted, strict=True):
+            assert torch.equal(one.mask.cpu(), other.mask)
+            torch.testing.assert_close(one.similarity.cpu(), other.similarity, atol=1e-5, rtol=0)
+
+    retriever = FaissRetriever("auto")
+    check()
+
+
+def test_faiss_on_a_stream_of_its_own_and_copied() -> None:
+    faiss_for("auto")
+    if DEVICE == "cpu":
+        pytest.skip("no streams")
+    bank, query = MemoryBank(random_samples(3000, 0), 10).to(DEVICE), random_samples(100, 1)
+    retriever = FaissRetriever("auto")
+    wanted = retriever.search(bank, query.to(DEVICE), 16, 32)
+    with torch.cuda.stream(torch.cuda.Stream()):
+        found = copy.deepcopy(retriever).search(bank, query.to(DEVICE), 16, 32)
+        torch.cuda.current_stream().synchronize()
     for one, other in zip(found, wanted, strict=True):
-        assert_same_context(one, other, 1e-4)
+        assert torch.equal(one.indices, other.indices)
+
+
+def faiss_for(gpu: Any) -> None:
+    """Skip without the faiss that searches there."""
+    faiss = pytest.importorskip("faiss")
+    needs_gpu = gpu is not None and (gpu != "auto" or DEVICE != "cpu")
+    if needs_gpu and not (hasattr(faiss, "StandardGpuResources") and faiss.get_num_gpus()):
+        pytest.skip("needs faiss-gpu and a GPU")
 
 
 @pytest.mark.parametrize("dtype", list(TOLERANCE))

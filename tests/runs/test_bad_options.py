@@ -104,8 +104,8 @@ OUT_OF_RANGE = {
     "chunk_size is text": (dict(retriever=dict(chunk_size="many")), ["retriever", "chunk_size"]),
     "growth": (dict(retriever=dict(type="FaissRetriever", growth=1)), ["retriever", "growth"]),
     "faiss on a GPU": (
-        dict(retriever=dict(type="FaissRetriever", gpu=7)),
-        ["retriever.gpu=7", "TorchRetriever"],
+        dict(retriever=dict(type="FaissRetriever", gpu=99)),
+        ["retriever.gpu=99", "TorchRetriever"],
     ),
     "momentum of 0": (self_taught(momentum=0), ["teacher.momentum=0", "(0, 1]"]),
     "momentum above 1": (self_taught(momentum=1.01), ["teacher.momentum=1.01", "(0, 1]"]),
