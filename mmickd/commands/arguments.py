@@ -18,6 +18,7 @@ from mmengine.config import Config, DictAction
 from mmickd.utils.config import find_config
 from mmickd.utils.errors import ICKDError
 from mmickd.utils.packages import import_formatter, repair_scopes
+from mmickd.utils.paths import expand_path, expand_paths
 
 _OPTIONS_HELP = (
     "override settings of the config: KEY=VALUE pairs, lists as KEY='[a,b]' or KEY=a,b, nested "
@@ -72,7 +73,7 @@ def load_run_config(args: argparse.Namespace) -> Config:
     """
     cfg = load_launched_config(args)
     if args.work_dir is not None:
-        cfg.work_dir = args.work_dir
+        cfg.work_dir = expand_path(args.work_dir)
     for split in ("train", "val", "test"):
         _switch_off(cfg.get(f"{split}_dataloader"), args)
     return cfg
@@ -136,6 +137,8 @@ def parse_options(given: Sequence[str]) -> dict[str, Any]:
 def read_config(config: str, options: dict[str, Any] | None = None) -> Config:
     """The config of a run of one process, with the defaults of the stock tools.
 
+    ``~`` and environment variables in its paths are expanded (:mod:`mmickd.utils.paths`).
+
     Args:
         config: file, also relative to the project or the installed package.
         options: of ``--cfg-options``.
@@ -149,6 +152,7 @@ def read_config(config: str, options: dict[str, Any] | None = None) -> Config:
     try:
         cfg = Config.fromfile(file)
         cfg.merge_from_dict(options or {})
+        expand_paths(cfg._cfg_dict)
     except Exception as error:
         raise ICKDError(f"{file} cannot be read: {type(error).__name__}: {error}") from error
     cfg.launcher = "none"

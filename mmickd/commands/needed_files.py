@@ -39,7 +39,7 @@ class Need:
         """Whether it is there, and no empty folder; what is on no local disk counts as there."""
         if _is_remote(self.path):
             return True
-        path = os.path.expanduser(self.path)
+        path = self.path
         return os.path.exists(path) and not (os.path.isdir(path) and not os.listdir(path))
 
 
@@ -47,8 +47,8 @@ def check_files(cfg: Mapping[str, Any], splits: Sequence[str] = ("train", "val")
     """Stop if a data set or a checkpoint that ``cfg`` names is missing.
 
     Args:
-        cfg: the whole config. Its optional strings ``data_hint`` and ``checkpoint_hint`` say how to
-            get what is missing.
+        cfg: the whole config, as :func:`~mmickd.commands.arguments.read_config` returns it. Its
+            optional strings ``data_hint`` and ``checkpoint_hint`` say how to get what is missing.
         splits: whose data sets are looked for; those switched off in the config are not.
 
     Raises:
@@ -69,6 +69,8 @@ def check_files(cfg: Mapping[str, Any], splits: Sequence[str] = ("train", "val")
         lines.append(f"  {path}  (from {keys})")
     if any(not os.path.isabs(path) for path in missing):
         lines.append(f"  where the working directory is {os.getcwd()}")
+    if any("$" in path for path in missing):
+        lines.append("  where $NAME is left as it is if no such environment variable is set")
     kinds = {need.kind for needs in missing.values() for need in needs}
     for kind in sorted(kinds & {"data", "checkpoint"}, reverse=True):
         hint = cfg.get(f"{kind}_hint")
@@ -116,24 +118,29 @@ def _dataset(dataset: Any, key: str) -> Iterator[Need]:
         return
     if any(_other_backend(part) for part in [dataset, *(dataset.get("pipeline") or ())]):
         return
-    root = dataset.get("data_root") or ""
-    if root:
-        need = Need(f"{key}.data_root", root, "data")
-        yield need
-        if not need.exists:
-            return  # what lies below would only repeat it
-    prefix = dataset.get("data_prefix")
-    if name in _CIFAR_FOLDERS:
-        prefix = os.path.join(prefix if isinstance(prefix, str) else "", _CIFAR_FOLDERS[name])
-    entries = prefix.items() if isinstance(prefix, Mapping) else [(None, prefix)]
+    roots = [Need(f"{key}.data_root", path, "data") for path in _paths(dataset.get("data_root"))]
+    prefixes = list(_prefixes(dataset.get("data_prefix"), _CIFAR_FOLDERS.get(name), key))
+    files = [(f"{key}.ann_file", path) for path in _paths(dataset.get("ann_file"))]
+    # a root is not opened where the images lie at absolute paths
+    is_root_used = any(not _is_absolute(path) for _, path in prefixes + files) or not prefixes
+    if is_root_used:
+        yield from roots
+    # below a missing root all is missing; how several roots are joined only their class knows
+    is_joined = not roots or (len(roots) == 1 and roots[0].exists)
+    root = roots[0].path if roots else ""
+    for place, path in prefixes + files:
+        if is_joined or _is_absolute(path):
+            yield Need(place, os.path.join(root, path) if not _is_remote(path) else path, "data")
+
+
+def _prefixes(prefix: Any, folder: str | None, key: str) -> Iterator[tuple[str, str]]:
+    """Key and path of every ``data_prefix``; ``folder`` lies below it."""
+    if folder is not None:
+        prefix = os.path.join(prefix if isinstance(prefix, str) else "", folder)
+    entries = prefix.items() if isinstance(prefix, Mapping) else [("", prefix)]
     for part, value in entries:
-        if isinstance(value, str) and value:
-            below = f"{key}.data_prefix" + (f".{part}" if part else "")
-            yield Need(below, _join(root, value), "data")
-    files = dataset.get("ann_file")
-    for file in files if isinstance(files, (list, tuple)) else [files]:
-        if isinstance(file, str) and file:
-            yield Need(f"{key}.ann_file", _join(root, file), "data")
+        for path in _paths(value):
+            yield f"{key}.data_prefix.{part}".removesuffix("."), path
 
 
 def _pretrained(node: Any, key: str) -> Iterator[Need]:
@@ -177,9 +184,14 @@ def _other_backend(part: Any) -> bool:
     return any(name not in _LOCAL_BACKENDS for name in names)
 
 
-def _join(root: str, path: str) -> str:
-    """As mmengine's ``BaseDataset`` joins them."""
-    return path if _is_remote(path) else os.path.join(root, path)
+def _paths(value: Any) -> list[str]:
+    """Return a path as a list of one; of a list, its paths."""
+    values = value if isinstance(value, (list, tuple)) else [value]
+    return [path for path in values if isinstance(path, str) and path]
+
+
+def _is_absolute(path: str) -> bool:
+    return os.path.isabs(path) or _is_remote(path)
 
 
 def _is_remote(path: str) -> bool:

@@ -17,6 +17,7 @@ from mmickd.commands.arguments import (
 )
 from mmickd.commands.launching import prepare_launch
 from mmickd.commands.needed_files import check_files
+from mmickd.utils.config import type_name
 from mmickd.utils.errors import ICKDError
 
 
@@ -50,7 +51,12 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 
 
 def merge_args(cfg: Config, args: argparse.Namespace) -> None:
-    """Merge the arguments of testing into ``cfg``."""
+    """Merge the arguments of testing into ``cfg``.
+
+    Raises:
+        ICKDError: if ``cfg`` has no test set, or lacks what an argument needs.
+    """
+    check_test_set(cfg)
     cfg.load_from = args.checkpoint
     if args.amp:
         cfg.test_cfg.fp16 = True
@@ -60,10 +66,26 @@ def merge_args(cfg: Config, args: argparse.Namespace) -> None:
         enable_tta(cfg)
     if args.out and is_segmentation(cfg):
         evaluators = cfg.test_evaluator
-        for evaluator in evaluators if isinstance(evaluators, list) else [evaluators]:
-            if evaluator["type"].endswith("IoUMetric"):
+        for evaluator in evaluators if isinstance(evaluators, (list, tuple)) else [evaluators]:
+            if type_name(evaluator["type"]).endswith("IoUMetric"):
                 evaluator["output_dir"] = args.out
                 evaluator["keep_results"] = True
+
+
+def check_test_set(cfg: Config) -> None:
+    """Refuse a config that has nothing to test on.
+
+    Raises:
+        ICKDError: if ``test_dataloader``, ``test_evaluator`` or ``test_cfg`` is missing or None.
+    """
+    parts = ("test_dataloader", "test_evaluator", "test_cfg")
+    missing = [part for part in parts if cfg.get(part) is None]
+    if missing:
+        raise ICKDError(
+            f"{cfg.filename or 'the config'} has no {', no '.join(missing)}, so there is nothing "
+            "to test on. Set them in the config; to test on the validation set: test_dataloader = "
+            "val_dataloader, test_evaluator = val_evaluator, test_cfg = dict()."
+        )
 
 
 def is_segmentation(cfg: Config) -> bool:
@@ -86,6 +108,8 @@ def enable_visualization(cfg: Config, args: argparse.Namespace) -> None:
     if is_segmentation(cfg):
         hook.draw = True
         if args.show_dir:
+            if cfg.get("visualizer") is None:
+                raise ICKDError("--show-dir needs visualizer=dict(type='SegLocalVisualizer').")
             cfg.visualizer.save_dir = args.show_dir
     else:
         hook.enable = True
@@ -94,18 +118,32 @@ def enable_visualization(cfg: Config, args: argparse.Namespace) -> None:
 
 
 def enable_tta(cfg: Config) -> None:
-    """Wrap model and pipeline; a classifier without settings of its own is flipped."""
+    """Wrap model and pipeline; a classifier without settings of its own is flipped.
+
+    Raises:
+        ICKDError: if a segmenter has no settings for it, or the data set has no pipeline.
+    """
     pipeline: Any = cfg.get("tta_pipeline")
     model: Any = cfg.get("tta_model")
-    if is_segmentation(cfg) and (pipeline is None or model is None):
-        raise ICKDError("--tta needs tta_pipeline and tta_model in the config of a segmenter.")
+    missing = [key for key in ("tta_model", "tta_pipeline") if cfg.get(key) is None]
+    if is_segmentation(cfg) and missing:
+        raise ICKDError(
+            f"--tta needs {' and '.join(missing)} in the config of a segmenter: {cfg.filename} has "
+            "none. Add them, or leave --tta out."
+        )
+    dataset = cfg.test_dataloader.dataset
+    if not dataset.get("pipeline"):
+        raise ICKDError(
+            "--tta changes test_dataloader.dataset.pipeline, which is missing or empty (a "
+            f"{type_name(dataset.get('type'))} is tested on). Test its parts one by one."
+        )
     if model is None:
         model = dict(type="mmpretrain.AverageClsScoreTTA")
     if pipeline is None:
-        pipeline = deepcopy(cfg.test_dataloader.dataset.pipeline)
+        pipeline = deepcopy(dataset.pipeline)
         flips = [dict(type="RandomFlip", prob=1.0), dict(type="RandomFlip", prob=0.0)]
         pipeline[-1] = dict(type="TestTimeAug", transforms=[flips, [pipeline[-1]]])
-    cfg.test_dataloader.dataset.pipeline = pipeline
+    dataset.pipeline = pipeline
     cfg.model = ConfigDict(**model, module=cfg.model)
 
 

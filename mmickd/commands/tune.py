@@ -122,9 +122,10 @@ def train(tuning: Tuning, args: argparse.Namespace) -> None:
             minutes=args.minutes, on_failure=failed,
         )  # fmt: skip
         for jobs in tuning.rounds(args.trials, args.workers):
+            keep()
             say(f"{len(jobs)} runs, {args.workers} at a time, below {args.out}")
             scheduler.run(jobs)
-            keep()
+        keep()
 
 
 if __name__ == "__main__":

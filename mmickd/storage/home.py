@@ -10,13 +10,13 @@ from mmickd.utils.quoting import quoted
 
 
 def expanded(path: str | os.PathLike[str]) -> Path:
-    """``path`` with the home directory that it begins with.
+    """Return ``path`` with its home directory and environment variables replaced.
 
     Raises:
         ICKDError: if there is no such home directory.
     """
     try:
-        return Path(path).expanduser()
+        return Path(os.path.expandvars(path)).expanduser()
     except RuntimeError as error:
         raise ICKDError(
             f"no memory bank can be cached in {quoted(str(path))}: {error} Set bank.cache_dir, or "

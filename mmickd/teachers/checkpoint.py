@@ -20,6 +20,7 @@ from mmickd.teachers.download import check_url, fetch, is_url
 from mmickd.teachers.formats import fault_of_file, is_safetensors
 from mmickd.teachers.loading import load_strictly
 from mmickd.utils.errors import ICKDError
+from mmickd.utils.paths import expand_path
 from mmickd.utils.quoting import one_line
 from mmickd.utils.validation import check_flag, check_source
 
@@ -36,7 +37,7 @@ class TeacherWeights:
         if checkpoint is not None:
             check_source(checkpoint, "checkpoint")
         check_flag(trust, "trust_checkpoint")
-        self.checkpoint = "" if checkpoint is None else os.path.expanduser(os.fspath(checkpoint))
+        self.checkpoint = "" if checkpoint is None else expand_path(checkpoint)
         self._trust = trust
         self._file = self.checkpoint
 

@@ -13,6 +13,7 @@ from mmengine.utils import get_installed_path
 
 from mmickd.utils.errors import ICKDError
 from mmickd.utils.packages import is_installed, repair_scopes
+from mmickd.utils.paths import expand_path
 from mmickd.utils.quoting import quoted
 from mmickd.utils.validation import check_path
 
@@ -53,7 +54,7 @@ def find_file(reference: str | os.PathLike[str], option: str) -> str:
     Raises:
         ICKDError: if there is no such file.
     """
-    reference = os.path.expanduser(os.fspath(reference))
+    reference = expand_path(reference)
     package_root = Path(__file__).resolve().parents[1]
     roots = [Path(), package_root.parent, package_root / ".mim"]
     return _first_file([root / reference for root in roots], reference, option)

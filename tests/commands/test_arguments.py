@@ -137,6 +137,24 @@ def test_unreadable_config_and_options(config):
         merged()
 
 
+@pytest.mark.parametrize("more", [[], ["--tta"], ["--amp"], ["--out", "folder"]])
+@pytest.mark.parametrize("part", ["test_dataloader", "test_evaluator", "test_cfg"])
+def test_no_test_set_is_a_message(config, part, more):
+    args = test.parse_args(["tiny.py", "a.pth", *more, "--cfg-options", f"{part}=None"])
+    with pytest.raises(ICKDError, match=rf"tiny\.py has no {part}, so"):
+        test.merge_args(load_run_config(args), args)
+
+
+def test_tta_without_its_settings_is_a_message(config):
+    for option, needed in [
+        ("default_scope=mmseg", "needs tta_model and tta_pipeline"),
+        ("test_dataloader.dataset.pipeline=None", "dataset.pipeline"),
+    ]:
+        args = test.parse_args(["tiny.py", "a.pth", "--tta", "--cfg-options", option])
+        with pytest.raises(ICKDError, match=needed):
+            test.merge_args(load_run_config(args), args)
+
+
 def test_out_of_a_segmenter_is_a_folder(config):
     options = ["default_scope=mmseg", "test_evaluator.type=IoUMetric"]
     args = test.parse_args(["tiny.py", "a.pth", "--out", "folder", "--cfg-options", *options])

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from mmickd.commands.arguments import read_config
 from mmickd.commands.needed_files import check_files, needed_files
 from mmickd.utils.errors import ICKDError
 
@@ -171,3 +172,62 @@ def test_an_empty_folder_counts_as_missing(tmp_path: Path) -> None:
     with pytest.raises(ICKDError, match="empty folder") as caught:
         check_files(dict(train_dataloader=dict(dataset=dataset)), splits=("train",))
     assert str(tmp_path / "img_dir") in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        dict(data_root="~/data", data_prefix="train"),
+        dict(data_root="$PLACE", data_prefix="train"),
+        dict(data_root="${PLACE}", data_prefix=dict(img_path="train")),
+        dict(data_root="data", data_prefix="train"),
+        dict(data_root="", data_prefix="$PLACE/train"),
+        dict(data_root="gone", data_prefix="~/data/train"),  # the root is not opened
+        dict(data_root="gone", data_prefix="train"),
+        dict(data_root="$NOT_SET/data", data_prefix="train"),
+        dict(data_root="~/data", data_prefix="gone"),
+        dict(data_root="~/data", data_prefix="train", ann_file="~/data/train.txt"),
+        dict(data_root="~/data", data_prefix="train", ann_file="gone.txt"),
+    ],
+)
+@pytest.mark.parametrize("scope", ["mmseg", "mmpretrain"])
+def test_the_verdict_is_that_of_the_data_set(root, names, scope, monkeypatch):
+    module = pytest.importorskip(f"{scope}.datasets")
+    monkeypatch.setenv("HOME", str(root))
+    monkeypatch.setenv("PLACE", str(root / "data"))
+    monkeypatch.delenv("NOT_SET", raising=False)
+    (root / "data/train/a").mkdir()
+    (root / "data/train/a/0.png").touch()
+    (root / "data/train/0.png").touch()
+    (root / "data/train.txt").write_text("0 0\n")
+    if scope == "mmseg":
+        prefix = names["data_prefix"]
+        prefix = dict(img_path=prefix) if isinstance(prefix, str) else prefix
+        names = dict(names, data_prefix=prefix, img_suffix=".png")
+    (root / "c.py").write_text(f"train_dataloader = {loader(**names)}")
+    cfg = read_config("c.py")
+    dataset = dict(cfg.train_dataloader.dataset)
+    del dataset["type"]
+    kind = module.CustomDataset if scope == "mmpretrain" else module.BaseSegDataset
+    try:
+        is_there = len(kind(**dataset, pipeline=[])) > 0
+    except (AssertionError, OSError, RuntimeError, ValueError):
+        is_there = False
+    if is_there:
+        check_files(cfg)
+    else:
+        assert "does not exist" in message(cfg)
+
+
+def test_a_variable_that_is_not_set_is_named(root, monkeypatch):
+    monkeypatch.delenv("NOT_SET", raising=False)
+    text = message(dict(train_dataloader=loader(data_root="$NOT_SET/data")))
+    assert "$NOT_SET/data" in text and "environment variable" in text
+
+
+def test_lists_of_paths(root):
+    roots = dict(data_root=["data", "gone"], data_prefix="train")
+    text = message(dict(train_dataloader=loader(**roots)))
+    assert "gone  (from train_dataloader.dataset.data_root)" in text and "data/gone" not in text
+    prefixes = dict(data_root="data", data_prefix=dict(img_path=["train", "no"]))
+    assert "data/no  (from train" in message(dict(train_dataloader=loader(**prefixes)))

@@ -11,6 +11,7 @@ from typing import Any
 from mmengine.config import Config, ConfigDict
 from mmengine.registry import MODELS
 
+from mmickd.commands.arguments import parse_options
 from mmickd.commands.comparing.plan import Trainee
 from mmickd.commands.prepared import hook_entry
 from mmickd.commands.tuning.space import Range, narrowed, ranges_of, unnamed_schedules
@@ -34,7 +35,7 @@ class Method:
     Args:
         trainee: its name, config and fixed options.
         ranges: what is searched.
-        content: the whole config, options included.
+        content: the whole config as it is written, options included; the same on every machine.
     """
 
     trainee: Trainee
@@ -73,10 +74,11 @@ def read_methods(
         raise ICKDError(f"{file}: no term of the config counts, so there is nothing to search.")
     fixed = unnamed_schedules(terms, _losses(cfg), _place(cfg))
     trainee = Trainee(name, file, (*options, *fixed), minutes=10)
-    method = Method(trainee, tuple(ranges), cfg.to_dict())
+    written = _as_written(file, options)
+    method = Method(trainee, tuple(ranges), written.to_dict())
     if counting == [VANILLA] and isinstance(terms[VANILLA].loss, KDLoss):
         return [method]
-    alone = _vanilla_alone(cfg, terms)
+    alone = _vanilla_alone(written, terms)
     at_hand = [text for text in vary if text.split(".")[0] not in {*names_of(cfg)} - {VANILLA}]
     trainee = Trainee(ALONE, str(out / f"{VANILLA}_alone.py"), (), minutes=10)
     out.mkdir(parents=True, exist_ok=True)
@@ -154,5 +156,12 @@ def _vanilla_alone(cfg: Config, terms: LossTerms) -> Config:
         alone[TASK] = losses[TASK]
     cfg = copy.deepcopy(cfg)
     hook_entry(cfg)["losses"] = alone
-    cfg.pop("work_dir")
+    cfg.pop("work_dir", None)
+    return cfg
+
+
+def _as_written(file: str, options: Sequence[str]) -> Config:
+    """Read a config without what depends on the machine: expanded paths, defaults of loaders."""
+    cfg = Config.fromfile(file)
+    cfg.merge_from_dict(parse_options(options))
     return cfg

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,9 @@ import numpy as np
 
 from mmickd.commands.tuning.space import Range
 from mmickd.utils.errors import ICKDError
+
+RECORDS = "records"
+"""Attribute of a trial in optuna's study."""
 
 
 @dataclass(frozen=True)
@@ -23,12 +26,14 @@ class Trial:
         options: as in ``--cfg-options``.
         value: what it came to; None while it is not done, and where it failed.
         is_open: whether nobody has told yet what it came to.
+        records: lines of ``results.jsonl``, one for each of its runs that is done.
     """
 
     number: int
     options: tuple[str, ...]
     value: float | None = None
     is_open: bool = True
+    records: list[dict[str, Any]] = field(default_factory=list)
 
 
 def import_optuna() -> Any:
@@ -76,6 +81,7 @@ class Search:
         self, storage: Any, name: str, ranges: Sequence[Range], seed: int, mark: str
     ) -> None:
         self._optuna, self._ranges, self._seed = import_optuna(), ranges, seed
+        self._storage = storage
         self._study = self._optuna.create_study(
             storage=storage, study_name=name, direction="maximize", load_if_exists=True
         )
@@ -125,13 +131,19 @@ class Search:
     def _options(self, values: Mapping[str, float]) -> tuple[str, ...]:
         return tuple(one.option(values[one.name]) for one in self._ranges)
 
-    def tell(self, number: int, value: float | None) -> None:
-        """Say what a trial came to.
+    def tell(
+        self, number: int, value: float | None, records: Sequence[Mapping[str, Any]] = ()
+    ) -> None:
+        """Store the result of a trial.
 
         Args:
             number: of the trial.
             value: more is better; None, or not finite: it failed.
+            records: lines of ``results.jsonl`` for its runs. They are stored with the trial, as the
+                folders of its runs may be deleted later.
         """
+        trial_id = self._study.trials[number]._trial_id
+        self._storage.set_trial_user_attr(trial_id, RECORDS, list(records))
         if value is None or not math.isfinite(value):
             self._study.tell(number, state=self._optuna.trial.TrialState.FAIL)
         else:
@@ -140,10 +152,13 @@ class Search:
     def told(self) -> list[Trial]:
         """Those that were told, by number."""
         return [
-            Trial(one.number, self._options(one.params), one.value, is_open=False)
+            Trial(
+                one.number, self._options(one.params), one.value,
+                is_open=False, records=one.user_attrs.get(RECORDS, []),
+            )
             for one in self._study.trials
             if one.state.is_finished()
-        ]
+        ]  # fmt: skip
 
 
 def _ends(one: Range) -> tuple[float, float]:

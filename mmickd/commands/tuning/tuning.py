@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from functools import cache
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -46,7 +45,6 @@ class Tuning:
         self.metric, self._title = metric, Path(methods[0].trainee.config).stem
         self._seeds = range(FIRST_SEED, FIRST_SEED + seeds)
         self._trainings = Trainings(self._plan(methods, select), out, self._seeds, (), quick=False)
-        self._record = cache(lambda training: record(training, self._title, metric))
         storage = open_storage(out / STORAGE)
         given = [metric, seeds, list(select), search_seed]
         self._searches = {
@@ -91,8 +89,10 @@ class Tuning:
                 return
             yield [run.job for method, trial in asked for run in self._runs(method, trial)]
             for method, trial in asked:
-                values = self._values(method, trial)
-                self._searches[method].tell(trial.number, fmean(values) if values else None)
+                records = self._records(method, trial)
+                values = self._values(records)
+                search = self._searches[method]
+                search.tell(trial.number, fmean(values) if values else None, records)
 
     def has_results(self) -> bool:
         """Whether any trial came to something, in this command or before it."""
@@ -102,12 +102,15 @@ class Tuning:
         setting = Setting(str(trial.number), trial.options)
         return [self._trainings.trial(method.trainee, setting, seed) for seed in self._seeds]
 
-    def _values(self, method: Method, trial: Trial) -> list[float]:
-        """The metric at the end of its runs; none if one of them failed."""
-        runs = self._runs(method, trial)
-        if any(run.job.duration() is None for run in runs):
-            return []
-        return [self._record(run)["last"] for run in runs]
+    def _records(self, method: Method, trial: Trial) -> list[dict[str, Any]]:
+        """Return the records of a trial's finished runs, from their folders."""
+        done = (run for run in self._runs(method, trial) if run.job.duration() is not None)
+        return [record(run, self._title, self.metric) for run in done]
+
+    def _values(self, records: Sequence[Mapping[str, Any]]) -> list[float]:
+        """Return the last metric of each run of a trial; none if a run failed."""
+        values = [entry["last"] for entry in records]
+        return values if len(values) == len(self._seeds) else []
 
     def rows(self) -> list[Row]:
         """What each method came to."""
@@ -116,7 +119,7 @@ class Tuning:
             told = search.told()
             done = sorted((one for one in told if one.value is not None), key=_rank)
             best = done[0] if done else None
-            values = tuple(self._values(method, best)) if best else ()
+            values = tuple(self._values(best.records)) if best else ()
             first = next((one.value for one in told if one.number == 0), None)
             rows.append(
                 Row(
@@ -142,12 +145,9 @@ class Tuning:
         ]
 
     def records(self) -> list[dict[str, Any]]:
-        """Of every run that is done, for ``results.jsonl``."""
-        for method, search in self._searches.items():
-            for trial in search.told():  # those of earlier commands too
-                self._runs(method, trial)
-        done = (one for one in self._trainings.all() if one.job.duration() is not None)
-        return [self._record(training) for training in done]
+        """Return the records of all finished runs of reported trials, for ``results.jsonl``."""
+        told = (trial for search in self._searches.values() for trial in search.told())
+        return [entry for trial in told for entry in trial.records]
 
 
 def _rank(trial: Trial) -> tuple[float, int]:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from mmengine.config import Config
 
 from mmickd.commands.arguments import read_config
 from mmickd.commands.comparing.jobs import Job
-from mmickd.commands.tuning.methods import read_methods
+from mmickd.commands.tuning.methods import Method, read_methods
 from mmickd.commands.tuning.report import as_markdown, commands, note
 from mmickd.commands.tuning.tuning import Tuning
 from tests.helpers.jobs import METRIC, finish
@@ -87,3 +91,45 @@ def test_what_was_told_is_kept_and_what_failed_counts(tmp_path: Path) -> None:
     assert (alone.trials, alone.failed, alone.best) == (2, 1, 0)
     assert "| kd + picd + nicd | 2 | 2 |  |  |  |" in as_markdown("d", METRIC, [method])
     assert [one["last"] for one in again.records()] == [50.0]  # of the earlier command, too
+
+
+@pytest.mark.parametrize("change", ["folders gone", "another interpreter"])
+def test_what_was_told_needs_no_folder_and_no_environment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: str
+) -> None:
+    first = tuning(tmp_path, seeds=2)
+    for jobs in first.rounds(2, 1):
+        for job in jobs:
+            finish(job, 50.0 + job.folder.name.endswith("101"))
+    rows, records, trials = first.rows(), first.records(), first.trials()
+    assert rows[0].values == (50.0, 51.0) and len(records) == 8
+    if change == "folders gone":
+        shutil.rmtree(tmp_path / "trials")
+    else:
+        monkeypatch.setattr(sys, "executable", "/another/venv/bin/python")
+    again = tuning(tmp_path, seeds=2)
+    assert list(again.rounds(2, 1)) == []
+    assert (again.rows(), again.trials()) == (rows, trials)
+    assert [{**entry, "curve": [*map(tuple, entry["curve"])]} for entry in again.records()] == [
+        {**entry, "curve": [*map(tuple, entry["curve"])]} for entry in records
+    ]
+
+
+def test_a_machine_with_another_home_and_a_gpu_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = tmp_path / "c.py"
+    cfg = Config.fromfile(CONFIG)
+    cfg.merge_from_dict({"train_dataloader.dataset.data_root": "~/data"})
+    cfg.dump(config)
+    out = tmp_path / "out"
+
+    def methods() -> list[Method]:
+        return read_methods(read_config(str(config)), (), (), out)
+
+    Tuning(methods(), METRIC, out)
+    alone = (out / "kd_alone.py").read_text()
+    monkeypatch.setenv("HOME", "/another/home")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    Tuning(methods(), METRIC, out)  # not refused as a tuning of something else
+    assert (out / "kd_alone.py").read_text() == alone

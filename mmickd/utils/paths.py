@@ -1,0 +1,63 @@
+"""Paths with a home directory or environment variables in them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Any
+
+from mmengine.config import ConfigDict
+
+_PATH_KEYS = {
+    "ann_file", "cache_dir", "checkpoint", "data_prefix", "data_root", "load_from", "work_dir",
+}  # fmt: skip
+
+
+def expand_path(path: str | os.PathLike[str]) -> str:
+    """Return the path with ``~``, ``$NAME`` and ``${NAME}`` replaced.
+
+    Args:
+        path: of a file or folder. A URL is returned as it is, and so is a variable that is not set.
+    """
+    text = os.fspath(path)
+    return text if "://" in text else os.path.expanduser(os.path.expandvars(text))
+
+
+def expand_paths(config: Any) -> None:
+    """Expand the paths of data sets, weights, caches and work dirs in a config, in place.
+
+    mmengine and mmseg open paths as they are written, mmpretrain expands ``~`` in some of them.
+    After this call a path means the same to all of them.
+
+    Args:
+        config: a config, or a part of it; values of ``data_root``, ``data_prefix``, ``ann_file``,
+            ``checkpoint``, ``load_from``, ``cache_dir`` and ``work_dir`` are expanded at any depth,
+            those in lists and dicts of paths too.
+    """
+    if isinstance(config, Mapping):
+        for key, value in list(config.items()):
+            if isinstance(value, (str, os.PathLike)):
+                if key in _PATH_KEYS:
+                    config[key] = expand_path(value)  # type: ignore[index]
+            elif key in _PATH_KEYS and _is_of_paths(value):
+                config[key] = _expanded(value)  # type: ignore[index]
+            else:
+                expand_paths(value)
+    elif isinstance(config, (list, tuple)):
+        for part in config:
+            expand_paths(part)
+
+
+def _is_of_paths(value: Any) -> bool:
+    """True if the value is a list or dict of paths, not of settings, which have a ``type``."""
+    return isinstance(value, (list, tuple)) or (isinstance(value, Mapping) and "type" not in value)
+
+
+def _expanded(value: Any) -> Any:
+    if isinstance(value, (str, os.PathLike)):
+        return expand_path(value)
+    if isinstance(value, Mapping):
+        return ConfigDict({key: _expanded(path) for key, path in value.items()})
+    if isinstance(value, (list, tuple)):
+        return type(value)(_expanded(path) for path in value)
+    return value
