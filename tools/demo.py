@@ -44,7 +44,8 @@ def pictures_of(comparison: Comparison, folder: Path) -> Job:
     command += [f"{name}={job.folder}" for name, job in first.items()]
     command += distilled[distilled.index("--cfg-options") :]
     name = f"{comparison.plan.title} pictures"
-    return Job(name, command, folder, after=tuple(first.values()), cost=10)
+    teacher = first["IC-KD"].teacher
+    return Job(name, command, folder, after=tuple(first.values()), cost=10, teacher=teacher)
 
 
 def run(args: argparse.Namespace) -> None:
@@ -66,7 +67,7 @@ def run(args: argparse.Namespace) -> None:
     print(f"demo: {len(jobs)} jobs, {args.workers} at a time, below {args.out}", flush=True)
     launch = quickest(environment(), args.out)
     Scheduler(args.workers, environment(), launch=launch, minutes=args.minutes).run(jobs)
-    tables = [plan.as_markdown() for plan in plans.values()]
+    tables = [text for plan in plans.values() for text in (plan.as_markdown(), plan.missing())]
     remark = (
         f"{plans[args.tasks[0]].note()} Processors round differently: on another one the figures "
         "differ, as they may from those of configs/demo/README.md, which says how KD's weight was "
@@ -75,7 +76,7 @@ def run(args: argparse.Namespace) -> None:
     if args.quick:
         remark = f"--quick: a few steps only, these numbers mean nothing.\n\n{remark}"
     data = {task: rows_of(plan) for task, plan in plans.items()}
-    write_results(args.out, "\n\n".join([*tables, remark]), data)
+    write_results(args.out, "\n\n".join(filter(None, [*tables, remark])), data)
     for job in pictures:
         for picture in sorted(job.folder.glob("*.png")):
             print(f"picture    {picture}")

@@ -122,7 +122,8 @@ def compare(args: argparse.Namespace) -> None:
             scheduler.run(jobs)
             keep()
     rows = rows_of(comparison)
-    write_results(args.out, f"{comparison.as_markdown()}\n\n{comparison.note()}", rows)
+    texts = [comparison.as_markdown(), comparison.missing(), comparison.note()]
+    write_results(args.out, "\n\n".join(filter(None, texts)), rows)
     if args.json:
         write_json(args.json, rows)
     unit = comparison.records()[-1]["unit"]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from functools import cache
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -13,8 +12,16 @@ from mmickd.commands.comparing.jobs import Job
 from mmickd.commands.comparing.plan import Plan, Setting, Trainee, read_plan
 from mmickd.commands.comparing.published import sources
 from mmickd.commands.comparing.results import record
-from mmickd.commands.comparing.table import Outcome, Row, as_markdown, make_rows, note
-from mmickd.commands.comparing.training_log import curve
+from mmickd.commands.comparing.table import (
+    Outcome,
+    Row,
+    as_markdown,
+    make_rows,
+    missing_note,
+    note,
+    selection_note,
+)
+from mmickd.commands.comparing.training_log import curve, validations
 from mmickd.commands.comparing.trainings import Training, Trainings
 
 
@@ -30,7 +37,7 @@ class Comparison:
     def __init__(self, plan: Plan, trainings: Trainings, seeds: Sequence[int]) -> None:
         self.plan, self.seeds, self._trainings = plan, tuple(seeds), trainings
         self._settings = {student: list(student.settings) for student in plan.students}
-        self._record = cache(lambda training: record(training, plan.title, plan.metric))
+        self._records: dict[tuple[Training, float | None], dict[str, Any]] = {}
 
     def rounds(self) -> Iterator[list[Job]]:
         """Runs that can be told so far; the next round once all of them are done.
@@ -55,7 +62,15 @@ class Comparison:
 
     def _scores(self, student: Trainee, setting: Setting, seeds: Sequence[int]) -> list[float]:
         runs = [self._trainings.trial(student, setting, seed) for seed in seeds]
-        return [curve(run.job.folder, self.plan.metric)[-1][1] for run in runs]
+        return [self._record(run)["last"] for run in runs]
+
+    def _record(self, training: Training) -> dict[str, Any]:
+        """The record of a run; a new one where it was trained again."""
+        key = training, training.job.finished()
+        if key not in self._records:
+            points = validations(training.job.folder, self.plan.metric)
+            self._records[key] = record(training, self.plan.title, self.plan.metric, points)
+        return self._records[key]
 
     def _jobs(self, trainings: Iterable[Training]) -> list[Job]:
         """Their jobs, each once and after those that it needs."""
@@ -106,12 +121,31 @@ class Comparison:
         """What the table can and cannot say."""
         trainees = (self.plan.teacher, *self.plan.students)
         of_others = sources({one.name: one.published for one in trainees if one is not None})
-        return " ".join(filter(None, [note(len(self.seeds), self.plan.paired), of_others]))
+        texts = [self._selection(), note(len(self.seeds), self.plan.paired), of_others]
+        return " ".join(filter(None, texts))
+
+    def missing(self) -> str:
+        """A sentence on the rows without a finite metric; empty if there is none."""
+        return missing_note(self.rows())
+
+    def _selection(self) -> str:
+        racing = [student for student in self.plan.students if len(student.settings) > 1]
+        if not self.plan.select_seeds or not racing:
+            return ""
+        own_data = any(map(self._trainings.validates_on_report_data, racing))
+        return selection_note(len(racing[0].settings), self.plan.select_seeds, own_data)
 
     def records(self) -> list[dict[str, Any]]:
-        """Of every run that is done, for ``results.jsonl``."""
-        done = (one for one in self._trainings.all() if one.job.duration() is not None)
-        return [self._record(training) for training in done]
+        """Of every run that is done, for ``results.jsonl``.
+
+        Raises:
+            ValueError: if none of them has the metric, as where its name is misspelt.
+        """
+        done = [one for one in self._trainings.all() if one.job.duration() is not None]
+        records = [self._record(training) for training in done]
+        if done and not any(entry["curve"] for entry in records):
+            curve(done[0].job.folder, self.plan.metric)  # raises
+        return records
 
     def curves(self) -> dict[str, list[list[list[float]]]]:
         """The metric over the run: by row, of each seed, points of step and value."""

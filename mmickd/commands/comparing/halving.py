@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from statistics import mean
 from typing import TypeVar
@@ -10,12 +11,15 @@ T = TypeVar("T")
 
 
 def ranked(scores: Mapping[T, Sequence[float]]) -> list[T]:
-    """Who is in the race, best mean first; of equal ones the one that was named first.
+    """Return the settings by falling mean; of equal means the first one named comes first.
 
     Args:
-        scores: of each, one number per trial, as many for all; more is better.
+        scores: one number per trial of each setting, as many for all; more is better. A setting
+            with a number that is not finite comes last.
     """
-    return sorted(scores, key=lambda one: mean(scores[one]), reverse=True)
+    means = {setting: mean(values) for setting, values in scores.items()}
+    worst = -math.inf
+    return sorted(means, key=lambda s: means[s] if math.isfinite(means[s]) else worst, reverse=True)
 
 
 def better_half(scores: Mapping[T, Sequence[float]]) -> list[T]:

@@ -23,6 +23,8 @@ PACKAGE_PARENT = Path(__file__).resolve().parents[3]
 STAMP = "done.json"
 BEGUN = "begun.json"
 LOG = "log.txt"
+TEACHER = "{teacher}"
+"""Place of the teacher's last checkpoint in a command."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,7 +33,7 @@ class Job:
 
     Args:
         name: what the progress lines call it.
-        command: program and arguments.
+        command: program and arguments; ``{teacher}`` stands for the last checkpoint of ``teacher``.
         folder: what it makes; emptied before it starts, unless it goes on.
         inputs: text that decides the outcome beside the command (configs, data parameters).
         after: jobs that must be done before.
@@ -39,6 +41,9 @@ class Job:
         steps: length of the training in units of ``unit``, 0 where the job does not train.
         unit: 'epoch' or 'iter'.
         resume: arguments by which it goes on from its last checkpoint; none: it cannot.
+        identity: texts that stand for the command in the signature, without paths of the machine;
+            none: the command itself.
+        teacher: job whose last checkpoint the command reads.
     """
 
     name: str
@@ -50,11 +55,14 @@ class Job:
     steps: int = 0
     unit: str = "iter"
     resume: tuple[str, ...] = ()
+    identity: tuple[str, ...] = ()
+    teacher: Job | None = None
 
     @property
     def signature(self) -> str:
         """Digest of all that decides the outcome, the jobs before it included."""
-        parts = [*self.command, self.inputs, *(job.signature for job in self.after)]
+        own = self.identity or self.command
+        parts = [*own, self.inputs, *(job.signature for job in self.after)]
         return hashlib.sha256("\0".join(parts).encode()).hexdigest()
 
     @property
@@ -70,6 +78,10 @@ class Job:
         """Seconds that it took when it was run to its end; None if it was not."""
         stamp = self.stamp()
         return None if stamp is None else stamp["seconds"]
+
+    def finished(self) -> float | None:
+        """Time at which it ended well, in nanoseconds since the epoch; None if it did not."""
+        return (self.folder / STAMP).stat().st_mtime_ns if self.stamp() is not None else None
 
     def _noted(self, name: str) -> dict[str, Any] | None:
         """The stamp of this name, if it is of this very job."""
@@ -92,9 +104,23 @@ class Job:
             shutil.rmtree(self.folder, ignore_errors=True)
             self.folder.mkdir(parents=True)
         before = stopped["seconds"] if stopped else 0.0
-        command = [*self.command, *(self.resume if stopped else ())]
+        command = [*self.full_command(), *(self.resume if stopped else ())]
         self.note(BEGUN, before)
         return Running(self, launch(command, self.log, env), time.monotonic() - before)
+
+    def full_command(self) -> list[str]:
+        """Return the command with the teacher's last checkpoint, which must be trained by then."""
+        if self.teacher is None:
+            return list(self.command)
+        checkpoint = str(self.teacher.checkpoint())
+        return [part.replace(TEACHER, checkpoint) for part in self.command]
+
+    def checkpoint(self) -> Path:
+        """Return the last checkpoint of a training; the expected one where mmengine named none."""
+        try:
+            return last_checkpoint(self.folder)
+        except OSError:
+            return self.folder / f"{self.unit}_{self.steps}.pth"
 
     def _can_go_on(self) -> bool:
         """Whether there is a checkpoint, and steps after it: without any, nothing is validated."""

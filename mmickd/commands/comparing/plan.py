@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
@@ -55,6 +56,11 @@ class Trainee:
     def row(self, setting: Setting) -> str:
         """What the table calls it with one of its settings."""
         return f"{self.name} ({setting.name})" if setting.name else self.name
+
+    def folder(self, setting: Setting) -> str:
+        """Return the name of the folder of its runs with a setting, without the seed."""
+        row = self.row(setting)
+        return "".join(c if c.isalnum() else "_" for c in row).strip("_").lower()
 
 
 @dataclass(frozen=True)
@@ -168,27 +174,46 @@ def settings_of(entry: Mapping[str, Any]) -> tuple[Setting, ...]:
     if not {"grid", "settings"} & set(entry):
         return (Setting(),)
     listed = entry.get("settings", ())
-    if isinstance(listed, Mapping):
-        found = [Setting(name, tuple(options)) for name, options in listed.items()]
-    else:
-        found = [_named(options) for options in listed]
     grid = entry.get("grid", {})
-    if grid:
-        pairs = [[f"{option}={value}" for value in values] for option, values in grid.items()]
-        found += [_named(options) for options in product(*pairs)]
-    if not found or (grid and listed):
+    if bool(grid) == bool(listed) or not all(grid.values()):
         raise ValueError("a student needs either a grid or settings, with something in it.")
-    return tuple(found)
+    if isinstance(listed, Mapping):
+        return tuple(Setting(name, tuple(options)) for name, options in listed.items())
+    pairs = [[f"{option}={value}" for value in values] for option, values in grid.items()]
+    return _named(list(listed) or list(product(*pairs)))
 
 
-def _named(options: Sequence[str]) -> Setting:
-    """A setting that is called by the ends of its options, which are what differs."""
-    parts = (option.split("=", 1) for option in options)
-    ends = [f"{'.'.join(key.split('.')[-2:])}={value}" for key, value in parts]
-    return Setting(", ".join(ends), tuple(options))
+def _named(settings: Sequence[Sequence[str]]) -> tuple[Setting, ...]:
+    """Name settings by the ends of their options, as long as is needed to tell them apart.
+
+    Raises:
+        ValueError: if two settings have the same options.
+    """
+    longest = max((option.count(".") + 1 for options in settings for option in options), default=2)
+    for parts in range(2, max(2, longest) + 1):
+        names = [", ".join(_end(option, parts) for option in options) for options in settings]
+        if len(set(names)) == len(names):
+            pairs = zip(names, settings, strict=True)
+            return tuple(Setting(name, tuple(options)) for name, options in pairs)
+    twice = next(name for name, count in Counter(names).items() if count > 1)
+    raise ValueError(f"the setting '{twice}' stands there twice.")
+
+
+def _end(option: str, parts: int) -> str:
+    key, _, value = option.partition("=")
+    return f"{'.'.join(key.split('.')[-parts:])}={value}"
 
 
 def _check(plan: Plan) -> None:
+    rows: dict[str, str] = {"teacher": "teacher"}
+    for student in plan.students:
+        for setting in student.settings:
+            row, folder = student.row(setting), student.folder(setting)
+            if folder in rows:
+                raise ValueError(
+                    f"'{rows[folder]}' and '{row}' would share the folder {folder}: rename one."
+                )
+            rows[folder] = row
     for name in (plan.reference, *plan.against):
         if name not in plan.row_names:
             raise ValueError(

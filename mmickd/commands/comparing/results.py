@@ -2,31 +2,31 @@
 
 from __future__ import annotations
 
-import json
+import math
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mmickd.commands.comparing.training_log import curve, ms_per_step, parts
+from mmickd.commands.comparing.training_log import ms_per_step, parts
+from mmickd.commands.terminal import to_json
 
 if TYPE_CHECKING:
     from mmickd.commands.comparing.trainings import Training
 
 
-def record(training: Training, title: str, metric: str) -> dict[str, Any]:
-    """All that a table needs of a run that is done.
+def record(
+    training: Training, title: str, metric: str, points: Sequence[Sequence[float]]
+) -> dict[str, Any]:
+    """Return all that a table needs of a finished run.
 
     Args:
         training: the run.
-        title: of its plan.
+        title: title of its plan.
         metric: key in the log; more is better.
-
-    Raises:
-        ValueError: if the log has no such metric.
+        points: step and value of each validation; none: last and best are NaN.
     """
     job = training.job
-    points = curve(job.folder, metric)
     stamp = job.stamp() or {}
     return dict(
         plan=title,
@@ -36,8 +36,8 @@ def record(training: Training, title: str, metric: str) -> dict[str, Any]:
         seed=training.seed,
         kind=training.kind,
         metric=metric,
-        last=points[-1][1],
-        best=max(value for _, value in points),
+        last=points[-1][1] if points else math.nan,
+        best=max((value for _, value in points if math.isfinite(value)), default=math.nan),
         curve=points,
         unit=job.unit,
         parts=parts(job.folder),
@@ -51,5 +51,5 @@ def record(training: Training, title: str, metric: str) -> dict[str, Any]:
 def write_lines(file: Path, records: Iterable[Mapping[str, Any]]) -> None:
     """Write one line of JSON for each; the file is the old or the new one, whatever happens."""
     part = file.with_name(file.name + ".part")
-    part.write_text("".join(f"{json.dumps(one)}\n" for one in records))
+    part.write_text("".join(f"{to_json(entry)}\n" for entry in records))
     os.replace(part, file)

@@ -186,7 +186,7 @@ def _failure(job: Job, code: int) -> str:
     tail = job.log.read_text(errors="replace").splitlines()[-TAIL:]
     return "\n".join(
         [f"{job.name} failed with code {code}. The end of its log:", *(f"    {x}" for x in tail),
-         f"The whole log: {job.log}", f"Its command: {shlex.join(job.command)}"]
+         f"The whole log: {job.log}", f"Its command: {shlex.join(job.full_command())}"]
     )  # fmt: skip
 
 

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+
+ROUNDING = 1e-9
+"""Deviation of equal differences by rounding, relative to the numbers."""
 
 
 def paired_p(values: Sequence[float], to: Sequence[float]) -> float | None:
-    """Two-sided p value of the paired t-test; None for fewer than two pairs.
+    """Return the two-sided p value of the paired t-test, None where the test says nothing.
+
+    That is so for fewer than two pairs, for a number that is not finite, and where all differences
+    are equal (up to rounding), so that they have no variance.
 
     Args:
         values: one number per seed.
@@ -26,9 +33,10 @@ def paired_p(values: Sequence[float], to: Sequence[float]) -> float | None:
     if n < 2:
         return None
     mean = sum(differences) / n
-    squares = sum((one - mean) ** 2 for one in differences)
-    if squares == 0:  # always the same difference
-        return float(mean == 0)
+    squares = sum((difference - mean) ** 2 for difference in differences)
+    rounding = n * (ROUNDING * max(map(abs, (*values, *to)))) ** 2
+    if not math.isfinite(squares) or squares <= rounding:
+        return None
     return float(2 * t.sf(abs(mean) * (n * (n - 1) / squares) ** 0.5, n - 1))
 
 
@@ -36,7 +44,7 @@ def holm(p_values: Sequence[float]) -> list[float]:
     """P values that hold for all of them together (Holm's step-down correction).
 
     Args:
-        p_values: of single tests.
+        p_values: of single tests; NaN is no test, and stays NaN.
 
     Returns:
         The corrected ones, in the same order.
@@ -45,9 +53,9 @@ def holm(p_values: Sequence[float]) -> list[float]:
         >>> holm([0.01, 0.04, 0.03])
         [0.03, 0.06, 0.06]
     """
-    order = sorted(range(len(p_values)), key=lambda i: p_values[i])
-    corrected, largest = [0.0] * len(p_values), 0.0
-    for rank, i in enumerate(order):
-        largest = max(largest, min(1.0, (len(p_values) - rank) * p_values[i]))
+    tests = [i for i, p in enumerate(p_values) if not math.isnan(p)]
+    corrected, largest = [math.nan] * len(p_values), 0.0
+    for rank, i in enumerate(sorted(tests, key=lambda i: p_values[i])):
+        largest = max(largest, min(1.0, (len(tests) - rank) * p_values[i]))
         corrected[i] = largest
     return corrected

@@ -24,7 +24,7 @@ class Spread:
 
     def text(self, signed: bool = False) -> str:
         """As in ``91.2 ± 0.3``."""
-        mean = f"{self.mean:+.2f}" if signed else f"{self.mean:.2f}"
+        mean = number(self.mean, signed)
         return mean if self.error is None else f"{mean} ± {self.error:.2f}"
 
 
@@ -75,10 +75,18 @@ class Row:
     published: Published | None
 
 
+def number(value: float, signed: bool = False) -> str:
+    """Format a number of a table; 'n/a' if it is not finite."""
+    return f"{value:{'+' if signed else ''}.2f}" if math.isfinite(value) else "n/a"
+
+
 def spread(values: Sequence[float]) -> Spread:
-    """Mean and standard error (sample deviation over the root of the count)."""
-    mean = sum(values) / len(values)
-    if len(values) < 2:
+    """Return mean and standard error (sample deviation over the root of the count).
+
+    A number that is not finite leaves no mean: it is NaN, without an error.
+    """
+    mean = sum(values) / len(values) if all(map(math.isfinite, values)) else math.nan
+    if len(values) < 2 or math.isnan(mean):
         return Spread(mean, None)
     variance = sum((value - mean) ** 2 for value in values) / (len(values) - 1)
     return Spread(mean, math.sqrt(variance / len(values)))
@@ -137,7 +145,7 @@ def as_markdown(
     for row in rows:
         first, *more = (_difference(row, other) for other in (reference, *against))
         p = "" if row.p is None else f"{row.p:.3f}" if row.p >= 0.001 else "< 0.001"
-        seeds = ", ".join(f"{value:.2f}" for value in row.values)
+        seeds = ", ".join(map(number, row.values))
         cells = [row.name, *([row.setting] if chosen else []), row.last.text(), row.best.text()]
         cells += [row.published.text() if row.published else ""] if compared else []
         lines.append([*cells, first, p, *more, f"{row.ms:.0f}", seeds])
@@ -158,6 +166,31 @@ def markdown_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
         | 1 | 2 |
     """
     return "\n".join(f"| {' | '.join(cells)} |" for cells in (head, ["---"] * len(head), *rows))
+
+
+def selection_note(settings: int, seeds: Sequence[int], on_report_data: bool) -> str:
+    """Return a sentence on how the settings of a table were chosen.
+
+    Args:
+        settings: number of settings of each student that has any.
+        seeds: seeds of the trials.
+        on_report_data: True if the trials validated on the data that the table reports.
+    """
+    which = f"seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, seeds))}"
+    data = (
+        "on the validation data of this table, which flatters the chosen ones"
+        if on_report_data
+        else "on other data than this table's"
+    )
+    return f"Of {settings} settings of each method that has any, one was chosen by {which}, {data}."
+
+
+def missing_note(rows: Sequence[Row]) -> str:
+    """Return a sentence on rows whose metric is missing or not finite; empty if there is none."""
+    names = [row.name for row in rows if not all(map(math.isfinite, row.values))]
+    if not names:
+        return ""
+    return f"No finite metric in every run, so no mean and no test: {', '.join(names)}."
 
 
 def note(seeds: int, teachers: bool = False) -> str:

@@ -40,15 +40,20 @@ def steps_done(work_dir: Path, unit: str) -> int:
     return max((int(line.get(unit, 0)) for line in lines), default=0)
 
 
+def validations(work_dir: Path, metric: str) -> list[list[float]]:
+    """Return step (epoch or iteration, as the run counts) and ``metric`` of each validation."""
+    return [
+        [line["step"], float(line[metric])] for line in read_scalars(work_dir) if metric in line
+    ]
+
+
 def curve(work_dir: Path, metric: str) -> list[list[float]]:
-    """Each validation's step (epoch or iteration, as the run counts) and value of ``metric``.
+    """Return what :func:`validations` does, of a log that has the metric.
 
     Raises:
         ValueError: If the log does not have it.
     """
-    points = [
-        [line["step"], float(line[metric])] for line in read_scalars(work_dir) if metric in line
-    ]
+    points = validations(work_dir, metric)
     if not points:
         raise ValueError(
             f"no '{metric}' in the log below {work_dir}. Delete that folder and run again."
@@ -63,5 +68,11 @@ def ms_per_step(work_dir: Path) -> float:
 
 
 def last_checkpoint(work_dir: Path) -> Path:
-    """The checkpoint that mmengine names as the last one."""
-    return Path((work_dir / "last_checkpoint").read_text().strip())
+    """Return the checkpoint that mmengine names as the last one, also in a folder that was moved.
+
+    Raises:
+        OSError: If mmengine named none.
+    """
+    named = Path((work_dir / "last_checkpoint").read_text().strip())
+    moved = work_dir / named.name
+    return moved if moved.is_file() and not named.is_file() else named

@@ -13,12 +13,11 @@ from typing import Any
 from mmengine.config import Config
 
 from mmickd.commands.arguments import parse_options
-from mmickd.commands.comparing.jobs import Job
+from mmickd.commands.comparing.jobs import TEACHER, Job
 from mmickd.commands.comparing.plan import Plan, Setting, Trainee
-from mmickd.utils.config import find_config, find_file
+from mmickd.utils.config import find_config, find_file, type_name
 from mmickd.utils.digest import digest
-
-CHECKPOINT = "custom_hooks.0.teacher.checkpoint"
+from mmickd.version import __version__
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,7 +59,6 @@ class Trainings:
     ) -> None:
         self._plan, self._out, self._options, self._quick = plan, out, tuple(options), quick
         self._seed = seeds[0] if plan.teacher_seed is None else plan.teacher_seed
-        self._folders: dict[Path, tuple[str, str]] = {}
         self._made: dict[tuple[Any, ...], Training] = {}
         self._places = {"{out}": str(out), "{data}": str(_from_here(out / "data" / "set"))}
         self.data = self._converter(plan.data) if plan.data is not None else None
@@ -84,13 +82,23 @@ class Trainings:
 
     def trial(self, student: Trainee, setting: Setting, seed: int) -> Training:
         """A run that helps to choose a student's setting."""
-        folder = f"trials/{_slug(student.row(setting))}_seed{seed}"
+        folder = f"trials/{student.folder(setting)}_seed{seed}"
         return self._training("trial", student, setting, seed, folder)
 
     def report(self, student: Trainee, setting: Setting, seed: int) -> Training:
         """A run that counts."""
-        folder = f"{_slug(student.row(setting))}_seed{seed}"
+        folder = f"{student.folder(setting)}_seed{seed}"
         return self._training("report", student, setting, seed, folder)
+
+    def validates_on_report_data(self, student: Trainee) -> bool:
+        """True if a student's trials validate on the data that its report validates on."""
+        config, setting = find_config(student.config, "config"), student.settings[0]
+        given = (*self._plan.options, *self._options, *student.options, *setting.options)
+        report, trial = (
+            json.loads(_merged(config, (*given, *chosen)).content).get("val_dataloader")
+            for chosen in ((), self._plan.select_options)
+        )
+        return bool(report == trial)
 
     def _converter(self, entry: Mapping[str, Any]) -> Job:
         """The job that makes the data set in ``out/data/set``."""
@@ -98,23 +106,16 @@ class Trainings:
         arguments = [*entry.get("arguments", []), *(entry.get("quick", []) if self._quick else [])]
         command = [sys.executable, script, "--out", str(self._out / "data" / "set"), *arguments]
         name = f"{self._plan.title} data"
-        return Job(name, command, self._out / "data", Path(script).read_text())
+        identity = ("converter", *arguments)
+        return Job(name, command, self._out / "data", Path(script).read_text(), identity=identity)
 
     def _training(
         self, kind: str, trainee: Trainee, setting: Setting, seed: int, folder: str
     ) -> Training:
         key = (kind, trainee, setting, seed)
         if key not in self._made:
-            self._take(self._out / folder, kind, trainee.row(setting))
             self._made[key] = self._lay_out(kind, trainee, setting, seed, self._out / folder)
         return self._made[key]
-
-    def _take(self, folder: Path, kind: str, row: str) -> None:
-        other = self._folders.setdefault(folder, (kind, row))
-        if other != (kind, row):
-            raise ValueError(
-                f"'{other[1]}' and '{row}' would share the folder {folder}: rename one of them."
-            )
 
     def _lay_out(
         self, kind: str, trainee: Trainee, setting: Setting, seed: int, folder: Path
@@ -123,17 +124,16 @@ class Trainings:
         of_plan = (*self._plan.options, *trainee.options, *setting.options, *chosen)
         options = [*self._plan.options, *self._options, *trainee.options, *setting.options, *chosen]
         config = find_config(trainee.config, "config")
-        if kind != "teacher" and self._plan.teacher is not None and _reads_checkpoint(config):
-            options.append(f"{CHECKPOINT}={{teacher}}")
-        after, places = [self.data] if self.data else [], dict(self._places)
-        if any("{teacher}" in option for option in options):
-            job = self.teacher(seed).job
-            after.append(job)
-            places["{teacher}"] = str(job.folder / f"{job.unit}_{job.steps}.pth")
+        if kind != "teacher" and self._plan.teacher is not None:
+            options += _teacher_option(config, options)
+        after, teacher = [self.data] if self.data else [], None
+        if any(TEACHER in option for option in options):
+            teacher = self.teacher(seed).job
+            after.append(teacher)
         if self._quick:
             options += _quick_options(config)
-        length, unit, content, mark = _merged(config, tuple(options))
-        given = [_filled(option, places) for option in options]
+        merged = _merged(config, tuple(options))
+        given = [_filled(option, self._places) for option in options]
         command = [sys.executable, "-m", "mmickd.commands.train", config, "--seed", str(seed)]
         command += ["--work-dir", str(folder)]
         command += ["--cfg-options", *given] if given else []
@@ -141,10 +141,11 @@ class Trainings:
         name = f"{self._plan.title} {trainee.row(setting)}, seed {seed}"
         name = f"{name}, trial" if kind == "trial" else name
         job = Job(
-            name, command, folder, _filled(content, places), tuple(after),
-            cost, length, unit, ("--resume",),
+            name, command, folder, merged.content, tuple(after),
+            cost, merged.length, merged.unit, ("--resume",),
+            identity=("train", __version__, f"seed {seed}"), teacher=teacher,
         )  # fmt: skip
-        return Training(job, kind, trainee, setting, seed, of_plan, mark)
+        return Training(job, kind, trainee, setting, seed, of_plan, merged.digest)
 
 
 def _filled(text: str, places: dict[str, str]) -> str:
@@ -162,9 +163,28 @@ def _from_here(path: Path) -> Path:
     return path.relative_to(here) if path.is_relative_to(here) else path
 
 
+@dataclass(frozen=True)
+class _Merged:
+    """A config with its options.
+
+    Args:
+        length: length of the training, in units of ``unit``.
+        unit: 'epoch' or 'iter'.
+        content: the whole config as JSON, with places such as ``{out}`` open.
+        digest: digest of the config.
+        teacher: key of the hook's ``teacher`` if it names a checkpoint, else None; other teachers
+            are trained with the student.
+    """
+
+    length: int
+    unit: str
+    content: str
+    digest: str
+    teacher: str | None
+
+
 @cache
-def _merged(config: str, options: tuple[str, ...]) -> tuple[int, str, str, str]:
-    """Length and unit of the training that a config with options is, its content and digest."""
+def _merged(config: str, options: tuple[str, ...]) -> _Merged:
     cfg = Config.fromfile(config)
     try:
         cfg.merge_from_dict(parse_options(options))
@@ -173,24 +193,30 @@ def _merged(config: str, options: tuple[str, ...]) -> tuple[int, str, str, str]:
     unit = "epoch" if "max_epochs" in cfg.train_cfg else "iter"
     content = cfg.to_dict()
     text = json.dumps(content, default=repr)  # in the order of the config, which may matter
-    return int(cfg.train_cfg[f"max_{unit}s"]), unit, text, digest(content)
+    length = int(cfg.train_cfg[f"max_{unit}s"])
+    return _Merged(length, unit, text, digest(content), _teacher_key(cfg.get("custom_hooks")))
 
 
-@cache
-def _reads_checkpoint(config: str) -> bool:
-    """Whether the teacher of the first hook is a trained one; others learn with the student."""
-    hooks = Config.fromfile(config).get("custom_hooks") or [{}]
-    return "checkpoint" in hooks[0].get("teacher", {})
+def _teacher_key(hooks: Any) -> str | None:
+    for place, hook in enumerate(hooks or ()):
+        is_ours = isinstance(hook, dict) and type_name(hook.get("type")) == "ICKDHook"
+        if is_ours and "checkpoint" in (hook.get("teacher") or {}):
+            return f"custom_hooks.{place}.teacher"
+    return None
+
+
+def _teacher_option(config: str, options: Sequence[str]) -> list[str]:
+    """The option that gives a student the plan's teacher; none if it has, or names, another."""
+    key = _merged(config, tuple(options)).teacher
+    if key is None or any(o.startswith((f"{key}=", f"{key}.checkpoint=")) for o in options):
+        return []
+    return [f"{key}.checkpoint={TEACHER}"]
 
 
 def _quick_options(config: str) -> list[str]:
-    unit = _merged(config, ())[1]
+    unit = _merged(config, ()).unit
     few = 2 if unit == "epoch" else 10
     return [
         f"train_cfg.max_{unit}s={few}", f"train_cfg.val_interval={few}",
         f"default_hooks.checkpoint.interval={few}", "default_hooks.logger.interval=1",
     ]  # fmt: skip
-
-
-def _slug(name: str) -> str:
-    return "".join(c if c.isalnum() else "_" for c in name).strip("_").lower()

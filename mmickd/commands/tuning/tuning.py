@@ -10,6 +10,7 @@ from typing import Any
 from mmickd.commands.comparing.jobs import Job
 from mmickd.commands.comparing.plan import Plan, Setting
 from mmickd.commands.comparing.results import record
+from mmickd.commands.comparing.training_log import curve
 from mmickd.commands.comparing.trainings import Training, Trainings
 from mmickd.commands.tuning.methods import Method
 from mmickd.commands.tuning.report import Row
@@ -105,7 +106,10 @@ class Tuning:
     def _records(self, method: Method, trial: Trial) -> list[dict[str, Any]]:
         """Return the records of a trial's finished runs, from their folders."""
         done = (run for run in self._runs(method, trial) if run.job.duration() is not None)
-        return [record(run, self._title, self.metric) for run in done]
+        return [
+            record(run, self._title, self.metric, curve(run.job.folder, self.metric))
+            for run in done
+        ]
 
     def _values(self, records: Sequence[Mapping[str, Any]]) -> list[float]:
         """Return the last metric of each run of a trial; none if a run failed."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import math
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -146,11 +148,49 @@ def test_a_paired_teacher_has_the_seed_of_its_student(tmp_path: Path) -> None:
         assert own.folder.name == f"teacher_seed{seed}"
         assert own.command[own.command.index("--seed") + 1] == str(seed)
         checkpoint = own.folder / f"{own.unit}_{own.steps}.pth"
-        assert student.job.command[-1] == f"custom_hooks.0.teacher.checkpoint={checkpoint}"
+        assert student.job.full_command()[-1] == f"custom_hooks.0.teacher.checkpoint={checkpoint}"
     for number, job in enumerate(jobs):
         finish(job, 70.0 + number)
     assert [len(row.values) for row in comparison.rows()] == [2, 2]
     assert "of teacher and student" in comparison.note()
+
+
+def test_the_note_tells_how_settings_were_chosen(tmp_path: Path) -> None:
+    note = read(tmp_path, [0], **SELECTION).note()
+    assert "Of 5 settings" in note and "seeds 100, 101, 102, on other data" in note
+    own = dict(SELECTION, select={"seeds": [100], "options": ["train_cfg.val_interval=2"]})
+    assert "by seed 100, on the validation data of this table" in read(tmp_path, [0], **own).note()
+    students = {"KD": {"config": DEMO.format("kd")}}
+    assert "settings" not in read(tmp_path, [0], students=students).note()
+
+
+def test_a_run_without_the_metric_takes_its_row_out_and_a_misspelt_metric_is_an_error(
+    tmp_path: Path,
+) -> None:
+    names = dict(KD="kd", IC="ickd")
+    students = {name: {"config": DEMO.format(config)} for name, config in names.items()}
+    comparison = read(tmp_path, [0, 1], students=students)
+    (jobs,) = comparison.rounds()
+    finish(jobs[0])  # the teacher: validated, without the metric
+    with pytest.raises(ValueError, match=f"no '{METRIC}' in the log"):
+        comparison.records()
+    for number, job in enumerate(jobs[1:]):
+        finish(job, *([70.0 + number**2] if number else []))
+    rows = {row.name: row for row in comparison.rows()}
+    missing = [name for name, row in rows.items() if not math.isfinite(row.last.mean)]
+    assert len(missing) == 2 and all(name in comparison.missing() for name in missing)
+    assert sum(entry["curve"] == [] for entry in comparison.records()) == 2
+
+
+def test_a_run_that_was_trained_again_is_reported_anew(tmp_path: Path) -> None:
+    comparison = read(tmp_path, [0], students={"KD": {"config": DEMO.format("kd")}})
+    (jobs,) = comparison.rounds()
+    for job in jobs:
+        finish(job, 50.0)
+    assert [entry["last"] for entry in comparison.records()] == [50.0, 50.0]
+    shutil.rmtree(jobs[1].folder)
+    finish(jobs[1], 60.0)
+    assert [entry["last"] for entry in comparison.records()] == [50.0, 60.0]
 
 
 def test_seeds_that_choose_do_not_report(tmp_path: Path) -> None:

@@ -40,6 +40,14 @@ def test_a_grid_is_all_combinations() -> None:
     assert found[5].name == "kd.loss_weight=3, optim_wrapper.lr=0.3"
 
 
+def test_settings_whose_options_end_alike_have_names_of_their_own() -> None:
+    settings = [["losses.kd.loss_weight.value=3"], ["losses.nicd.loss_weight.value=3"]]
+    names = [setting.name for setting in settings_of({"settings": settings})]
+    assert names == ["kd.loss_weight.value=3", "nicd.loss_weight.value=3"]
+    with pytest.raises(ValueError, match="twice"):
+        settings_of({"settings": [["a.b=1"], ["a.b=1"]]})
+
+
 def test_settings_may_have_names() -> None:
     assert settings_of({"settings": {"long": ["a.b=1"], "none": []}}) == (
         Setting("long", ("a.b=1",)),

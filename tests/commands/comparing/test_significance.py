@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 
 import pytest
@@ -18,12 +19,22 @@ def test_the_paired_test_is_scipys(n: int) -> None:
         assert paired_p(a, b) == pytest.approx(stats.ttest_rel(a, b).pvalue, rel=1e-9)
 
 
-def test_differences_that_are_all_the_same() -> None:
-    assert paired_p([1.0, 2.0], [1.0, 2.0]) == 1.0
-    assert paired_p([2.0, 3.0], [1.0, 2.0]) == 0.0
+def test_differences_without_variance_have_no_p_value() -> None:
+    assert paired_p([1.0, 2.0], [1.0, 2.0]) is None
+    assert paired_p([70.1, 71.1, 72.1], [70.0, 71.0, 72.0]) is None  # equal but for rounding
     assert paired_p([2.0], [1.0]) is None
+    assert paired_p([1.0, math.nan], [1.0, 3.0]) is None
     with pytest.raises(ValueError):
         paired_p([1.0, 2.0], [1.0])
+
+
+def test_holm_leaves_out_what_is_no_test() -> None:
+    want = holm([0.01, 0.03])
+    for place in range(3):
+        p_values = [0.01, 0.03]
+        p_values.insert(place, math.nan)
+        corrected = holm(p_values)
+        assert math.isnan(corrected.pop(place)) and corrected == want
 
 
 def slow_holm(p_values: list[float]) -> list[float]:

@@ -12,6 +12,7 @@ from mmickd.commands.comparing.table import (
     Outcome,
     as_markdown,
     make_rows,
+    missing_note,
     note,
     paired_difference,
     spread,
@@ -64,7 +65,25 @@ def test_rows_compare_students_only() -> None:
     line = "| IC-KD | 91.50 ± 0.50 | 92.50 ± 0.50 | +0.50 ± 0.50 | 0.500 | 12 | 91.00, 92.00 |"
     assert line in text
     assert "| teacher | 98.00 | 99.00 |  |  | 12 | 98.00 |" in text
-    assert "| student | 90.00 ± 1.00 | 91.00 ± 1.00 | -1.00 ± 0.00 | < 0.001 |" in text
+    assert "| student | 90.00 ± 1.00 | 91.00 ± 1.00 | -1.00 ± 0.00 |  |" in text
+
+
+def test_a_row_without_a_finite_metric_changes_no_other_row() -> None:
+    good = dict(KD=[70.0, 71.0, 72.0], a=[71.0, 72.3, 74.0], b=[72.0, 73.1, 74.2])
+    want = {row.name: row for row in make_rows(outcomes(**good))}
+    diverged = [70.0, float("nan"), 72.0]
+    for values in (
+        dict(good, x=diverged),
+        dict(KD=good["KD"], x=diverged, a=good["a"], b=good["b"]),
+    ):
+        rows = {row.name: row for row in make_rows(outcomes(**values))}
+        assert rows.pop("x").p is None and rows == want
+    rows = make_rows(outcomes(**dict(good, x=diverged)))
+    text = as_markdown("toy", "accuracy", rows)
+    assert "| x | n/a | n/a | n/a |  | 12 | 70.00, n/a, 72.00 |" in text
+    assert missing_note(rows).endswith(": x.") and missing_note(rows[:3]) == ""
+    without = make_rows(outcomes(KD=diverged, a=good["a"]))
+    assert without[1].p is None and "n/a" in as_markdown("toy", "accuracy", without)
 
 
 def test_further_references_have_columns_of_their_own() -> None:

@@ -62,8 +62,8 @@ def test_data_are_made_first_and_places_are_filled_in(tmp_path: Path) -> None:
         options = job.command[job.command.index("--cfg-options") + 1 :]
         assert f"train_dataloader.dataset.data_root={tmp_path / 'data' / 'set'}" in options
         assert "train_cfg.max_epochs=2" in options and job.steps == 2
-        assert not any("{" in option for option in options)
-        assert "{out}" not in job.inputs and "{data}" not in job.inputs
+        assert not any("{" in option for option in options if "{teacher}" not in option)
+        assert str(tmp_path) not in job.inputs
     assert f"custom_hooks.0.bank.cache_dir={tmp_path}/banks" in found["IC-KD"][0].command
 
 
@@ -81,7 +81,69 @@ def test_a_student_that_was_its_own_teacher_gets_the_earlier_run(tmp_path: Path)
     file = write(tmp_path, students, teacher={"config": DEMO.format("student")})
     (job,) = jobs_of(file, tmp_path / "out", [0])["Tf-KD"]
     wanted = tmp_path / "out" / "teacher" / "epoch_60.pth"
-    assert job.command[-1] == f"custom_hooks.0.teacher.checkpoint={wanted}"
+    assert job.full_command()[-1] == f"custom_hooks.0.teacher.checkpoint={wanted}"
+
+
+def test_the_teachers_last_checkpoint_is_found_whatever_it_is_called(tmp_path: Path) -> None:
+    file = write(tmp_path, {"KD": {"config": DEMO.format("kd")}})
+    (job,) = jobs_of(file, tmp_path / "out", [0])["KD"]
+    folder = tmp_path / "out" / "teacher"
+    folder.mkdir(parents=True)
+    (folder / "last_checkpoint").write_text(str(tmp_path / "elsewhere" / "stopped_early_7.pth"))
+    wanted = tmp_path / "elsewhere" / "stopped_early_7.pth"
+    assert job.full_command()[-1] == f"custom_hooks.0.teacher.checkpoint={wanted}"
+    (folder / wanted.name).touch()  # the folder of all runs was moved
+    assert job.full_command()[-1].endswith(str(folder / wanted.name))
+
+
+HOOK = "dict(type='mmickd.ICKDHook', teacher=dict(cfg='x.py', checkpoint='own.pth'))"
+
+
+def hook_config(folder: Path, before: str = "") -> str:
+    file = folder / f"hook{len(before)}.py"
+    file.write_text(
+        "train_cfg = dict(by_epoch=True, max_epochs=2, val_interval=1)\n"
+        f"custom_hooks = [{before}{HOOK}]\n"
+    )
+    return str(file)
+
+
+def test_the_plans_teacher_reaches_the_hook_at_any_place(tmp_path: Path) -> None:
+    students = {"EMA": {"config": hook_config(tmp_path, "dict(type='EMAHook'), ")}}
+    (job,) = jobs_of(write(tmp_path, students), tmp_path / "out", [0])["EMA"]
+    assert job.command[-1] == "custom_hooks.1.teacher.checkpoint={teacher}"
+    assert job.teacher is job.after[-1]
+
+
+@pytest.mark.parametrize(
+    "option",
+    [
+        "custom_hooks.0.teacher.checkpoint=other.pth",
+        "custom_hooks.0.teacher={'cfg': 'y.py', 'checkpoint': 'other.pth'}",
+    ],
+)
+def test_a_checkpoint_that_an_option_names_is_kept(tmp_path: Path, option: str) -> None:
+    students = {"KD": {"config": hook_config(tmp_path), "options": [option]}}
+    (job,) = jobs_of(write(tmp_path, students), tmp_path / "out", [0])["KD"]
+    assert job.command[-1] == option and job.teacher is None and not job.after
+
+
+def test_a_run_is_known_again_at_another_place_by_another_python(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = ROOT / "configs" / "demo" / "digits.json"
+
+    def signatures(out: str, seed: int = 0, quick: bool = True) -> list[str]:
+        found = jobs_of(file, tmp_path / out, [seed], quick)
+        return [job.signature for jobs in found.values() for job in jobs]
+
+    first = signatures("here")
+    monkeypatch.setattr("sys.executable", "/another/bin/python")
+    assert signatures("there") == first
+    for other in (signatures("here", seed=1), signatures("here", quick=False)):
+        assert not set(other) & set(first)
+    monkeypatch.setattr("mmickd.commands.comparing.trainings.__version__", "9.9")
+    assert not set(signatures("here")) & set(first)
 
 
 def test_two_that_would_share_a_folder_are_refused(tmp_path: Path) -> None:
