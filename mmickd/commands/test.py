@@ -17,6 +17,7 @@ from mmickd.commands.arguments import (
 )
 from mmickd.commands.launching import prepare_launch
 from mmickd.commands.needed_files import check_files
+from mmickd.utils.config import type_name
 from mmickd.utils.errors import ICKDError
 
 
@@ -61,7 +62,7 @@ def merge_args(cfg: Config, args: argparse.Namespace) -> None:
     if args.out and is_segmentation(cfg):
         evaluators = cfg.test_evaluator
         for evaluator in evaluators if isinstance(evaluators, list) else [evaluators]:
-            if evaluator["type"].endswith("IoUMetric"):
+            if type_name(evaluator.get("type")).endswith("IoUMetric"):
                 evaluator["output_dir"] = args.out
                 evaluator["keep_results"] = True
 
@@ -106,7 +107,9 @@ def enable_tta(cfg: Config) -> None:
         flips = [dict(type="RandomFlip", prob=1.0), dict(type="RandomFlip", prob=0.0)]
         pipeline[-1] = dict(type="TestTimeAug", transforms=[flips, [pipeline[-1]]])
     cfg.test_dataloader.dataset.pipeline = pipeline
-    cfg.model = ConfigDict(**model, module=cfg.model)
+    wrapped = ConfigDict(model)  # not **model, by which classes would be dumped as bare names
+    wrapped.module = cfg.model
+    cfg.model = wrapped
 
 
 def main(argv: Sequence[str] | None = None) -> None:
