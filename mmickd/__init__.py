@@ -1,6 +1,12 @@
-"""In-context knowledge distillation for mmsegmentation and mmpretrain."""
+"""In-context knowledge distillation for mmsegmentation and mmpretrain.
 
+The public names are here too (``from mmickd import ICKDHook``); what one is of is imported when it
+is asked for, so that ``import mmickd`` costs nothing.
+"""
+
+from importlib import import_module
 from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any
 
 from mmickd.version import __version__
 
@@ -10,4 +16,137 @@ if find_spec("mmengine") is None:
         '`pip install "mmickd[onedl]"`.'
     )
 
-__all__ = ["__version__"]
+if TYPE_CHECKING:
+    from mmickd.banks import MemoryBank, QueueBank
+    from mmickd.hooks import ContextVisualizationHook, ICKDHook
+    from mmickd.losses import (
+        BaseLoss,
+        ContextKDLoss,
+        CWDLoss,
+        DISTLoss,
+        DKDLoss,
+        KDLoss,
+        LabelSmoothingLoss,
+        LogitLoss,
+        MembershipLoss,
+        NICDLoss,
+        PICDLoss,
+        PLDLoss,
+        RelationalLoss,
+        WTTMLoss,
+        context_kd_loss,
+        cwd_loss,
+        dist_loss,
+        dkd_loss,
+        kd_loss,
+        label_smoothing_loss,
+        membership_loss,
+        nicd_loss,
+        picd_loss,
+        pld_loss,
+        relational_loss,
+        wttm_loss,
+    )
+    from mmickd.registry import LOSSES, RETRIEVERS, TASKS, TEACHERS
+    from mmickd.retrieval import BaseRetriever, FaissRetriever, RandomRetriever, TorchRetriever
+    from mmickd.structures import Batch, Context, Queries, Samples, Tapped, View
+    from mmickd.tasks import ClassificationTask, Level, SegmentationTask, Task
+    from mmickd.teachers import (
+        Lesson,
+        NetworkTeacher,
+        OfflineTeacher,
+        OnlineTeacher,
+        SelfTeacher,
+        Source,
+        Teacher,
+    )
+    from mmickd.utils.errors import ICKDError
+
+__all__ = [
+    "BaseLoss",
+    "BaseRetriever",
+    "Batch",
+    "CWDLoss",
+    "ClassificationTask",
+    "Context",
+    "ContextKDLoss",
+    "ContextVisualizationHook",
+    "DISTLoss",
+    "DKDLoss",
+    "FaissRetriever",
+    "ICKDError",
+    "ICKDHook",
+    "KDLoss",
+    "LOSSES",
+    "LabelSmoothingLoss",
+    "Lesson",
+    "Level",
+    "LogitLoss",
+    "MembershipLoss",
+    "MemoryBank",
+    "NICDLoss",
+    "NetworkTeacher",
+    "OfflineTeacher",
+    "OnlineTeacher",
+    "PICDLoss",
+    "PLDLoss",
+    "Queries",
+    "QueueBank",
+    "RETRIEVERS",
+    "RandomRetriever",
+    "RelationalLoss",
+    "Samples",
+    "SegmentationTask",
+    "SelfTeacher",
+    "Source",
+    "TASKS",
+    "TEACHERS",
+    "Tapped",
+    "Task",
+    "Teacher",
+    "TorchRetriever",
+    "View",
+    "WTTMLoss",
+    "__version__",
+    "context_kd_loss",
+    "cwd_loss",
+    "dist_loss",
+    "dkd_loss",
+    "kd_loss",
+    "label_smoothing_loss",
+    "membership_loss",
+    "nicd_loss",
+    "picd_loss",
+    "pld_loss",
+    "relational_loss",
+    "wttm_loss",
+]
+
+_ROOMS = (
+    "utils.errors",
+    "structures",
+    "registry",
+    "losses",
+    "banks",
+    "tasks",
+    "retrieval",
+    "teachers",
+    "hooks",
+)
+"""Where public names are, each above those that it imports."""
+
+if not TYPE_CHECKING:  # or type checkers would take any name for one of them
+
+    def __getattr__(name: str) -> Any:
+        """A public name, at its first use."""
+        if name in __all__:
+            for room in _ROOMS:
+                module = import_module(f"mmickd.{room}")
+                if hasattr(module, name):
+                    globals()[name] = getattr(module, name)
+                    return globals()[name]
+        raise AttributeError(f"module 'mmickd' has no attribute '{name}'")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -14,6 +14,7 @@ from mmengine.registry import DATASETS as MMENGINE_DATASETS
 from mmengine.registry import HOOKS as MMENGINE_HOOKS
 from mmengine.registry import MODELS as MMENGINE_MODELS
 from mmengine.registry import Registry
+from mmengine.utils import get_object_from_string
 
 from mmickd.utils.errors import ICKDError, OptionError
 from mmickd.utils.quoting import quoted
@@ -54,7 +55,8 @@ def build_part(
 
     Args:
         registry: of this module.
-        given: dict with ``type`` (a name, or the class itself) and options; None: the default.
+        given: dict with ``type`` (a name, the class itself, or where it can be imported from, as
+            mmengine dumps classes) and options; None: the default.
         default: name of the type where the config gives none.
         where: which part of the config, for messages.
         beside: names that the caller has taken out of the config already, for the message.
@@ -75,12 +77,7 @@ def build_part(
         mmickd.utils.errors.OptionError: losses.kd.temperature=0: it must be a positive number.
     """
     options = check_dict(given, where)
-    kind = options.pop("type", default)
-    if not inspect.isclass(kind):
-        kinds = registered(registry)
-        name = kind.removeprefix("mmickd.") if isinstance(kind, str) else kind
-        check_choice(name, kinds, f"{where}.type")
-        kind = kinds[name]
+    kind = _class_of(registry, options.pop("type", default), f"{where}.type")
     if not (inspect.isclass(kind) and issubclass(kind, base)):
         home = base.__module__.rpartition(".")[0]
         raise ICKDError(f"{where}.type: {kind.__name__} is no {home}.{base.__name__}.")
@@ -98,3 +95,32 @@ def build_part(
         raise
     except (TypeError, ValueError) as error:
         raise ICKDError(f"{where} cannot be made of {quoted(options)}: {error}.") from error
+
+
+def _class_of(registry: Registry, kind: Any, where: str) -> Any:
+    """The class that a name means; registered ones come first.
+
+    Raises:
+        ICKDError: if there is none.
+    """
+    if inspect.isclass(kind):
+        return kind
+    kinds = registered(registry)
+    name = kind.removeprefix("mmickd.") if isinstance(kind, str) else kind
+    if not isinstance(name, str) or name in kinds or "." not in name:
+        check_choice(name, kinds, where)
+        return kinds[name]
+    try:
+        found = get_object_from_string(kind)
+    except Exception as error:  # whatever a module of a user's own raises when it is imported
+        raise ICKDError(
+            f"{where}={quoted(kind)} cannot be imported: {type(error).__name__}: {error}."
+        ) from error
+    if not inspect.isclass(found):
+        raise OptionError(
+            where,
+            kind,
+            "no class can be imported by this path (its folder must be on PYTHONPATH). Registered "
+            f"are {', '.join(kinds)}.",
+        )
+    return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import pytest
@@ -156,12 +157,33 @@ def test_a_class_of_another_kind_is_refused(kind: Any) -> None:
     assert build_part(THINGS, dict(size=1), "Needy", "a.thing", base=Needy).size == 1
 
 
-@pytest.mark.parametrize(
-    "name", ["json", "os.system", "tests.test_registry.Needy", "\x1b", "a" * 9999]
-)
-def test_a_name_never_imports_anything(name: str) -> None:
+@pytest.mark.parametrize("name", ["json", "this", "\x1b", "a" * 9999])
+def test_a_name_without_a_dot_never_imports_anything(name: str) -> None:
     with pytest.raises(OptionError, match=r"^a\.thing\.type=.*it must be one of Needy, Careless"):
         build(dict(type=name, size=1))
+    assert "this" not in sys.modules
+
+
+def test_a_class_is_found_where_mmengine_dumps_that_it_is() -> None:
+    assert type(build(dict(type=f"{__name__}.Needy", size=2))) is Needy
+    for kind in ("mmickd.losses.KDLoss", "mmickd.losses.kd.KDLoss"):
+        assert type(build_part(LOSSES, dict(type=kind), "NICDLoss", "losses.soft")) is KDLoss
+    with pytest.raises(ICKDError, match=r"^a\.thing\.type: KDLoss is no tests\..*Needy"):
+        build(dict(type="mmickd.losses.KDLoss"), base=Needy)
+
+
+@pytest.mark.parametrize("path", ["os.system", "os.path", "no_such.Thing", "json.Thing"])
+def test_a_path_without_a_class_is_refused(path: str) -> None:
+    with pytest.raises(
+        OptionError, match=r"^a\.thing\.type=.*PYTHONPATH.*Registered are Needy, Careless"
+    ):
+        build(dict(type=path, size=1))
+
+
+@pytest.mark.parametrize("path", [".Thing", "."])
+def test_a_path_that_cannot_be_imported_is_refused(path: str) -> None:
+    with pytest.raises(ICKDError, match=r"^a\.thing\.type='.*' cannot be imported: ValueError"):
+        build(dict(type=path))
 
 
 def test_other_errors_are_bugs_and_not_hidden() -> None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from mmickd.hooks.entries import is_own
 from mmickd.utils.config import find_config, type_name
 from mmickd.utils.errors import ICKDError
 
@@ -146,7 +147,8 @@ def _prefixes(prefix: Any, folder: str | None, key: str) -> Iterator[tuple[str, 
 def _pretrained(node: Any, key: str) -> Iterator[Need]:
     """Local checkpoints of ``init_cfg=dict(type='Pretrained', ...)`` anywhere in a model."""
     if isinstance(node, Mapping):
-        if node.get("type") == "Pretrained" and isinstance(node.get("checkpoint"), str):
+        named = type_name(node.get("type")) in ("Pretrained", "PretrainedInit")
+        if named and isinstance(node.get("checkpoint"), str):
             yield Need(f"{key}.checkpoint", node["checkpoint"], "checkpoint")
         for name, child in node.items():
             yield from _pretrained(child, f"{key}.{name}")
@@ -158,7 +160,7 @@ def _pretrained(node: Any, key: str) -> Iterator[Need]:
 def _teachers(cfg: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
     """The teacher of every ``ICKDHook`` entry, with its key."""
     for index, hook in enumerate(cfg.get("custom_hooks") or ()):
-        if isinstance(hook, Mapping) and type_name(hook.get("type")) == "ICKDHook":
+        if is_own(hook):
             teacher = hook.get("teacher")
             if isinstance(teacher, Mapping):
                 yield f"custom_hooks.{index}.teacher", teacher

@@ -19,12 +19,13 @@ from mmickd.building.build import LEAST_CLASSES
 from mmickd.commands.arguments import build_runner, explained_empty_data
 from mmickd.distiller import Distiller
 from mmickd.hooks.attachment import Attachment
+from mmickd.hooks.entries import is_own
 from mmickd.hooks.ickd_hook import ICKDHook, run_of
 from mmickd.options import HookOptions
 from mmickd.preparation import Preparation
+from mmickd.registry import HOOKS
 from mmickd.run import Run
 from mmickd.storage.cache import StoredBank
-from mmickd.utils.config import type_name
 from mmickd.utils.errors import ICKDError
 
 
@@ -121,9 +122,9 @@ def hook_options(cfg: Config) -> HookOptions:
     Raises:
         ICKDError: if there is no such hook, or more than one, or an option is wrong.
     """
-    return ICKDHook(
-        **{name: value for name, value in hook_entry(cfg).items() if name != "type"}
-    ).options
+    entry = {name: value for name, value in hook_entry(cfg).items() if name != "priority"}
+    hook: ICKDHook = HOOKS.build(entry)
+    return hook.options
 
 
 def set_hook_options(cfg: Config, **groups: dict[str, Any]) -> None:
@@ -152,7 +153,7 @@ def hook_entry(cfg: Config) -> Any:
         ICKDError: if there is none, or more than one.
     """
     hooks = [hook for hook in cfg.get("custom_hooks") or () if isinstance(hook, dict)]
-    entries = [hook for hook in hooks if type_name(hook.get("type")) == ICKDHook.__name__]
+    entries = [hook for hook in hooks if is_own(hook)]
     if len(entries) != 1:
         raise ICKDError(
             f"{cfg.filename or 'the config'} has {len(entries) or 'no'} entries of ICKDHook in "

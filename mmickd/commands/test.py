@@ -67,7 +67,7 @@ def merge_args(cfg: Config, args: argparse.Namespace) -> None:
     if args.out and is_segmentation(cfg):
         evaluators = cfg.test_evaluator
         for evaluator in evaluators if isinstance(evaluators, (list, tuple)) else [evaluators]:
-            if type_name(evaluator["type"]).endswith("IoUMetric"):
+            if type_name(evaluator.get("type")).endswith("IoUMetric"):
                 evaluator["output_dir"] = args.out
                 evaluator["keep_results"] = True
 
@@ -144,7 +144,9 @@ def enable_tta(cfg: Config) -> None:
         flips = [dict(type="RandomFlip", prob=1.0), dict(type="RandomFlip", prob=0.0)]
         pipeline[-1] = dict(type="TestTimeAug", transforms=[flips, [pipeline[-1]]])
     dataset.pipeline = pipeline
-    cfg.model = ConfigDict(**model, module=cfg.model)
+    wrapped = ConfigDict(model)  # not **model, by which classes would be dumped as bare names
+    wrapped.module = cfg.model
+    cfg.model = wrapped
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 from mmickd.losses.base import BaseLoss
 from mmickd.losses.schedules import RunTime, WeightSchedule
 from mmickd.registry import LOSSES, build_part
+from mmickd.utils.config import type_name
 from mmickd.utils.errors import ICKDError
 from mmickd.utils.quoting import quoted
 from mmickd.utils.validation import check_dict, check_names
@@ -173,10 +174,9 @@ class LossTerms:
 def _term(name: str, given: Any, defaults: Defaults, where: str) -> Term:
     options = check_dict(given, where)
     kind = options.setdefault("type", DEFAULT_TERMS.get(name))
-    kind_name = kind if isinstance(kind, str) else getattr(kind, "__name__", "")
-    options = {**defaults.options.get(kind_name.removeprefix("mmickd."), {}), **options}
+    options = {**defaults.options.get(type_name(kind), {}), **options}
     weight = options.pop("loss_weight", None)
-    loss = build_part(LOSSES, options, kind_name, where, ("loss_weight",), BaseLoss)
+    loss = build_part(LOSSES, options, type_name(kind), where, ("loss_weight",), BaseLoss)
     if loss.is_dense and loss.retrieves:
         raise ICKDError(
             f"{where}: {type(loss).__name__} is asked at every location (is_dense), where nothing "

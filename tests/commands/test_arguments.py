@@ -164,6 +164,34 @@ def test_out_of_a_segmenter_is_a_folder(config):
     assert cfg.load_from == "a.pth"
 
 
+@pytest.mark.parametrize("several", [False, True])
+def test_out_of_a_segmenter_whose_metric_is_a_class(config, several):
+    metric = "dict(type=IoUMetric)"
+    config.write_text(
+        "from mmseg.evaluation import IoUMetric\n"
+        + TINY.replace("default_scope = 'mmpretrain'", "default_scope = 'mmseg'")
+        + f"test_evaluator = {f'[{metric}]' if several else metric}\n"
+    )
+    args = test.parse_args(["tiny.py", "a.pth", "--out", "folder"])
+    cfg = load_run_config(args)
+    test.merge_args(cfg, args)
+    (found,) = cfg.test_evaluator if several else [cfg.test_evaluator]
+    assert found.output_dir == "folder"
+
+
+def test_a_tta_model_that_is_a_class_is_dumped_as_its_path(config):
+    config.write_text(
+        "from mmpretrain.models import AverageClsScoreTTA\n"
+        + TINY
+        + "tta_model = dict(type=AverageClsScoreTTA)\n"
+        "test_dataloader = dict(dataset=dict(pipeline=[dict(type='PackInputs')]))\n"
+    )
+    args = test.parse_args(["tiny.py", "a.pth", "--tta"])
+    cfg = load_run_config(args)
+    test.merge_args(cfg, args)
+    assert cfg.to_dict()["model"]["type"] == "mmpretrain.models.AverageClsScoreTTA"
+
+
 def test_show_dir_goes_where_the_scope_wants_it(config):
     args = test.parse_args(["tiny.py", "a.pth", "--show-dir", "pictures", "--interval", "5"])
     cfg = load_run_config(args)

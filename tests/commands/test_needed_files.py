@@ -5,9 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from mmengine.model import PretrainedInit
 
 from mmickd.commands.arguments import read_config
 from mmickd.commands.needed_files import check_files, needed_files
+from mmickd.hooks import ICKDHook
 from mmickd.utils.errors import ICKDError
 
 
@@ -115,11 +117,26 @@ def test_teacher(root):
     check_files(cfg)
 
 
+class OwnHook(ICKDHook):
+    """A hook of a user's own."""
+
+
+@pytest.mark.parametrize(
+    "kind", [ICKDHook, OwnHook, f"{__name__}.OwnHook", "mmickd.hooks.ICKDHook"]
+)
+def test_the_teacher_of_a_hook_whose_type_is_a_class(root, kind):
+    teacher = dict(cfg="no_such_teacher.py", checkpoint="no.pth")
+    text = message(dict(custom_hooks=[dict(type=kind, teacher=teacher)]))
+    assert "no.pth  (from custom_hooks.0.teacher.checkpoint)" in text
+
+
 def test_initial_weights(root):
     backbone = dict(type="ResNet", init_cfg=dict(type="Pretrained", checkpoint="no.pth"))
     text = message(dict(load_from="gone.pth", model=dict(backbone=backbone)))
     assert "gone.pth  (from load_from)" in text
     assert "no.pth  (from model.backbone.init_cfg.checkpoint)" in text
+    backbone["init_cfg"]["type"] = PretrainedInit
+    assert text == message(dict(load_from="gone.pth", model=dict(backbone=backbone)))
     backbone["init_cfg"]["checkpoint"] = "torchvision://resnet50"
     check_files(dict(model=dict(backbone=backbone)))
 

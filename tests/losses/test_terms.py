@@ -35,7 +35,7 @@ def test_a_task_has_defaults_of_its_own_which_a_config_overrides():
     defaults = Defaults({"KDLoss": {"temperature": 1.0}})
     assert LossTerms.build(None, defaults)["kd"].loss.temperature == 1.0
     assert LossTerms.build(dict(kd=dict(temperature=2)), defaults)["kd"].loss.temperature == 2
-    for kind in ("KDLoss", "mmickd.KDLoss", KDLoss):
+    for kind in ("KDLoss", "mmickd.KDLoss", "mmickd.losses.KDLoss", KDLoss):
         terms = LossTerms.build(dict(soft=dict(type=kind)), defaults)
         assert terms["soft"].loss.temperature == 1.0
 

@@ -1,0 +1,107 @@
+"""Python configs of mmengine, which import classes: what their runs dump can be run again."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.helpers import toys
+from tests.helpers.commands import ROOT, Outcome, command
+from tests.helpers.tiny import plain_config_text
+
+PARTS = """
+from mmpretrain.evaluation import Accuracy
+
+from mmickd import ICKDHook, NICDLoss, OfflineTeacher, TorchRetriever
+
+class OwnHook(ICKDHook): pass
+class OwnTeacher(OfflineTeacher): pass
+class OwnRetriever(TorchRetriever): pass
+class OwnLoss(NICDLoss): pass
+class OwnMetric(Accuracy): pass
+"""
+CONFIG = """
+from mmengine.config import read_base
+with read_base():
+    from .student import *
+from {home} import {hook}, {teacher}, {retriever}, {loss}
+from {evaluators} import {metric}
+
+val_evaluator = dict(type={metric}, topk=(1,))
+custom_hooks = [
+    dict(
+        type={hook},
+        teacher=dict(type={teacher}, cfg="teacher.py", checkpoint="teacher.pth"),
+        retriever=dict(type={retriever}),
+        bank=dict(cache_dir="banks"),
+        losses=dict(nicd=dict(type={loss}, loss_weight=1.0)),
+    )
+]
+"""
+OURS = dict(
+    home="mmickd", hook="ICKDHook", teacher="OfflineTeacher", retriever="TorchRetriever",
+    loss="NICDLoss", evaluators="mmpretrain.evaluation", metric="Accuracy",
+)  # fmt: skip
+OWN = {name: f"Own{word[0].upper()}{word[1:]}" for name, word in dict(
+    hook="hook", teacher="teacher", retriever="retriever", loss="loss", metric="metric"
+).items()} | dict(home="own_parts", evaluators="own_parts")  # fmt: skip
+
+
+def make_folder(names: dict[str, str]) -> Path:
+    """A folder with ``run.py``, which imports its classes, and what it needs."""
+    toy, folder = toys.classifier(), toys.new_folder()
+    with plain_config_text():
+        student = toy.student(train_cfg__max_iters=2, train_cfg__val_interval=2)
+        student.pop("work_dir")
+        student.dump(folder / "student.py")
+        toy.teacher_cfg.dump(folder / "teacher.py")
+    (folder / "teacher.pth").symlink_to(toy.checkpoint)
+    (folder / "own_parts.py").write_text(PARTS)
+    (folder / "run.py").write_text(CONFIG.format(**names))
+    return folder
+
+
+def mmickd(folder: Path, *words: str) -> Outcome:
+    env = {"PYTHONPATH": os.pathsep.join([str(folder), str(ROOT)])}
+    return command(sys.executable, "-m", "mmickd", *words, cwd=folder, **env)
+
+
+def losses(folder: Path) -> list[float]:
+    path = max(folder.glob("*/vis_data/scalars.json"))
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    return [line["loss"] for line in lines if "loss" in line]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("names", [OURS, OWN], ids=["ours", "own"])
+def test_the_config_that_a_run_dumps_gives_the_same_run(names: dict[str, str]) -> None:
+    folder = make_folder(names)
+    weight = "custom_hooks.0.losses.nicd.loss_weight=2.0"
+    mmickd(folder, "train", "run.py", "--work-dir", "one", "--cfg-options", weight).ok()
+    mmickd(folder, "train", "one/run.py", "--work-dir", "two").ok()
+    mmickd(folder, "train", "run.py", "--work-dir", "other").ok()
+    assert losses(folder / "one") == losses(folder / "two") != losses(folder / "other")
+    mmickd(folder, "bank", "build", "two/run.py").ok()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("names", [OURS, OWN], ids=["ours", "own"])
+def test_tune_and_compare_take_it(names: dict[str, str]) -> None:
+    pytest.importorskip("optuna")
+    folder = make_folder(names)
+    words = ["--trials", "1", "--metric", "accuracy/top1", "--out", "tuned", "--json", "found.json"]
+    mmickd(folder, "tune", "run.py", *words).ok()
+    assert len(list(folder.glob("tuned/trials/*/done.json"))) == 2
+    plan = {
+        "title": "classes",
+        "metric": "accuracy/top1",
+        "teacher": {"config": "teacher.py"},
+        "students": {"IC-KD": {"config": "run.py"}},
+    }
+    (folder / "plan.json").write_text(json.dumps(plan))
+    said = mmickd(folder, "compare", "plan.json", "--seeds", "1", "--out", "compared").ok()
+    assert "IC-KD" in said
