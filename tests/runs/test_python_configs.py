@@ -100,7 +100,7 @@ def test_tune_and_compare_take_it(names: dict[str, str]) -> None:
         "title": "classes",
         "metric": "accuracy/top1",
         "teacher": {"config": "teacher.py"},
-        "students": {"IC-KD": {"config": "run.py"}},
+        "students": {name: {"config": "run.py"} for name in ("KD", "IC-KD")},
     }
     (folder / "plan.json").write_text(json.dumps(plan))
     said = mmickd(folder, "compare", "plan.json", "--seeds", "1", "--out", "compared").ok()
