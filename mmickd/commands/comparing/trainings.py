@@ -15,7 +15,8 @@ from mmengine.config import Config
 from mmickd.commands.arguments import parse_options
 from mmickd.commands.comparing.jobs import TEACHER, Job
 from mmickd.commands.comparing.plan import Plan, Setting, Trainee
-from mmickd.utils.config import find_config, find_file, type_name
+from mmickd.hooks.entries import is_own
+from mmickd.utils.config import find_config, find_file
 from mmickd.utils.digest import digest
 from mmickd.version import __version__
 
@@ -199,8 +200,7 @@ def _merged(config: str, options: tuple[str, ...]) -> _Merged:
 
 def _teacher_key(hooks: Any) -> str | None:
     for place, hook in enumerate(hooks or ()):
-        is_ours = isinstance(hook, dict) and type_name(hook.get("type")) == "ICKDHook"
-        if is_ours and "checkpoint" in (hook.get("teacher") or {}):
+        if is_own(hook) and "checkpoint" in (hook.get("teacher") or {}):
             return f"custom_hooks.{place}.teacher"
     return None
 
