@@ -133,7 +133,7 @@ _ROOMS = (
     "teachers",
     "hooks",
 )
-"""Where public names are, each above those that it imports."""
+"""Modules of the public names, lower rooms first."""
 
 if not TYPE_CHECKING:  # or type checkers would take any name for one of them
 

@@ -173,7 +173,7 @@ def _check(options: HookOptions, teacher: Teacher, run: Run) -> _Checked:
 
 
 def bank_pipelines(bank: BankOptions, run: Run) -> list[BankPipeline]:
-    """How the bank reads each part of the training set; the log gets a line of it."""
+    """Return the pipeline of each part of the training set for the bank, and log them."""
     pipelines = choose_pipelines(bank.pipeline, run.train_dataset, run.val_dataset, run.cfg)
     line = f"The memory bank reads the training images by {described(pipelines)}"
     print_log(line, logger="current")

@@ -111,16 +111,16 @@ def _class_of(registry: Registry, kind: Any, where: str) -> Any:
         check_choice(name, kinds, where)
         return kinds[name]
     try:
-        found = get_object_from_string(kind)
+        imported = get_object_from_string(kind)
     except Exception as error:  # whatever a module of a user's own raises when it is imported
         raise ICKDError(
             f"{where}={quoted(kind)} cannot be imported: {type(error).__name__}: {error}."
         ) from error
-    if not inspect.isclass(found):
+    if not inspect.isclass(imported):
         raise OptionError(
             where,
             kind,
             "no class can be imported by this path (its folder must be on PYTHONPATH). Registered "
             f"are {', '.join(kinds)}.",
         )
-    return found
+    return imported

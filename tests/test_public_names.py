@@ -20,7 +20,7 @@ import mmickd.tasks
 import mmickd.teachers
 
 ROOMS = [mmickd.hooks, mmickd.losses, mmickd.retrieval, mmickd.teachers]
-"""Of whose names all are public."""
+"""Packages whose names are all public."""
 
 
 @pytest.mark.parametrize("name", mmickd.__all__)

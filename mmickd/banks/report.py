@@ -35,10 +35,10 @@ class BankReport:
         agreement: share of rows on which the teacher's argmax is the label.
         class_agreement: mean of that over the classes with rows; a teacher that always says the
             same has 1 / ``present``, however the classes are balanced.
-        asked: rows that were asked for their neighbours: those whose class another row could vote
-            for.
-        knn_accuracy: share of the rows asked whose class the nearest others vote for; None if no
-            row was asked.
+        asked: number of rows that were judged by their neighbours; their class has a row in another
+            image.
+        knn_accuracy: share of the judged rows whose class their neighbours predict; None if no row
+            could be judged.
         complete: share of evenly spaced rows that find all positives; None if none are wanted.
     """
 
@@ -74,9 +74,9 @@ def report_of(bank: MemoryBank, num_positives: int | None, exclude_same_id: bool
     compared = spaced(len(bank), COMPARED)
     queries = compared[spaced(len(compared), ASKED)]
     right = torch.cat([_right(bank.samples[rows]) for rows in compared.split(BLOCK)])
-    asked = queries[has_voter(bank, queries, compared, exclude_same_id)]
+    judged = queries[has_voter(bank, queries, compared, exclude_same_id)]
     is_named = (
-        votes_of_others(bank, asked, compared, exclude_same_id).argmax(1) == bank.labels[asked]
+        votes_of_others(bank, judged, compared, exclude_same_id).argmax(1) == bank.labels[judged]
     )
     return BankReport(
         smallest=int(present.min()),
@@ -85,8 +85,8 @@ def report_of(bank: MemoryBank, num_positives: int | None, exclude_same_id: bool
         present=len(present),
         agreement=float(right.mean()),
         class_agreement=mean_over_classes(right, bank.labels[compared]),
-        asked=len(asked),
-        knn_accuracy=float(is_named.double().mean()) if len(asked) else None,
+        asked=len(judged),
+        knn_accuracy=float(is_named.double().mean()) if len(judged) else None,
         complete=(
             _complete(bank, queries, num_positives, exclude_same_id) if num_positives else None
         ),

@@ -45,8 +45,8 @@ def check_keys(images: BankImages) -> None:
     """
     firsts = images.first_of_parts()
     for index in firsts if len(firsts) > 1 else []:
-        found = data_sample_id(images[index]["data_samples"])
-        if found not in (NO_ID, image_id(images.key(index))):
+        packed_id = data_sample_id(images[index]["data_samples"])
+        if packed_id not in (NO_ID, image_id(images.key(index))):
             raise ICKDError(
                 f"{images.name(index)} of the training set is packed under another name or number, "
                 "by which images of different parts cannot be told apart. Add 'img_path' to "
@@ -60,7 +60,9 @@ def _check_part(part: Part, pipeline: BankPipeline) -> None:
     banked = with_pipeline(part.dataset, pipeline.transforms)
     for place in part.places():
         try:
-            own, theirs, whole = (_fields(data[place]) for data in (trained, unresized, banked))
+            in_training, unresized_fields, in_bank = (
+                _fields(data[place]) for data in (trained, unresized, banked)
+            )
         except Exception as error:  # whatever a transform raises
             if is_out_of_memory(error):
                 raise ICKDError(why_too_large(_name(part, place), None, error)) from error
@@ -71,14 +73,16 @@ def _check_part(part: Part, pipeline: BankPipeline) -> None:
                 f"fails on {_name(part, place)} ({told(error)}). Mend the image, or set "
                 "bank.pipeline to transforms that load it, load its label, and pack them."
             ) from error
-        if not whole:
+        if not in_bank:
             raise ICKDError(
                 f"the pipeline that reads the training images for the memory bank, {pipeline}, "
                 f"packs no image of {_name(part, place)}. Random transforms of training are left "
                 "out of it: set bank.pipeline to transforms that load an image, its label, and "
                 "pack them."
             )
-        differing = _differing(own, theirs) or _differing(_scalars(own), _scalars(whole))
+        differing = _differing(in_training, unresized_fields) or _differing(
+            _scalars(in_training), _scalars(in_bank)
+        )
         if differing:
             raise ICKDError(
                 f"the memory bank reads {_name(part, place)} otherwise than training does: "
@@ -106,16 +110,17 @@ def _fields(sample: Any) -> dict[str, Any]:
 
 
 def _scalars(fields: dict[str, Any]) -> dict[str, Any]:
-    """What geometry does not change."""
+    """Return the fields that geometry does not change."""
     return {name: value for name, value in fields.items() if getattr(value, "ndim", 0) < 2}
 
 
-def _differing(own: dict[str, Any], theirs: dict[str, Any]) -> list[str]:
-    """Names of what is not the same; what training alone has is no difference but for labels."""
+def _differing(in_training: dict[str, Any], in_bank: dict[str, Any]) -> list[str]:
+    """Return the names of fields that differ. A field that only training has counts if a label."""
     return [
         name
-        for name, value in own.items()
-        if (name in theirs or name.startswith("gt_")) and digest(value) != digest(theirs.get(name))
+        for name, value in in_training.items()
+        if (name in in_bank or name.startswith("gt_"))
+        and digest(value) != digest(in_bank.get(name))
     ]
 
 

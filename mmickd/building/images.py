@@ -40,7 +40,7 @@ class BankImages(Dataset):
 
     def __init__(self, dataset: Any, *pipelines: Any) -> None:
         parts = leaves(dataset)
-        self.pipelines = [one if callable(one) else Compose(one) for one in pipelines]
+        self.pipelines = [p if callable(p) else Compose(p) for p in pipelines]
         of_parts = self.pipelines * len(parts) if len(pipelines) == 1 else self.pipelines
         self._parts = [with_pipeline(*pair) for pair in zip(parts, of_parts, strict=True)]
         self._offsets = offsets_of(parts)
@@ -92,11 +92,11 @@ class BankImages(Dataset):
         return str(self.info(index).get("img_path") or f"sample {self._number(index)}")
 
     def names(self) -> Iterator[str]:
-        """What rows of each image have a hash of, see :meth:`key`."""
+        """Return the :meth:`key` of each image, in order."""
         return map(self.key, range(len(self)))
 
     def key(self, index: int) -> str:
-        """What rows of an image have a hash of: its path, else its number over all parts."""
+        """Return what the id of an image is a hash of: its path, else its number over all parts."""
         return str(self.info(index).get("img_path") or f"#{self._number(index)}")
 
     def _number(self, index: int) -> int:

@@ -20,7 +20,7 @@ ALIGNMENT = 16
 
 @dataclass(frozen=True)
 class _Place:
-    """Where a tensor lies among the bytes of a parcel."""
+    """Position of a tensor among the bytes of a parcel."""
 
     begin: int
     shape: torch.Size

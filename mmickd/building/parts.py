@@ -39,7 +39,7 @@ class Part:
         return sorted({0, count // 2, count - 1}) if count else []
 
     def samples(self) -> Iterator[Any]:
-        """What the data set gives its pipeline for each of :meth:`places`."""
+        """Yield the input of the pipeline for each of :meth:`places`."""
         for place in self.places():
             try:
                 yield self.reads_by(copied)[place]

@@ -202,7 +202,7 @@ def _check_labels(trained: Trace, part: Part) -> None:
 
 
 def _same(ours: Sequence[Transform], theirs: Sequence[Transform]) -> bool:
-    return [signature(one) for one in ours] == [signature(one) for one in theirs]
+    return [signature(t) for t in ours] == [signature(t) for t in theirs]
 
 
 def _joined(trained: Trace, evaluated: Trace, samples: Sequence[Any]) -> list[Step]:

@@ -101,13 +101,13 @@ def trace(pipeline: Any, samples: Iterable[Any], loaded: Sequence[Any] = ()) -> 
         >>> [step.is_geometry for step in trace([load, crop], [{}]).steps]
         [False, True]
     """
-    found = Trace([_static(transform) for transform in flatten(pipeline)])
-    copies = [copied(step.transform) for step in found.steps]
+    traced = Trace([_static(transform) for transform in flatten(pipeline)])
+    copies = [copied(step.transform) for step in traced.steps]
     with preserved_random_state():
         for number, sample in enumerate(samples):
             instead = loaded[number] if number < len(loaded) else None
-            found.loaded.append(_trace_image(found.steps, copies, sample, instead))
-    return found
+            traced.loaded.append(_trace_image(traced.steps, copies, sample, instead))
+    return traced
 
 
 def _trace_image(
@@ -237,7 +237,7 @@ def generator_states(value: Any, depth: int = 4) -> list[Any]:
 
 
 def _static(transform: Transform) -> Step:
-    """What is known of a transform by its class."""
+    """Return a step with the facts that follow from the class of a transform."""
     names = _class_names(transform)
     mixes = hasattr(transform, "get_indices")  # of MultiImageMixDataset
     is_random = (
@@ -255,7 +255,7 @@ def _class_names(transform: Any) -> set[str]:
 
 
 def _sizes(results: Any) -> dict[str, list[int]]:
-    """By key, height and width of what is an image, the smaller one first."""
+    """Return the two sides of each image by its key, the smaller side first."""
     if not isinstance(results, Mapping):
         return {}
     sizes = {key: _size(value) for key, value in results.items()}

@@ -1,4 +1,4 @@
-"""From a run's checkpoint to a plain one: one network, nothing of how it was trained."""
+"""Plain checkpoints: one network, without the state of its training."""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Publish as the command line says."""
+    """Run the command."""
     args = parse_args(argv)
     checkpoint = read_checkpoint(args)
     if "state_dict" not in checkpoint:

@@ -18,7 +18,7 @@ PAPER, INK, FAINT = "#ffffff", "#1f2328", "#656d76"
 OWN, OTHER, ASKED = "#1a7f37", "#cf222e", "#0969da"
 """Colours of the borders: rows of the query's class, rows of others, the query."""
 FONTS = Fonts()
-"""Of all pictures of a process, which logs once what no font can write."""
+"""Fonts of all pictures of a process; a letter without a font is logged once."""
 
 
 def draw_case(case: Case, picture: SHOWN, classes: Sequence[str]) -> Image.Image:

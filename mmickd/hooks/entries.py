@@ -12,11 +12,11 @@ from mmickd.utils.config import type_name
 
 
 def is_own(entry: Any) -> bool:
-    """Whether it is one of :class:`~mmickd.hooks.ICKDHook`, or of a class derived from it.
+    """True if an entry is an :class:`~mmickd.hooks.ICKDHook`, or of a class derived from it.
 
     Args:
-        entry: of ``custom_hooks``: its ``type`` may be a name, the class itself, or where that can
-            be imported from.
+        entry: entry of ``custom_hooks``; its ``type`` is a name, the class itself, or the path by
+            which the class is imported.
 
     Example:
         >>> is_own(dict(type="mmickd.ICKDHook")), is_own(dict(type="EMAHook")), is_own("EMAHook")
@@ -30,6 +30,6 @@ def is_own(entry: Any) -> bool:
     if isinstance(kind, str):
         try:
             kind = HOOKS.get(kind)
-        except Exception:  # what cannot be found is told when the run builds it
+        except Exception:  # the run reports it when it builds the hook
             return False
     return inspect.isclass(kind) and issubclass(kind, ICKDHook)

@@ -71,7 +71,7 @@ class FaissRetriever(BaseRetriever):
         return {**vars(self), "_searches": {}}
 
     def _device(self, bank_device: torch.device) -> torch.device:
-        """Where to search a bank that lies on ``bank_device``."""
+        """Return the device of the search in a bank that lies on ``bank_device``."""
         if self.gpu == "auto" and self._gpus and bank_device.type == "cuda":
             return bank_device
         return torch.device("cuda", self.gpu) if isinstance(self.gpu, int) else CpuSearch.device

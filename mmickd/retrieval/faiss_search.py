@@ -130,16 +130,16 @@ def nearest_by_product(queries: Tensor, rows: Tensor, k: int) -> Found:
         ``(Q, k)`` scores in float32 and places in ``rows``.
     """
     size = max(1, BLOCK_ELEMENTS // max(1, *queries.shape))
-    found: Found | None = None
+    best: Found | None = None
     for begin in range(0, len(rows), size):
         scores = queries @ rows[begin : begin + size].float().T
         places = torch.arange(begin, begin + scores.shape[1], device=rows.device)
         places = places.expand(scores.shape)
-        if found is not None:
-            scores, places = torch.cat([found[0], scores], 1), torch.cat([found[1], places], 1)
-        found = masked_topk(scores, places, min(k, scores.shape[1]))
-    assert found is not None
-    return found
+        if best is not None:
+            scores, places = torch.cat([best[0], scores], 1), torch.cat([best[1], places], 1)
+        best = masked_topk(scores, places, min(k, scores.shape[1]))
+    assert best is not None
+    return best
 
 
 def without_missing(scores: Tensor, places: Tensor) -> Found:

@@ -71,8 +71,8 @@ def topk_by_slices(
     groups = list(_by_class(bank, query, search.device))
     for start, block in search.blocks(bank, query.features) if groups else ():
         for group in groups:
-            others = [(0, group.begin), (group.end, len(bank))]
-            for answer, slices in ((positives, [(group.begin, group.end)]), (negatives, others)):
+            around = [(0, group.begin), (group.end, len(bank))]
+            for answer, slices in ((positives, [(group.begin, group.end)]), (negatives, around)):
                 for begin, end in slices:
                     begin, end = max(begin, start), min(end, start + len(block))
                     if begin < end and answer[0].shape[1]:
@@ -97,8 +97,8 @@ def _merge(
     is_inside = (group.own_rows >= begin) & (group.own_rows < begin + len(rows))
     k = answer[0].shape[1]
     depth = min(k + int(is_inside.sum(dim=1).max()), len(rows))
-    found = search.nearest(group.features, rows, depth)
-    scores, places = (t.to(ids.device) for t in found)
+    nearest = search.nearest(group.features, rows, depth)
+    scores, places = (t.to(ids.device) for t in nearest)
     places = places + begin
     scores = scores.masked_fill(same_image(ids[places], group.ids), -torch.inf)
     scores = torch.cat([answer[0][group.index], scores], dim=1)

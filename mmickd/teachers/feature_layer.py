@@ -44,13 +44,13 @@ class FeatureLayer:
         try:
             tapped = run()
         finally:
-            found = self._tap.take()
-        if found is None or not isinstance(found.logits, Tensor):
+            taken = self._tap.take()
+        if taken is None or not isinstance(taken.logits, Tensor):
             raise ICKDError(
                 f"teacher.features: the teacher's layer '{self._tap.layer}' gives no tensor in its "
                 "forward pass. Name another one, a stage of the backbone ('backbone.layer3')."
             )
-        output = found.logits.float()  # what the tap calls so is the output of any layer
+        output = taken.logits.float()  # what the tap calls so is the output of any layer
         if not self._is_read and output.ndim == 4 and output.shape[-2:].numel() == 1:
             self._cells = 1
         self._is_read = True

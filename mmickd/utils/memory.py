@@ -9,7 +9,7 @@ _WORDS = re.compile(
     "can(not|'t) allocate memory",
     re.IGNORECASE,
 )
-"""Of torch, CUDA's libraries, the operating system and OpenCV."""
+"""Words in the messages of torch, CUDA's libraries, the operating system and OpenCV."""
 
 
 def is_out_of_memory(error: BaseException) -> bool:

@@ -75,7 +75,7 @@ KINDS = ["plain", "nested", "same", "in memory", "paths"]
 
 
 def found(samples: Any) -> dict[int, int]:
-    """By the value of each image, its id; an id that changes is an error."""
+    """Return the id of each image by the image's value; an id that changes is an error."""
     ids: dict[int, int] = {}
     for sample in samples:
         key = data_sample_id(sample["data_samples"])

@@ -1,4 +1,4 @@
-"""What leaves a worker process is one tensor, and comes out as it went in."""
+"""A parcel holds one tensor, and opens to the value that was packed."""
 
 from __future__ import annotations
 

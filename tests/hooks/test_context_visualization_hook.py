@@ -63,7 +63,7 @@ class RefusingBackend(LocalVisBackend):
 
 
 class DiskIsGone(Hook):
-    """From the first step on."""
+    """Hook that makes reading fail from the first step on."""
 
     def before_train_iter(self, runner: Runner, batch_idx: int, **_: Any) -> None:
         ReadsUntilTraining.is_training = True

@@ -94,7 +94,7 @@ def test_auto_searches_a_bank_on_the_cpu(case):
 
 
 def knn_by_faiss_cpu(queries, rows, k):
-    """What ``faiss.knn_gpu`` does and demands, on the CPU."""
+    """Stand-in for ``faiss.knn_gpu`` on the CPU, with the same demands on its arguments."""
     assert queries.dtype == rows.dtype and k <= min(len(rows), faiss_search.DEEPEST_ON_GPU)
     assert queries.is_contiguous() and rows.is_contiguous()
     product = faiss.METRIC_INNER_PRODUCT

@@ -51,7 +51,7 @@ def test_every_row_has_the_same_chance():
 
 
 def draw_counts(num_rows, search):
-    """How often each of 60 rows is drawn for one query, and the share that uniform draws have."""
+    """Bank and query, and the share of 400 searches in which each of the 60 rows is drawn."""
     g = torch.Generator().manual_seed(0)
     bank = MemoryBank(samples(g, 60, 8, 3, 1000), 3)
     query, retriever = samples(g, 1, 8, 3, 1000), RandomRetriever(seed=3)

@@ -74,7 +74,7 @@ def test_answers_of_faiss_are_the_same() -> None:
 
 
 def draw_from_shards() -> tuple[torch.Tensor, torch.Tensor]:
-    """Of the 60 rows: how often each is drawn together with row 0, and how often at all."""
+    """Count how often each of 60 rows is drawn together with row 0, and how often at all."""
     g = torch.Generator().manual_seed(0)
     bank = MemoryBank(samples(g, 60, 6, 1, 1000), 1)
     query = samples(g, 1, 6, 1, 1000)

@@ -53,7 +53,7 @@ def test_conversion_equals_the_teachers_own_preprocessor():
 
 
 def preprocessors_of(channels):
-    """Those that take images of as many channels, with and without values and the wish to swap."""
+    """Preprocessors for images of a number of channels, with and without values and a swap."""
     from mmpretrain.models.utils.data_preprocessor import ClsDataPreprocessor
     from mmseg.models import SegDataPreProcessor
 

@@ -79,8 +79,8 @@ def warnings_of_steps(steps: StepFound, are_judged: bool) -> Iterator[str]:
 
     Args:
         steps: on real batches.
-        are_judged: False for a teacher that learns, which says little at first, and for a bank
-            of one class, which has no negatives.
+        are_judged: False for a teacher that learns, whose first gradients mean little, and for a
+            bank of one class, which has no negatives.
     """
     task = steps.task.gradient
     for name, pull in steps.terms.items():

@@ -81,13 +81,13 @@ def _look(run: Prepared, options: HookOptions) -> Found:
         # What a few images cannot give, all of them may.
         small = {f"{level} level: {w}" for w in _of_numbers(one.sampled.offsets.diff(), run)}
         run.warnings[:] = [warning for warning in run.warnings if warning not in small]
-        own = _of_numbers(one.size.rows_per_class, run)
+        texts = _of_numbers(one.size.rows_per_class, run)
         if one.report.present > 1:
-            own += warnings_of_frozen(one)
+            texts += warnings_of_frozen(one)
         elif images is not None:
-            own += [warning_of_one_class(one, images.taken, classes)]
-        warnings += [f"{level} level: {warning}" for warning in own]
-    has_classes = all(one.report.present > 1 for one in frozen.values())
+            texts += [warning_of_one_class(one, images.taken, classes)]
+        warnings += [f"{level} level: {warning}" for warning in texts]
+    has_classes = all(stored.report.present > 1 for stored in frozen.values())
     if class_agreement is not None and has_classes:
         if not frozen:
             warnings += warnings_of_teacher(class_agreement, len(labels.unique()))

@@ -134,14 +134,14 @@ def complete_share(
         image.
     """
     rows, small = size.rows_per_class, sampled.offsets.diff()
-    own = torch.zeros(len(sampled), dtype=torch.double)
+    own_rows = torch.zeros(len(sampled), dtype=torch.double)
     if exclude_same_id:
         pairs = torch.stack([sampled.labels, sampled.ids], dim=1)
         _, pair, counts = pairs.unique(dim=0, return_inverse=True, return_counts=True)
         kept = (rows * share / small.clamp(min=1)).clamp(max=1)  # of the rows of an image
-        own = (counts[pair] * kept[sampled.labels]).clamp(min=1)
-        own = own.masked_fill(sampled.ids == NO_ID, 0)
-    is_complete = (rows[sampled.labels] - own >= num_positives).double()
+        own_rows = (counts[pair] * kept[sampled.labels]).clamp(min=1)
+        own_rows = own_rows.masked_fill(sampled.ids == NO_ID, 0)
+    is_complete = (rows[sampled.labels] - own_rows >= num_positives).double()
     unseen = (rows - int(exclude_same_id) >= num_positives).double()
     shares = torch.zeros(len(rows), dtype=torch.double)
     shares = shares.index_add_(0, sampled.labels, is_complete) / small.clamp(min=1)

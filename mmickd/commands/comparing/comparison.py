@@ -136,12 +136,12 @@ class Comparison:
         return selection_note(len(racing[0].settings), self.plan.select_seeds, own_data)
 
     def records(self) -> list[dict[str, Any]]:
-        """Of every run that is done, for ``results.jsonl``.
+        """Return the records of all finished runs, for ``results.jsonl``.
 
         Raises:
             ValueError: if none of them has the metric, as where its name is misspelt.
         """
-        done = [one for one in self._trainings.all() if one.job.duration() is not None]
+        done = [run for run in self._trainings.all() if run.job.duration() is not None]
         records = [self._record(training) for training in done]
         if done and not any(entry["curve"] for entry in records):
             curve(done[0].job.folder, self.plan.metric)  # raises

@@ -61,8 +61,8 @@ class Job:
     @property
     def signature(self) -> str:
         """Digest of all that decides the outcome, the jobs before it included."""
-        own = self.identity or self.command
-        parts = [*own, self.inputs, *(job.signature for job in self.after)]
+        command = self.identity or self.command
+        parts = [*command, self.inputs, *(job.signature for job in self.after)]
         return hashlib.sha256("\0".join(parts).encode()).hexdigest()
 
     @property

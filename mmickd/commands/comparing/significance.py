@@ -10,10 +10,10 @@ ROUNDING = 1e-9
 
 
 def paired_p(values: Sequence[float], to: Sequence[float]) -> float | None:
-    """Return the two-sided p value of the paired t-test, None where the test says nothing.
+    """Return the two-sided p value of the paired t-test, or None where there is no test.
 
-    That is so for fewer than two pairs, for a number that is not finite, and where all differences
-    are equal (up to rounding), so that they have no variance.
+    There is none for fewer than two pairs, for a number that is not finite, and for differences
+    that are all equal (up to rounding), which have no variance.
 
     Args:
         values: one number per seed.

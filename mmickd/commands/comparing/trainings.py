@@ -94,9 +94,9 @@ class Trainings:
     def validates_on_report_data(self, student: Trainee) -> bool:
         """True if a student's trials validate on the data that its report validates on."""
         config, setting = find_config(student.config, "config"), student.settings[0]
-        given = (*self._plan.options, *self._options, *student.options, *setting.options)
+        options = (*self._plan.options, *self._options, *student.options, *setting.options)
         report, trial = (
-            json.loads(_merged(config, (*given, *chosen)).content).get("val_dataloader")
+            json.loads(_merged(config, (*options, *chosen)).content).get("val_dataloader")
             for chosen in ((), self._plan.select_options)
         )
         return bool(report == trial)
@@ -134,10 +134,10 @@ class Trainings:
         if self._quick:
             options += _quick_options(config)
         merged = _merged(config, tuple(options))
-        given = [_filled(option, self._places) for option in options]
+        filled = [_filled(option, self._places) for option in options]
         command = [sys.executable, "-m", "mmickd.commands.train", config, "--seed", str(seed)]
         command += ["--work-dir", str(folder)]
-        command += ["--cfg-options", *given] if given else []
+        command += ["--cfg-options", *filled] if filled else []
         cost = 10.0 if self._quick else 60 * trainee.minutes
         name = f"{self._plan.title} {trainee.row(setting)}, seed {seed}"
         name = f"{name}, trial" if kind == "trial" else name

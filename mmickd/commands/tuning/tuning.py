@@ -150,8 +150,8 @@ class Tuning:
 
     def records(self) -> list[dict[str, Any]]:
         """Return the records of all finished runs of reported trials, for ``results.jsonl``."""
-        told = (trial for search in self._searches.values() for trial in search.told())
-        return [entry for trial in told for entry in trial.records]
+        searches = self._searches.values()
+        return [e for search in searches for trial in search.told() for e in trial.records]
 
 
 def _rank(trial: Trial) -> tuple[float, int]:
