@@ -52,10 +52,10 @@ if TYPE_CHECKING:
     from mmickd.structures import Batch, Context, Queries, Samples, Tapped, View
     from mmickd.tasks import ClassificationTask, Level, SegmentationTask, Task
     from mmickd.teachers import (
-        Lesson,
         NetworkTeacher,
         OfflineTeacher,
         OnlineTeacher,
+        PeerStep,
         SelfTeacher,
         Source,
         Teacher,
@@ -79,7 +79,7 @@ __all__ = [
     "KDLoss",
     "LOSSES",
     "LabelSmoothingLoss",
-    "Lesson",
+    "PeerStep",
     "Level",
     "LogitLoss",
     "MembershipLoss",

@@ -9,10 +9,10 @@ from pathlib import Path
 import _checkout  # noqa: F401
 
 from mmickd.commands.compare import add_run_arguments, rows_of, stoppable, write_results
-from mmickd.commands.comparing.comparison import Comparison, read_comparison
-from mmickd.commands.comparing.jobs import Job, environment
-from mmickd.commands.comparing.processes import quickest
-from mmickd.commands.comparing.scheduler import Scheduler, clock
+from mmickd.experiments.comparison import Comparison, read_comparison
+from mmickd.experiments.jobs import Job, environment
+from mmickd.experiments.processes import quickest
+from mmickd.experiments.scheduler import Scheduler, clock
 from mmickd.utils.config import find_file
 
 TASKS = ("digits", "wrong_labels", "scenes")

@@ -45,7 +45,7 @@ class AssistantTeacher(NetworkTeacher):
         super().open(remember, momentum)
         self.optimizer = torch.optim.SGD(self.model.parameters(), lr=self.lr, momentum=0.9)
 
-    def see(self, batch, student):
+    def forward(self, batch, student):
         """Learn from the batch, then teach it."""
         self.model.requires_grad_(True).train()
         with torch.random.fork_rng(), torch.enable_grad():  # the student's numbers stay its own
@@ -55,7 +55,7 @@ class AssistantTeacher(NetworkTeacher):
             self.optimizer.step()
             self.optimizer.zero_grad()
         self.model.requires_grad_(False).eval()
-        return super().see(batch, student)
+        return super().forward(batch, student)
 
     def own_state(self):
         """What a resumed run needs."""

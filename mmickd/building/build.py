@@ -10,9 +10,9 @@ from mmengine.logging import print_log
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from mmickd.banks.chunked_rows import is_finite
 from mmickd.banks.memory_bank import MemoryBank
 from mmickd.banks.options import BankOptions
-from mmickd.banks.rows import is_finite
 from mmickd.building.collector import RowCollector
 from mmickd.building.images import BankImages
 from mmickd.building.large_images import explained_batches, why_too_large

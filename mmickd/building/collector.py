@@ -6,8 +6,8 @@ import torch
 from mmengine import dist
 from torch import Tensor
 
+from mmickd.banks.chunked_rows import GrowingRows, reorder
 from mmickd.banks.memory_bank import MemoryBank
-from mmickd.banks.rows import GrowingRows, reorder
 from mmickd.sampling import smallest_per_class
 from mmickd.structures import Samples
 from mmickd.utils.distributed import (

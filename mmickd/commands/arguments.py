@@ -6,7 +6,7 @@ import argparse
 import gc
 import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -113,25 +113,6 @@ def add_cfg_options(parser: argparse.ArgumentParser) -> None:
         parser: the parser to extend.
     """
     parser.add_argument("--cfg-options", nargs="+", action=DictAction, help=_OPTIONS_HELP)
-
-
-def parse_options(given: Sequence[str]) -> dict[str, Any]:
-    """What ``KEY=VALUE`` pairs of ``--cfg-options`` mean.
-
-    Raises:
-        ICKDError: if one is no such pair.
-
-    Example:
-        >>> parse_options(["a.b=1e-3", "c=[x,None]"])
-        {'a.b': 0.001, 'c': ['x', None]}
-    """
-    found = {}
-    for option in given:
-        key, equals, value = option.partition("=")
-        if not equals:
-            raise ICKDError(f"'{option}' is no option of a config: KEY=VALUE is needed.")
-        found[key] = DictAction._parse_iterable(value)
-    return found
 
 
 def read_config(config: str, options: dict[str, Any] | None = None) -> Config:

@@ -9,15 +9,16 @@ from collections.abc import Sequence
 from mmengine.config import Config
 
 from mmickd.commands.arguments import add_config_arguments, read_config, run_command
-from mmickd.commands.checking.found import Found
-from mmickd.commands.checking.look import look
-from mmickd.commands.checking.shown import show
+from mmickd.commands.checking.collect import look
+from mmickd.commands.checking.console import show
+from mmickd.commands.checking.report import CheckReport
 from mmickd.commands.checking.size import sample_size
-from mmickd.commands.checking.written import as_json
+from mmickd.commands.checking.to_json import as_json
 from mmickd.commands.launching import check_amp
 from mmickd.commands.needed_files import check_files
-from mmickd.commands.terminal import add_json_argument, console, write_json
+from mmickd.commands.terminal import add_json_argument, console
 from mmickd.utils.errors import ICKDError
+from mmickd.utils.json_files import write_json
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -45,7 +46,7 @@ def _count(text: str) -> int:
     return value
 
 
-def _look(cfg: Config, images: int) -> Found:
+def _look(cfg: Config, images: int) -> CheckReport:
     try:
         return look(cfg, images)
     except ICKDError:

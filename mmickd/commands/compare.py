@@ -11,13 +11,14 @@ from pathlib import Path
 from typing import Any
 
 from mmickd.commands.arguments import run_command
-from mmickd.commands.comparing.comparison import Comparison, read_comparison
-from mmickd.commands.comparing.jobs import environment
-from mmickd.commands.comparing.picture import draw_curves, draw_rows
-from mmickd.commands.comparing.processes import quickest
-from mmickd.commands.comparing.results import write_lines
-from mmickd.commands.comparing.scheduler import JobFailed, Scheduler, TimeIsUp, available_cores
-from mmickd.commands.terminal import add_json_argument, progress, show_markdown, write_json
+from mmickd.commands.terminal import add_json_argument, progress, show_markdown
+from mmickd.experiments.comparison import Comparison, read_comparison
+from mmickd.experiments.jobs import environment
+from mmickd.experiments.plots import draw_curves, draw_rows
+from mmickd.experiments.processes import quickest
+from mmickd.experiments.records import write_lines
+from mmickd.experiments.scheduler import JobFailed, Scheduler, TimeIsUp, available_cores
+from mmickd.utils.json_files import write_json
 
 EPILOG = """
 The plan is a JSON file, see docs/comparing.md:

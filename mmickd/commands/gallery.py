@@ -18,20 +18,21 @@ from torch import nn
 from mmickd.building.images import BankImages
 from mmickd.building.pipelines import choose_pipelines
 from mmickd.commands.arguments import add_config_arguments, read_config, run_command
-from mmickd.commands.prepared import Prepared, prepared
-from mmickd.commands.terminal import add_json_argument, console, table, write_json
-from mmickd.gallery.album import Album
+from mmickd.commands.open_run import OpenRun, open_run
+from mmickd.commands.terminal import add_json_argument, console, table
 from mmickd.gallery.backends import PictureWriter
-from mmickd.gallery.choosing import images_by_chance, images_named
+from mmickd.gallery.class_names import class_names, classes_named
 from mmickd.gallery.contexts import AFTER, BEFORE, ContextReader
-from mmickd.gallery.names import class_names, classes_named
+from mmickd.gallery.label_issues import named_suspects
 from mmickd.gallery.output import Gallery, Written, write_gallery
-from mmickd.gallery.rows import AskedBank
-from mmickd.gallery.students import StudentVoice
-from mmickd.gallery.suspects import named_suspects
+from mmickd.gallery.row_locator import GalleryBank
+from mmickd.gallery.select_queries import images_by_chance, images_named
+from mmickd.gallery.student_predictor import StudentPredictor
+from mmickd.gallery.thumbnails import Thumbnails
 from mmickd.teachers.checkpoint import load_checkpoint, state_dict_of
 from mmickd.teachers.loading import load_strictly
 from mmickd.utils.errors import ICKDError
+from mmickd.utils.json_files import write_json
 from mmickd.utils.modules import plain_copy
 
 EPILOG = """
@@ -44,7 +45,7 @@ exit codes: 0 done, 2 it cannot run, 130 Ctrl-C
 BY_HEART = 0.99
 """Share of the labels that a teacher agrees with, above which it may know wrong ones by heart."""
 WORST = 5
-"""Suspects that are printed."""
+"""Label issues that are printed."""
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -94,7 +95,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     cfg = read_config(args.config, args.cfg_options)
     out = args.out or Path(cfg.work_dir) / "gallery"
     show = _backends(cfg, out) if args.backends else None
-    with prepared(cfg) as run:
+    with open_run(cfg) as run:
         gallery = collect(run, args, Path(args.config).stem)
     written = write_gallery(out, gallery, show)
     if args.json:
@@ -102,7 +103,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     _report(gallery, written)
 
 
-def collect(run: Prepared, args: argparse.Namespace, title: str) -> Gallery:
+def collect(run: OpenRun, args: argparse.Namespace, title: str) -> Gallery:
     """All that is shown of a run.
 
     Args:
@@ -113,7 +114,7 @@ def collect(run: Prepared, args: argparse.Namespace, title: str) -> Gallery:
     Raises:
         ICKDError: if the run has no frozen bank, or what was chosen is not there.
     """
-    asked = AskedBank.of(run.ready)
+    asked = GalleryBank.of(run.ready)
     splits = {"train": asked.images}
     if args.split == "val":
         splits["val"] = _validation_images(run)
@@ -141,11 +142,11 @@ def collect(run: Prepared, args: argparse.Namespace, title: str) -> Gallery:
         f"queries of the {args.split} split",
         f"the teacher agrees with {_agreement(asked):.1%} of the rows' labels",
     ]
-    album = Album(splits, asked.teacher.swaps_channels)
+    album = Thumbnails(splits, asked.teacher.swaps_channels)
     return Gallery(title, facts, names, cases, named_suspects(asked.bank, reader.rows), album)
 
 
-def _agreement(asked: AskedBank) -> float:
+def _agreement(asked: GalleryBank) -> float:
     """Share of the rows whose label the teacher says; a warning where it may know them by heart."""
     bank = asked.bank
     share = float((bank.logits.argmax(dim=1) == bank.labels).double().mean())
@@ -160,7 +161,7 @@ def _agreement(asked: AskedBank) -> float:
     return share
 
 
-def _validation_images(run: Prepared) -> BankImages:
+def _validation_images(run: OpenRun) -> BankImages:
     loader = getattr(run.runner, "val_dataloader", None)
     dataset = getattr(loader, "dataset", None)
     if dataset is None:
@@ -169,14 +170,16 @@ def _validation_images(run: Prepared) -> BankImages:
     return BankImages(dataset, *(pipeline.transforms for pipeline in pipelines))
 
 
-def _students(student: nn.Module, layer: str, checkpoint: str | None) -> Mapping[str, StudentVoice]:
+def _students(
+    student: nn.Module, layer: str, checkpoint: str | None
+) -> Mapping[str, StudentPredictor]:
     """The student as the run would begin, and as it was trained."""
-    voices = {BEFORE: StudentVoice(student, layer)}
+    voices = {BEFORE: StudentPredictor(student, layer)}
     if checkpoint is not None:
         trained = plain_copy(student)
         state = state_dict_of(load_checkpoint(checkpoint, option="--checkpoint"))
         load_strictly(trained, state, f"--checkpoint '{checkpoint}'", "the student of the config")
-        voices[AFTER] = StudentVoice(trained, layer)
+        voices[AFTER] = StudentPredictor(trained, layer)
     return voices
 
 

@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import json
-import math
-import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 from rich.live import Live
@@ -84,29 +80,3 @@ def show_markdown(text: str) -> None:
 def add_json_argument(parser: argparse.ArgumentParser) -> None:
     """Add ``--json FILE``."""
     parser.add_argument("--json", type=Path, metavar="FILE", help="write what was found as JSON")
-
-
-def to_json(value: Any, indent: int | None = None) -> str:
-    """Return JSON, with null for a number that is not finite, which JSON does not have.
-
-    Example:
-        >>> to_json({"last": float("nan"), "seeds": (1, 2)})
-        '{"last": null, "seeds": [1, 2]}'
-    """
-    return json.dumps(_finite(value), indent=indent, allow_nan=False)
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, Mapping):
-        return {key: _finite(entry) for key, entry in value.items()}
-    return [_finite(entry) for entry in value] if isinstance(value, (list, tuple)) else value
-
-
-def write_json(file: Path, value: Any) -> None:
-    """Write a value for scripts; the file is the old or the new one, whatever happens."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    part = file.with_name(file.name + ".part")
-    part.write_text(to_json(value, indent=2) + "\n")
-    os.replace(part, file)

@@ -7,17 +7,19 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from mmickd.commands.arguments import parse_options, read_config, run_command
+from mmickd.commands.arguments import read_config, run_command
 from mmickd.commands.compare import add_run_arguments, count, stoppable, write_results
-from mmickd.commands.comparing.jobs import environment
-from mmickd.commands.comparing.processes import quickest
-from mmickd.commands.comparing.results import write_lines
-from mmickd.commands.comparing.scheduler import JobFailed, Scheduler
-from mmickd.commands.terminal import add_json_argument, progress, write_json
-from mmickd.commands.tuning.methods import metric_of, read_methods
-from mmickd.commands.tuning.report import as_markdown, commands, note
-from mmickd.commands.tuning.search import import_optuna
-from mmickd.commands.tuning.tuning import FIRST_SEED, Tuning
+from mmickd.commands.terminal import add_json_argument, progress
+from mmickd.experiments.jobs import environment
+from mmickd.experiments.methods import metric_of, read_methods
+from mmickd.experiments.processes import quickest
+from mmickd.experiments.records import write_lines
+from mmickd.experiments.scheduler import JobFailed, Scheduler
+from mmickd.experiments.search import import_optuna
+from mmickd.experiments.tuning import FIRST_SEED, Tuning
+from mmickd.experiments.tuning_table import as_markdown, commands, note
+from mmickd.utils.config import parse_options
+from mmickd.utils.json_files import write_json
 
 EPILOG = """
 Without --vary it searches, for each term of the config that counts, the weight (a tenth to ten

@@ -1,5 +1,5 @@
 """What retrieval finds, for eyes: contexts of chosen images, as pictures and as a page."""
 
-from mmickd.gallery.structures import Case, Guess, Neighbour, Suspect
+from mmickd.gallery.structures import Guess, LabelIssue, Neighbour, QueryExample
 
-__all__ = ["Case", "Guess", "Neighbour", "Suspect"]
+__all__ = ["QueryExample", "Guess", "Neighbour", "LabelIssue"]

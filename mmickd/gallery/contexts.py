@@ -12,10 +12,10 @@ from typing import Any
 from torch import Tensor
 
 from mmickd.building.images import BankImages
-from mmickd.gallery.choosing import one_of_each, rarest
-from mmickd.gallery.rows import AskedBank, TracedRows
-from mmickd.gallery.structures import Case, Point, guesses
-from mmickd.gallery.students import StudentVoice
+from mmickd.gallery.row_locator import GalleryBank, RowLocator
+from mmickd.gallery.select_queries import one_of_each, rarest
+from mmickd.gallery.structures import Point, QueryExample, guesses
+from mmickd.gallery.student_predictor import StudentPredictor
 from mmickd.structures import NO_LABEL, Context, Samples, View
 from mmickd.utils.errors import ICKDError
 from mmickd.utils.progress import Progress
@@ -67,12 +67,12 @@ class ContextReader:
 
     def __init__(
         self,
-        asked: AskedBank,
+        asked: GalleryBank,
         neighbours: int,
-        students: Mapping[str, StudentVoice],
+        students: Mapping[str, StudentPredictor],
         seed: int = 0,
     ) -> None:
-        self.rows, self._asked = TracedRows(asked), asked
+        self.rows, self._asked = RowLocator(asked), asked
         self._memory = asked.teacher.memory.apart()  # a run goes on as without these searches
         self._task = asked.teacher.task
         self._level = self._task.levels[asked.level]
@@ -85,7 +85,7 @@ class ContextReader:
         order: Sequence[int],
         count: int,
         classes: Collection[int],
-    ) -> list[Case]:
+    ) -> list[QueryExample]:
         """Cases of one location each; the class that was shown least comes next.
 
         Args:
@@ -121,7 +121,7 @@ class ContextReader:
 
     def of_images(
         self, images: BankImages, split: str, order: Sequence[int], classes: Collection[int]
-    ) -> list[Case]:
+    ) -> list[QueryExample]:
         """Cases of given images: one of each wanted class that an image has."""
 
         def each(labels: Sequence[int]) -> list[int]:
@@ -148,7 +148,7 @@ class ContextReader:
         plain = self._view(sample)
         views = {name: self._view(sample, voice) for name, voice in self._students.items()}
         asked, *others = (
-            self._level.ask(view, plain.num_classes, seed) for view in (plain, *views.values())
+            self._level.queries(view, plain.num_classes, seed) for view in (plain, *views.values())
         )
         places = None if asked.places is None else asked.places()[0].tolist()
         logits = [view.student_logits[0] for view in others if view.student_logits is not None]
@@ -160,24 +160,24 @@ class ContextReader:
                 query,
                 dict(zip(views, (one[slot] for one in logits), strict=True)),
                 None if places is None else tuple(places[slot]),
-                self._memory.ask(self._asked.level, query, self._neighbours, self._neighbours),
+                self._memory.query(self._asked.level, query, self._neighbours, self._neighbours),
             )
 
-    def _view(self, sample: dict[str, Any], voice: StudentVoice | None = None) -> View:
+    def _view(self, sample: dict[str, Any], voice: StudentPredictor | None = None) -> View:
         student = None if voice is None else voice.of(sample)
         return self._asked.teacher.view_of_bank_images([copy.deepcopy(sample)], student)
 
-    def _traced(self, questions: Sequence[Question]) -> list[Case]:
+    def _traced(self, questions: Sequence[Question]) -> list[QueryExample]:
         """The cases, after a look at the images that were found."""
         rows = {row for question in questions for row in question.rows}
         has_points = any(question.point is not None for question in questions)
         points = self.rows.points(rows) if has_points else {}
         return [self._case(question, points) for question in questions]
 
-    def _case(self, question: Question, points: Mapping[int, Point]) -> Case:
+    def _case(self, question: Question, points: Mapping[int, Point]) -> QueryExample:
         said = {name: guesses(logits) for name, logits in question.students.items()}
         positives, negatives = (self.rows.neighbours(one, points) for one in question.contexts)
-        return Case(
+        return QueryExample(
             image=question.image,
             label=question.label,
             split=question.split,

@@ -8,11 +8,11 @@ from pathlib import Path
 
 from PIL import Image
 
-from mmickd.gallery.album import Album
+from mmickd.gallery.label_issues import write_suspects
 from mmickd.gallery.page import write_page
-from mmickd.gallery.pictures import draw_case
-from mmickd.gallery.structures import Case, Suspect
-from mmickd.gallery.suspects import write_suspects
+from mmickd.gallery.pictures import draw_example
+from mmickd.gallery.structures import LabelIssue, QueryExample
+from mmickd.gallery.thumbnails import Thumbnails
 from mmickd.utils.progress import Progress
 
 SHOWN_SUSPECTS = 100
@@ -35,12 +35,12 @@ class Gallery:
     title: str
     facts: Sequence[str]
     classes: Sequence[str]
-    cases: Sequence[Case]
-    suspects: Sequence[Suspect]
-    album: Album
+    cases: Sequence[QueryExample]
+    suspects: Sequence[LabelIssue]
+    album: Thumbnails
 
     @property
-    def doubted(self) -> list[Suspect]:
+    def doubted(self) -> list[LabelIssue]:
         """Those whose neighbours vote for another class."""
         return [one for one in self.suspects if one.suggested != one.label]
 
@@ -77,7 +77,7 @@ def write_gallery(
     files = []
     clock = Progress(len(gallery.cases), "queries", "pictures", quiet=True)
     for number, case in enumerate(gallery.cases):
-        drawn = draw_case(case, gallery.album.picture, gallery.classes)
+        drawn = draw_example(case, gallery.album.picture, gallery.classes)
         files.append(folder / f"{number:03d}.png")
         drawn.save(files[-1])
         if show is not None:

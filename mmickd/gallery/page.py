@@ -12,7 +12,7 @@ from typing import Any
 
 from PIL import Image
 
-from mmickd.gallery.structures import Case, Guess, Neighbour, Suspect
+from mmickd.gallery.structures import Guess, LabelIssue, Neighbour, QueryExample
 
 THUMBNAIL = 160
 """Most pixels of a side of an image in the page."""
@@ -30,8 +30,8 @@ def write_page(
     title: str,
     facts: Sequence[str],
     classes: Sequence[str],
-    cases: Sequence[Case],
-    suspects: Sequence[Suspect],
+    cases: Sequence[QueryExample],
+    suspects: Sequence[LabelIssue],
     suspects_in_all: int,
     picture: Callable[[str, str], Image.Image],
 ) -> None:
@@ -87,7 +87,7 @@ def _filled(data: dict[str, Any]) -> str:
 
 
 class _Images:
-    """Thumbnails, each image once."""
+    """Pictures, each image once."""
 
     def __init__(self, picture: Callable[[str, str], Image.Image]) -> None:
         self._picture = picture
@@ -112,7 +112,7 @@ def _stored(name: str, picture: Image.Image) -> dict[str, Any]:
     return {"name": name, "uri": uri, "width": thumbnail.width, "height": thumbnail.height}
 
 
-def _case(number: int, case: Case, images: _Images) -> dict[str, Any]:
+def _case(number: int, case: QueryExample, images: _Images) -> dict[str, Any]:
     return {
         "number": number,
         "image": images.add(case.split, case.image),

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from PIL import Image, ImageDraw
 
 from mmickd.gallery.fonts import Fonts, Run
-from mmickd.gallery.structures import Case, Guess, Neighbour, Point
+from mmickd.gallery.structures import Guess, Neighbour, Point, QueryExample
 
 SHOWN = Callable[[str, str], Image.Image]
 """Gives the picture of an image by split and name."""
@@ -21,7 +21,7 @@ FONTS = Fonts()
 """Fonts of all pictures of a process; a letter without a font is logged once."""
 
 
-def draw_case(case: Case, picture: SHOWN, classes: Sequence[str]) -> Image.Image:
+def draw_example(case: QueryExample, picture: SHOWN, classes: Sequence[str]) -> Image.Image:
     """Draw a query with its context.
 
     A neighbour's border is green where its class is the query's, else red.

@@ -55,7 +55,7 @@ class Neighbour:
 
 
 @dataclass(frozen=True)
-class Case:
+class QueryExample:
     """A query, its context, and what the networks say of it.
 
     Args:
@@ -70,7 +70,7 @@ class Case:
         point: where in the image the query lies; None if it is no single point.
 
     Example:
-        >>> one = Case("a.png", 0, "train", (Guess(0, 1.0),), None, None, (), ())
+        >>> one = QueryExample("a.png", 0, "train", (Guess(0, 1.0),), None, None, (), ())
         >>> one.name
         'a'
     """
@@ -93,7 +93,7 @@ class Case:
 
 
 @dataclass(frozen=True)
-class Suspect:
+class LabelIssue:
     """A training image that may be labelled wrongly.
 
     Args:
@@ -103,7 +103,7 @@ class Suspect:
         score: share of their votes against the label, in [0, 1].
 
     Example:
-        >>> Suspect("a.png", 0, 1, 0.9).suggested
+        >>> LabelIssue("a.png", 0, 1, 0.9).suggested
         1
     """
 

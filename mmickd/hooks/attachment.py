@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from mmickd.networks.taps import LocalHook, Tap
 from mmickd.structures import Batch, Tapped
-from mmickd.taps import LocalHook, Tap
 from mmickd.utils.errors import ICKDError
 
 Step = Callable[[Batch, Tapped, dict[str, Any]], dict[str, Any]]

@@ -11,14 +11,14 @@ from mmengine.logging import print_log
 from mmengine.model import is_model_wrapper
 
 from mmickd.building.images import BankImages
-from mmickd.gallery.album import Album
 from mmickd.gallery.backends import PictureWriter
-from mmickd.gallery.choosing import images_by_chance
+from mmickd.gallery.class_names import class_names
 from mmickd.gallery.contexts import AFTER, ContextReader
-from mmickd.gallery.names import class_names
-from mmickd.gallery.pictures import draw_case
-from mmickd.gallery.rows import AskedBank
-from mmickd.gallery.students import StudentVoice
+from mmickd.gallery.pictures import draw_example
+from mmickd.gallery.row_locator import GalleryBank
+from mmickd.gallery.select_queries import images_by_chance
+from mmickd.gallery.student_predictor import StudentPredictor
+from mmickd.gallery.thumbnails import Thumbnails
 from mmickd.hooks.ickd_hook import ICKDHook
 from mmickd.registry import HOOKS
 from mmickd.utils.distributed import failing_together
@@ -67,10 +67,10 @@ class ContextVisualizationHook(Hook):
             check_integer(value, 1, name)
         check_integer(seed, 0, "seed")
         self.interval, self.count, self.neighbours, self.seed = interval, count, neighbours, seed
-        self._student: StudentVoice | None = None
+        self._student: StudentPredictor | None = None
         self._reader: ContextReader | None = None
         self._images: BankImages | None = None
-        self._album: Album | None = None
+        self._album: Thumbnails | None = None
         self._writer: PictureWriter | None = None
         self._classes: list[str] = []
         self._order: list[int] = []
@@ -89,7 +89,7 @@ class ContextVisualizationHook(Hook):
                 "before it: add dict(type='mmickd.ICKDHook', ...) to custom_hooks, and leave the "
                 "priority of both as it is."
             )
-        asked = AskedBank.of(hook.ready)
+        asked = GalleryBank.of(hook.ready)
         with failing_together(), preserved_random_state():
             if dist.is_main_process():
                 self._open(runner, hook.ready.layer, asked)
@@ -125,18 +125,18 @@ class ContextVisualizationHook(Hook):
         classes = range(len(self._classes))
         cases = reader.by_chance(self._images, "train", self._order, self.count, classes)
         for number, case in enumerate(cases):
-            drawn = draw_case(case, self._album.picture, self._classes)
+            drawn = draw_example(case, self._album.picture, self._classes)
             self._writer.add(f"context_{number}", drawn, step)
 
-    def _open(self, runner: Any, layer: str, asked: AskedBank) -> None:
+    def _open(self, runner: Any, layer: str, asked: GalleryBank) -> None:
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model
         # One rank alone cannot run a student of which it has a part.
         if not is_sharded(model):
-            self._student = StudentVoice(model, layer)
+            self._student = StudentPredictor(model, layer)
         students = {} if self._student is None else {AFTER: self._student}
         self._reader = ContextReader(asked, self.neighbours, students, self.seed)
         self._images = asked.images
-        self._album = Album({"train": asked.images}, asked.teacher.swaps_channels)
+        self._album = Thumbnails({"train": asked.images}, asked.teacher.swaps_channels)
         self._writer = PictureWriter(runner.visualizer)
         self._classes = class_names(runner.train_dataloader.dataset, asked.bank.num_classes)
         # once: it looks at the whole training set

@@ -15,17 +15,17 @@ from mmengine.runner import BaseLoop, Runner
 from torch import nn
 
 from mmickd.building.build import LEAST_CLASSES
-from mmickd.distiller import Distiller
 from mmickd.hooks.attachment import Attachment
-from mmickd.hooks.neighbours import is_read_now, refuse_several, warn_of_lost_hooks
+from mmickd.hooks.other_hooks import is_read_now, refuse_several, warn_of_lost_hooks
 from mmickd.hooks.similarity import SimilarityWatch
-from mmickd.losses.schedules import RunTime
-from mmickd.options import HookOptions
-from mmickd.preparation import Preparation, prepare
+from mmickd.losses.schedules import TrainProgress
 from mmickd.registry import HOOKS
-from mmickd.run import Run, TrainingTools
 from mmickd.structures import Batch, Tapped
 from mmickd.teachers import Teacher
+from mmickd.teachers.run_context import RunContext, TrainingTools
+from mmickd.training.distiller import Distiller
+from mmickd.training.options import HookOptions
+from mmickd.training.preparation import ReadyRun, prepare
 from mmickd.utils.errors import ICKDError
 from mmickd.utils.packages import repair_scopes
 from mmickd.utils.random_state import preserved_random_state
@@ -97,7 +97,7 @@ class ICKDHook(Hook):
         repair_scopes()
         self._options = HookOptions.read({name: given[name] for name in options})
         self.least_classes = LEAST_CLASSES
-        self._ready: Preparation | None = None
+        self._ready: ReadyRun | None = None
         self._distiller: Distiller | None = None
         self._attachment: Attachment | None = None
         self._runner: Any = None
@@ -111,7 +111,7 @@ class ICKDHook(Hook):
         return self._distiller
 
     @property
-    def ready(self) -> Preparation | None:
+    def ready(self) -> ReadyRun | None:
         """All that the run takes its steps with, while it trains."""
         return self._ready
 
@@ -141,7 +141,7 @@ class ICKDHook(Hook):
         model = _unwrap(runner.model)
         begin = time.monotonic()
         with preserved_random_state():
-            ready = prepare(self._options, run_of(runner, model), self.least_classes)
+            ready = prepare(self._options, run_context(runner, model), self.least_classes)
         self._ready, self._distiller = ready, ready.distiller
         if runner.iter:  # resumed
             self._restore()
@@ -256,9 +256,9 @@ def _unwrap(model: nn.Module) -> nn.Module:
     return model.module if is_model_wrapper(model) else model  # type: ignore[return-value]
 
 
-def _time_of(runner: Any) -> RunTime:
+def _time_of(runner: Any) -> TrainProgress:
     length = _iterations_per_epoch(runner.train_dataloader)
-    return RunTime(runner.iter, runner.max_iters, length)
+    return TrainProgress(runner.iter, runner.max_iters, length)
 
 
 def _iterations_per_epoch(loader: Any) -> int:
@@ -270,12 +270,12 @@ def _iterations_per_epoch(loader: Any) -> int:
     return max(1, length)
 
 
-def run_of(runner: Any, student: nn.Module) -> Run:
+def run_context(runner: Any, student: nn.Module) -> RunContext:
     """What teachers and preparation need of a runner whose loops are built."""
     loader = runner.train_dataloader
     val_loop = getattr(runner, "_val_loop", None)
     val_loader = getattr(val_loop, "dataloader", None)
-    return Run(
+    return RunContext(
         student=student,
         device=next(student.parameters()).device,
         train_dataset=loader.dataset,

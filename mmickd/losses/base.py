@@ -28,7 +28,7 @@ class BaseLoss(nn.Module, metaclass=ABCMeta):
         is_dense (bool): asked once at every location of the batch, as vanilla KD is, and not at the
             queries of a level; it retrieves nothing.
         default_weight (float): ``loss_weight`` where the config names none.
-        needs_trained_teacher (bool): at full weight from the first step on, a teacher that has
+        unsafe_before_training (bool): at full weight from the first step on, a teacher that has
             learnt nothing yet ruins the student through it; the hook then warns.
 
     Example:
@@ -43,7 +43,7 @@ class BaseLoss(nn.Module, metaclass=ABCMeta):
     num_negatives: int = 0
     is_dense: bool = False
     default_weight: float = 1.0
-    needs_trained_teacher: bool = False
+    unsafe_before_training: bool = False
 
     def __init__(self) -> None:
         super().__init__()

@@ -43,7 +43,7 @@ class NearestRowsLoss(BaseLoss):
             the query's class and as many of the other classes; :func:`nearest_rows` merges them.
     """
 
-    needs_trained_teacher = True
+    unsafe_before_training = True
 
     def __init__(self, num_rows: int) -> None:
         super().__init__()

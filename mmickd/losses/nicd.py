@@ -98,7 +98,7 @@ class NICDLoss(BaseLoss):
         False
     """
 
-    needs_trained_teacher = True
+    unsafe_before_training = True
 
     def __init__(self, temperature: float = 0.5, num_negatives: int = 32) -> None:
         super().__init__()

@@ -12,7 +12,7 @@ DECAYS = (None, "linear", "cosine")
 
 
 @dataclass(frozen=True)
-class RunTime:
+class TrainProgress:
     """Where a run stands.
 
     Args:
@@ -21,7 +21,7 @@ class RunTime:
         epoch_length: iterations in which the training set is seen once.
 
     Example:
-        >>> RunTime(iteration=5, max_iterations=12, epoch_length=4).measured(by_epoch=True)
+        >>> TrainProgress(iteration=5, max_iterations=12, epoch_length=4).measured(by_epoch=True)
         (1.25, 3.0)
     """
 
@@ -118,7 +118,7 @@ class WeightSchedule:
         """The largest weight that it can give."""
         return self.value if self.decay is None else max(self.value, self.end_value)
 
-    def at_largest(self) -> WeightSchedule:
+    def with_max_weights(self) -> WeightSchedule:
         """The largest weight at every time."""
         return WeightSchedule(self.largest, name=self.name)
 
@@ -144,6 +144,6 @@ class WeightSchedule:
             done = (1 - math.cos(math.pi * done)) / 2
         return self.value + (self.end_value - self.value) * done
 
-    def now(self, time: RunTime) -> float:
+    def now(self, time: TrainProgress) -> float:
         """The weight at a time of a run."""
         return self.at(*time.measured(self.by_epoch))

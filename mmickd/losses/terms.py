@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 from mmickd.losses.base import BaseLoss
-from mmickd.losses.schedules import RunTime, WeightSchedule
+from mmickd.losses.schedules import TrainProgress, WeightSchedule
 from mmickd.registry import LOSSES, build_part
 from mmickd.utils.config import type_name
 from mmickd.utils.errors import ICKDError
@@ -70,7 +70,7 @@ class LossTerms:
         >>> terms = LossTerms.build(dict(picd=None, kd=dict(loss_weight=2.0)))
         >>> [term.name for term in terms], terms["nicd"].loss.num_negatives
         (['kd', 'nicd'], 32)
-        >>> terms.weights(RunTime(0, 10, 10))
+        >>> terms.weights(TrainProgress(0, 10, 10))
         {'kd': 2.0, 'nicd': 1.0}
     """
 
@@ -103,11 +103,11 @@ class LossTerms:
             follows = self._task.changes
         return [*names, TASK] if follows else names
 
-    def weights(self, time: RunTime) -> dict[str, float]:
+    def weights(self, time: TrainProgress) -> dict[str, float]:
         """The weights now, by name of the term."""
         return {term.name: term.schedule.now(time) for term in self}
 
-    def task_weight(self, time: RunTime, weights: Mapping[str, float]) -> float:
+    def task_weight(self, time: TrainProgress, weights: Mapping[str, float]) -> float:
         """The weight of the task's own losses now.
 
         Args:
@@ -118,17 +118,19 @@ class LossTerms:
             return 1.0 - sum(weights[term.name] for term in self if term.loss.is_dense)
         return self._task.now(time)
 
-    def at_largest(self) -> LossTerms:
+    def with_max_weights(self) -> LossTerms:
         """The same terms at the largest weight that each can have, at every time.
 
         Example:
             >>> late = dict(value=2.0, begin=500)
             >>> terms = LossTerms.build(dict(kd=dict(loss_weight=late), picd=None, nicd=None))
-            >>> terms.at_largest().weights(RunTime(0, 1000, 10))
+            >>> terms.with_max_weights().weights(TrainProgress(0, 1000, 10))
             {'kd': 2.0}
         """
-        terms = {term.name: replace(term, schedule=term.schedule.at_largest()) for term in self}
-        return LossTerms(terms, self._task and self._task.at_largest(), self.where)
+        terms = {
+            term.name: replace(term, schedule=term.schedule.with_max_weights()) for term in self
+        }
+        return LossTerms(terms, self._task and self._task.with_max_weights(), self.where)
 
     @classmethod
     def build(

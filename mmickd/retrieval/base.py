@@ -11,7 +11,7 @@ from torch import Tensor
 from mmickd.banks.memory_bank import MemoryBank
 from mmickd.structures import NO_ID, Context, DrawnContext, Samples
 
-Found = tuple[Tensor, Tensor]
+SearchResult = tuple[Tensor, Tensor]
 """Scores (float32, -inf where masked) and rows of the bank, both ``(Q, K)``."""
 
 PIECE_ELEMENTS = 2**24
@@ -96,7 +96,7 @@ class BaseRetriever(metaclass=ABCMeta):
     @abstractmethod
     def topk(
         self, bank: MemoryBank, query: Samples, num_positives: int, num_negatives: int
-    ) -> tuple[Found, Found]:
+    ) -> tuple[SearchResult, SearchResult]:
         """Rows of positives and negatives; :func:`masked_topk` gives this shape.
 
         Args:
@@ -137,7 +137,7 @@ def askable(query: Samples, exclude_same_id: bool) -> Samples:
     return Samples(query.features.float(), query.logits, query.labels, ids)
 
 
-def masked_topk(scores: Tensor, rows: Tensor | None, k: int) -> Found:
+def masked_topk(scores: Tensor, rows: Tensor | None, k: int) -> SearchResult:
     """Top ``k`` of ``scores`` along the last axis, padded to ``k`` where there are fewer.
 
     Args:
@@ -161,7 +161,7 @@ def masked_topk(scores: Tensor, rows: Tensor | None, k: int) -> Found:
     return padded(top, found, k)
 
 
-def padded(scores: Tensor, rows: Tensor, k: int) -> Found:
+def padded(scores: Tensor, rows: Tensor, k: int) -> SearchResult:
     """``(Q, k)`` scores and rows of fewer, masked at the end."""
     missing = k - scores.shape[1]
     return F.pad(scores, (0, missing), value=-torch.inf), F.pad(rows, (0, missing))

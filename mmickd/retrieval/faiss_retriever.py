@@ -8,7 +8,7 @@ import torch
 
 from mmickd.banks.memory_bank import MemoryBank
 from mmickd.registry import RETRIEVERS
-from mmickd.retrieval.base import BaseRetriever, Found
+from mmickd.retrieval.base import BaseRetriever, SearchResult
 from mmickd.retrieval.faiss_search import CpuSearch, GpuKnn, GpuSearch
 from mmickd.retrieval.slices import Search, topk_by_slices
 from mmickd.structures import Samples
@@ -61,7 +61,7 @@ class FaissRetriever(BaseRetriever):
 
     def topk(
         self, bank: MemoryBank, query: Samples, num_positives: int, num_negatives: int
-    ) -> tuple[Found, Found]:
+    ) -> tuple[SearchResult, SearchResult]:
         """See :meth:`BaseRetriever.topk`."""
         search = self._search(self._device(bank.device))
         return topk_by_slices(bank, query, num_positives, num_negatives, search)

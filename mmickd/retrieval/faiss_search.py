@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from mmickd.banks.memory_bank import MemoryBank
-from mmickd.retrieval.base import Found, masked_topk
+from mmickd.retrieval.base import SearchResult, masked_topk
 
 BLOCK_ELEMENTS = 2**25
 """Features, or similarities, that are held at once in float32 on a GPU: 128 MiB."""
@@ -36,7 +36,7 @@ class CpuSearch:
             self._kept[bank] = bank.features.float().cpu()
         yield 0, self._kept[bank]
 
-    def nearest(self, queries: Tensor, rows: Tensor, k: int) -> Found:
+    def nearest(self, queries: Tensor, rows: Tensor, k: int) -> SearchResult:
         """Return the top ``k`` of ``rows``; see :data:`Knn`."""
         import faiss
 
@@ -83,7 +83,7 @@ class GpuSearch:
         for begin in range(0, len(features), size):
             yield begin, features[begin : begin + size].float()
 
-    def nearest(self, queries: Tensor, rows: Tensor, k: int) -> Found:
+    def nearest(self, queries: Tensor, rows: Tensor, k: int) -> SearchResult:
         """Return the top ``k`` of ``rows``; see :data:`Knn`. Any ``k`` is allowed."""
         if k > DEEPEST_ON_GPU:
             return nearest_by_product(queries, rows, k)
@@ -118,7 +118,7 @@ class GpuKnn:
         return scores, places
 
 
-def nearest_by_product(queries: Tensor, rows: Tensor, k: int) -> Found:
+def nearest_by_product(queries: Tensor, rows: Tensor, k: int) -> SearchResult:
     """Return the top ``k`` of ``rows`` for any ``k``, by torch, block by block.
 
     Args:
@@ -130,7 +130,7 @@ def nearest_by_product(queries: Tensor, rows: Tensor, k: int) -> Found:
         ``(Q, k)`` scores in float32 and places in ``rows``.
     """
     size = max(1, BLOCK_ELEMENTS // max(1, *queries.shape))
-    best: Found | None = None
+    best: SearchResult | None = None
     for begin in range(0, len(rows), size):
         scores = queries @ rows[begin : begin + size].float().T
         places = torch.arange(begin, begin + scores.shape[1], device=rows.device)
@@ -142,7 +142,7 @@ def nearest_by_product(queries: Tensor, rows: Tensor, k: int) -> Found:
     return best
 
 
-def without_missing(scores: Tensor, places: Tensor) -> Found:
+def without_missing(scores: Tensor, places: Tensor) -> SearchResult:
     """Mask the entries that faiss leaves empty (place -1), as it does for NaN.
 
     Example:

@@ -37,7 +37,7 @@ class Memory:
         >>> memory = Memory({"image": QueueBank(2, 4, 3)}, TorchRetriever())
         >>> ids, labels = torch.tensor([7]), torch.tensor([0])
         >>> seen = Samples(torch.eye(3)[:1], torch.zeros(1, 2), labels, ids)
-        >>> bool(memory.ask("image", seen, 1, 1)[0].found), memory.feed()
+        >>> bool(memory.query("image", seen, 1, 1)[0].found), memory.feed()
         (False, None)
         >>> int(memory.banks["image"].counts.sum())
         1
@@ -63,7 +63,7 @@ class Memory:
         self._device = torch.device(device)
         self._stopwatch = Stopwatch(self._device)
 
-    def ask(
+    def query(
         self, level: str, query: Samples, num_positives: int | None, num_negatives: int
     ) -> tuple[Context, Context]:
         """Positives and negatives, see :meth:`mmickd.retrieval.BaseRetriever.search`.

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from mmickd.banks.exclusion import same_image
 from mmickd.banks.memory_bank import MemoryBank
-from mmickd.retrieval.base import Found, masked_topk
+from mmickd.retrieval.base import SearchResult, masked_topk
 from mmickd.structures import Samples
 
 
@@ -23,7 +23,7 @@ class Search(Protocol):
     def blocks(self, bank: MemoryBank, queries: Tensor) -> Iterator[tuple[int, Tensor]]:
         """Yield the first row of each block of the bank, and its features on ``device``."""
 
-    def nearest(self, queries: Tensor, rows: Tensor, k: int) -> Found:
+    def nearest(self, queries: Tensor, rows: Tensor, k: int) -> SearchResult:
         """Return the top ``k`` of ``rows (m, D)``, ``k <= m``: scores and places in ``rows``."""
 
 
@@ -50,7 +50,7 @@ class ClassQueries:
 
 def topk_by_slices(
     bank: MemoryBank, query: Samples, num_positives: int, num_negatives: int, search: Search
-) -> tuple[Found, Found]:
+) -> tuple[SearchResult, SearchResult]:
     """Search each class of the batch in its own slice, and in the two slices around it.
 
     Positives come from ``[begin, end)``, negatives from ``[0, begin)`` and ``[end, M)``, so that
@@ -82,7 +82,7 @@ def topk_by_slices(
 
 
 def _merge(
-    answer: Found, group: ClassQueries, rows: Tensor, begin: int, ids: Tensor, search: Search
+    answer: SearchResult, group: ClassQueries, rows: Tensor, begin: int, ids: Tensor, search: Search
 ) -> None:
     """Put the best of a slice into the answer, in place.
 
@@ -119,7 +119,7 @@ def _by_class(bank: MemoryBank, query: Samples, device: torch.device) -> Iterato
         yield ClassQueries(on_bank, *part, offsets[label], offsets[label + 1])
 
 
-def _nothing(query: Samples, k: int) -> Found:
+def _nothing(query: Samples, k: int) -> SearchResult:
     """Return the answer of queries that find no row."""
     shape = (len(query), k)
     scores = torch.full(shape, -torch.inf, device=query.labels.device)

@@ -12,7 +12,7 @@ from torch import Tensor
 from mmickd.banks.exclusion import mask_rows
 from mmickd.banks.memory_bank import MemoryBank
 from mmickd.registry import RETRIEVERS
-from mmickd.retrieval.base import BaseRetriever, Found, masked_topk, padded
+from mmickd.retrieval.base import BaseRetriever, SearchResult, masked_topk, padded
 from mmickd.structures import Samples
 from mmickd.utils.validation import check_integer
 
@@ -58,7 +58,7 @@ class TorchRetriever(BaseRetriever):
 
     def topk(
         self, bank: MemoryBank, query: Samples, num_positives: int, num_negatives: int
-    ) -> tuple[Found, Found]:
+    ) -> tuple[SearchResult, SearchResult]:
         """See :meth:`BaseRetriever.topk`."""
         found = [
             self._topk_in_block(begin, block, features, query, num_positives, num_negatives)
@@ -98,7 +98,7 @@ class TorchRetriever(BaseRetriever):
         query: Samples,
         num_positives: int,
         num_negatives: int,
-    ) -> tuple[Found, Found]:
+    ) -> tuple[SearchResult, SearchResult]:
         """Positives and negatives among the ``m`` rows of a block, as rows of the bank.
 
         Args:
@@ -133,7 +133,7 @@ class TorchRetriever(BaseRetriever):
         return features.device.type == "cpu" and kept + features.nbytes <= KEPT_BYTES
 
 
-def _best(found: Sequence[Found], k: int) -> Found:
+def _best(found: Sequence[SearchResult], k: int) -> SearchResult:
     """The best ``k`` of what was found in each block."""
     if len(found) > 1:
         scores, rows = (torch.cat(part, dim=1) for part in zip(*found, strict=True))

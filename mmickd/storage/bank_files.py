@@ -13,11 +13,11 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from mmickd.banks.chunked_rows import is_finite
 from mmickd.banks.memory_bank import MemoryBank
-from mmickd.banks.rows import is_finite
 from mmickd.storage.files import is_old, refuse_link, replacing, sha256
+from mmickd.storage.image_names import CHECKSUM, NAMES, write_names
 from mmickd.storage.manifest import MANIFEST, read_manifest, write_manifest
-from mmickd.storage.names import CHECKSUM, NAMES, write_names
 from mmickd.structures import Samples
 from mmickd.utils.distributed import rows_per_chunk
 from mmickd.utils.quoting import one_line

@@ -28,8 +28,8 @@ from mmickd.storage.bank_files import (
 from mmickd.storage.entry import Entry, entry_of, lock_of, unreadable
 from mmickd.storage.files import is_old
 from mmickd.storage.home import expanded
+from mmickd.storage.image_names import add_names, read_names
 from mmickd.storage.manifest import MANIFEST, read_manifest
-from mmickd.storage.names import add_names, read_names
 from mmickd.utils.errors import ICKDError
 from mmickd.utils.locking import locked
 from mmickd.utils.quoting import one_line

@@ -17,8 +17,8 @@ from mmickd.storage.bank_files import (
     fingerprint_of,
     read_bank,
 )
+from mmickd.storage.image_names import CHECKSUM, read_names
 from mmickd.storage.manifest import MANIFEST, read_manifest
-from mmickd.storage.names import CHECKSUM, read_names
 from mmickd.utils.errors import ICKDError
 from mmickd.utils.locking import locked
 from mmickd.utils.quoting import one_line

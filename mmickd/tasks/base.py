@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mmickd.finiteness import image_name
 from mmickd.losses.terms import Defaults
+from mmickd.networks.nan_guard import image_name
 from mmickd.sampling import image_id
 from mmickd.structures import NO_ID, Batch, Tapped, View
 from mmickd.tasks.levels import Level

@@ -9,8 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mmickd.finiteness import image_name
 from mmickd.losses.terms import Defaults
+from mmickd.networks.nan_guard import image_name
 from mmickd.registry import TASKS
 from mmickd.structures import NO_LABEL, Batch, Tapped, View
 from mmickd.tasks.base import Task, check_kind, data_sample_ids

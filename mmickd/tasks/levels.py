@@ -26,11 +26,11 @@ class Level(metaclass=ABCMeta):
 
     Example:
         >>> class FirstLocation(Level):
-        ...     def ask(self, view, anchors, seed):
+        ...     def queries(self, view, anchors, seed):
         ...         return take(view, torch.zeros_like(view.labels[:, :1]))
         >>> labels = torch.tensor([[2, 0, 1]])
         >>> view = View(torch.ones(1, 3, 4), torch.ones(1, 3, 3), labels, labels >= 0, labels[:, 0])
-        >>> FirstLocation().ask(view, 9, 0).labels.tolist()
+        >>> FirstLocation().queries(view, 9, 0).labels.tolist()
         [[2]]
     """
 
@@ -38,7 +38,7 @@ class Level(metaclass=ABCMeta):
     has_own_rows: bool = True
 
     @abstractmethod
-    def ask(self, view: View, anchors: int, seed: int) -> View:
+    def queries(self, view: View, anchors: int, seed: int) -> View:
         """The queries of a batch.
 
         Args:
@@ -78,8 +78,8 @@ class ImageLevel(Level):
         [1]
     """
 
-    def ask(self, view: View, anchors: int, seed: int) -> View:
-        """See :meth:`Level.ask`."""
+    def queries(self, view: View, anchors: int, seed: int) -> View:
+        """See :meth:`Level.queries`."""
         return view
 
 
@@ -92,8 +92,8 @@ class PixelLevel(Level):
     capacity = 4096
     has_own_rows = False
 
-    def ask(self, view: View, anchors: int, seed: int) -> View:
-        """See :meth:`Level.ask`."""
+    def queries(self, view: View, anchors: int, seed: int) -> View:
+        """See :meth:`Level.queries`."""
         return take(view, balanced_choice(view.labels, view.ids, view.num_classes, anchors, seed))
 
     def offer(self, view: View, pixels_per_image: int, seed: int) -> tuple[Samples, Tensor]:
@@ -115,8 +115,8 @@ class PixelLevel(Level):
 class RegionLevel(Level):
     """Mean feature and mean logits of each class in each image: ``C`` slots per image."""
 
-    def ask(self, view: View, anchors: int, seed: int) -> View:
-        """See :meth:`Level.ask`."""
+    def queries(self, view: View, anchors: int, seed: int) -> View:
+        """See :meth:`Level.queries`."""
         member = F.one_hot(view.labels.clamp(min=0), view.num_classes)
         member = (member * (view.labels >= 0)[..., None]).transpose(1, 2).float()
         sizes = member.sum(dim=2, keepdim=True)
@@ -141,7 +141,7 @@ class RegionLevel(Level):
 
     def offer(self, view: View, pixels_per_image: int, seed: int) -> tuple[Samples, Tensor]:
         """See :meth:`Level.offer`."""
-        return super().offer(self.ask(view, 0, seed), pixels_per_image, seed)
+        return super().offer(self.queries(view, 0, seed), pixels_per_image, seed)
 
 
 def locations_of(view: View) -> Tensor:

@@ -11,11 +11,11 @@ from torch import Tensor, nn
 
 from mmickd.losses.terms import Defaults, LossTerms
 from mmickd.retrieval.memory import Memory
-from mmickd.run import Run
 from mmickd.structures import Batch, Tapped
 from mmickd.tasks import Task
+from mmickd.teachers.run_context import RunContext
 
-Remember = Callable[[int], Memory]
+MemoryFactory = Callable[[int], Memory]
 """Makes the memory of a source, of features of a width: of the frozen bank, or of empty queues."""
 
 
@@ -26,9 +26,9 @@ class Source:
     Args:
         task: adapter of the learner and this source.
         memory: what it remembers of other images.
-        answer: gives what it says of the batch, without gradients; its network runs for the first
+        outputs: gives what it says of the batch, without gradients; its network runs for the first
             who asks.
-        recall: gives what its memory is asked by and fed with; None: the answer.
+        memory_outputs: gives what its memory is asked by and fed with; None: the answer.
 
     Example:
         >>> from mmickd.retrieval import TorchRetriever
@@ -36,22 +36,22 @@ class Source:
         >>> import torch
         >>> said = Tapped(torch.zeros(2, 8), torch.zeros(2, 3))
         >>> source = Source(ClassificationTask(), Memory({}, TorchRetriever()), lambda: said)
-        >>> source.answer().logits.shape
+        >>> source.outputs().logits.shape
         torch.Size([2, 3])
     """
 
     task: Task
     memory: Memory
-    answer: Callable[[], Tapped]
-    recall: Callable[[], Tapped] | None = None
+    outputs: Callable[[], Tapped]
+    memory_outputs: Callable[[], Tapped] | None = None
 
 
 @dataclass(frozen=True)
-class Lesson:
+class PeerStep:
     """A step's lesson for a network of the teacher's own, which learns beside the student.
 
     Args:
-        answer: what it says of the batch, with gradients.
+        outputs: what it says of the batch, with gradients.
         task_losses: its own losses of the batch.
         terms: what it learns from its sources.
         sources: whom it learns from.
@@ -61,12 +61,13 @@ class Lesson:
     Example:
         >>> import torch
         >>> said = Tapped(torch.zeros(2, 8), torch.zeros(2, 3))
-        >>> lesson = Lesson(said, {}, LossTerms.build(dict(kd=None)), [], learn=lambda losses: None)
+        >>> terms = LossTerms.build(dict(kd=None))
+        >>> lesson = PeerStep(said, {}, terms, [], learn=lambda losses: None)
         >>> [term.name for term in lesson.terms]
         ['picd', 'nicd']
     """
 
-    answer: Tapped
+    outputs: Tapped
     task_losses: dict[str, Any]
     terms: LossTerms
     sources: Sequence[Source]
@@ -85,9 +86,9 @@ class Teacher(metaclass=ABCMeta):
     Attributes:
         is_frozen (bool): whether it never changes, so that a bank of it can be built once and
             cached; else its memory are queues.
-        is_behind_student (bool): whether at first it says what the student said before, so that
+        lags_student (bool): whether at first it says what the student said before, so that
             terms that believe it hold the student back.
-        takes_momentum (bool): whether ``bank.momentum`` means something to it.
+        supports_bank_momentum (bool): whether ``bank.momentum`` means something to it.
         resume (str): what a resumed run does whose checkpoint holds no such teacher: 'strict'
             stops, 'fresh' begins anew.
         state_key (str): key that its ``state_dict`` has, and that of another kind has not.
@@ -99,8 +100,8 @@ class Teacher(metaclass=ABCMeta):
     """
 
     is_frozen: bool
-    is_behind_student: bool = False
-    takes_momentum: bool = False
+    lags_student: bool = False
+    supports_bank_momentum: bool = False
     resume: str = "strict"
     state_key: str = "teacher"
 
@@ -119,7 +120,7 @@ class Teacher(metaclass=ABCMeta):
         """
 
     @abstractmethod
-    def build(self, run: Run) -> None:
+    def build(self, run: RunContext) -> None:
         """Make the networks.
 
         Raises:
@@ -127,7 +128,7 @@ class Teacher(metaclass=ABCMeta):
         """
 
     @abstractmethod
-    def look(self, batch: Batch, student_layer: str) -> None:
+    def dry_run(self, batch: Batch, student_layer: str) -> None:
         """Run the networks once, on a training batch.
 
         Args:
@@ -159,7 +160,7 @@ class Teacher(metaclass=ABCMeta):
         return [students]
 
     @abstractmethod
-    def open(self, remember: Remember, momentum: float | None) -> None:
+    def open(self, remember: MemoryFactory, momentum: float | None) -> None:
         """Be ready for the first step.
 
         Args:
@@ -181,7 +182,7 @@ class Teacher(metaclass=ABCMeta):
         """All memories, by the name of their source; after :meth:`open`."""
 
     @abstractmethod
-    def see(self, batch: Batch, student: Tapped) -> Sequence[Source]:
+    def forward(self, batch: Batch, student: Tapped) -> Sequence[Source]:
         """See the student's batch.
 
         Args:
@@ -192,7 +193,7 @@ class Teacher(metaclass=ABCMeta):
             Whom the student learns from; nobody if there is nothing to learn yet.
         """
 
-    def lessons(self) -> Sequence[Lesson]:
+    def peer_steps(self) -> Sequence[PeerStep]:
         """Lessons for networks of its own, about the batch that was seen last."""
         return ()
 

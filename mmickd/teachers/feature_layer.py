@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 from torch import Tensor, nn
 
+from mmickd.networks.taps import Tap
 from mmickd.structures import Tapped
-from mmickd.taps import Tap
 from mmickd.tasks import Task
 from mmickd.utils.errors import ICKDError
 

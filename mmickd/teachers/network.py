@@ -11,17 +11,17 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mmickd.classifier import find_classifier
-from mmickd.finiteness import check_finite, image_name
-from mmickd.probing import explained, explained_labels
+from mmickd.networks.classifier_layer import find_classifier
+from mmickd.networks.dry_run import explained, explained_labels
+from mmickd.networks.nan_guard import check_finite, image_name
+from mmickd.networks.taps import Tap
 from mmickd.retrieval.memory import Memory
-from mmickd.run import Run
 from mmickd.structures import Batch, Tapped, View
-from mmickd.taps import Tap
 from mmickd.tasks import Task, kind_of_task, task_for
-from mmickd.teachers.base import Remember, Source, Teacher
+from mmickd.teachers.base import MemoryFactory, Source, Teacher
 from mmickd.teachers.feature_layer import FeatureLayer
 from mmickd.teachers.normalization import InputConverter, InputNormalization
+from mmickd.teachers.run_context import RunContext
 from mmickd.utils.errors import ICKDError, OptionError
 from mmickd.utils.validation import check_choice, check_integer
 
@@ -82,7 +82,7 @@ class NetworkTeacher(Teacher):
         self._width = 0
 
     @abstractmethod
-    def make_network(self, run: Run) -> nn.Module:
+    def make_network(self, run: RunContext) -> nn.Module:
         """The network with its weights, a model as mmengine's runners train them.
 
         Raises:
@@ -113,7 +113,7 @@ class NetworkTeacher(Teacher):
         assert self._memory is not None, "open comes first"
         return self._memory
 
-    def build(self, run: Run) -> None:
+    def build(self, run: RunContext) -> None:
         """See :meth:`Teacher.build`."""
         model = self.make_network(run)
         try:
@@ -140,8 +140,8 @@ class NetworkTeacher(Teacher):
             student if hasattr(student, "data_preprocessor") else model, model
         ).to(device)
 
-    def look(self, batch: Batch, student_layer: str) -> None:
-        """See :meth:`Teacher.look`."""
+    def dry_run(self, batch: Batch, student_layer: str) -> None:
+        """See :meth:`Teacher.dry_run`."""
         remedy = "Use a teacher for such images, or train on images of its size and channels."
         with explained("the teacher", "training images", batch.inputs.shape, remedy):
             usual = kind_of_task(self.model).classifier_names(self.model)
@@ -196,7 +196,7 @@ class NetworkTeacher(Teacher):
         """See :meth:`Teacher.class_counts`."""
         return {"the teacher": self.tap.num_classes}
 
-    def open(self, remember: Remember, momentum: float | None) -> None:
+    def open(self, remember: MemoryFactory, momentum: float | None) -> None:
         """See :meth:`Teacher.open`."""
         self._memory = remember(self._width)
 
@@ -211,8 +211,8 @@ class NetworkTeacher(Teacher):
         """See :meth:`Teacher.memories`."""
         return {"teacher": self.memory}
 
-    def see(self, batch: Batch, student: Tapped) -> Sequence[Source]:
-        """See :meth:`Teacher.see`."""
+    def forward(self, batch: Batch, student: Tapped) -> Sequence[Source]:
+        """See :meth:`Teacher.forward`."""
         return [Source(self.task, self.memory, cache(lambda: self(batch.inputs)))]
 
     def __call__(self, inputs: Tensor) -> Tapped:

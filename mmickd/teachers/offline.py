@@ -9,10 +9,10 @@ from mmengine.model import revert_sync_batchnorm
 from torch import nn
 
 from mmickd.registry import TEACHERS
-from mmickd.run import Run
 from mmickd.teachers.checkpoint import TeacherWeights
 from mmickd.teachers.models import build_network, model_config, without_initialisation
 from mmickd.teachers.network import NetworkTeacher
+from mmickd.teachers.run_context import RunContext
 from mmickd.utils.config import ConfigLike, check_reference, find_config, load_config
 
 
@@ -67,7 +67,7 @@ class OfflineTeacher(NetworkTeacher):
         """See :meth:`Teacher.fetch`."""
         self.weights.fetch()
 
-    def make_network(self, run: Run) -> nn.Module:
+    def make_network(self, run: RunContext) -> nn.Module:
         """Build and load it; see :meth:`NetworkTeacher.make_network`."""
         cfg = load_config(self.cfg, "teacher.cfg")
         model = build_network(self._model_config(), cfg, self.cfg)

@@ -12,18 +12,18 @@ from mmengine.model import revert_sync_batchnorm
 from torch import Tensor, nn
 
 from mmickd.losses.terms import Defaults, LossTerms
-from mmickd.probing import probe_network
+from mmickd.networks.dry_run import dry_run
+from mmickd.networks.taps import feature_width
 from mmickd.registry import TEACHERS
 from mmickd.retrieval.memory import Memory
-from mmickd.run import Run, TrainingTools
 from mmickd.structures import Batch, Tapped
-from mmickd.taps import feature_width
 from mmickd.tasks import kind_of_task, task_for
-from mmickd.teachers.base import Lesson, Remember, Source, Teacher
+from mmickd.teachers.base import MemoryFactory, PeerStep, Source, Teacher
 from mmickd.teachers.models import build_network, model_config
 from mmickd.teachers.momentum_encoder import MomentumEncoder
 from mmickd.teachers.normalization import InputConverter
 from mmickd.teachers.peer import Peer, trained_peer
+from mmickd.teachers.run_context import RunContext, TrainingTools
 from mmickd.utils.config import ConfigLike, check_reference, find_config, load_config
 from mmickd.utils.errors import ICKDError, OptionError
 from mmickd.utils.modules import is_sharded
@@ -66,7 +66,7 @@ class OnlineTeacher(Teacher):
     """
 
     is_frozen = False
-    takes_momentum = True
+    supports_bank_momentum = True
     state_key = "peers"
 
     def __init__(
@@ -104,7 +104,7 @@ class OnlineTeacher(Teacher):
         self._validates = validate
         self.peers: list[Peer] = []
         self.encoders: list[MomentumEncoder] = []
-        self._lessons: list[Lesson] = []
+        self._lessons: list[PeerStep] = []
         self._logged: dict[str, Tensor] = {}
 
     def check_files(self) -> None:
@@ -113,7 +113,7 @@ class OnlineTeacher(Teacher):
             if isinstance(cfg, (str, os.PathLike)):
                 find_config(cfg, "teacher.cfg")
 
-    def build(self, run: Run) -> None:
+    def build(self, run: RunContext) -> None:
         """See :meth:`Teacher.build`."""
         if run.tools is None or is_sharded(run.student):
             raise ICKDError(
@@ -144,15 +144,15 @@ class OnlineTeacher(Teacher):
             model = revert_sync_batchnorm(model)
         return model.to(self._run.device)
 
-    def look(self, batch: Batch, student_layer: str) -> None:
-        """See :meth:`Teacher.look`."""
+    def dry_run(self, batch: Batch, student_layer: str) -> None:
+        """See :meth:`Teacher.dry_run`."""
         self._layers, self._class_counts = [student_layer], {}
         remedy = "Give a model for such images in teacher.cfg."
         for number, peer in enumerate(self._networks[1:]):
             owner, usual = f"peer {number}", kind_of_task(peer).classifier_names(peer)
             converter = InputConverter.between(self._run.student, peer).to(self._run.device)
             own = Batch(converter(batch.inputs.float()), batch.data_samples)
-            layer, self._class_counts[owner] = probe_network(
+            layer, self._class_counts[owner] = dry_run(
                 peer, self.layer, usual, own, owner, "teacher.layer", remedy
             )
             self._layers.append(layer)
@@ -170,7 +170,7 @@ class OnlineTeacher(Teacher):
         self._terms = LossTerms.build(self.losses, defaults, "teacher.losses")
         return [students, self._terms]
 
-    def open(self, remember: Remember, momentum: float | None) -> None:
+    def open(self, remember: MemoryFactory, momentum: float | None) -> None:
         """See :meth:`Teacher.open`."""
         networks, layers = self._networks, self._layers
         memories = [remember(feature_width(n, at)) for n, at in zip(networks, layers, strict=True)]
@@ -203,12 +203,12 @@ class OnlineTeacher(Teacher):
         """See :meth:`Teacher.memories`."""
         return self._memories
 
-    def see(self, batch: Batch, student: Tapped) -> Sequence[Source]:
-        """See :meth:`Teacher.see`; the peers run."""
+    def forward(self, batch: Batch, student: Tapped) -> Sequence[Source]:
+        """See :meth:`Teacher.forward`; the peers run."""
         own = [peer.forward(batch) for peer in self.peers]
         said = [student.detach(), *(answer.detach() for _, answer in own)]
         self._lessons = [
-            Lesson(
+            PeerStep(
                 answer,
                 losses,
                 self._terms,
@@ -238,8 +238,8 @@ class OnlineTeacher(Teacher):
     def _learn(self, peer: Peer) -> Any:
         return lambda losses: self._logged.update(peer.learn(losses))
 
-    def lessons(self) -> Sequence[Lesson]:
-        """See :meth:`Teacher.lessons`."""
+    def peer_steps(self) -> Sequence[PeerStep]:
+        """See :meth:`Teacher.peer_steps`."""
         lessons, self._lessons = self._lessons, []
         return lessons
 

@@ -11,14 +11,14 @@ import torch
 from mmengine.model import is_model_wrapper
 from torch import Tensor, nn
 
-from mmickd.run import Run, TrainingTools
+from mmickd.networks.taps import Tap, evaluating
 from mmickd.structures import Batch, Tapped
-from mmickd.taps import Tap, evaluating
 from mmickd.teachers.loading import load_weights
 from mmickd.teachers.normalization import InputConverter
+from mmickd.teachers.run_context import RunContext, TrainingTools
 from mmickd.utils.errors import ICKDError
 from mmickd.utils.quoting import told
-from mmickd.utils.state_form import check_form
+from mmickd.utils.state_structure import check_same_structure
 
 
 class Peer:
@@ -139,7 +139,7 @@ class Peer:
         try:
             if state["recipe"] != self._recipe:
                 raise ValueError(f"trained by {', '.join(state['recipe'])}")
-            check_form(state, self._settings, self.name)
+            check_same_structure(state, self._settings, self.name)
             faults = load_weights(self.network, state["state_dict"])
             if faults:
                 raise ValueError(faults)
@@ -225,7 +225,7 @@ def trained_peer(
     name: str,
     network: nn.Module,
     layer: str,
-    run: Run,
+    run: RunContext,
     tools: TrainingTools,
     recipe: Mapping[str, Any],
 ) -> Peer:

@@ -9,12 +9,12 @@ import torch
 from torch import Tensor, nn
 
 from mmickd.registry import TEACHERS
-from mmickd.run import Run
 from mmickd.structures import Batch, Tapped
 from mmickd.teachers.base import Source
 from mmickd.teachers.checkpoint import TeacherWeights
 from mmickd.teachers.loading import load_strictly
 from mmickd.teachers.network import NetworkTeacher
+from mmickd.teachers.run_context import RunContext
 from mmickd.utils.distributed import buffers_from_main
 from mmickd.utils.errors import ICKDError
 from mmickd.utils.modules import is_sharded, plain_copy
@@ -95,7 +95,7 @@ class SelfTeacher(NetworkTeacher):
         return self.mode == "checkpoint"
 
     @property
-    def is_behind_student(self) -> bool:  # type: ignore[override]
+    def lags_student(self) -> bool:  # type: ignore[override]
         """An average is."""
         return self.mode == "ema"
 
@@ -114,7 +114,7 @@ class SelfTeacher(NetworkTeacher):
         if self.is_frozen:
             self.weights.fetch()
 
-    def make_network(self, run: Run) -> nn.Module:
+    def make_network(self, run: RunContext) -> nn.Module:
         """Copy the student; see :meth:`NetworkTeacher.make_network`.
 
         Raises:
@@ -135,9 +135,11 @@ class SelfTeacher(NetworkTeacher):
         """See :meth:`NetworkTeacher.about`."""
         return {"teacher_checkpoint": self.weights.name}
 
-    def see(self, batch: Batch, student: Tapped) -> Sequence[Source]:
-        """See :meth:`Teacher.see`; there is no last epoch in the first one."""
-        return [] if self.mode == "snapshot" and not self._taken else super().see(batch, student)
+    def forward(self, batch: Batch, student: Tapped) -> Sequence[Source]:
+        """See :meth:`Teacher.forward`; there is no last epoch in the first one."""
+        return (
+            [] if self.mode == "snapshot" and not self._taken else super().forward(batch, student)
+        )
 
     def after_step(self, student: nn.Module, ends_epoch: bool) -> dict[str, Tensor]:
         """Follow the student; a frozen teacher stays."""

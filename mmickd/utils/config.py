@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import copy
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from mmengine.config import Config, ConfigDict
+from mmengine.config import Config, ConfigDict, DictAction
 from mmengine.utils import get_installed_path
 
 from mmickd.utils.errors import ICKDError
@@ -125,3 +125,22 @@ def _read(source: str | dict[str, Any] | Config) -> Config:
         return Config(source.to_dict())
     data = dict(ConfigDict(source).to_dict())
     return Config(data if "model" in data else {"model": data})
+
+
+def parse_options(given: Sequence[str]) -> dict[str, Any]:
+    """What ``KEY=VALUE`` pairs of ``--cfg-options`` mean.
+
+    Raises:
+        ICKDError: if one is no such pair.
+
+    Example:
+        >>> parse_options(["a.b=1e-3", "c=[x,None]"])
+        {'a.b': 0.001, 'c': ['x', None]}
+    """
+    found = {}
+    for option in given:
+        key, equals, value = option.partition("=")
+        if not equals:
+            raise ICKDError(f"'{option}' is no option of a config: KEY=VALUE is needed.")
+        found[key] = DictAction._parse_iterable(value)
+    return found

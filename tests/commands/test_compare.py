@@ -14,17 +14,17 @@ from pathlib import Path
 
 import pytest
 
-from mmickd.commands.comparing.jobs import environment
-from mmickd.commands.comparing.plan import read_plan
-from mmickd.commands.comparing.processes import Fork, Process
-from mmickd.commands.comparing.training_log import (
+from mmickd.experiments.jobs import environment
+from mmickd.experiments.plan import read_plan
+from mmickd.experiments.processes import Fork, Process
+from mmickd.experiments.runs import RunLayout
+from mmickd.experiments.training_log import (
     curve,
     last_checkpoint,
     parts,
     read_scalars,
     steps_done,
 )
-from mmickd.commands.comparing.trainings import Trainings
 from tests.helpers.jobs import is_running, wait_until
 from tests.helpers.tiny import classifier_config, make_class_folders, with_hook
 from tests.helpers.warm import start_method
@@ -103,7 +103,7 @@ def test_trains_all_and_prints_one_table(plan: Path, tmp_path: Path) -> None:
 def test_a_run_that_was_stopped_goes_on_from_its_checkpoint(plan: Path, tmp_path: Path) -> None:
     options = ["train_cfg.max_iters=20", "train_cfg.val_interval=5"]
     options += ["default_hooks.checkpoint.interval=5"]
-    trainings = Trainings(read_plan(plan), tmp_path / "out", [0], options, quick=False)
+    trainings = RunLayout(read_plan(plan), tmp_path / "out", [0], options, quick=False)
     job = trainings.teacher(0).job
     context = multiprocessing.get_context(start_method())
 

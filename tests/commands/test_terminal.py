@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from mmickd.commands.terminal import progress, show_markdown, table, write_json
+from mmickd.commands.terminal import progress, show_markdown, table
+from mmickd.utils.json_files import write_json
 
 
 def test_cells_are_shown_as_they_are() -> None:

@@ -15,12 +15,12 @@ from PIL import Image
 
 from mmickd.banks.shard import BankShard
 from mmickd.building.images import BankImages
-from mmickd.commands.prepared import Prepared, prepared
-from mmickd.gallery.choosing import images_by_chance
+from mmickd.commands.open_run import OpenRun, open_run
 from mmickd.gallery.contexts import AFTER, BEFORE, ContextReader
-from mmickd.gallery.rows import AskedBank, TracedRows
+from mmickd.gallery.row_locator import GalleryBank, RowLocator
+from mmickd.gallery.select_queries import images_by_chance
 from mmickd.gallery.structures import Point
-from mmickd.gallery.students import StudentVoice
+from mmickd.gallery.student_predictor import StudentPredictor
 from mmickd.sampling import image_id
 from mmickd.utils.errors import ICKDError
 from tests.helpers import toys
@@ -30,11 +30,11 @@ ALL = range(3)
 
 
 @contextmanager
-def opened(cfg: Config, **options: Any) -> Iterator[tuple[ContextReader, BankImages, Prepared]]:
+def opened(cfg: Config, **options: Any) -> Iterator[tuple[ContextReader, BankImages, OpenRun]]:
     """A reader of a run, and the run."""
-    with plain_config_text(), prepared(cfg) as run:
-        asked = AskedBank.of(run.ready)
-        students = {BEFORE: StudentVoice(run.student, run.ready.layer)}
+    with plain_config_text(), open_run(cfg) as run:
+        asked = GalleryBank.of(run.ready)
+        students = {BEFORE: StudentPredictor(run.student, run.ready.layer)}
         options = {"neighbours": 4, "students": students, **options}
         yield ContextReader(asked, **options), asked.images, run
 
@@ -87,7 +87,7 @@ def test_pixels_lie_where_the_label_map_has_their_class(align_corners: bool) -> 
 def test_a_place_is_that_of_the_row(tmp_path: Path) -> None:
     with opened(distilled("mmseg")) as (reader, images, run):
         (case,) = reader.by_chance(images, "train", [0], 1, ALL)
-        asked = AskedBank.of(run.ready)
+        asked = GalleryBank.of(run.ready)
         one = case.positives[0]
         index = next(i for i in range(len(images)) if images.name(i) == one.image)
         view = asked.teacher.view_of_bank_images([images[index]])
@@ -102,7 +102,7 @@ def test_a_place_is_that_of_the_row(tmp_path: Path) -> None:
 def test_regions_have_no_point_and_come_once() -> None:
     with opened(distilled("mmseg", level="region")) as (reader, images, run):
         cases = reader.by_chance(images, "train", images_by_chance(images, ALL, 0), 99, ALL)
-        rows = len(AskedBank.of(run.ready).bank)
+        rows = len(GalleryBank.of(run.ready).bank)
     asked = [(case.image, case.label) for case in cases]
     assert len(asked) == len(set(asked)) == rows
     assert all(case.point is None for case in cases)
@@ -138,8 +138,8 @@ def test_the_student_says_what_it_says_alone(scope: str) -> None:
 
 def test_another_student_is_asked_beside_the_first() -> None:
     with opened(distilled("mmpretrain")) as (_, images, run):
-        voices = {n: StudentVoice(run.student, run.ready.layer) for n in (BEFORE, AFTER)}
-        reader = ContextReader(AskedBank.of(run.ready), 2, voices)
+        voices = {n: StudentPredictor(run.student, run.ready.layer) for n in (BEFORE, AFTER)}
+        reader = ContextReader(GalleryBank.of(run.ready), 2, voices)
         (case,) = reader.by_chance(images, "train", [0], 1, ALL)
     assert case.before == case.after
 
@@ -160,12 +160,12 @@ def test_a_part_of_a_bank_is_refused() -> None:
         whole = banks["image"]
         banks["image"] = BankShard(whole, 0, 2, 2 * len(whole), whole.max_class_size)
         with pytest.raises(ICKDError, match=r"bank\.shard=False"):
-            AskedBank.of(run.ready)
+            GalleryBank.of(run.ready)
 
 
 def test_rows_of_other_images_are_refused() -> None:
     with opened(distilled("mmpretrain")) as (_, images, run):
-        asked = AskedBank.of(run.ready)
+        asked = GalleryBank.of(run.ready)
         images.limit(5, seed=0)
         with pytest.raises(ICKDError, match="cannot be traced"):
-            TracedRows(asked)
+            RowLocator(asked)

@@ -13,8 +13,8 @@ from PIL import Image
 
 from mmickd.gallery import pictures
 from mmickd.gallery.fonts import Fonts
-from mmickd.gallery.pictures import draw_case
-from mmickd.gallery.structures import Case, Guess
+from mmickd.gallery.pictures import draw_example
+from mmickd.gallery.structures import Guess, QueryExample
 
 CAT, DOG = "小猫", "猎犬"
 
@@ -58,8 +58,8 @@ def families(fonts: Fonts, text: str, bold: bool = False) -> list[tuple[str, str
 
 
 def drawn(name: str) -> bytes:
-    case = Case("x.png", 0, "train", (Guess(0, 0.9), Guess(1, 0.1)), None, None, (), ())
-    return draw_case(case, lambda *_: Image.new("RGB", (16, 16)), [name, "b"]).tobytes()
+    case = QueryExample("x.png", 0, "train", (Guess(0, 0.9), Guess(1, 0.1)), None, None, (), ())
+    return draw_example(case, lambda *_: Image.new("RGB", (16, 16)), [name, "b"]).tobytes()
 
 
 @pytest.mark.parametrize("bold", [True, False])

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from mmickd.gallery.page import write_page
-from mmickd.gallery.structures import Case, Guess, Neighbour, Suspect
+from mmickd.gallery.structures import Guess, LabelIssue, Neighbour, QueryExample
 from tests.helpers.browser import needs_browser, shown
 
 NASTY = "</script><script>document.title='broken'</script><b onclick=\"x\">'&amp;"
@@ -25,9 +25,9 @@ def neighbour(label: int, similarity: float, name: str = "n.png") -> Neighbour:
     return Neighbour(name, label, similarity, (Guess(label, 0.9), Guess(1 - label % 2, 0.1)))
 
 
-def case(name: str, label: int, own: float, others: float, student: Guess) -> Case:
+def case(name: str, label: int, own: float, others: float, student: Guess) -> QueryExample:
     other = (label + 1) % 3
-    return Case(
+    return QueryExample(
         image=name,
         label=label,
         split="val",
@@ -46,7 +46,7 @@ CASES = [
     case(f"{NASTY}.png", 2, 0.75, 0.8, Guess(0, 0.99)),
     case("b.png", 1, 0.8, 0.3, Guess(1, 0.4)),
 ]
-SUSPECTS = [Suspect("s0.png", 0, 1, 0.9), Suspect(f"{NASTY}0.png", 2, 0, 0.6)]
+SUSPECTS = [LabelIssue("s0.png", 0, 1, 0.9), LabelIssue(f"{NASTY}0.png", 2, 0, 0.6)]
 
 
 @pytest.fixture(scope="module")
@@ -162,7 +162,7 @@ def test_choosing_writes_the_address(page: Path) -> None:
 
 @needs_browser
 def test_without_students_and_suspects(tmp_path: Path) -> None:
-    alone = Case("a.png", 0, "train", (Guess(1, 0.9),), None, None, (), ())
+    alone = QueryExample("a.png", 0, "train", (Guess(1, 0.9),), None, None, (), ())
     write_page(tmp_path / "index.html", "run", [], CLASSES, [alone], [], 0, picture)
     found = shown(tmp_path / "index.html", "sort=student")
     assert "student wrong first" not in [text for _, text in found.all("option")]

@@ -6,8 +6,8 @@ import pytest
 from PIL import Image
 
 from mmickd.gallery import pictures
-from mmickd.gallery.pictures import GAP, LINE, OTHER, OWN, QUERY, TILE, draw_case
-from mmickd.gallery.structures import Case, Guess, Neighbour
+from mmickd.gallery.pictures import GAP, LINE, OTHER, OWN, QUERY, TILE, draw_example
+from mmickd.gallery.structures import Guess, Neighbour, QueryExample
 
 SAID = (Guess(0, 0.75), Guess(1, 0.25))
 
@@ -20,9 +20,11 @@ def picture(split: str, name: str) -> Image.Image:
 def drawn(**changes: object) -> Image.Image:
     near = [Neighbour("n", 0, 0.9, SAID), Neighbour("n", 0, 0.8, SAID)]
     far = [Neighbour("wide", 1, 0.5, SAID, (0.5, 0.5))]
-    case = Case("q", 0, "val", SAID, SAID, None, near, far)
+    case = QueryExample("q", 0, "val", SAID, SAID, None, near, far)
     given = {name: changes.get(name, value) for name, value in vars(case).items()}
-    return draw_case(Case(**given), picture, ["a class", "another whose name is very long indeed"])
+    return draw_example(
+        QueryExample(**given), picture, ["a class", "another whose name is very long indeed"]
+    )
 
 
 def colours(image: Image.Image) -> set[str]:

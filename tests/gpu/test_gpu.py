@@ -242,7 +242,7 @@ def test_a_step_under_amp(task: Any, dtype: str) -> None:
 
 
 def test_the_bank_lies_on_the_device(task: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    from mmickd.distiller import Distiller
+    from mmickd.training.distiller import Distiller
 
     seen: list[str] = []
     step = Distiller.step
@@ -262,7 +262,7 @@ def test_no_host_synchronisation_beside_those_of_kd(
     """Counts torch's own synchronisation warnings inside of the distilled step."""
     if DEVICE == "cpu":
         pytest.skip("nothing to synchronise")
-    from mmickd.distiller import Distiller
+    from mmickd.training.distiller import Distiller
 
     counts: list[int] = []
     step = Distiller.step

@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 @dataclass(frozen=True)
-class Outcome:
+class CommandResult:
     """How a command ended."""
 
     code: int
@@ -31,7 +31,7 @@ class Outcome:
 
 def command(
     *words: str | Path, cwd: Path | None = None, timeout: float = 150, **env: str
-) -> Outcome:
+) -> CommandResult:
     """Run a command and wait; stdout and stderr together.
 
     Our own tools begin with their imports done (:mod:`tests.helpers.warm`).
@@ -53,7 +53,7 @@ def command(
             text=True,
             timeout=timeout,
         )
-    return Outcome(done.returncode, done.stdout, time.monotonic() - begin)
+    return CommandResult(done.returncode, done.stdout, time.monotonic() - begin)
 
 
 def stock_tool(package: str, name: str) -> Path:

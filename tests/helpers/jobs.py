@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from mmickd.commands.comparing.jobs import STAMP, Job
+from mmickd.experiments.jobs import STAMP, Job
 
 TRAINING = """
 import sys, time

@@ -59,7 +59,7 @@ def run(retriever, case: Case) -> tuple[Context, Context]:
     )
 
 
-def check_form(context: Context, bank: MemoryBank, queries: int, width: int) -> None:
+def check_same_structure(context: Context, bank: MemoryBank, queries: int, width: int) -> None:
     """What holds for every answer, whatever was asked."""
     assert context.similarity.shape == context.mask.shape == context.indices.shape
     assert context.mask.shape == (queries, width)

@@ -16,7 +16,7 @@ from mmickd.retrieval import TorchRetriever
 from mmickd.retrieval.memory import Memory
 from mmickd.structures import Batch, Queries, Tapped
 from mmickd.tasks import ClassificationTask
-from mmickd.teachers import Lesson, Source, Teacher
+from mmickd.teachers import PeerStep, Source, Teacher
 from tests.helpers.retrieval_cases import samples
 from tests.helpers.task_cases import picture, scene, tapped
 
@@ -29,13 +29,13 @@ class GivenTeacher(Teacher):
 
     is_frozen, layers, class_counts = False, "", {}
 
-    def __init__(self, sources: Sequence[Source], lessons: Sequence[Lesson] = ()) -> None:
+    def __init__(self, sources: Sequence[Source], lessons: Sequence[PeerStep] = ()) -> None:
         self.sources, self.own = sources, lessons
         self.calls: list[Any] = []
 
     def build(self, run: Any) -> None: ...
 
-    def look(self, batch: Batch, student_layer: str) -> None: ...
+    def dry_run(self, batch: Batch, student_layer: str) -> None: ...
 
     def open(self, remember: Any, momentum: float | None) -> None: ...
 
@@ -43,11 +43,11 @@ class GivenTeacher(Teacher):
     def memories(self) -> Mapping[str, Memory]:
         return {f"source{i}": source.memory for i, source in enumerate(self.sources)}
 
-    def see(self, batch: Batch, student: Tapped) -> Sequence[Source]:
+    def forward(self, batch: Batch, student: Tapped) -> Sequence[Source]:
         self.calls.append(("see", batch, student))
         return self.sources
 
-    def lessons(self) -> Sequence[Lesson]:
+    def peer_steps(self) -> Sequence[PeerStep]:
         return self.own
 
     def after_step(self, student: Any, ends_epoch: bool) -> dict[str, Tensor]:

@@ -10,17 +10,17 @@ from mmengine.config import Config
 from mmengine.structures import PixelData
 from torch import nn
 
-from mmickd.run import Run
 from mmickd.structures import Batch
 from mmickd.teachers import NetworkTeacher, OfflineTeacher
+from mmickd.teachers.run_context import RunContext
 from tests.helpers.tiny import classifier_config, segmenter_config
 
 CPU = torch.device("cpu")
 
 
-def run_of(student: nn.Module) -> Run:
+def run_context(student: nn.Module) -> RunContext:
     """A run of a student on the CPU, without data."""
-    return Run(student, CPU, None, None, batch_size=1, num_workers=0)
+    return RunContext(student, CPU, None, None, batch_size=1, num_workers=0)
 
 
 def stub(scope: str) -> nn.Module:
@@ -60,14 +60,14 @@ def teacher_configs(root: Path) -> dict[str, Config]:
 
 def look(teacher: NetworkTeacher, scope: str = "mmpretrain", size: int = 32) -> NetworkTeacher:
     """Let a built teacher see a training batch of one image."""
-    teacher.look(Batch(torch.zeros(1, 3, size, size), [data_sample(scope, size)]), "head.fc")
+    teacher.dry_run(Batch(torch.zeros(1, 3, size, size), [data_sample(scope, size)]), "head.fc")
     return teacher
 
 
 def offline(scope: str, cfg: Any, checkpoint: Any, **options: Any) -> OfflineTeacher:
     """A frozen teacher that is built and has seen an image."""
     teacher = OfflineTeacher(cfg, str(checkpoint), **options)
-    teacher.build(run_of(stub(scope)))
+    teacher.build(run_context(stub(scope)))
     look(teacher, scope)
     return teacher
 

@@ -14,7 +14,7 @@ import threading
 from functools import cache
 from pathlib import Path
 
-from mmickd.commands.comparing.processes import become_python, can_fork
+from mmickd.experiments.processes import become_python, can_fork
 
 ROOT = Path(__file__).resolve().parents[2]
 _STARTING = threading.Lock()
@@ -31,7 +31,7 @@ def _started() -> str:
     if not can_fork():
         return "spawn"
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["mmickd.commands.comparing.imports"])
+    context.set_forkserver_preload(["mmickd.experiments.imports"])
     before = os.environ.get("PYTHONPATH")
     os.environ["PYTHONPATH"] = str(ROOT)  # it imports from there, wherever it is started
     try:

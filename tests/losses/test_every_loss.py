@@ -13,7 +13,6 @@ from torch import Tensor
 from torch.autograd import gradcheck
 
 from mmickd import losses
-from mmickd.distiller import Distiller
 from mmickd.losses import (
     context_kd_loss,
     dist_loss,
@@ -25,7 +24,7 @@ from mmickd.losses import (
     relational_loss,
     wttm_loss,
 )
-from mmickd.losses.schedules import RunTime
+from mmickd.losses.schedules import TrainProgress
 from mmickd.losses.terms import LossTerms
 from mmickd.registry import LOSSES, registered
 from mmickd.retrieval import TorchRetriever
@@ -33,6 +32,7 @@ from mmickd.retrieval.memory import Memory
 from mmickd.structures import Batch, Context, Tapped
 from mmickd.tasks import SegmentationTask
 from mmickd.teachers import Source
+from mmickd.training.distiller import Distiller
 from tests.helpers.loss_cases import HALVES, tensors
 from tests.helpers.steps import (
     GivenTeacher,
@@ -162,7 +162,7 @@ def check_step(
     taught_by: Source, terms: LossTerms, batch: Batch, student: Tapped, levels: Sequence[str]
 ) -> None:
     made = Distiller(GivenTeacher([taught_by]), terms, levels, anchors=5, seed=0)
-    logged = made.step(batch, student, {}, RunTime(2, 10, 5))
+    logged = made.step(batch, student, {}, TrainProgress(2, 10, 5))
     found = [value for key, value in logged.items() if key.startswith("loss_own")]
     assert len(found) == (1 if terms["own"].loss.is_dense else len(levels))
     (gradient,) = torch.autograd.grad(sum(found), student.logits)
@@ -195,7 +195,7 @@ def test_at_the_queries_of_a_level_nothing_is_retrieved(name: str) -> None:
     assert not terms["own"].loss.is_dense and not terms.retrieving
     terms["own"].loss.register_forward_pre_hook(lambda _, given: asked.append(given[0]))
     made = Distiller(GivenTeacher([scene_source({})]), terms, ["pixel"], anchors=5, seed=0)
-    made.step(scenes(), segmented(0), {}, RunTime(2, 10, 5))
+    made.step(scenes(), segmented(0), {}, TrainProgress(2, 10, 5))
     (queries,) = asked
     assert queries.shape == (2, 5) and not queries.positives.mask.numel()
 

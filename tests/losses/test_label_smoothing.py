@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 
 from mmickd.losses import LabelSmoothingLoss, label_smoothing_loss
-from mmickd.losses.schedules import RunTime
+from mmickd.losses.schedules import TrainProgress
 from mmickd.losses.terms import LossTerms
 from tests.helpers.asking import mean_of, queries
 from tests.helpers.loss_cases import tensors
@@ -19,7 +19,7 @@ def test_beside_the_complement_of_the_task_it_is_label_smoothing(smoothing):
     terms = LossTerms.build(
         dict(kd=term, picd=None, nicd=None, task=dict(loss_weight="complement"))
     )
-    now = RunTime(0, 10, 10)
+    now = TrainProgress(0, 10, 10)
     weights = terms.weights(now)
     asked = queries(student, teacher, labels=labels)
     total = terms.task_weight(now, weights) * F.cross_entropy(student, labels)

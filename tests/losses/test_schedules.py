@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mmickd.losses.schedules import RunTime, WeightSchedule
+from mmickd.losses.schedules import TrainProgress, WeightSchedule
 from mmickd.utils.errors import ICKDError
 
 
@@ -95,11 +95,11 @@ def test_stepwise_keeps_the_value_that_an_epoch_ends_with():
 
 
 def test_time_of_a_run():
-    time = RunTime(iteration=7, max_iterations=20, epoch_length=4)
+    time = TrainProgress(iteration=7, max_iterations=20, epoch_length=4)
     assert time.measured(by_epoch=False) == (7, 20)
     assert time.measured(by_epoch=True) == (1.75, 5)
     assert time.ends_epoch
-    assert not RunTime(8, 20, 4).ends_epoch
+    assert not TrainProgress(8, 20, 4).ends_epoch
 
 
 def test_is_off():

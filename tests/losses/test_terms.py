@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from mmickd.losses import BaseLoss, KDLoss
-from mmickd.losses.schedules import RunTime
+from mmickd.losses.schedules import TrainProgress
 from mmickd.losses.terms import Defaults, LossTerms
 from mmickd.registry import LOSSES
 from mmickd.utils.errors import ICKDError
@@ -18,7 +18,7 @@ def test_defaults():
     assert terms["picd"].loss.num_positives == 16 and terms["nicd"].loss.num_negatives == 32
     assert [term.name for term in terms] == ["kd", "picd", "nicd"]
     assert [term.name for term in terms.retrieving] == ["picd", "nicd"]
-    assert terms.weights(RunTime(0, 10, 10)) == {"kd": 1.0, "picd": 0.3, "nicd": 1.0}
+    assert terms.weights(TrainProgress(0, 10, 10)) == {"kd": 1.0, "picd": 0.3, "nicd": 1.0}
 
 
 def test_none_switches_a_term_off_and_an_omitted_one_stays():
@@ -44,7 +44,7 @@ def test_a_task_says_how_default_terms_are_that_a_config_omits():
     off = {"loss_weight": 0.0}
     omitted = {"KDLoss": off, "PICDLoss": off}
     defaults = Defaults({"NICDLoss": {"loss_weight": 2.0}}, omitted)
-    start = RunTime(0, 10, 10)
+    start = TrainProgress(0, 10, 10)
     terms = LossTerms.build(None, defaults)
     assert terms.weights(start) == {"kd": 0.0, "picd": 0.0, "nicd": 2.0}
     assert [term.name for term in terms.retrieving] == ["nicd"]
@@ -85,7 +85,7 @@ def test_any_name_takes_any_registered_loss_also_twice(custom):
     )
     assert [term.name for term in terms] == ["kd", "nicd", "pull", "harder"]
     assert [term.loss.sharpness for term in terms if isinstance(term.loss, Custom)] == [3, 1, 2]
-    assert terms.weights(RunTime(0, 10, 10)) == dict(kd=0.7, nicd=1.0, pull=0.7, harder=0.0)
+    assert terms.weights(TrainProgress(0, 10, 10)) == dict(kd=0.7, nicd=1.0, pull=0.7, harder=0.0)
     assert [term.name for term in terms.retrieving] == ["kd", "nicd", "pull", "harder"]
 
 
@@ -123,12 +123,12 @@ def test_weights_follow_their_own_clock():
             nicd=dict(loss_weight=5),
         )
     )
-    assert terms.weights(RunTime(2, 40, 4)) == {"kd": 1.0, "picd": 0.0, "nicd": 5}
-    assert terms.weights(RunTime(8, 40, 4)) == {"kd": 2.0, "picd": 1.0, "nicd": 5}
+    assert terms.weights(TrainProgress(2, 40, 4)) == {"kd": 1.0, "picd": 0.0, "nicd": 5}
+    assert terms.weights(TrainProgress(8, 40, 4)) == {"kd": 2.0, "picd": 1.0, "nicd": 5}
 
 
 def test_weight_of_the_task():
-    time = RunTime(2, 40, 4)
+    time = TrainProgress(2, 40, 4)
 
     def weight(task=None, **losses):
         terms = LossTerms.build(dict(losses) if task is None else dict(losses, task=task))

@@ -15,13 +15,13 @@ from mmickd.registry import RETRIEVERS
 from mmickd.retrieval import FaissRetriever, TorchRetriever, faiss_search
 from mmickd.structures import Samples
 from mmickd.utils.errors import ICKDError, OptionError
-from tests.helpers.retrieval_cases import Case, cases, check_form, run, samples
+from tests.helpers.retrieval_cases import Case, cases, check_same_structure, run, samples
 
 faiss = pytest.importorskip("faiss")
 
 
 def check_equal(got, want, bank):
-    check_form(got, bank, *want.mask.shape)
+    check_same_structure(got, bank, *want.mask.shape)
     assert torch.equal(got.mask, want.mask)
     assert torch.allclose(got.similarity, want.similarity, atol=1e-5)
     for i in range(len(want.mask)):

@@ -8,7 +8,7 @@ from mmickd.banks import MemoryBank, QueueBank
 from mmickd.losses.nearest import nearest_rows
 from mmickd.retrieval import RandomRetriever, TorchRetriever
 from mmickd.utils.errors import ICKDError
-from tests.helpers.retrieval_cases import cases, check_form, run, samples
+from tests.helpers.retrieval_cases import cases, check_same_structure, run, samples
 
 
 @settings(max_examples=100, deadline=None)
@@ -16,7 +16,7 @@ from tests.helpers.retrieval_cases import cases, check_form, run, samples
 def test_rows_of_the_right_classes_with_their_similarity(case):
     exact = run(TorchRetriever(), case)
     for drawn, nearest in zip(run(RandomRetriever(), case), exact, strict=True):
-        check_form(drawn, case.bank, *nearest.mask.shape)
+        check_same_structure(drawn, case.bank, *nearest.mask.shape)
         assert torch.equal(drawn.mask, nearest.mask)  # as many are found
         rows = drawn.indices.clamp(min=0)
         if len(case.bank):

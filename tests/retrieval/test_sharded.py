@@ -13,7 +13,7 @@ from mmickd.retrieval.sharded import ShardedRetriever, fetch_rows
 from mmickd.structures import Samples
 from mmickd.utils import distributed
 from tests.helpers.ranks import on_ranks
-from tests.helpers.retrieval_cases import check_form, samples
+from tests.helpers.retrieval_cases import check_same_structure, samples
 
 SEEDS = range(40)
 
@@ -54,7 +54,7 @@ def compare(kind: type[BaseRetriever]) -> int:
         got = ShardedRetriever(kind()).search(shard, own, num_positives, num_negatives, exclude)
         want = TorchRetriever().search(bank, own, num_positives, num_negatives, exclude)
         for mine, whole in zip(got, want, strict=True):
-            check_form(mine, bank, len(own), whole.mask.shape[1])
+            check_same_structure(mine, bank, len(own), whole.mask.shape[1])
             assert torch.equal(mine.mask, whole.mask), seed
             assert torch.equal(mine.indices, whole.indices), seed
             assert torch.equal(mine.logits, whole.logits), seed

@@ -10,11 +10,11 @@ from mmickd.banks import MemoryBank
 from mmickd.retrieval import TorchRetriever, torch_retriever
 from mmickd.structures import Samples
 from tests.helpers import slow_retrieval as slow
-from tests.helpers.retrieval_cases import Case, cases, check_form, run, samples
+from tests.helpers.retrieval_cases import Case, cases, check_same_structure, run, samples
 
 
 def check_against_loop(context, want, bank, queries, width):
-    check_form(context, bank, queries, width)
+    check_same_structure(context, bank, queries, width)
     for i, pairs in enumerate(want):
         assert int(context.mask[i].sum()) == len(pairs)
         got = context.similarity[i, : len(pairs)]
@@ -112,8 +112,8 @@ def test_empty_bank_and_no_query():
         for k in (None, 0, 3):
             contexts = run(TorchRetriever(), fixed_case(bank=bank, query=query, num_positives=k))
             width = bank.max_class_size if k is None else k
-            check_form(contexts[0], bank, len(query), width)
-            check_form(contexts[1], bank, len(query), 6)
+            check_same_structure(contexts[0], bank, len(query), width)
+            check_same_structure(contexts[1], bank, len(query), 6)
             assert not contexts[0].mask.any() and not contexts[1].mask.any()
 
 

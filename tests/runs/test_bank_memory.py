@@ -16,7 +16,7 @@ from mmickd.banks import BankOptions, MemoryBank
 from mmickd.building.build import build_banks
 from mmickd.sampling import keyed_hash
 from mmickd.storage.cache import BankCache
-from mmickd.storage.obtaining import obtain_banks
+from mmickd.storage.get_or_build import obtain_banks
 from mmickd.structures import Samples
 from mmickd.utils import distributed
 from mmickd.utils.distributed import patient_ranks

@@ -18,7 +18,7 @@ from mmengine.config import Config
 from mmickd.banks.options import BankOptions
 from mmickd.utils.errors import ICKDError
 from tests.helpers import toys
-from tests.helpers.commands import ROOT, Outcome, command
+from tests.helpers.commands import ROOT, CommandResult, command
 from tests.helpers.tiny import make_scenes, plain_config_text, run, save_teacher
 
 
@@ -239,7 +239,7 @@ def test_two_runs_at_once_build_one_bank(tmp_path: Path) -> None:
         with plain_config_text():
             cfg.dump(files[-1])
 
-    def train(file: Path) -> Outcome:
+    def train(file: Path) -> CommandResult:
         work_dir = file.with_suffix("")
         return command(
             *(sys.executable, ROOT / "tools/train.py", file, "--work-dir", work_dir), timeout=280

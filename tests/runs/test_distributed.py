@@ -14,7 +14,7 @@ from mmengine.config import Config
 
 from mmickd.commands.launching import prepare_launch
 from tests.helpers import toys
-from tests.helpers.commands import ROOT, Outcome, command
+from tests.helpers.commands import ROOT, CommandResult, command
 from tests.helpers.ranks import on_ranks
 from tests.helpers.tiny import make_class_folders, plain_config_text, run
 from tests.helpers.web import served
@@ -42,7 +42,7 @@ def written(cfg: Config) -> Path:
     return file
 
 
-def launch(cfg: Config, ranks: int) -> Outcome:
+def launch(cfg: Config, ranks: int) -> CommandResult:
     """By the script."""
     file = written(cfg)
     return command(

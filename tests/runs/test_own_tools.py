@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from tests.helpers import toys
-from tests.helpers.commands import ROOT, Outcome, command
+from tests.helpers.commands import ROOT, CommandResult, command
 from tests.helpers.tiny import history, plain_config_text, run
 
 DOUBLE_KD = "custom_hooks.0.losses.kd.loss_weight=2.0"
@@ -30,7 +30,7 @@ def make_folder(scope: str) -> Path:
     return folder
 
 
-def tool(name: str, folder: Path, *words: str) -> Outcome:
+def tool(name: str, folder: Path, *words: str) -> CommandResult:
     return command(sys.executable, ROOT / f"tools/{name}.py", "run.py", *words, cwd=folder)
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import torch
 
-from mmickd.commands.prepared import prepared
+from mmickd.commands.open_run import open_run
 from mmickd.utils.errors import ICKDError
 from tests.helpers import toys
 from tests.helpers.bad_input import (
@@ -293,7 +293,7 @@ def test_a_loader_without_batches_stops_before_the_bank(loop: str) -> None:
         cfg.train_cfg, cfg.param_scheduler = EPOCHS, None
     assert_stops(changed(cfg, NO_BATCH), "no batch", "18 training images", "drop_last=False")
     assert not list(cache.iterdir())
-    with plain_config_text(), pytest.raises(ICKDError, match="no batch"), prepared(cfg):
+    with plain_config_text(), pytest.raises(ICKDError, match="no batch"), open_run(cfg):
         pass
 
 

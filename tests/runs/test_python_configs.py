@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.helpers import toys
-from tests.helpers.commands import ROOT, Outcome, command
+from tests.helpers.commands import ROOT, CommandResult, command
 from tests.helpers.tiny import plain_config_text
 
 PARTS = """
@@ -65,7 +65,7 @@ def make_folder(names: dict[str, str]) -> Path:
     return folder
 
 
-def mmickd(folder: Path, *words: str) -> Outcome:
+def mmickd(folder: Path, *words: str) -> CommandResult:
     env = {"PYTHONPATH": os.pathsep.join([str(folder), str(ROOT)])}
     return command(sys.executable, "-m", "mmickd", *words, cwd=folder, **env)
 

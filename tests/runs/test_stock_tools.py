@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from tests.helpers import toys
-from tests.helpers.commands import Outcome, blocked_mmickd, command, stock_tool
+from tests.helpers.commands import CommandResult, blocked_mmickd, command, stock_tool
 from tests.helpers.tiny import plain_config_text
 
 HOOK = """
@@ -32,10 +32,10 @@ class StockRuns:
 
     scope: str
     folder: Path
-    plain: Outcome
-    distilled: Outcome
-    off: Outcome
-    tested: Outcome
+    plain: CommandResult
+    distilled: CommandResult
+    off: CommandResult
+    tested: CommandResult
 
 
 def losses(folder: Path) -> list[dict[str, float]]:
@@ -58,7 +58,7 @@ def runs(request: pytest.FixtureRequest) -> StockRuns:
     (folder / "distilled.py").write_text(plain + HOOK.format(more=""))
     (folder / "off.py").write_text(plain + HOOK.format(more=OFF))
 
-    def train(name: str) -> Outcome:
+    def train(name: str) -> CommandResult:
         tool = stock_tool(scope, "train")
         return command(sys.executable, tool, f"{name}.py", "--work-dir", f"out_{name}", cwd=folder)
 
@@ -66,7 +66,7 @@ def runs(request: pytest.FixtureRequest) -> StockRuns:
     return StockRuns(scope, folder, *trained, tested=stock_test(scope, folder, "plain.py"))
 
 
-def stock_test(scope: str, folder: Path, config: str, *words: str) -> Outcome:
+def stock_test(scope: str, folder: Path, config: str, *words: str) -> CommandResult:
     """The distilled checkpoint under the stock tool, where mmickd cannot be imported."""
     tool, checkpoint = stock_tool(scope, "test"), "out_distilled/iter_3.pth"
     return command(

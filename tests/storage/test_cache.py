@@ -13,8 +13,8 @@ from safetensors.torch import load_file
 from mmickd.storage.bank_files import FORMAT_VERSION, TENSORS
 from mmickd.storage.cache import BankCache
 from mmickd.storage.home import default_cache_dir
+from mmickd.storage.image_names import NAMES
 from mmickd.storage.manifest import MANIFEST
-from mmickd.storage.names import NAMES
 from mmickd.structures import Samples
 from tests.helpers.stored_banks import FIELDS, make_bank, rejected, rewrite
 

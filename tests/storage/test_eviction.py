@@ -11,8 +11,8 @@ from mmickd.storage import cache as module
 from mmickd.storage.bank_files import TENSORS
 from mmickd.storage.cache import GIB, BankCache
 from mmickd.storage.entry import lock_of
+from mmickd.storage.image_names import NAMES
 from mmickd.storage.manifest import MANIFEST
-from mmickd.storage.names import NAMES
 from tests.helpers.stored_banks import FIELDS, make_bank
 
 DAY = 24 * 3600

@@ -35,7 +35,7 @@ def test_mixed_images_have_no_label_but_count_for_kd():
     view = see(ClassificationTask(), teacher, samples, (8, 8), torch.randn(4, 3))
     assert view.labels.tolist() == [[-1], [2], [0], [2]]
     assert bool(view.valid.all())
-    asked = ClassificationTask.levels["image"].ask(view, 1, 0)
+    asked = ClassificationTask.levels["image"].queries(view, 1, 0)
     assert asked.labels.tolist() == [[-1], [2], [0], [2]]
 
 

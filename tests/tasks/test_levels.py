@@ -15,7 +15,7 @@ LEVELS = {"image": ImageLevel(), "pixel": PixelLevel(), "region": RegionLevel()}
 
 def queries(level, view, anchors, seed):
     """Queries of a batch, and the student's logits of them."""
-    chosen = LEVELS[level].ask(view, anchors, seed)
+    chosen = LEVELS[level].queries(view, anchors, seed)
     return chosen.samples(), chosen.student_logits.flatten(0, 1)
 
 
@@ -158,12 +158,12 @@ def test_region_means_equal_loop(labels):
 
 def test_features_of_the_student_come_along_when_asked_for():
     view = make_view([[0, 1, 2, -1], [1, -1, 1, 1]])
-    chosen = PixelLevel().ask(view, 2, 0)
+    chosen = PixelLevel().queries(view, 2, 0)
     for image in range(2):
         for query in range(2):
             place = int(chosen.student_features()[image, query]) - 1 - 4 * image
             assert torch.equal(chosen.logits[image, query], view.logits[image, place])
-    means = RegionLevel().ask(view, 2, 0).student_features()
+    means = RegionLevel().queries(view, 2, 0).student_features()
     assert torch.allclose(means[:, :, 0], torch.tensor([[1, 2, 3], [0, (5 + 7 + 8) / 3, 0]]))
 
 

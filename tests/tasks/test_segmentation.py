@@ -9,7 +9,7 @@ from mmengine.structures import PixelData
 from mmseg.structures import SegDataSample
 from torch import nn
 
-from mmickd.losses.schedules import RunTime
+from mmickd.losses.schedules import TrainProgress
 from mmickd.losses.terms import LossTerms
 from mmickd.structures import Tapped
 from mmickd.tasks import SegmentationTask, task_for
@@ -209,6 +209,6 @@ def test_pixels_are_distilled_without_softening_unless_asked(kind):
 def test_pixels_have_few_negatives_and_no_other_default_term():
     """What results/README.md measured: the three terms together came out below NICD alone."""
     terms = LossTerms.build(None, SegmentationTask.loss_defaults)
-    assert terms.weights(RunTime(0, 10, 10)) == {"kd": 0.0, "picd": 0.0, "nicd": 4.0}
-    assert terms.weights(RunTime(5, 10, 10))["nicd"] == 2.0
+    assert terms.weights(TrainProgress(0, 10, 10)) == {"kd": 0.0, "picd": 0.0, "nicd": 4.0}
+    assert terms.weights(TrainProgress(5, 10, 10))["nicd"] == 2.0
     assert terms["nicd"].loss.num_negatives == 4

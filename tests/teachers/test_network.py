@@ -16,7 +16,7 @@ from mmickd.structures import Batch, Samples, Tapped
 from mmickd.tasks import ClassificationTask
 from mmickd.teachers import NetworkTeacher
 from mmickd.utils.errors import ICKDError, OptionError
-from tests.helpers.teachers import data_sample, look, run_of
+from tests.helpers.teachers import data_sample, look, run_context
 
 SIZE, WIDTH, CLASSES = 4, 5, 3
 
@@ -58,7 +58,7 @@ class GivenTeacher(NetworkTeacher):
 def ready(network: Net | None = None, student: nn.Module | None = None) -> GivenTeacher:
     """A teacher that has seen an image, and waits for the first step."""
     teacher = GivenTeacher(network or Net())
-    teacher.build(run_of(student or nn.Module()))
+    teacher.build(run_context(student or nn.Module()))
     look(teacher, size=SIZE)
     teacher.open(remember, None)
     teacher.model.runs = 0
@@ -79,35 +79,35 @@ STUDENT = Tapped(torch.zeros(2, 1), torch.zeros(2, CLASSES))
 
 def test_the_network_runs_once_however_often_its_answer_is_asked() -> None:
     teacher = ready()
-    (source,) = teacher.see(batch(), STUDENT)
-    first, second = source.answer(), source.answer()
+    (source,) = teacher.forward(batch(), STUDENT)
+    first, second = source.outputs(), source.outputs()
     assert teacher.model.runs == 1 and first is second
-    (source,) = teacher.see(batch(1), STUDENT)  # another step
-    assert not torch.equal(source.answer().logits, first.logits)
+    (source,) = teacher.forward(batch(1), STUDENT)  # another step
+    assert not torch.equal(source.outputs().logits, first.logits)
     assert teacher.model.runs == 2
 
 
 def test_the_network_does_not_run_if_nobody_asks() -> None:
     teacher = ready()
     for seed in range(3):
-        teacher.see(batch(seed), STUDENT)
+        teacher.forward(batch(seed), STUDENT)
         assert teacher.after_step(nn.Module(), ends_epoch=False) == {}
     assert teacher.model.runs == 0
 
 
 def test_a_source_is_the_teachers_own() -> None:
     teacher = ready()
-    (source,) = teacher.see(batch(), STUDENT)
-    assert source.memory is teacher.memory and source.recall is None
-    assert isinstance(source.task, ClassificationTask) and not teacher.lessons()
+    (source,) = teacher.forward(batch(), STUDENT)
+    assert source.memory is teacher.memory and source.memory_outputs is None
+    assert isinstance(source.task, ClassificationTask) and not teacher.peer_steps()
 
 
 def test_the_answer_is_that_of_the_classifier_in_eval_without_gradients() -> None:
     network = Net().train()
     teacher = ready(network)
     inputs = batch().inputs.requires_grad_()
-    (source,) = teacher.see(Batch(inputs, []), STUDENT)
-    said = source.answer()
+    (source,) = teacher.forward(Batch(inputs, []), STUDENT)
+    said = source.outputs()
     with torch.no_grad():
         features = network.body(inputs.flatten(1))
         assert torch.equal(said.features, features) and torch.equal(
@@ -120,15 +120,15 @@ def test_the_answer_is_that_of_the_classifier_in_eval_without_gradients() -> Non
 def test_it_sees_the_students_input_as_its_own_preprocessor_makes_it() -> None:
     network, student = Net(mean=5.0), Net(mean=2.0)
     teacher = ready(network, student)
-    (source,) = teacher.see(batch(), STUDENT)
+    (source,) = teacher.forward(batch(), STUDENT)
     with torch.no_grad():
         want = network.out(network.body((batch().inputs + 2.0 - 5.0).flatten(1)))
-    assert torch.allclose(source.answer().logits, want, atol=1e-6)
+    assert torch.allclose(source.outputs().logits, want, atol=1e-6)
 
 
 def test_after_a_look_layer_classes_and_width_are_known() -> None:
     teacher, widths = GivenTeacher(Net()), []
-    teacher.build(run_of(nn.Module()))
+    teacher.build(run_context(nn.Module()))
     look(teacher, size=SIZE)
     teacher.open(lambda width: widths.append(width) or remember(width), None)
     assert teacher.layers == "out" and teacher.class_counts == {"the teacher": CLASSES}
@@ -137,7 +137,7 @@ def test_after_a_look_layer_classes_and_width_are_known() -> None:
 
 def test_an_image_that_it_cannot_take_is_explained() -> None:
     teacher = GivenTeacher(Net())
-    teacher.build(run_of(nn.Module()))
+    teacher.build(run_context(nn.Module()))
     with pytest.raises(ICKDError, match=r"cannot run on training images of 7x7 pixels .*Use a"):
         look(teacher, size=7)
     look(teacher, size=SIZE)
@@ -152,7 +152,7 @@ def test_an_image_that_it_cannot_take_is_explained() -> None:
 
 def test_an_image_that_its_preprocessor_cannot_take_is_told_from_its_size() -> None:
     teacher = GivenTeacher(Net())
-    teacher.build(run_of(nn.Module()))
+    teacher.build(run_context(nn.Module()))
     look(teacher, size=SIZE)
     image = dict(inputs=torch.zeros(4, SIZE, SIZE), data_samples=data_sample("mmpretrain"))
     with pytest.raises(ICKDError, match=r"data_preprocessor cannot run on an image .*teacher\.cfg"):
@@ -165,7 +165,7 @@ def test_what_it_has_learnt_and_its_queues_are_saved_together() -> None:
     rows = Samples(
         torch.eye(2, WIDTH), torch.ones(2, CLASSES), torch.tensor([0, 2]), torch.arange(2)
     )
-    teacher.memory.ask("image", rows, 1, 1)
+    teacher.memory.query("image", rows, 1, 1)
     teacher.memory.feed()
     state = teacher.state_dict()
     assert set(state) == {"teacher", "banks"} and teacher.state_key in state

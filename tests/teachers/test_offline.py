@@ -9,7 +9,7 @@ from mmengine.registry import DefaultScope
 
 from mmickd.teachers import OfflineTeacher
 from mmickd.utils.errors import ICKDError
-from tests.helpers.teachers import data_sample, look, offline, run_of, stub, teacher_configs
+from tests.helpers.teachers import data_sample, look, offline, run_context, stub, teacher_configs
 from tests.helpers.tiny import save_teacher
 
 
@@ -42,7 +42,7 @@ def make(files, scope="mmpretrain", **options):
     """A teacher that is built."""
     cfg, checkpoint = files[scope]
     teacher = OfflineTeacher(cfg, str(checkpoint), **options)
-    teacher.build(run_of(stub(scope)))
+    teacher.build(run_context(stub(scope)))
     return teacher
 
 
@@ -95,7 +95,7 @@ def test_the_students_input_becomes_the_teachers(files):
     network = torch.nn.Module()
     network.data_preprocessor = student
     teacher = OfflineTeacher(cfg, str(checkpoint))
-    teacher.build(run_of(network))
+    teacher.build(run_context(network))
     look(teacher)
     raw = torch.randint(0, 256, (3, 32, 32), dtype=torch.uint8)
 

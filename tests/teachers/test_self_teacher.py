@@ -16,7 +16,7 @@ from mmickd.structures import Batch, Tapped
 from mmickd.teachers import SelfTeacher
 from mmickd.utils.errors import ICKDError
 from tests.helpers import toys
-from tests.helpers.teachers import look, run_of, with_computed_buffer
+from tests.helpers.teachers import look, run_context, with_computed_buffer
 
 
 def student(seed: int = 0) -> nn.Module:
@@ -39,7 +39,7 @@ def stir(model: nn.Module) -> None:
 def test_the_average_follows_its_formula(momentum: float, warmup: int) -> None:
     model = student()
     teacher = SelfTeacher(momentum=momentum, warmup=warmup)
-    teacher.build(run_of(model))
+    teacher.build(run_context(model))
     slow = copy.deepcopy(dict(model.state_dict()))
     for step in range(6):
         stir(model)
@@ -60,7 +60,7 @@ def test_the_student_stays_its_own() -> None:
     model = student()
     before = copy.deepcopy(dict(model.state_dict()))
     teacher = SelfTeacher()
-    teacher.build(run_of(model))
+    teacher.build(run_context(model))
     stir(teacher.model)
     assert toys.same_state(dict(model.state_dict()), before)
     assert all(p.requires_grad for p in model.parameters())
@@ -72,7 +72,7 @@ def test_a_compiled_method_is_not_taken_along() -> None:
     own = model.train_step
     model.train_step = own  # as mmengine's _maybe_compile leaves it
     teacher = SelfTeacher()
-    teacher.build(run_of(model))
+    teacher.build(run_context(model))
     assert teacher.model.train_step.__self__ is teacher.model
     assert model.train_step.__self__ is model
 
@@ -80,11 +80,11 @@ def test_a_compiled_method_is_not_taken_along() -> None:
 def test_a_restored_average_goes_on() -> None:
     model, other = student(), student(1)
     teacher, restored = SelfTeacher(warmup=2), SelfTeacher(warmup=2)
-    teacher.build(run_of(model))
+    teacher.build(run_context(model))
     for _ in range(3):
         stir(model)
         teacher.after_step(model, ends_epoch=False)
-    restored.build(run_of(other))
+    restored.build(run_context(other))
     restored.load_own_state(copy.deepcopy(teacher.own_state()))
     for _ in range(2):
         stir(model)
@@ -95,7 +95,7 @@ def test_a_restored_average_goes_on() -> None:
 
 def snapshot_of(model: nn.Module, interval: int = 1) -> SelfTeacher:
     teacher = SelfTeacher(mode="snapshot", interval=interval)
-    teacher.build(run_of(model))
+    teacher.build(run_context(model))
     look(teacher)
     teacher.open(lambda width: Memory({}, TorchRetriever()), None)
     return teacher
@@ -105,7 +105,7 @@ def teaches(teacher: SelfTeacher) -> bool:
     """Whether there is something to learn from it now."""
     logits = torch.zeros(1, 3)
     batch = Batch(torch.zeros(1, 3, 16, 16), [])
-    return len(teacher.see(batch, Tapped(logits, logits))) == 1
+    return len(teacher.forward(batch, Tapped(logits, logits))) == 1
 
 
 @pytest.mark.parametrize("interval", [1, 3])
@@ -152,7 +152,7 @@ def test_a_student_that_leaves_out_a_buffer_of_its_own_state() -> None:
 def test_a_state_of_another_mode_is_refused() -> None:
     model = student()
     average = SelfTeacher()
-    average.build(run_of(model))
+    average.build(run_context(model))
     with pytest.raises(ICKDError, match="mode 'ema', the config has 'snapshot'"):
         snapshot_of(model).load_own_state(average.own_state())
 
@@ -173,7 +173,7 @@ def test_a_state_of_another_mode_is_refused() -> None:
 def test_a_damaged_state_is_refused(damage: dict[str, Any]) -> None:
     """Steps of -warmup would divide by 0 in the next step."""
     teacher = SelfTeacher()
-    teacher.build(run_of(student()))
+    teacher.build(run_context(student()))
     with pytest.raises(ICKDError) as caught:
         teacher.load_own_state({**teacher.own_state(), **damage})
     assert "resumed checkpoint" in str(caught.value) and str(caught.value).isprintable()
@@ -185,7 +185,7 @@ def test_an_earlier_checkpoint_is_frozen(tmp_path: Any) -> None:
     teacher = SelfTeacher(mode="checkpoint", checkpoint=str(tmp_path / "past.pth"))
     teacher.check_files()
     teacher.fetch()
-    teacher.build(run_of(model))
+    teacher.build(run_context(model))
     assert teacher.is_frozen and not SelfTeacher().is_frozen
     stir(model)
     teacher.after_step(model, ends_epoch=False)
@@ -196,7 +196,7 @@ def test_a_checkpoint_of_another_model_is_refused() -> None:
     toy = toys.classifier()  # its teacher is twice as wide as its student
     teacher = SelfTeacher(mode="checkpoint", checkpoint=str(toy.checkpoint))
     with pytest.raises(ICKDError, match="does not fit the student"):
-        teacher.build(run_of(student()))
+        teacher.build(run_context(student()))
 
 
 @pytest.mark.parametrize(

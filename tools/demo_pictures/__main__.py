@@ -16,7 +16,7 @@ from mmengine.runner import load_checkpoint
 from opened_run import Opened
 from retrieved import logits_grid, retrieve
 
-from mmickd.commands.comparing.training_log import last_checkpoint
+from mmickd.experiments.training_log import last_checkpoint
 from mmickd.utils.packages import repair_scopes
 
 SHOWN = 8

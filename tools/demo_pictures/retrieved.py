@@ -53,7 +53,7 @@ def retrieve(opened: Opened, queries: int = 8, each: int = 5) -> list[Answer]:
     together = Samples(
         *(torch.cat([getattr(sample, name) for sample in samples]) for name in Samples.names())
     )
-    contexts = opened.teacher.memory.ask(level, together, each, each)
+    contexts = opened.teacher.memory.query(level, together, each, each)
     finder = _Finder(opened, level)
     answers = []
     for row, (place, _) in enumerate(chosen):

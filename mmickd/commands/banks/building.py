@@ -14,12 +14,14 @@ from mmengine.config import Config
 from mmickd.commands.arguments import load_launched_config
 from mmickd.commands.launching import prepare_launch
 from mmickd.commands.needed_files import check_files
-from mmickd.commands.prepared import Prepared, hook_entry, prepared
-from mmickd.commands.terminal import console, table, write_json
+from mmickd.commands.open_run import OpenRun, open_run
+from mmickd.commands.terminal import console, table
+from mmickd.hooks.entries import hook_entry
 from mmickd.storage.cache import StoredBank
 from mmickd.storage.entry import entry_of
 from mmickd.storage.manifest import read_manifest
 from mmickd.utils.errors import ICKDError
+from mmickd.utils.json_files import write_json
 
 
 @dataclass(frozen=True)
@@ -81,7 +83,7 @@ def banks_of(cfg: Config) -> list[BankFacts]:
         )
     check_files(cfg)
     prepare_launch(cfg)
-    with prepared(cfg) as run:
+    with open_run(cfg) as run:
         if not run.stored:
             raise ICKDError(f"{cfg.filename} needs no bank before training: {_why_none(run)}.")
         if not dist.is_main_process():
@@ -89,7 +91,7 @@ def banks_of(cfg: Config) -> list[BankFacts]:
         return [_facts(level, stored) for level, stored in run.stored.items()]
 
 
-def _why_none(run: Prepared) -> str:
+def _why_none(run: OpenRun) -> str:
     if run.distiller.teacher.is_frozen:
         return "none of its losses retrieves rows"
     return (

@@ -6,11 +6,12 @@ import argparse
 import time
 from typing import Any
 
-from mmickd.commands.terminal import console, table, write_json
+from mmickd.commands.terminal import console, table
 from mmickd.storage.bank_files import FORMAT_VERSION
 from mmickd.storage.cache import BankCache
 from mmickd.storage.entry import Entry
 from mmickd.storage.manifest import read_manifest
+from mmickd.utils.json_files import write_json
 from mmickd.utils.quoting import one_line
 
 HEAD = ("folder", "level", "teacher", "rows", "classes", "MiB", "last used", "state")

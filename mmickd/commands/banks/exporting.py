@@ -13,14 +13,14 @@ import numpy as np
 from mmickd.banks.memory_bank import MemoryBank
 from mmickd.commands.arguments import read_config
 from mmickd.commands.banks.building import bank_of
-from mmickd.commands.terminal import write_json
 from mmickd.storage.bank_files import read_bank
 from mmickd.storage.cache import FINGERPRINT, BankCache
 from mmickd.storage.entry import unreadable
 from mmickd.storage.files import replacing
+from mmickd.storage.image_names import read_names
 from mmickd.storage.manifest import read_manifest
-from mmickd.storage.names import read_names
 from mmickd.utils.errors import ICKDError
+from mmickd.utils.json_files import write_json
 
 Write = Callable[[Path, dict[str, Any]], None]
 ROWS_OF_A_GROUP = 2**14

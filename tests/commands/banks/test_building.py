@@ -10,7 +10,7 @@ import pytest
 from mmengine.config import Config
 
 from mmickd.commands import bank
-from mmickd.storage.names import NAMES, read_names
+from mmickd.storage.image_names import NAMES, read_names
 from mmickd.utils.errors import ICKDError
 from tests.helpers import toys
 from tests.helpers.learning_runs import online, self_taught

@@ -10,10 +10,11 @@ import torch
 from mmengine.config import Config
 
 from mmickd.banks import MemoryBank
-from mmickd.banks.report import report_of
-from mmickd.commands.checking.look import look
+from mmickd.commands.checking.collect import look
 from mmickd.commands.checking.size import BankSize, complete_share, sample_size
-from mmickd.commands.prepared import prepared, set_hook_options
+from mmickd.commands.open_run import open_run
+from mmickd.diagnostics.bank_report import report_of
+from mmickd.hooks.entries import set_hook_options
 from mmickd.structures import Samples
 from tests.helpers import toys
 from tests.helpers.tiny import make_class_folders, make_scenes
@@ -25,7 +26,7 @@ TOLERANCE = 0.25
 def whole_banks(cfg: Config) -> dict[str, Any]:
     cfg = cfg.copy()
     set_hook_options(cfg, bank={"cache_dir": None})
-    with prepared(cfg) as run:
+    with open_run(cfg) as run:
         return dict(run.distiller.teacher.memories["teacher"].banks)
 
 

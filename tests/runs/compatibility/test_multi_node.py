@@ -15,7 +15,7 @@ import torch
 from mmengine.config import Config
 
 from tests.helpers import toys
-from tests.helpers.commands import ROOT, Outcome, command
+from tests.helpers.commands import ROOT, CommandResult, command
 from tests.helpers.tiny import plain_config_text
 from tests.runs.compatibility.ranks import two_rank_config
 
@@ -59,7 +59,7 @@ def dumped(cfg: Config) -> Path:
     return path
 
 
-def side_by_side(*calls: Any) -> list[Outcome]:
+def side_by_side(*calls: Any) -> list[CommandResult]:
     with ThreadPoolExecutor(len(calls)) as pool:
         futures = [pool.submit(call) for call in calls]
         return [future.result() for future in futures]
@@ -81,7 +81,7 @@ def test_two_nodes_each_with_a_cache_of_its_own() -> None:
     caches = [toys.new_folder(), toys.new_folder() / "file" / "below"]
     caches[1].parent.write_text("a file, so that no folder can be made below it")
 
-    def node(rank: int) -> Outcome:
+    def node(rank: int) -> CommandResult:
         return command(
             "bash", ROOT / "tools/dist_train.sh", path, "1", cwd=path.parent, timeout=280,
             PYTHONPATH=str(ROOT), NNODES="2", NODE_RANK=str(rank), MASTER_ADDR="127.0.0.1",
@@ -114,7 +114,7 @@ def test_mpi(tmp_path: Path) -> None:
     cfg = two_rank_config("mmpretrain")
     path, port = dumped(cfg), free_port()
 
-    def task(rank: str) -> Outcome:
+    def task(rank: str) -> CommandResult:
         return command(
             sys.executable, ROOT / "tools/train.py", path, "--launcher", "mpi", cwd=path.parent,
             timeout=280, PYTHONPATH=str(ROOT), MASTER_PORT=port, OMPI_COMM_WORLD_RANK=rank,

@@ -9,13 +9,13 @@ import torch
 from torch import distributed, nn
 from torch.distributed.fsdp import FullyShardedDataParallel
 
-from mmickd.probing import probe_network
+from mmickd.networks.dry_run import dry_run
+from mmickd.networks.taps import Tap
 from mmickd.structures import Batch
-from mmickd.taps import Tap
 from mmickd.teachers import SelfTeacher
 from mmickd.utils.errors import ICKDError
 from mmickd.utils.modules import is_sharded
-from tests.helpers.teachers import run_of
+from tests.helpers.teachers import run_context
 
 
 class Student(nn.Module):
@@ -44,14 +44,14 @@ def test_the_layer_of_a_sharded_student_must_be_named(wrapper: FullyShardedDataP
     model = wrapper.module
     assert is_sharded(model) and not is_sharded(Student())
     with pytest.raises(ICKDError, match=r"sharded \(FSDP\).*set the hook's layer"):
-        probe_network(model, "auto", (), Batch(torch.empty(0), []))
-    assert probe_network(model, "last", (), Batch(torch.empty(0), [])) == ("last", 3)
+        dry_run(model, "auto", (), Batch(torch.empty(0), []))
+    assert dry_run(model, "last", (), Batch(torch.empty(0), [])) == ("last", 3)
 
 
 @pytest.mark.filterwarnings("ignore")
 def test_it_cannot_be_copied_as_its_own_teacher(wrapper: FullyShardedDataParallel) -> None:
     with pytest.raises(ICKDError, match=r"SelfTeacher copies the student.*use DDP"):
-        SelfTeacher().build(run_of(wrapper.module))
+        SelfTeacher().build(run_context(wrapper.module))
 
 
 @pytest.mark.filterwarnings("ignore")

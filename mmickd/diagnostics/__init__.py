@@ -1,0 +1,1 @@
+"""Facts about a run for its user: bank report, label issues, order of classes."""

@@ -1,0 +1,1 @@
+"""Many runs: plans, jobs, tuning, tables and plots."""

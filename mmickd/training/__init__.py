@@ -1,0 +1,1 @@
+"""A distilled run: its options, checks, preparation and step."""

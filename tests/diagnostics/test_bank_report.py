@@ -1,0 +1,113 @@
+"""Figures of a bank: compared with a slow loop over its rows."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from mmickd.banks import MemoryBank
+from mmickd.diagnostics import bank_report as module
+from mmickd.diagnostics.bank_report import NEIGHBOURS, report_of, spaced
+from mmickd.structures import Samples
+from tests.helpers.retrieval_cases import samples
+
+CLASSES = 4
+
+
+def random_bank(seed: int, rows: int, images: int = 40, dtype: torch.dtype = torch.float16):
+    g = torch.Generator().manual_seed(seed)
+    found = samples(g, rows, 6, CLASSES, images, dtype=dtype)
+    labels = torch.where(torch.rand(rows, generator=g) < 0.4, 0, found.labels)  # 3 is empty
+    labels = labels.where(labels != 3, 2)
+    return MemoryBank(Samples(found.features, found.logits, labels, found.ids), CLASSES)
+
+
+def slow(bank: MemoryBank, wanted: int, exclude: bool, block: list[int]) -> dict[str, float]:
+    """By row of ``block``, everything by hand."""
+    right: list[float] = []
+    by_class: dict[int, list[float]] = {}
+    named = judged = complete = 0
+    for i in block:
+        label = int(bank.labels[i])
+        right.append(float(int(bank.logits[i].argmax()) == label))
+        by_class.setdefault(label, []).append(right[-1])
+        same = [
+            bool(bank.ids[j] == bank.ids[i] and bank.ids[i] >= 0) if exclude else i == j
+            for j in range(len(bank))
+        ]
+        others = [j for j in range(len(bank)) if j != i and not same[j]]
+        candidates = sum(
+            int(bank.labels[j]) == label and not (exclude and same[j]) for j in range(len(bank))
+        )
+        complete += candidates >= wanted
+        if not any(int(bank.labels[j]) == label for j in others):
+            continue  # no neighbour could name its class
+        judged += 1
+        scores = {j: float(bank.features[i].float() @ bank.features[j].float()) for j in others}
+        votes = [0.0] * bank.num_classes
+        for j in sorted(others, key=lambda j: -scores[j])[:NEIGHBOURS]:
+            votes[int(bank.labels[j])] += math.exp(scores[j] / 0.1)
+        named += votes.index(max(votes)) == label
+    return dict(
+        agreement=sum(right) / len(right),
+        class_agreement=sum(sum(v) / len(v) for v in by_class.values()) / len(by_class),
+        knn_accuracy=named / judged,
+        complete=complete / len(block),
+    )
+
+
+@pytest.mark.parametrize("exclude", [True, False])
+@pytest.mark.parametrize("seed", range(4))
+def test_equals_a_slow_loop(seed: int, exclude: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "BLOCK", 17)
+    bank = random_bank(seed, rows=60)
+    wanted = (12, 20)[seed % 2]
+    report = report_of(bank, wanted, exclude)
+    sizes = sorted(int(n) for n in bank.offsets.diff() if n > 0)
+    assert (report.smallest, report.present) == (sizes[0], len(sizes))
+    assert report.missing == CLASSES - len(sizes) >= 1
+    assert report.median == sizes[(len(sizes) - 1) // 2]
+    expected = slow(bank, wanted, exclude, list(range(60)))
+    for name, value in expected.items():
+        assert getattr(report, name) == pytest.approx(value), name
+    assert 0 < expected["complete"] < 1 or seed
+
+
+def test_of_a_large_bank_evenly_spaced_rows_are_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "ASKED", 7)
+    monkeypatch.setattr(module, "COMPARED", 30)
+    bank = random_bank(9, rows=200, images=10_000)
+    compared = [i * 200 // 30 for i in range(30)]
+    part = MemoryBank(bank.samples[torch.tensor(compared)], CLASSES)
+    report = report_of(bank, 0, True)
+    assert report.complete is None
+    whole = slow(part, 1, True, list(range(30)))
+    assert report.agreement == pytest.approx(whole["agreement"])
+    assert report.class_agreement == pytest.approx(whole["class_agreement"])
+    asked = slow(part, 1, True, [i * 30 // 7 for i in range(7)])
+    assert report.knn_accuracy == pytest.approx(asked["knn_accuracy"])
+
+
+def test_spaced_is_exact_for_huge_numbers() -> None:
+    rows = spaced(10**11, 2**16)
+    assert len(rows) == 2**16 and int(rows[0]) == 0 and 0 < 10**11 - int(rows[-1]) < 2 * 10**6
+    assert bool((rows.diff() > 0).all())
+
+
+@pytest.mark.parametrize("exclude", [True, False])
+def test_a_row_that_no_row_of_its_class_can_vote_for_is_not_counted(exclude: bool) -> None:
+    features = torch.eye(3)[[0, 0, 1, 2, 2]]
+    labels, ids = torch.tensor([0, 0, 1, 2, 2]), torch.tensor([1, 2, 3, 4, 4])
+    logits = torch.eye(3)[labels]  # 1: the only picture of its class; 2: pixels of one image
+    report = report_of(MemoryBank(Samples(features, logits, labels, ids), 3), 1, exclude)
+    assert (report.asked, report.knn_accuracy) == ((2, 1.0) if exclude else (4, 1.0))
+    assert report.complete == pytest.approx(2 / 5 if exclude else 1.0)
+
+
+def test_a_tiny_bank_has_a_report() -> None:
+    lonely = Samples(torch.eye(2), torch.eye(2), torch.tensor([0, 1]), torch.arange(2))
+    report = report_of(MemoryBank(lonely, 2), 16, True)
+    assert (report.complete, report.smallest) == (0, 1)
+    assert (report.asked, report.knn_accuracy) == (0, None)

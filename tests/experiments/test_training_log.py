@@ -1,0 +1,93 @@
+"""What is read of the files that mmengine's runs leave."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mmickd.experiments.training_log import (
+    curve,
+    last_checkpoint,
+    ms_per_step,
+    parts,
+    read_scalars,
+    steps_done,
+)
+
+
+def write(
+    work_dir: Path, *lines: dict[str, Any], run: str = "20250101_000000", end: str = ""
+) -> Path:
+    """The log of a run."""
+    folder = work_dir / run / "vis_data"
+    folder.mkdir(parents=True)
+    text = "".join(json.dumps(line) + "\n" for line in lines)
+    (folder / "scalars.json").write_text(text + end)
+    return work_dir
+
+
+def step(number: int, **values: Any) -> dict[str, Any]:
+    epoch = (number + 1) // 2
+    return dict(loss=1.0 / number, time=0.1, epoch=epoch, iter=number, step=number, **values)
+
+
+def test_a_run_that_has_logged_nothing_yet(tmp_path: Path) -> None:
+    for folder in (tmp_path, tmp_path / "nowhere"):
+        assert read_scalars(folder) == [] and steps_done(folder, "iter") == 0
+        assert math.isnan(ms_per_step(folder))
+
+
+def test_lines_are_read_up_to_the_one_that_is_being_written(tmp_path: Path) -> None:
+    write(tmp_path, step(1), step(2), end='{"loss": 0.3, "it')
+    assert read_scalars(tmp_path) == [step(1), step(2)]
+    assert steps_done(tmp_path, "iter") == 2
+
+
+def test_parts_of_a_resumed_run_are_joined(tmp_path: Path) -> None:
+    """It was stopped after its step 4, resumed from the checkpoint of step 2."""
+    later = dict(lr=0.5)
+    first = [*map(step, (1, 2)), {"mIoU": 10.0, "step": 2}, *map(step, (3, 4))]
+    second = [step(3, **later), step(4, **later), {"mIoU": 20.0, "step": 4}]
+    write(tmp_path, *second, run="20260101_000000")
+    write(tmp_path, *first, run="20251231_235959", end='{"loss"')
+    assert read_scalars(tmp_path) == [*first[:3], *second]
+    assert curve(tmp_path, "mIoU") == [[2, 10.0], [4, 20.0]]
+    assert parts(tmp_path) == 2
+
+
+@pytest.mark.parametrize(("unit", "want"), [("iter", 5), ("epoch", 3)])
+def test_steps_are_those_of_training(tmp_path: Path, unit: str, want: int) -> None:
+    """Lines of validation count steps too, but not those of training."""
+    validation = {"accuracy/top1": 80.0, "step": 99, "iter": 99, "epoch": 99}
+    write(tmp_path, *(step(i) for i in range(1, 6)), validation)
+    assert steps_done(tmp_path, unit) == want
+
+
+def test_the_curve_of_a_metric(tmp_path: Path) -> None:
+    values = [{"mIoU": 10.0, "step": 1}, {"mIoU": 30.0, "aAcc": 90.0, "step": 2}]
+    write(tmp_path, values[0], step(1), values[1], {"mIoU": 20, "step": 3}, step(2))
+    assert curve(tmp_path, "mIoU") == [[1, 10.0], [2, 30.0], [3, 20.0]]
+    assert curve(tmp_path, "aAcc") == [[2, 90.0]]
+    with pytest.raises(ValueError, match=r"no 'accuracy/top1' in the log below .*run again"):
+        curve(tmp_path, "accuracy/top1")
+
+
+def test_the_time_of_a_step_is_a_median_without_the_first(tmp_path: Path) -> None:
+    """The first one sets up workers and memory."""
+    times = [90.0, 0.2, 0.1, 0.4]
+    lines = [dict(loss=1.0, time=time, step=step) for step, time in enumerate(times, 1)]
+    write(tmp_path, *lines, {"mIoU": 1.0, "time": 50.0, "step": 4})  # of validation
+    assert ms_per_step(tmp_path) == pytest.approx(200.0)
+
+
+def test_the_time_of_a_run_of_one_step(tmp_path: Path) -> None:
+    assert ms_per_step(write(tmp_path, dict(loss=1.0, time=0.3, step=1))) == pytest.approx(300.0)
+
+
+def test_the_last_checkpoint_is_the_one_that_mmengine_names(tmp_path: Path) -> None:
+    (tmp_path / "last_checkpoint").write_text(f"{tmp_path}/epoch_9.pth\n")
+    assert last_checkpoint(tmp_path) == tmp_path / "epoch_9.pth"

@@ -1,0 +1,172 @@
+"""Names of images beside a bank: the right ones or none, and no run needs them."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mmickd.banks import MemoryBank
+from mmickd.sampling import image_id
+from mmickd.storage.cache import BankCache
+from mmickd.storage.files import sha256
+from mmickd.storage.image_names import CHECKSUM, NAMES, add_names, read_names
+from mmickd.storage.manifest import MANIFEST
+from mmickd.structures import Samples
+from mmickd.utils.errors import ICKDError
+from tests.helpers.stored_banks import FIELDS
+
+PATHS = ["data/cat/0.png", "data/dog/1.png", "data/dog/2.png"]
+
+
+def bank_of(names: list[str]) -> MemoryBank:
+    count = len(names)
+    ids = torch.tensor([image_id(name) for name in names], dtype=torch.long)
+    return MemoryBank(
+        Samples(torch.eye(count, 3), torch.eye(count, 3), torch.arange(count), ids), 3
+    )
+
+
+def cache_of(root: Path) -> BankCache:
+    return BankCache(root, names=lambda: PATHS)
+
+
+@pytest.fixture
+def stored(tmp_path: Path) -> tuple[BankCache, Path]:
+    cache = cache_of(tmp_path / "cache")
+    return cache, cache.save(bank_of(PATHS), FIELDS)
+
+
+def make_old(folder: Path) -> None:
+    """As an earlier version wrote it."""
+    (folder / NAMES).unlink()
+    manifest = json.loads((folder / MANIFEST).read_text())
+    del manifest[CHECKSUM]
+    (folder / MANIFEST).write_text(json.dumps(manifest))
+
+
+def overwrite(text: bytes) -> Callable[[Path], None]:
+    return lambda folder: (folder / NAMES).write_bytes(text) and None
+
+
+def put_a_link(folder: Path) -> None:
+    (folder / NAMES).rename(folder.parent / "elsewhere")
+    (folder / NAMES).symlink_to(folder.parent / "elsewhere")
+
+
+def put_a_pipe(folder: Path) -> None:
+    (folder / NAMES).unlink()
+    os.mkfifo(folder / NAMES)
+
+
+def put_a_folder(folder: Path) -> None:
+    (folder / NAMES).unlink()
+    (folder / NAMES).mkdir()
+
+
+SPOILINGS: dict[str, tuple[Callable[[Path], None], str]] = {
+    "old": (make_old, "an earlier version"),
+    "missing": (lambda folder: (folder / NAMES).unlink(), "No such file"),
+    "truncated": (lambda folder: os.truncate(folder / NAMES, 20), "altered"),
+    "empty": (overwrite(b""), "altered"),
+    "names swapped": (overwrite(b'"data/dog/1.png"\n"data/cat/0.png"\n'), "altered"),
+    "no text": (overwrite(b"\xff\x00" * 99), "altered"),
+    "link": (put_a_link, ""),
+    "pipe": (put_a_pipe, "no regular file"),
+    "folder": (put_a_folder, ""),
+}
+
+
+@pytest.mark.parametrize("how", SPOILINGS)
+def test_spoilt_names_are_no_names_and_the_bank_stays(
+    stored: tuple[BankCache, Path], how: str
+) -> None:
+    cache, folder = stored
+    spoil, reason = SPOILINGS[how]
+    spoil(folder)
+    with pytest.raises(ICKDError, match=rf"not known \(.*{reason}.*`mmickd bank CONFIG`"):
+        read_names(folder)
+    assert len(cache.load(FIELDS)[0] or ()) == 3, "no run reads them"
+    if how not in ("folder",):
+        assert [entry.fault() for entry in cache.entries()] == [""]
+        cache.complete(FIELDS)
+        assert sorted(read_names(folder).values()) == PATHS
+        assert len(cache.load(FIELDS)[0] or ()) == 3
+
+
+def test_sound_names_are_left_as_they_are(stored: tuple[BankCache, Path]) -> None:
+    cache, folder = stored
+    before = (folder / NAMES).stat().st_ino, (folder / MANIFEST).stat().st_ino
+    cache.complete(FIELDS)
+    assert before == ((folder / NAMES).stat().st_ino, (folder / MANIFEST).stat().st_ino)
+
+
+@pytest.mark.parametrize("text", ["3\n", "[]\n", '"a"', '"x"\n{', '"\\ud800"\n', "null\n", "\n"])
+def test_a_forged_checksum_gives_no_wrong_name(stored: tuple[BankCache, Path], text: str) -> None:
+    """A name is that of the id it has the hash of, whoever wrote it."""
+    cache, folder = stored
+    (folder / NAMES).write_text(text)
+    manifest = json.loads((folder / MANIFEST).read_text())
+    manifest[CHECKSUM] = sha256(folder / NAMES)
+    (folder / MANIFEST).write_text(json.dumps(manifest))
+    try:
+        found = read_names(folder)
+    except ICKDError:
+        found = {}
+    assert not set(found) & {image_id(name) for name in PATHS}
+    assert cache.load(FIELDS)[0] is not None
+
+
+def test_killed_between_names_and_manifest(stored: tuple[BankCache, Path]) -> None:
+    cache, folder = stored
+    before = (folder / MANIFEST).read_bytes()
+    add_names(folder, ["other.png"])
+    (folder / MANIFEST).write_bytes(before)
+    with pytest.raises(ICKDError, match="altered"):
+        read_names(folder)
+    cache.complete(FIELDS)
+    assert sorted(read_names(folder).values()) == PATHS
+
+
+def test_they_are_a_part_of_the_entry(stored: tuple[BankCache, Path]) -> None:
+    cache, folder = stored
+    (folder / f".{NAMES}.x").write_text("being written")
+    (entry,) = cache.entries()
+    assert entry.nbytes == sum(file.stat().st_size for file in folder.iterdir())
+    assert {NAMES, f".{NAMES}.x"} <= set(entry.names)
+    assert entry.remove() and not folder.exists()
+
+
+def test_no_folder_no_names(tmp_path: Path) -> None:
+    with pytest.raises(ICKDError, match="not known"):
+        read_names(tmp_path / "none")
+    with pytest.raises(OSError):
+        cache_of(tmp_path).complete(FIELDS)
+
+
+# what a path of Linux can be, as Python reads it: any text but NUL, bytes that are no UTF-8 as
+# surrogates
+path_letters = st.one_of(
+    st.characters(exclude_categories=["Cs"], exclude_characters="\0"),
+    st.characters(min_codepoint=0xDC80, max_codepoint=0xDCFF, categories=["Cs"]),
+    st.sampled_from('\n\r\u2028\x85\x1c"\\/'),
+)
+
+
+@settings(max_examples=100, derandomize=True, deadline=None, database=None)
+@given(st.lists(st.text(path_letters, min_size=1), min_size=2, max_size=3, unique=True))
+def test_names_of_any_letters(names: list[str]) -> None:
+    with tempfile.TemporaryDirectory() as root:
+        bank = bank_of(names)
+        folder = BankCache(root, names=lambda: names).save(bank, FIELDS)
+        found = read_names(folder)
+        assert [found[number] for number in bank.ids.tolist()] == names
+        lines = (folder / NAMES).read_bytes().splitlines()
+        assert len(lines) == len(names) and all(line.isascii() for line in lines)
