@@ -50,6 +50,7 @@ class BankImages(Dataset):
         ]
         if len(self._parts) > 1:
             self._places = self._distinct()
+        self._all_places = self._places
         if not self._places:
             raise ICKDError(
                 "the training data set is empty, no memory bank can be built from it: check "
@@ -119,7 +120,8 @@ class BankImages(Dataset):
         return state.hexdigest()
 
     def limit(self, count: int | None, seed: int) -> None:
-        """Keep ``count`` images, chosen by a hash of (seed, image)."""
+        """Keep ``count`` of all images, chosen by a hash of (seed, image); None keeps all."""
+        self._places = self._all_places
         if count is None or count >= len(self):
             return
         ids = [image_id(name) for name in self.names()]

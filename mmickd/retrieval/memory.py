@@ -103,7 +103,7 @@ class Memory:
 
     def feed(self) -> None:
         """Append to the queues what all ranks have asked in this step, on every rank the same."""
-        for level, bank in self._queues.items():
+        for level, bank in self.queues.items():
             if level in self._seen:
                 bank.push(gather_samples(self._seen[level])[0])
         self._seen = {}
@@ -116,7 +116,7 @@ class Memory:
         """The queues by level, on the CPU; a frozen bank is built again."""
         return {
             level: {name: rows.cpu() for name, rows in bank.state_dict().items()}
-            for level, bank in self._queues.items()
+            for level, bank in self.queues.items()
         }
 
     def load_state_dict(self, state: Mapping[str, dict[str, Tensor]], begin: str = "") -> None:
@@ -129,7 +129,7 @@ class Memory:
         Raises:
             ICKDError: if a queue is missing, or of another size.
         """
-        for level, bank in self._queues.items():
+        for level, bank in self.queues.items():
             try:
                 bank.load_state_dict(state.get(begin + level, {}))
             except ValueError as error:
@@ -139,5 +139,6 @@ class Memory:
                 ) from error
 
     @property
-    def _queues(self) -> dict[str, QueueBank]:
+    def queues(self) -> dict[str, QueueBank]:
+        """Queues by level; empty if the banks are frozen."""
         return {level: b for level, b in self.banks.items() if isinstance(b, QueueBank)}

@@ -192,6 +192,11 @@ class NetworkTeacher(Teacher):
             self._features = FeatureLayer(self.model, self.features, self.feature_grid)
 
     @property
+    def frozen_network(self) -> NetworkTeacher | None:
+        """See :meth:`Teacher.frozen_network`."""
+        return self if self.is_frozen else None
+
+    @property
     def class_counts(self) -> Mapping[str, int]:
         """See :meth:`Teacher.class_counts`."""
         return {"the teacher": self.tap.num_classes}

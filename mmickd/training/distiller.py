@@ -56,12 +56,16 @@ class Distiller:
         """
         self.watch.begin_step(time.iteration, batch.data_samples)
         with torch.autocast(batch.inputs.device.type, enabled=False):
-            sources = self.teacher.forward(batch, student)
+            sources = self.sources(batch, student)
             losses = self._losses(batch, student, task_losses, self.terms, sources, time)
             for own in self.teacher.peer_steps():
                 lesson = own.outputs, own.task_losses, own.terms, own.sources
                 own.learn(self._losses(batch, *lesson, time, f"{own.name}."))
         return losses
+
+    def sources(self, batch: Batch, student: Tapped) -> Sequence[Source]:
+        """Return the sources that the student learns from in this step."""
+        return self.teacher.forward(batch, student)
 
     def after_step(self, student: nn.Module, ends_epoch: bool) -> dict[str, Tensor | float]:
         """Let memories and teacher take up the step; what there is to log of it."""
