@@ -19,6 +19,7 @@ from mmengine.logging import print_log
 
 from mmickd.banks.memory_bank import MemoryBank
 from mmickd.banks.options import DEFAULT_LIMIT
+from mmickd.diagnostics.finding import Finding
 from mmickd.storage.bank_files import (
     FORMAT_VERSION,
     fingerprint_of,
@@ -129,21 +130,21 @@ class BankCache:
             except ICKDError:
                 add_names(folder, self.names())
 
-    def try_save(self, bank: MemoryBank, fields: dict[str, Any]) -> None:
-        """Write a bank if that is possible, and make room; a warning says if it is not."""
+    def try_save(self, bank: MemoryBank, fields: dict[str, Any]) -> Finding | None:
+        """Write a bank and make room; return a finding if the bank cannot be written."""
         try:
             folder = self.save(bank, fields)
         except OSError as error:
-            print_log(
-                f"The memory bank cannot be cached in {self.root} ({error}): it stays in memory "
+            return Finding(
+                "bank_not_cached",
+                "warning",
+                f"the memory bank cannot be cached in {self.root} ({error}): it stays in memory "
                 "and is built anew by the next run. Set bank.cache_dir to a folder that can be "
                 "written, or to None.",
-                logger="current",
-                level=30,
             )
-        else:
-            print_log(f"Memory bank cached in {folder}", logger="current")
-            self._make_room(folder)
+        print_log(f"Memory bank cached in {folder}", logger="current")
+        self._make_room(folder)
+        return None
 
     def entries(self) -> list[Entry]:
         """Folders of banks, least recently used first; nothing that is not ours."""

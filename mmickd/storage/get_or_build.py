@@ -12,6 +12,7 @@ from mmengine.logging import print_log
 
 from mmickd.banks.memory_bank import MemoryBank
 from mmickd.banks.ranks import Bank, deal, replicate
+from mmickd.diagnostics.finding import Finding
 from mmickd.storage.cache import BankCache
 from mmickd.utils.distributed import broadcast_from_main, failing_together
 
@@ -26,6 +27,7 @@ def obtain_banks(
     width: int | None = None,
     device: torch.device | str = "cpu",
     inspect: Callable[[str, MemoryBank | None], None] | None = None,
+    report: Callable[[Finding], None] = Finding.log,
 ) -> dict[str, Bank]:
     """The bank of each level; rank 0 alone touches the cache.
 
@@ -40,6 +42,7 @@ def obtain_banks(
         width: of the teacher's features, which a cached bank must have; None: any.
         device: where the banks shall lie.
         inspect: looks at the whole bank of each level; None on other ranks than 0.
+        report: Receiver of a finding if a bank cannot be cached.
 
     Returns:
         By level, the same bank on every rank, or this rank's part of it.
@@ -55,7 +58,9 @@ def obtain_banks(
             with failing_together():
                 for level, bank in built.items():
                     if cache is not None and bank is not None:
-                        cache.try_save(bank, fields[level])
+                        finding = cache.try_save(bank, fields[level])
+                        if finding is not None:
+                            report(finding)
             banks.update(built)
     distribute = deal if shard else replicate
     everywhere: dict[str, Bank] = {}

@@ -252,17 +252,12 @@ def test_a_folder_that_cannot_be_made(tmp_path, where, caplog):
         cache.save(make_bank(), FIELDS)
 
 
-def test_try_save_warns_and_goes_on(tmp_path, capsys):
-    from mmengine.logging import MMLogger
-
-    logger = MMLogger.get_instance("cache_test")
+def test_try_save_returns_a_finding_and_goes_on(tmp_path):
     (tmp_path / "file").write_text("")
-    lines = []
-    for handler in logger.handlers:
-        handler.emit = lambda record: lines.append((record.levelname, record.getMessage()))
-    BankCache(tmp_path / "file" / "cache").try_save(make_bank(), FIELDS)
-    assert len(lines) == 1 and lines[0][0] == "WARNING"
-    assert "stays in memory" in lines[0][1] and "bank.cache_dir" in lines[0][1]
+    finding = BankCache(tmp_path / "file" / "cache").try_save(make_bank(), FIELDS)
+    assert finding is not None and finding.code == "bank_not_cached"
+    assert "bank.cache_dir" in finding.text
+    assert BankCache(tmp_path / "cache").try_save(make_bank(), FIELDS) is None
 
 
 def test_default_folder(monkeypatch, tmp_path):
