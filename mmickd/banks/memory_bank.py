@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import torch
 from torch import Tensor
 
@@ -31,6 +33,8 @@ class MemoryBank:
         offsets (Tensor): ``(C + 1,)`` int64.
         num_classes (int): ``C``.
         max_class_size (int): rows of the largest class.
+        is_queue (bool): False: training does not change it.
+        is_sharded (bool): False: all rows are on this rank.
 
     Example:
         >>> labels, ids = torch.tensor([1, 0, 1]), torch.tensor([5, 6, 7])
@@ -38,6 +42,9 @@ class MemoryBank:
         >>> bank.labels.tolist(), bank.ids.tolist(), bank.offsets.tolist()
         ([0, 1, 1], [6, 5, 7], [0, 1, 3])
     """
+
+    is_queue: Literal[False] = False
+    is_sharded: Literal[False] = False
 
     def __init__(self, samples: Samples, num_classes: int) -> None:
         self._take(samples[torch.argsort(samples.labels, stable=True)], num_classes)

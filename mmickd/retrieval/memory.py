@@ -9,10 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mmickd.banks.memory_bank import MemoryBank
 from mmickd.banks.queue_bank import QueueBank
 from mmickd.banks.ranks import Bank, gather_samples
-from mmickd.banks.shard import BankShard
 from mmickd.retrieval.base import BaseRetriever
 from mmickd.retrieval.sharded import ShardedRetriever
 from mmickd.retrieval.stored_query import StoredQuery
@@ -57,7 +55,7 @@ class Memory:
         self._stored = {
             level: StoredQuery(bank)
             for level, bank in self.banks.items()
-            if asks_by_stored and isinstance(bank, MemoryBank)
+            if asks_by_stored and not (bank.is_queue or bank.is_sharded)
         }
         self._seen: dict[str, Samples] = {}
         self._device = torch.device(device)
@@ -81,7 +79,7 @@ class Memory:
         num_negatives = min(num_negatives, len(bank))
         if level in self._stored:
             query = self._stored[level](query)
-        retriever: Any = self._dealt if isinstance(bank, BankShard) else self._retriever
+        retriever: Any = self._dealt if bank.is_sharded else self._retriever
         with self._stopwatch.timed():
             return retriever.search(
                 bank, query, num_positives, num_negatives, self._exclude_same_id
@@ -140,4 +138,4 @@ class Memory:
 
     @property
     def _queues(self) -> dict[str, QueueBank]:
-        return {level: b for level, b in self.banks.items() if isinstance(b, QueueBank)}
+        return {level: b for level, b in self.banks.items() if b.is_queue}
