@@ -50,7 +50,7 @@ class MemoryBank:
         self._take(samples[torch.argsort(samples.labels, stable=True)], num_classes)
 
     @classmethod
-    def of_sorted(cls, samples: Samples, num_classes: int) -> MemoryBank:
+    def from_sorted(cls, samples: Samples, num_classes: int) -> MemoryBank:
         """The bank of rows that are sorted already; their memory becomes the bank's.
 
         Args:
@@ -62,7 +62,7 @@ class MemoryBank:
 
         Example:
             >>> rows = Samples(torch.eye(2), torch.eye(2), torch.tensor([0, 1]), torch.arange(2))
-            >>> MemoryBank.of_sorted(rows, num_classes=2).features is rows.features
+            >>> MemoryBank.from_sorted(rows, num_classes=2).features is rows.features
             True
         """
         if not bool((samples.labels.diff() >= 0).all()):
@@ -167,4 +167,4 @@ class MemoryBank:
         """The same bank on ``device``; itself where it lies there already."""
         if torch.device(device) == self.device:
             return self
-        return MemoryBank.of_sorted(self.samples.to(device), self.num_classes)
+        return MemoryBank.from_sorted(self.samples.to(device), self.num_classes)
