@@ -120,7 +120,6 @@ def prepare(options: HookOptions, run: RunContext, min_classes: int = MIN_CLASSE
         return Memory(
             {**banks, **queues},
             options.retriever,
-            run.device,
             options.exclude_same_id,
             query_by_stored=options.query == "bank",
         )
