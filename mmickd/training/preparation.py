@@ -25,8 +25,8 @@ from mmickd.losses.terms import LossTerms
 from mmickd.networks.dry_run import dry_run, training_batch
 from mmickd.retrieval.memory import Memory
 from mmickd.storage.cache import BankCache, StoredBank
+from mmickd.storage.files import default_cache_dir
 from mmickd.storage.get_or_build import get_or_build_banks
-from mmickd.storage.home import default_cache_dir
 from mmickd.structures import Batch
 from mmickd.tasks import task_for
 from mmickd.teachers import NetworkTeacher, Teacher

@@ -19,7 +19,7 @@ from mmickd.commands.terminal import console, table
 from mmickd.hooks.entries import hook_entry
 from mmickd.storage.cache import StoredBank
 from mmickd.storage.entry import entry_of
-from mmickd.storage.manifest import read_manifest
+from mmickd.storage.files import read_manifest
 from mmickd.utils.errors import ICKDError
 from mmickd.utils.json_files import write_json
 
