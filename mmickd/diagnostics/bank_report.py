@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from mmickd.banks.exclusion import has_voter, same_image
+from mmickd.banks.exclusion import has_class_neighbour, same_image
 from mmickd.banks.memory_bank import MemoryBank
 from mmickd.structures import Samples
 
@@ -90,7 +90,7 @@ def report_of(bank: MemoryBank, num_positives: int, exclude_same_id: bool) -> Ba
     compared = spaced(len(bank), COMPARED)
     rows = compared[spaced(len(compared), QUERIES)]
     right = torch.cat([_is_right(bank.samples[block]) for block in compared.split(BLOCK)])
-    queries = rows[has_voter(bank, rows, compared, exclude_same_id)]
+    queries = rows[has_class_neighbour(bank, rows, compared, exclude_same_id)]
     votes = neighbour_votes(bank, queries, compared, exclude_same_id)
     is_predicted = votes.argmax(dim=1) == bank.labels[queries]
     return BankReport(

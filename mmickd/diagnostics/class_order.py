@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
-from mmickd.banks.exclusion import has_voter
+from mmickd.banks.exclusion import has_class_neighbour
 from mmickd.banks.memory_bank import MemoryBank
 from mmickd.diagnostics.bank_report import (
     COMPARED,
@@ -101,7 +101,7 @@ def share_of_wrong_labels(bank: MemoryBank, exclude_same_id: bool) -> float | No
     """
     compared = spaced(len(bank), COMPARED)
     rows = compared[spaced(len(compared), QUERIES)]
-    rows = rows[has_voter(bank, rows, compared, exclude_same_id)]
+    rows = rows[has_class_neighbour(bank, rows, compared, exclude_same_id)]
     if not len(rows):
         return None
     votes = neighbour_votes(bank, rows, compared, exclude_same_id)

@@ -104,13 +104,13 @@ class HookOptions:
         images = images if limit is None else min(images, limit)
         return replace(self, bank=replace(self.bank, max_images=images, cache_dir=None))
 
-    def idle_findings(self) -> Iterator[Finding]:
+    def unused_option_findings(self) -> Iterator[Finding]:
         """Yield a finding if options of a frozen bank are set for a teacher that learns."""
-        if self.bank.idle_for_queues and not self.teacher.is_frozen:
+        if self.bank.unused_by_queues and not self.teacher.is_frozen:
             yield Finding(
-                "idle_options",
+                "unused_options",
                 "warning",
-                f"bank.{', bank.'.join(self.bank.idle_for_queues)}: no effect with this teacher, "
+                f"bank.{', bank.'.join(self.bank.unused_by_queues)}: no effect with this teacher, "
                 "which learns and whose queues are filled in training; these options are for the "
                 "bank of a frozen teacher. Remove them.",
             )

@@ -12,14 +12,14 @@ from mmengine.logging import print_log
 from mmickd.banks.memory_bank import MemoryBank
 from mmickd.banks.options import BankOptions
 from mmickd.banks.queue_bank import QueueBank
-from mmickd.banks.ranks import Bank
-from mmickd.building.agreement import check_agreement, check_keys
-from mmickd.building.build import LEAST_CLASSES, build_banks
+from mmickd.banks.ranks import FrozenBank
+from mmickd.building.build import MIN_CLASSES, build_banks
 from mmickd.building.images import BankImages, check_first_sample
-from mmickd.building.large_images import explained_image
+from mmickd.building.large_images import explain_large_image
 from mmickd.building.numbering import number_training_images
-from mmickd.building.parts import leaves
-from mmickd.building.pipelines import choose_pipelines, described
+from mmickd.building.parts import leaf_datasets
+from mmickd.building.pipeline_checks import check_image_keys, check_pipelines
+from mmickd.building.pipelines import choose_pipelines, describe_pipelines
 from mmickd.diagnostics.bank_findings import RowRequest, size_findings, teacher_findings
 from mmickd.diagnostics.bank_report import BankReport, report_of
 from mmickd.diagnostics.finding import Finding
@@ -27,8 +27,8 @@ from mmickd.losses.terms import LossTerms
 from mmickd.networks.dry_run import dry_run, training_batch
 from mmickd.retrieval.memory import Memory
 from mmickd.storage.cache import BankCache, StoredBank
-from mmickd.storage.get_or_build import obtain_banks
-from mmickd.storage.home import default_cache_dir
+from mmickd.storage.files import default_cache_dir
+from mmickd.storage.get_or_build import get_or_build_banks
 from mmickd.structures import Batch
 from mmickd.tasks import task_for
 from mmickd.teachers import NetworkTeacher
@@ -130,7 +130,7 @@ def check_run(options: HookOptions, context: RunContext) -> CheckedRun:
 
 def _check(options: HookOptions, context: RunContext) -> CheckedRun:
     teacher, student, dataset = options.teacher, context.student, context.train_dataset
-    findings = [*options.idle_findings()]
+    findings = [*options.unused_option_findings()]
     check_batches(context.batches, len(dataset), context.batch_size)
     task = task_for(student, student)
     task.check_student(student)
@@ -141,7 +141,7 @@ def _check(options: HookOptions, context: RunContext) -> CheckedRun:
     retrieves = any(learner.retrieving for learner in all_terms)
 
     if retrieves and (options.exclude_same_id or options.query == "bank"):
-        number_training_images(leaves(dataset), context.is_read_already)
+        number_training_images(leaf_datasets(dataset), context.is_read_already)
     count = min(DRY_RUN_IMAGES, context.batch_size)
     batch = training_batch(student, dataset, context.collate, count, task.check_sample)
     layer, num_classes = dry_run(student, options.layer, task.classifier_names(student), batch)
@@ -160,14 +160,14 @@ def _check(options: HookOptions, context: RunContext) -> CheckedRun:
     if not retrieves:
         return checked
     pipelines = choose_pipelines(options.bank.pipeline, dataset, context.val_dataset, context.cfg)
-    pipeline = described(pipelines)
+    pipeline = describe_pipelines(pipelines)
     print_log(f"The memory bank reads the training images by {pipeline}", logger="current")
     images = BankImages(dataset, *(pipeline.transforms for pipeline in pipelines))
     images.limit(options.bank.max_images, options.bank.seed)
     # Before any image is read: transforms may keep state of what they read.
     fields = _fields(options.bank, levels, images, network)
     findings += _check_bank_images(images, network, batch, options.exclude_same_id)
-    check_agreement(dataset, pipelines)
+    check_pipelines(dataset, pipelines)
     return replace(checked, images=images, pipeline=pipeline, fields=fields)
 
 
@@ -176,12 +176,12 @@ def _check_bank_images(
 ) -> list[Finding]:
     """Read the first image of the bank, compare it with a training batch, run the teacher on it."""
     sample = check_first_sample(images, network.task.has_label)
-    check_keys(images)
+    check_image_keys(images)
     network.task.check_sample(sample["data_samples"], images.name(0))
     findings = [*image_size_findings(network.task, batch.inputs, sample["inputs"])]
     if excludes_same_id:
         check_identity(batch.data_samples[0].metainfo, sample["data_samples"].metainfo)
-    with explained_image(images.name(0), sample):
+    with explain_large_image(images.name(0), sample):
         network.view_of_bank_images([sample])
     return findings
 
@@ -205,7 +205,7 @@ def _fields(
     }
     capacities = {level: network.task.levels[level].capacity for level in levels}
     return {
-        level: {**shared, "level": level, **bank.decisions(capacity)}
+        level: {**shared, "level": level, **bank.fingerprint_fields(capacity)}
         for level, capacity in capacities.items()
     }
 
@@ -240,9 +240,8 @@ def prepare(options: HookOptions, checked: CheckedRun, is_sample: bool = False) 
         return Memory(
             {**frozen.banks, **queues},
             options.retriever,
-            device,
             options.exclude_same_id,
-            asks_by_stored=options.query == "bank",
+            query_by_stored=options.query == "bank",
         )
 
     teacher.open(make_memory, options.bank.momentum)
@@ -266,7 +265,7 @@ def prepare(options: HookOptions, checked: CheckedRun, is_sample: bool = False) 
 class _FrozenBanks:
     """Frozen banks on this rank; the other fields as in :class:`ReadyRun`."""
 
-    banks: dict[str, Bank] = field(default_factory=dict)
+    banks: dict[str, FrozenBank] = field(default_factory=dict)
     stored: dict[str, StoredBank] = field(default_factory=dict)
     reports: dict[str, BankReport] = field(default_factory=dict)
     samples: dict[str, MemoryBank] = field(default_factory=dict)
@@ -290,8 +289,8 @@ def _frozen_banks(
         built.extend(levels)
         batch_size = bank.batch_size or context.batch_size
         num_workers = context.num_workers if bank.num_workers is None else bank.num_workers
-        least_classes = 1 if is_sample else LEAST_CLASSES
-        return build_banks(levels, bank, images, network, batch_size, num_workers, least_classes)
+        min_classes = 1 if is_sample else MIN_CLASSES
+        return build_banks(levels, bank, images, network, batch_size, num_workers, min_classes)
 
     def inspect(level: str, whole: MemoryBank | None) -> None:
         if whole is None:
@@ -307,7 +306,7 @@ def _frozen_banks(
         findings.extend(finding.at(f"{level} level") for finding in found)
 
     cache = _cache(bank, network, images)
-    banks = obtain_banks(
+    banks = get_or_build_banks(
         checked.fields,
         cache,
         build,

@@ -149,8 +149,8 @@ def test_a_momentum_of_queues_is_for_peers(teacher: dict[str, Any]) -> None:
 
 def test_options_without_effect_on_queues_are_reported() -> None:
     options = read(SELF, bank=dict(max_images=3, dtype="fp32", capacity_per_class=20, seed=4))
-    (finding,) = options.idle_findings()
-    assert finding.code == "idle_options"
+    (finding,) = options.unused_option_findings()
+    assert finding.code == "unused_options"
     assert finding.text.startswith("bank.dtype, bank.max_images:")
 
 
@@ -158,8 +158,8 @@ def test_options_without_effect_on_queues_are_reported() -> None:
     "teacher", [OFFLINE, dict(SELF, mode="checkpoint", checkpoint="x.pth")], ids=["offline", "self"]
 )
 def test_no_option_is_idle_for_a_frozen_teacher(teacher: dict[str, Any]) -> None:
-    assert not list(read(teacher, bank=dict(max_images=3, dtype="fp32")).idle_findings())
-    assert not list(read(SELF).idle_findings())
+    assert not list(read(teacher, bank=dict(max_images=3, dtype="fp32")).unused_option_findings())
+    assert not list(read(SELF).unused_option_findings())
 
 
 @pytest.mark.parametrize(("limit", "images"), [(None, 8), (20, 8), (5, 5)])

@@ -99,7 +99,7 @@ def run_trial_steps(run: OpenRun) -> StepReport:
     """
     model: Any = run.student
     device, loader = run.context.device, run.runner.train_dataloader
-    clocks = defaultdict[str, Stopwatch](lambda: Stopwatch(device))
+    clocks = defaultdict[str, Stopwatch](Stopwatch)
     distiller = _TimedDistiller(run, clocks["teacher"])
     steps: list[tuple[Batch, Tapped, dict[str, Any]]] = []
 
@@ -111,18 +111,18 @@ def run_trial_steps(run: OpenRun) -> StepReport:
     model.train()
     rows = [(torch.zeros(0, dtype=torch.long),) * 2]
     for number, data in enumerate(_batches(loader)):
-        with clocks["forward"].timed(), run.runner.optim_wrapper.optim_context(model):
+        with clocks["forward"].timed(device), run.runner.optim_wrapper.optim_context(model):
             model._run_forward(model.data_preprocessor(data, True), mode="loss")
         batch, student, task_losses = steps.pop()
         progress = TrainProgress(number, run.runner.max_iters, max(1, len(loader)))
-        with clocks["step"].timed():
+        with clocks["step"].timed(device):
             losses = distiller.step(batch, student, task_losses, progress)
         _wait_for(device)
         retrieval = distiller.retrieval_seconds()
         distiller.watch.check()
         scale = _loss_scale(run.runner.optim_wrapper)
         task, terms = _gradients(model, distiller, student, losses, progress, scale)
-        with clocks["backward"].timed():
+        with clocks["backward"].timed(device):
             model.parse_losses(losses)[0].backward()
         _wait_for(device)
         seconds = {part: clock.collect() for part, clock in clocks.items()}
@@ -164,12 +164,12 @@ class _TimedDistiller(Distiller):
             run.options.anchors,
             run.options.bank.seed,
         )
-        self._clock = clock
+        self._clock, self._device = clock, run.context.device
         self.latest: list[Source] = []
 
     def sources(self, batch: Batch, student: Tapped) -> Sequence[Source]:
         """See :meth:`Distiller.sources`."""
-        with self._clock.timed():
+        with self._clock.timed(self._device):
             sources = super().sources(batch, student)
         self.latest = [
             replace(
@@ -183,7 +183,7 @@ class _TimedDistiller(Distiller):
 
     def _timed(self, forward: Callable[[], Tapped]) -> Callable[[], Tapped]:
         def timed_forward() -> Tapped:
-            with self._clock.timed():
+            with self._clock.timed(self._device):
                 return forward()
 
         return timed_forward
