@@ -13,7 +13,7 @@ from torch import Tensor
 from mmickd.banks.memory_bank import MemoryBank
 from mmickd.banks.shard import BankShard
 from mmickd.structures import Samples
-from mmickd.utils.distributed import broadcast_from_main, chunks_from_main
+from mmickd.utils.distributed import broadcast_chunks, broadcast_object
 
 Bank = MemoryBank | BankShard
 """A frozen bank on a rank."""
@@ -34,7 +34,7 @@ def replicate(bank: MemoryBank | None, device: torch.device | str = "cpu") -> Me
         rows = {name: _received(None, name, about, 0, 1, device) for name in Samples.names()}
         return MemoryBank.of_sorted(Samples(**rows), about.num_classes)
     for name in Samples.names():
-        for _ in chunks_from_main(getattr(bank, name), *about.forms[name]):
+        for _ in broadcast_chunks(getattr(bank, name), *about.forms[name]):
             pass  # sent to the others; this rank has them
     return bank.to(device)
 
@@ -83,7 +83,7 @@ def _about(bank: MemoryBank | None) -> _About:
         tensors = {name: getattr(bank, name) for name in Samples.names()}
         forms = {name: (tuple(t.shape), t.dtype) for name, t in tensors.items()}
         about = _About(bank.num_classes, len(bank), bank.max_class_size, forms)
-    known: _About = broadcast_from_main(about)
+    known: _About = broadcast_object(about)
     return known
 
 
@@ -101,7 +101,7 @@ def _received(
     rows = torch.empty((count, *shape[1:]), dtype=dtype, device=device)
     whole = None if bank is None else getattr(bank, name)
     filled = 0
-    for start, chunk in chunks_from_main(whole, shape, dtype):
+    for start, chunk in broadcast_chunks(whole, shape, dtype):
         own = chunk[(first - start) % step :: step]
         rows[filled : filled + len(own)] = own
         filled += len(own)

@@ -17,7 +17,7 @@ from mmengine.config import Config, DictAction
 
 from mmickd.utils.config import find_config
 from mmickd.utils.errors import ICKDError
-from mmickd.utils.packages import import_formatter, repair_scopes
+from mmickd.utils.packages import import_yapf, repair_scopes
 from mmickd.utils.paths import expand_path, expand_paths
 
 _OPTIONS_HELP = (
@@ -128,7 +128,7 @@ def read_config(config: str, options: dict[str, Any] | None = None) -> Config:
         ICKDError: if the config cannot be found or read, or the options do not fit it.
     """
     repair_scopes()
-    import_formatter()
+    import_yapf()
     file = find_config(config, "CONFIG")
     try:
         cfg = Config.fromfile(file)

@@ -33,7 +33,7 @@ from mmickd.teachers.checkpoint import load_checkpoint, state_dict_of
 from mmickd.teachers.loading import load_strictly
 from mmickd.utils.errors import ICKDError
 from mmickd.utils.json_files import write_json
-from mmickd.utils.modules import plain_copy
+from mmickd.utils.modules import copy_model
 
 EPILOG = """
 It leaves in DIR: index.html (one file, to be opened in a browser, without network or server),
@@ -176,7 +176,7 @@ def _students(
     """The student as the run would begin, and as it was trained."""
     voices = {BEFORE: StudentPredictor(student, layer)}
     if checkpoint is not None:
-        trained = plain_copy(student)
+        trained = copy_model(student)
         state = state_dict_of(load_checkpoint(checkpoint, option="--checkpoint"))
         load_strictly(trained, state, f"--checkpoint '{checkpoint}'", "the student of the config")
         voices[AFTER] = StudentPredictor(trained, layer)

@@ -20,7 +20,7 @@ from mmickd.storage.image_names import CHECKSUM, NAMES, write_names
 from mmickd.storage.manifest import MANIFEST, read_manifest, write_manifest
 from mmickd.structures import Samples
 from mmickd.utils.distributed import rows_per_chunk
-from mmickd.utils.quoting import one_line
+from mmickd.utils.text import shorten
 
 FORMAT_VERSION = 1
 TENSORS = "bank.safetensors"
@@ -100,7 +100,7 @@ def read_bank(folder: Path, fields: dict[str, Any], width: int | None = None) ->
     refuse_link(folder)
     manifest = read_manifest(folder)
     if manifest["format"] != FORMAT_VERSION:
-        found = one_line(repr(manifest["format"]))
+        found = shorten(repr(manifest["format"]))
         raise OtherBank(f"is of format {found}, this version writes {FORMAT_VERSION}")
     if manifest["fields"] != json.loads(json.dumps(fields)):
         other = sorted(k for k in fields if manifest["fields"].get(k) != fields[k])

@@ -32,7 +32,7 @@ from mmickd.storage.image_names import add_names, read_names
 from mmickd.storage.manifest import MANIFEST, read_manifest
 from mmickd.utils.errors import ICKDError
 from mmickd.utils.locking import locked
-from mmickd.utils.quoting import one_line
+from mmickd.utils.text import shorten
 
 FINGERPRINT = re.compile(r"[0-9a-f]{24}")
 GIB = 2**30
@@ -224,7 +224,7 @@ class BankCache:
             except Exception:  # as above
                 continue
             differing = sorted(k for k in wanted | other if wanted.get(k) != other.get(k))
-            text = f"the nearest one, {entry.folder}, has another {one_line(', '.join(differing))}"
+            text = f"the nearest one, {entry.folder}, has another {shorten(', '.join(differing))}"
             if best is None or len(differing) < best[0]:
                 best = len(differing), text
         return f"no bank of this teacher and data set in {self.root}" + (

@@ -21,7 +21,7 @@ from mmickd.storage.image_names import CHECKSUM, read_names
 from mmickd.storage.manifest import MANIFEST, read_manifest
 from mmickd.utils.errors import ICKDError
 from mmickd.utils.locking import locked
-from mmickd.utils.quoting import one_line
+from mmickd.utils.text import shorten
 
 
 def lock_of(folder: Path) -> Path:
@@ -117,4 +117,4 @@ def unreadable(error: BaseException) -> str:
     """What is said of a bank whose files raise this; it goes on 'the bank ...'."""
     if isinstance(error, OtherBank):
         return str(error)
-    return f"cannot be read ({one_line(f'{type(error).__name__}: {error}')})"
+    return f"cannot be read ({shorten(f'{type(error).__name__}: {error}')})"

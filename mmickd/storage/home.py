@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 from mmickd.utils.errors import ICKDError
-from mmickd.utils.quoting import quoted
+from mmickd.utils.text import safe_repr
 
 
 def expanded(path: str | os.PathLike[str]) -> Path:
@@ -19,8 +19,8 @@ def expanded(path: str | os.PathLike[str]) -> Path:
         return Path(os.path.expandvars(path)).expanduser()
     except RuntimeError as error:
         raise ICKDError(
-            f"no memory bank can be cached in {quoted(str(path))}: {error} Set bank.cache_dir, or "
-            "MMICKD_CACHE_DIR, to a folder, or bank.cache_dir to None."
+            f"no memory bank can be cached in {safe_repr(str(path))}: {error} Set bank.cache_dir, "
+            "or MMICKD_CACHE_DIR, to a folder, or bank.cache_dir to None."
         ) from error
 
 

@@ -14,7 +14,7 @@ from mmickd.sampling import image_id
 from mmickd.storage.files import open_regular, replacing, sha256
 from mmickd.storage.manifest import read_manifest, write_manifest
 from mmickd.utils.errors import ICKDError
-from mmickd.utils.quoting import told
+from mmickd.utils.text import error_text
 
 NAMES = "images.jsonl"
 """A JSON string per line, in ASCII: whatever a path holds, newlines too, a line is a name."""
@@ -83,7 +83,7 @@ def read_names(folder: Path) -> dict[int, str]:
         return {image_id(name): name for name in _names(folder)}
     except Exception as error:  # whatever a file leads to that anybody may have written
         raise ICKDError(
-            f"the names of the images of the bank in {folder} are not known ({told(error)}): "
+            f"the names of the images of the bank in {folder} are not known ({error_text(error)}): "
             "`mmickd bank CONFIG` with the config of its run writes them."
         ) from error
 

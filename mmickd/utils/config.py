@@ -14,7 +14,7 @@ from mmengine.utils import get_installed_path
 from mmickd.utils.errors import ICKDError
 from mmickd.utils.packages import is_installed, repair_scopes
 from mmickd.utils.paths import expand_path
-from mmickd.utils.quoting import quoted
+from mmickd.utils.text import safe_repr
 from mmickd.utils.validation import check_path
 
 ConfigLike: TypeAlias = "str | os.PathLike[str] | dict[str, Any] | Config"
@@ -33,7 +33,7 @@ def type_name(kind: Any) -> str:
     return getattr(kind, "__name__", str(kind or "")).rpartition(".")[2]
 
 
-def check_reference(reference: Any, option: str) -> None:
+def check_config_reference(reference: Any, option: str) -> None:
     """Refuse what can be no config.
 
     Raises:
@@ -104,14 +104,14 @@ def load_config(reference: ConfigLike, option: str) -> Config:
     Raises:
         ICKDError: if it cannot be found or read, or has no model.
     """
-    check_reference(reference, option)
+    check_config_reference(reference, option)
     if isinstance(reference, (str, os.PathLike)):
         reference = find_config(reference, option)
     try:
         # parts of it are copied later on: a config that cannot be (of a module) fails here
         cfg = copy.deepcopy(_read(reference))
     except Exception as error:  # whatever mmengine says of a file or a dict
-        raise ICKDError(f"{option}={quoted(reference)} cannot be read: {error}") from error
+        raise ICKDError(f"{option}={safe_repr(reference)} cannot be read: {error}") from error
     model = cfg.get("model")
     if not isinstance(model, Mapping) or "type" not in model:
         raise ICKDError(f"{option} has no model: it must be the config of a trained model.")

@@ -23,7 +23,7 @@ _group: Any = None
 
 
 @contextmanager
-def patient_ranks() -> Iterator[None]:
+def long_timeout_group() -> Iterator[None]:
     """Messages of this module go through a group of endless patience inside.
 
     What precedes training takes ranks very different times: one reads the cache while the others
@@ -43,14 +43,14 @@ def patient_ranks() -> Iterator[None]:
         torch_dist.destroy_process_group(group)
 
 
-def patient_group() -> Any:
-    """The group of :func:`patient_ranks`; outside of it the run's own."""
+def current_group() -> Any:
+    """The group of :func:`long_timeout_group`; outside of it the run's own."""
     return _group
 
 
-def from_all_ranks(number: int) -> list[int]:
+def gather_number(number: int) -> list[int]:
     """The ``number`` of every rank, on every rank."""
-    return [int(n) for n in dist.all_gather(torch.tensor([number]), patient_group())]
+    return [int(n) for n in dist.all_gather(torch.tensor([number]), current_group())]
 
 
 class _OfAllRanks(torch.autograd.Function):
@@ -65,20 +65,20 @@ class _OfAllRanks(torch.autograd.Function):
         return gradient[dist.get_rank()]
 
 
-def of_all_ranks(x: Tensor) -> Tensor:
+def all_gather_with_grad(x: Tensor) -> Tensor:
     """``(W, ...)``: the tensor of every rank, of one shape, on every rank.
 
     All ranks call it together, and go backward through it together: the gradient of ``x`` is the
     sum of what all of them make of it.
 
     Example:
-        >>> of_all_ranks(torch.tensor([1.0, 2.0]))  # one rank
+        >>> all_gather_with_grad(torch.tensor([1.0, 2.0]))  # one rank
         tensor([[1., 2.]])
     """
     return _OfAllRanks.apply(x) if dist.get_world_size() > 1 else x[None]
 
 
-def join_on_main(
+def gather_rows_on_main(
     pieces: Iterable[Tensor], counts: Sequence[int], shape: tuple[int, ...], dtype: torch.dtype
 ) -> Tensor | None:
     """Rows of all ranks, in the order of the ranks, on rank 0.
@@ -96,7 +96,7 @@ def join_on_main(
     if not dist.is_main_process():
         for piece in pieces:
             if len(piece):
-                torch_dist.send(piece, dst=0, group=patient_group())
+                torch_dist.send(piece, dst=0, group=current_group())
         return None
     rows = torch.empty((sum(counts), *shape), dtype=dtype)
     filled = 0
@@ -106,18 +106,18 @@ def join_on_main(
     for rank, theirs in enumerate(rows[filled:].split(counts[1:]), 1):
         for piece in theirs.split(rows_per_chunk(theirs.shape, dtype)):
             if len(piece):
-                torch_dist.recv(piece, src=rank, group=patient_group())
+                torch_dist.recv(piece, src=rank, group=current_group())
     return rows
 
 
-def broadcast_from_main(value: Any) -> Any:
+def broadcast_object(value: Any) -> Any:
     """Rank 0's picklable ``value``, on every rank."""
     values = [value]
-    dist.broadcast_object_list(values, src=0, group=patient_group())
+    dist.broadcast_object_list(values, src=0, group=current_group())
     return values[0]
 
 
-def chunks_from_main(
+def broadcast_chunks(
     rows: Tensor | None, shape: tuple[int, ...], dtype: torch.dtype
 ) -> Iterator[tuple[int, Tensor]]:
     """Rank 0's ``rows`` piece by piece, on every rank.
@@ -138,12 +138,12 @@ def chunks_from_main(
         else:
             chunk = torch.empty((length, *shape[1:]), dtype=dtype)
         if dist.get_world_size() > 1:
-            dist.broadcast(chunk, src=0, group=patient_group())
+            dist.broadcast(chunk, src=0, group=current_group())
         yield start, chunk
 
 
 @torch.no_grad()
-def buffers_from_main(model: nn.Module) -> None:
+def broadcast_buffers(model: nn.Module) -> None:
     """Take over rank 0's floating buffers (running statistics), in one message; in place.
 
     Args:
@@ -164,7 +164,7 @@ def rows_per_chunk(shape: tuple[int, ...], dtype: torch.dtype) -> int:
 
 
 @contextmanager
-def failing_together() -> Iterator[None]:
+def raise_on_all_ranks() -> Iterator[None]:
     """Raise on every rank what one rank raises, so that none waits for the others in vain.
 
     What is inside may communicate between the ranks only where none can have failed before.
@@ -179,7 +179,7 @@ def failing_together() -> Iterator[None]:
     except Exception as caught:  # whatever it is, the other ranks must not wait for this one
         error = caught
     message = "" if error is None else f"{type(error).__name__}: {error}"
-    messages = dist.all_gather_object(message, group=patient_group())
+    messages = dist.all_gather_object(message, group=current_group())
     if error is not None:
         raise error
     for rank, message in enumerate(messages):

@@ -10,11 +10,11 @@ WRAPPER_PARTS = ("_fsdp_wrapped_module", "_checkpoint_wrapped_module", "_orig_mo
 """Path components that wrappers of torch insert into module names."""
 
 
-def plain_name(name: str) -> str:
+def name_without_wrappers(name: str) -> str:
     """``name`` without the components that wrappers insert.
 
     Example:
-        >>> plain_name("decode_head._fsdp_wrapped_module.conv_seg")
+        >>> name_without_wrappers("decode_head._fsdp_wrapped_module.conv_seg")
         'decode_head.conv_seg'
     """
     return ".".join(part for part in name.split(".") if part not in WRAPPER_PARTS)
@@ -27,7 +27,7 @@ def get_module(model: nn.Module, name: str) -> nn.Module | None:
     """
     found = None
     for full_name, module in model.named_modules():
-        if full_name and plain_name(full_name) == name:
+        if full_name and name_without_wrappers(full_name) == name:
             found = module  # named_modules is top down: the innermost one comes last
     return found
 
@@ -40,7 +40,7 @@ def is_sharded(model: nn.Module) -> bool:
     return any(getattr(module, "_is_fsdp_managed_module", False) for module in model.modules())
 
 
-def plain_copy(model: nn.Module) -> nn.Module:
+def copy_model(model: nn.Module) -> nn.Module:
     """A copy whose methods are its own.
 
     ``torch.compile`` as mmengine uses it puts a method of the one model into the model's

@@ -28,7 +28,7 @@ def repair_scopes() -> None:
             config_utils.MODULE2PACKAGE[module] = module
 
 
-def import_formatter(seconds: float = 10.0) -> None:
+def import_yapf(seconds: float = 10.0) -> None:
     """Import yapf, by which mmengine writes configs, while other processes do so too.
 
     yapf 0.43 moves its cache of grammars into place before all of it is written. Another process

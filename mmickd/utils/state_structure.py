@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
-from mmickd.utils.quoting import quoted
+from mmickd.utils.text import safe_repr
 
 SWITCHES = (bool, type(None))
 
@@ -46,7 +46,7 @@ def check_same_structure(saved: Any, own: Any, where: str) -> None:
         for index, (one, other) in enumerate(zip(saved, own, strict=True)):
             check_same_structure(one, other, f"{where}.{index}")
     elif not _is_like(saved, own):
-        raise ValueError(f"{where} is {quoted(saved)}")
+        raise ValueError(f"{where} is {safe_repr(saved)}")
 
 
 def _is_list(value: Any) -> bool:

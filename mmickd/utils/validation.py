@@ -11,7 +11,7 @@ from typing import Any
 from urllib.parse import urlparse
 
 from mmickd.utils.errors import ICKDError, OptionError
-from mmickd.utils.quoting import quoted
+from mmickd.utils.text import safe_repr
 
 POSITIVE = "a number above 0", "a positive number"
 LARGEST_INTEGER = 2**32 - 1
@@ -41,7 +41,7 @@ def check_names(
         near = nearest(name, allowed, cutoff=0.5)
         listed = f"it takes {', '.join(allowed)}{otherwise}."
         hint = f"did you mean '{near}'?" if near else listed
-        raise ICKDError(f"{where} has no option {quoted(name)}: {hint}")
+        raise ICKDError(f"{where} has no option {safe_repr(name)}: {hint}")
 
 
 def nearest(name: Any, known: Iterable[str], cutoff: float = 0.6) -> str | None:
@@ -70,7 +70,7 @@ def check_dict(given: Any, where: str, allowed: Iterable[str] | None = None) -> 
     if given is None:
         return {}
     if not isinstance(given, Mapping):
-        raise ICKDError(f"{where} must be a dict, got {quoted(given)}.")
+        raise ICKDError(f"{where} must be a dict, got {safe_repr(given)}.")
     if allowed is not None:
         check_names(given, allowed, where)
     return dict(given)
@@ -171,7 +171,7 @@ def check_flag(value: Any, name: str) -> None:
     check_choice(value, (True, False), name)
 
 
-def check_source(value: Any, name: str) -> None:
+def check_path_or_url(value: Any, name: str) -> None:
     """Refuse what is neither a path nor a URL.
 
     Raises:

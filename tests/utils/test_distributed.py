@@ -11,15 +11,15 @@ from mmengine import dist
 from mmickd.commands.arguments import run_command
 from mmickd.utils import distributed
 from mmickd.utils.distributed import (
-    broadcast_from_main,
-    buffers_from_main,
-    chunks_from_main,
-    failing_together,
-    from_all_ranks,
-    join_on_main,
-    of_all_ranks,
-    patient_group,
-    patient_ranks,
+    all_gather_with_grad,
+    broadcast_buffers,
+    broadcast_chunks,
+    broadcast_object,
+    current_group,
+    gather_number,
+    gather_rows_on_main,
+    long_timeout_group,
+    raise_on_all_ranks,
     rows_per_chunk,
 )
 from mmickd.utils.errors import ICKDError
@@ -28,23 +28,23 @@ from tests.helpers.ranks import on_ranks
 
 def test_one_process_needs_no_others() -> None:
     rows = torch.arange(6).view(3, 2)
-    with patient_ranks():
-        assert patient_group() is None
-    assert torch.equal(join_on_main([rows[:2], rows[2:]], [3], (2,), torch.long), rows)
-    assert from_all_ranks(4) == [4]
-    assert broadcast_from_main({"a": 1}) == {"a": 1}
-    (piece,) = chunks_from_main(rows, (3, 2), torch.long)
+    with long_timeout_group():
+        assert current_group() is None
+    assert torch.equal(gather_rows_on_main([rows[:2], rows[2:]], [3], (2,), torch.long), rows)
+    assert gather_number(4) == [4]
+    assert broadcast_object({"a": 1}) == {"a": 1}
+    (piece,) = broadcast_chunks(rows, (3, 2), torch.long)
     assert piece[0] == 0 and torch.equal(piece[1], rows)
-    with failing_together():
+    with raise_on_all_ranks():
         pass
-    with pytest.raises(KeyError, match="own"), failing_together():
+    with pytest.raises(KeyError, match="own"), raise_on_all_ranks():
         raise KeyError("own")
 
 
 def talk() -> None:
     for chunk_bytes in (1, 24, 2**26):
         distributed.CHUNK_BYTES = chunk_bytes
-        with patient_ranks():
+        with long_timeout_group():
             talk_patiently(chunk_bytes)
 
 
@@ -56,7 +56,7 @@ def talk_patiently(chunk_bytes: int) -> None:
                 torch.arange(4 * n).view(n, 4).to(dtype) + 100 * r for r, n in enumerate(sizes)
             ]
             pieces = parts[rank].split(rows_per_chunk((0, 4), dtype))
-            joined = join_on_main(pieces, from_all_ranks(len(parts[rank])), (4,), dtype)
+            joined = gather_rows_on_main(pieces, gather_number(len(parts[rank])), (4,), dtype)
             if rank == 0:
                 assert joined is not None and joined.dtype == dtype
                 assert torch.equal(joined, torch.cat(parts))
@@ -64,17 +64,17 @@ def talk_patiently(chunk_bytes: int) -> None:
                 assert joined is None
 
     want = torch.arange(21.0).view(7, 3)
-    pieces = list(chunks_from_main(want if rank == 0 else None, (7, 3), torch.float32))
+    pieces = list(broadcast_chunks(want if rank == 0 else None, (7, 3), torch.float32))
     assert [start for start, _ in pieces] == list(range(0, 7, max(1, chunk_bytes // 12)))
     assert torch.equal(torch.cat([piece for _, piece in pieces]), want)
-    assert broadcast_from_main(["level", rank]) == ["level", 0]
+    assert broadcast_object(["level", rank]) == ["level", 0]
 
     wanted = "broken.png" if rank == 1 else r"\[rank 1\] ValueError: broken.png"
     error = ValueError if rank == 1 else ICKDError
-    with pytest.raises(error, match=wanted), failing_together():
+    with pytest.raises(error, match=wanted), raise_on_all_ranks():
         if rank == 1:
             raise ValueError("broken.png")
-    with failing_together():
+    with raise_on_all_ranks():
         pass
 
 
@@ -93,12 +93,12 @@ def test_tools_leave_the_group_before_their_process_ends() -> None:
 
 
 def wait_for_a_slow_rank() -> str:
-    with patient_ranks(), failing_together():
+    with long_timeout_group(), raise_on_all_ranks():
         if torch.distributed.get_rank() == 1:
             time.sleep(6)
     # the same wait, with the run's own patience
     try:
-        with failing_together():
+        with raise_on_all_ranks():
             if torch.distributed.get_rank() == 1:
                 time.sleep(6)
     except RuntimeError as error:
@@ -115,7 +115,7 @@ def sums_of_powers() -> tuple[torch.Tensor, torch.Tensor]:
     """What this rank sees of both, and its gradient when each makes something else of it."""
     rank = dist.get_rank()
     own = torch.tensor([1.0 + rank, 3.0], requires_grad=True)
-    seen = of_all_ranks(own)
+    seen = all_gather_with_grad(own)
     seen.pow(2 + rank).sum().backward()
     assert own.grad is not None
     return seen.detach(), own.grad
@@ -134,7 +134,7 @@ def norm_of_main() -> dict[str, torch.Tensor]:
     model = torch.nn.Sequential(torch.nn.BatchNorm2d(3), torch.nn.BatchNorm2d(2).half())
     for number, buffer in enumerate(model.buffers()):
         buffer.fill_(10 * dist.get_rank() + number)
-    buffers_from_main(model)
+    broadcast_buffers(model)
     return dict(model.named_buffers())
 
 

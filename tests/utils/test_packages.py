@@ -56,9 +56,9 @@ def _half_written(cache: Path, left: int, seconds: float) -> Iterator[subprocess
     whole = grammar.read_bytes()
     grammar.write_bytes(whole[:left])
     code = (
-        "from mmickd.utils.packages import import_formatter\n"
+        "from mmickd.utils.packages import import_yapf\n"
         "print('begins', flush=True)\n"
-        f"import_formatter({seconds})\n"
+        f"import_yapf({seconds})\n"
         "from yapf.yapflib.yapf_api import FormatCode\n"
         "print(FormatCode('a  =  1')[0])\n"
     )

@@ -17,7 +17,7 @@ from mmickd.utils.validation import (
     check_names,
     check_number,
     check_path,
-    check_source,
+    check_path_or_url,
     nearest,
     parameters_of,
 )
@@ -140,10 +140,10 @@ def test_check_path(tmp_path):
 
 def test_check_source():
     for right in ("a.pth", Path("a.pth"), "https://host/a.pth"):
-        check_source(right, "s")
+        check_path_or_url(right, "s")
     for wrong in ("http://[", "", 3, None):
         with pytest.raises(OptionError, match=r"^s=.*: it must be a path or a URL\.$"):
-            check_source(wrong, "s")
+            check_path_or_url(wrong, "s")
 
 
 def test_nearest():

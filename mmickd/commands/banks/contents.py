@@ -12,7 +12,7 @@ from mmickd.storage.cache import BankCache
 from mmickd.storage.entry import Entry
 from mmickd.storage.manifest import read_manifest
 from mmickd.utils.json_files import write_json
-from mmickd.utils.quoting import one_line
+from mmickd.utils.text import shorten
 
 HEAD = ("folder", "level", "teacher", "rows", "classes", "MiB", "last used", "state")
 WIDTHS = {"level": 10, "teacher": 24, "rows": 10, "classes": 7}
@@ -55,7 +55,7 @@ def facts_of(entry: Entry) -> dict[str, Any]:
 
 
 def _row(facts: dict[str, Any]) -> tuple[str, ...]:
-    shown = [one_line(facts[key], width) for key, width in WIDTHS.items()]
+    shown = [shorten(facts[key], width) for key, width in WIDTHS.items()]
     size = f"{facts['bytes'] / 2**20:.1f}"
     return facts["folder"], *shown, size, facts["last_used"], facts["state"]
 

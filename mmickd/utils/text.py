@@ -6,11 +6,11 @@ import reprlib
 from collections.abc import Mapping
 from typing import Any
 
-LONGEST_QUOTE = 200
+MAX_LENGTH = 200
 """Characters of a quoted value."""
 
 
-def printable(text: str, longest: int) -> str:
+def escape_and_shorten(text: str, longest: int) -> str:
     """Text in one line, without control characters, the middle left out where it is too long.
 
     Args:
@@ -18,41 +18,41 @@ def printable(text: str, longest: int) -> str:
         longest: characters that it may have, at least 5.
 
     Example:
-        >>> printable("two" + chr(10) + "lines", 20), printable("abcdefghij", 7)
+        >>> escape_and_shorten("two" + chr(10) + "lines", 20), escape_and_shorten("abcdefghij", 7)
         ('two lines', 'ab...ij')
     """
     text = _shorten(text, longest)  # a short text first: escaping looks at each character
     return _shorten("".join(map(_escape, text)), longest)
 
 
-def one_line(text: Any, longest: int = LONGEST_QUOTE) -> str:
+def shorten(text: Any, longest: int = MAX_LENGTH) -> str:
     """Text of a file, or of a log, with single blanks.
 
     Example:
-        >>> one_line(["more", "than fits"], longest=12)
+        >>> shorten(["more", "than fits"], longest=12)
         "['mo...ts']"
     """
-    return printable(" ".join(str(text).split()), longest)
+    return escape_and_shorten(" ".join(str(text).split()), longest)
 
 
-def told(error: BaseException) -> str:
+def error_text(error: BaseException) -> str:
     """What an error says, as a part of a message; its name where it says nothing.
 
     Example:
-        >>> told(OSError("no   file")), told(EOFError())
+        >>> error_text(OSError("no   file")), error_text(EOFError())
         ('no file', 'EOFError')
     """
-    return one_line(str(error) or type(error).__name__)
+    return shorten(str(error) or type(error).__name__)
 
 
-def quoted(value: Any) -> str:
-    """The ``repr`` of a value, never much longer than :data:`LONGEST_QUOTE` while it is made.
+def safe_repr(value: Any) -> str:
+    """The ``repr`` of a value, never much longer than :data:`MAX_LENGTH` while it is made.
 
     Example:
-        >>> quoted("fp8"), quoted(10**5000), quoted([0] * 10**6)
+        >>> safe_repr("fp8"), safe_repr(10**5000), safe_repr([0] * 10**6)
         ("'fp8'", '<integer of 16610 bits>', '[0, 0, 0, 0, 0, 0, ...]')
     """
-    return printable(_QUOTES.repr(value), LONGEST_QUOTE)
+    return escape_and_shorten(_QUOTES.repr(value), MAX_LENGTH)
 
 
 def _shorten(text: str, longest: int) -> str:
@@ -74,7 +74,7 @@ class _Quotes(reprlib.Repr):
     def __init__(self) -> None:
         super().__init__()
         self.maxlevel, self.maxdict, self.maxlong = 3, 6, 40
-        self.maxstring = self.maxother = LONGEST_QUOTE
+        self.maxstring = self.maxother = MAX_LENGTH
 
     def repr1(self, x: Any, level: int) -> str:
         # those of mmengine are mappings of another name, which reprlib does not know
