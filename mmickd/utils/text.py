@@ -1,4 +1,4 @@
-"""Text of a message: what it quotes is short and printable, whatever it was."""
+"""Values and texts in messages: short and printable, whatever they contain."""
 
 from __future__ import annotations
 
@@ -7,26 +7,26 @@ from collections.abc import Mapping
 from typing import Any
 
 MAX_LENGTH = 200
-"""Characters of a quoted value."""
+"""Maximum number of characters of a quoted value."""
 
 
 def escape_and_shorten(text: str, longest: int) -> str:
-    """Text in one line, without control characters, the middle left out where it is too long.
+    """Return the text in one line, with control characters escaped and a long middle left out.
 
     Args:
-        text: any.
-        longest: characters that it may have, at least 5.
+        text: Any text.
+        longest: Maximum number of characters, at least 5.
 
     Example:
         >>> escape_and_shorten("two" + chr(10) + "lines", 20), escape_and_shorten("abcdefghij", 7)
         ('two lines', 'ab...ij')
     """
-    text = _shorten(text, longest)  # a short text first: escaping looks at each character
+    text = _shorten(text, longest)  # before escaping, which is slow for long texts
     return _shorten("".join(map(_escape, text)), longest)
 
 
 def shorten(text: Any, longest: int = MAX_LENGTH) -> str:
-    """Text of a file, or of a log, with single blanks.
+    """Return the text of a value in one line: single blanks, at most ``longest`` characters.
 
     Example:
         >>> shorten(["more", "than fits"], longest=12)
@@ -36,7 +36,7 @@ def shorten(text: Any, longest: int = MAX_LENGTH) -> str:
 
 
 def error_text(error: BaseException) -> str:
-    """What an error says, as a part of a message; its name where it says nothing.
+    """Return the message of an error, shortened; the name of its class if it has no message.
 
     Example:
         >>> error_text(OSError("no   file")), error_text(EOFError())
@@ -46,13 +46,13 @@ def error_text(error: BaseException) -> str:
 
 
 def safe_repr(value: Any) -> str:
-    """The ``repr`` of a value, never much longer than :data:`MAX_LENGTH` while it is made.
+    """Return the ``repr`` of a value, shortened; a large value is never written out in full.
 
     Example:
         >>> safe_repr("fp8"), safe_repr(10**5000), safe_repr([0] * 10**6)
         ("'fp8'", '<integer of 16610 bits>', '[0, 0, 0, 0, 0, 0, ...]')
     """
-    return escape_and_shorten(_QUOTES.repr(value), MAX_LENGTH)
+    return escape_and_shorten(_REPR.repr(value), MAX_LENGTH)
 
 
 def _shorten(text: str, longest: int) -> str:
@@ -68,8 +68,8 @@ def _escape(character: str) -> str:
     return " " if character.isspace() else ascii(character)[1:-1]
 
 
-class _Quotes(reprlib.Repr):
-    """Of large containers only the beginning is looked at."""
+class _Repr(reprlib.Repr):
+    """``repr`` that reads only the beginning of large containers."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -77,13 +77,13 @@ class _Quotes(reprlib.Repr):
         self.maxstring = self.maxother = MAX_LENGTH
 
     def repr1(self, x: Any, level: int) -> str:
-        # those of mmengine are mappings of another name, which reprlib does not know
+        # reprlib recognises a dict by its class name, which ConfigDict does not have
         return super().repr1(dict(x) if isinstance(x, Mapping) else x, level)
 
     def repr_int(self, x: int, level: int) -> str:
-        # Python refuses to write integers of more digits
+        # Python refuses to print integers of more digits
         bits = x.bit_length()
         return super().repr_int(x, level) if bits < 4096 else f"<integer of {bits} bits>"
 
 
-_QUOTES = _Quotes()
+_REPR = _Repr()

@@ -1,4 +1,4 @@
-"""How long a part of the step takes, without making the host wait for the device."""
+"""A stopwatch for parts of a training step, and progress lines for long work."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ PROGRESS_SECONDS = 5.0
 
 
 class Stopwatch:
-    """Times blocks on the CPU's clock, or by events on a CUDA device.
+    """Timer of code blocks: by the CPU's clock, or by CUDA events, so that the host never waits.
 
     Args:
-        device: where the timed work runs.
+        device: Device on which the timed work runs.
     """
 
     def __init__(self, device: torch.device) -> None:
@@ -27,7 +27,7 @@ class Stopwatch:
 
     @contextmanager
     def timed(self) -> Iterator[None]:
-        """Time what runs inside."""
+        """Time the block inside."""
         if self._cuda:
             events = (torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True))
             events[0].record()
@@ -40,7 +40,7 @@ class Stopwatch:
             self._seconds += time.perf_counter() - begin
 
     def collect(self) -> float:
-        """Seconds of all blocks that have ended by now, and forget them."""
+        """Return the seconds of all blocks that have ended since the last call."""
         while self._events and self._events[0][1].query():
             first, last = self._events.popleft()
             self._seconds += first.elapsed_time(last) / 1000
@@ -49,17 +49,17 @@ class Stopwatch:
 
 
 class Progress:
-    """A line every few seconds, from rank 0; and one at the end.
+    """Progress log of rank 0: a line every few seconds, and one at the end.
 
     Args:
-        total: steps of the work.
-        unit: what a step does one of, in the plural.
-        what: the work, at the beginning of each line.
-        quiet: no line at the end of work that ends before the first one.
+        total: Number of steps.
+        unit: What a step processes, in the plural.
+        what: Name of the work, at the beginning of each line.
+        quiet: Log nothing if the work ends before the first line is due.
 
     Example:
-        >>> clock = Progress(2, "files", "training images", quiet=True)
-        >>> clock.step(), clock.step(), clock.done
+        >>> progress = Progress(2, "files", "training images", quiet=True)
+        >>> progress.step(), progress.step(), progress.done
         (None, None, 2)
     """
 
@@ -69,7 +69,7 @@ class Progress:
         self.begin = self.last = time.monotonic()
 
     def step(self) -> None:
-        """One more is done."""
+        """Count one step as done."""
         self.done += 1
         now = time.monotonic()
         ends = self.done == self.total and not (self.quiet and self.last == self.begin)

@@ -1,11 +1,11 @@
-"""Modules by name."""
+"""Modules by name, wrapped or not."""
 
 from torch import nn
 
 from mmickd.utils.modules import get_module, name_without_wrappers
 
 
-def test_plain_name_and_get_module():
+def test_names_without_wrappers_and_get_module():
     assert (
         name_without_wrappers("module.decode_head._fsdp_wrapped_module.conv_seg")
         == "decode_head.conv_seg"

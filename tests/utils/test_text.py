@@ -1,4 +1,4 @@
-"""What messages quote is short and printable."""
+"""Texts and values in messages: short and printable."""
 
 from __future__ import annotations
 
@@ -39,16 +39,16 @@ def test_text_that_is_printable_and_short_stays() -> None:
         ("a" * 500 + "end", "aaa...end"),
     ],
 )
-def test_what_becomes_of_other_text(text: str, shown: str) -> None:
+def test_other_text_is_escaped_or_shortened(text: str, shown: str) -> None:
     assert escape_and_shorten(text, 9 if "..." in shown else 60) == shown
 
 
 @pytest.mark.parametrize("value", [0, -1.5, math.nan, None, True, "a'b", [1], (1, "x"), Path("x")])
-def test_a_small_value_is_quoted_as_python_writes_it(value: Any) -> None:
+def test_the_repr_of_a_small_value_is_pythons(value: Any) -> None:
     assert safe_repr(value) == repr(value)
 
 
-def test_a_large_value_is_not_written_whole() -> None:
+def test_the_repr_of_a_large_value_is_shortened() -> None:
     assert safe_repr([0] * 10**6) == "[0, 0, 0, 0, 0, 0, ...]"
     assert safe_repr(ConfigDict({str(i): i for i in range(99)})).endswith(", ...}")
     assert safe_repr("x" * 10**7).count("x") < MAX_LENGTH
@@ -57,9 +57,9 @@ def test_a_large_value_is_not_written_whole() -> None:
         assert safe_repr(value).isprintable() and len(safe_repr(value)) <= MAX_LENGTH
 
 
-def test_a_value_of_which_nothing_can_be_said() -> None:
-    class Unspeakable:
+def test_the_repr_of_a_value_whose_repr_fails() -> None:
+    class Broken:
         def __repr__(self) -> str:
             raise RuntimeError
 
-    assert safe_repr([Unspeakable()]).startswith("[<Unspeakable instance at")
+    assert safe_repr([Broken()]).startswith("[<Broken instance at")
