@@ -33,6 +33,22 @@ def type_name(kind: Any) -> str:
     return getattr(kind, "__name__", str(kind or "")).rpartition(".")[2]
 
 
+def is_segmentation(cfg: Mapping[str, Any]) -> bool:
+    """True if a config trains or tests a segmenter of mmseg.
+
+    Only for decisions before a model is built, about options of mmseg's own tools; where there is
+    a model, its :class:`~mmickd.tasks.Task` is responsible.
+
+    Args:
+        cfg: The whole config.
+
+    Example:
+        >>> is_segmentation({"default_scope": "mmseg"}), is_segmentation({})
+        (True, False)
+    """
+    return bool(cfg.get("default_scope") == "mmseg")
+
+
 def check_config_reference(reference: Any, option: str) -> None:
     """Reject a value that is no path, ``Config`` or dict.
 
