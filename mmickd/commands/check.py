@@ -8,14 +8,19 @@ from collections.abc import Sequence
 
 from mmengine.config import Config
 
-from mmickd.commands.arguments import add_config_arguments, read_config, run_command
+from mmickd.commands.arguments import (
+    add_config_arguments,
+    integer,
+    read_config,
+    run_command,
+)
 from mmickd.commands.checking.collect import collect
 from mmickd.commands.checking.report import CheckReport, findings_as_json
 from mmickd.commands.checking.size import sample_size
 from mmickd.commands.launching import check_amp
-from mmickd.commands.needed_files import check_files
 from mmickd.commands.terminal import add_json_argument, console
 from mmickd.diagnostics.finding import Finding
+from mmickd.hooks.needed_files import check_files
 from mmickd.utils.errors import ICKDError
 from mmickd.utils.json_files import write_json
 
@@ -29,20 +34,13 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     add_config_arguments(parser)
     parser.add_argument(
         "--images",
-        type=_count,
+        type=lambda text: integer(text, least=2),
         metavar="N",
         help="training images of the small bank (default: 512, or 8 per class if that is more; 64 "
         "for segmenters)",
     )
     add_json_argument(parser)
     return parser.parse_args(argv)
-
-
-def _count(text: str) -> int:
-    value = int(text)
-    if value < 2:
-        raise argparse.ArgumentTypeError(f"{text} is below 2")
-    return value
 
 
 def _collect(cfg: Config, images: int) -> CheckReport:

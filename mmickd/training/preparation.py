@@ -44,7 +44,7 @@ from mmickd.training.checks import (
 from mmickd.training.distiller import Distiller
 from mmickd.training.options import HookOptions
 from mmickd.utils.digest import digest
-from mmickd.utils.distributed import failing_together, patient_ranks
+from mmickd.utils.distributed import long_timeout_group, raise_on_all_ranks
 from mmickd.utils.errors import OptionError
 
 DRY_RUN_IMAGES = 2
@@ -122,9 +122,9 @@ def check_run(options: HookOptions, context: RunContext) -> CheckedRun:
     Raises:
         ICKDError: on every rank, with what is wrong, where, and what to do.
     """
-    with patient_ranks():
+    with long_timeout_group():
         options.teacher.fetch()
-        with failing_together():
+        with raise_on_all_ranks():
             return _check(options, context)
 
 
@@ -224,7 +224,7 @@ def prepare(options: HookOptions, checked: CheckedRun, is_sample: bool = False) 
     """
     teacher, device, frozen = options.teacher, checked.context.device, _FrozenBanks()
     if checked.images is not None:
-        with patient_ranks():
+        with long_timeout_group():
             frozen = _frozen_banks(options, checked, checked.images, is_sample)
 
     def make_memory(width: int) -> Memory:

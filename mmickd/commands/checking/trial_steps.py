@@ -118,7 +118,7 @@ def run_trial_steps(run: OpenRun) -> StepReport:
         with clocks["step"].timed(device):
             losses = distiller.step(batch, student, task_losses, progress)
         _wait_for(device)
-        retrieval = distiller.retrieval_seconds()
+        retrieval = distiller.retrieval_seconds() if run.ready.requests else 0.0
         distiller.watch.check()
         scale = _loss_scale(run.runner.optim_wrapper)
         task, terms = _gradients(model, distiller, student, losses, progress, scale)
