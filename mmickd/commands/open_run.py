@@ -53,7 +53,7 @@ class OpenRun:
 
     @property
     def stored(self) -> dict[str, StoredBank]:
-        """By level, the place of a frozen bank in the cache; empty if there is none."""
+        """Place of the frozen bank of each level in the cache; empty if there is none."""
         return self.ready.stored
 
     @property
@@ -92,22 +92,22 @@ def open_run(cfg: Config, sample: int | None = None) -> Iterator[OpenRun]:
         runner = build_runner(cfg)
         hook = next(hook for hook in runner.hooks if isinstance(hook, ICKDHook))
         hook.sample = sample
-        others = _OtherWarnings()
-        runner.logger.addHandler(others)
+        handler = _OtherWarnings()
+        runner.logger.addHandler(handler)
         try:
             with explained_empty_data():
                 _begin(runner)
             assert hook.ready is not None and hook.attachment is not None
             yield OpenRun(
-                runner, hook.ready, hook.attachment, hook.options, hook.findings, others.texts
+                runner, hook.ready, hook.attachment, hook.options, hook.findings, handler.texts
             )
         finally:
             hook.after_train(runner)
-            runner.logger.removeHandler(others)
-            for handler in list(runner.logger.handlers):  # of the log file in the folder
-                if isinstance(handler, logging.FileHandler):
-                    handler.close()
-                    runner.logger.removeHandler(handler)
+            runner.logger.removeHandler(handler)
+            for file_handler in list(runner.logger.handlers):  # of the log file in the folder
+                if isinstance(file_handler, logging.FileHandler):
+                    file_handler.close()
+                    runner.logger.removeHandler(file_handler)
 
 
 def _begin(runner: Any) -> None:

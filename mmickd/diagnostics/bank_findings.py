@@ -80,7 +80,7 @@ def neighbour_findings(knn_accuracy: float | None, present: int) -> Iterator[Fin
 
 
 def size_findings(sizes: Tensor, requests: Sequence[RowRequest]) -> Iterator[Finding]:
-    """Yield a finding for each option that asks for more rows than a bank has.
+    """Yield a finding for each option above the number of rows that a bank has.
 
     Args:
         sizes: ``(C,)`` int64, the bank's rows of each class; at least one is above 0.
@@ -125,7 +125,7 @@ def label_error_findings(share: float | None) -> Iterator[Finding]:
     """Yield a finding if many labels look wrong.
 
     Args:
-        share: Estimated share of wrong labels; None if it cannot be estimated.
+        share: Estimated share of label errors; None if it cannot be estimated.
     """
     if share is not None and share >= LABEL_ERRORS:
         yield Finding(

@@ -24,8 +24,8 @@ be at least double the present one, and so far on the way from chance to perfect
 CONFIDENT = 0.9
 """Probability from which on a prediction is confident."""
 MIN_CONFIDENCE_RATIO = 0.8
-"""Minimum share of confident predictions among those that differ from the label, as a multiple of
-that among the others."""
+"""Minimum share of confident predictions where prediction and label differ, as a multiple of the
+share where they agree."""
 MAX_PAIRS = 4
 """Pairs of classes in a message."""
 

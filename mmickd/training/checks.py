@@ -147,7 +147,7 @@ def mixing_findings(model: nn.Module) -> Iterator[Finding]:
             "mixed_images",
             "warning",
             "the data preprocessor mixes images (batch_augments): KD applies to all of them, the "
-            "in-context terms only to those that come out unmixed.",
+            "in-context terms only to images that come out unmixed.",
         )
 
 

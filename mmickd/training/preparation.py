@@ -298,12 +298,12 @@ def _frozen_banks(
         report = report_of(whole, num_positives, options.exclude_same_id)
         print_log(f"{level} level: {report}", logger="current")
         reports[level] = report
-        found = [*teacher_findings(report.class_agreement, report.present)]
+        level_findings = [*teacher_findings(report.class_agreement, report.present)]
         if is_sample:
             samples[level] = whole
         else:
-            found += size_findings(whole.offsets.diff(), requests)
-        findings.extend(finding.at(f"{level} level") for finding in found)
+            level_findings += size_findings(whole.offsets.diff(), requests)
+        findings.extend(finding.at(f"{level} level") for finding in level_findings)
 
     cache = _cache(bank, network, images)
     banks = get_or_build_banks(

@@ -177,13 +177,13 @@ def void_in_all_but_one(cfg: Config, folder: Path) -> Config:
 
 def test_a_few_images_without_a_label_are_no_error(check: Any, tmp_path: Path) -> None:
     cfg = void_in_all_but_one(toys.segmenter().distilled(), tmp_path)
-    taken = []
+    numbers = []
     for seed in range(4):
         cfg.custom_hooks[0]["bank"] = {"seed": seed}
         _, report = check(cfg, "--images", "2")
         assert report["bank"]["rows"] > 0
-        taken.append(report["images"]["taken"])
-    assert 2 < max(taken) <= 6
+        numbers.append(report["images"]["taken"])
+    assert 2 < max(numbers) <= 6
     next(iter(sorted((tmp_path / "data/ann_dir/train").iterdir(), reverse=True))).write_bytes(
         (tmp_path / "data/ann_dir/train/0.png").read_bytes()
     )

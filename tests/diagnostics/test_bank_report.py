@@ -37,17 +37,17 @@ def slow(bank: MemoryBank, positives: int, exclude: bool, rows: list[int]) -> di
             bool(bank.ids[j] == bank.ids[i] and bank.ids[i] >= 0) if exclude else i == j
             for j in range(len(bank))
         ]
-        others = [j for j in range(len(bank)) if j != i and not same[j]]
+        neighbours = [j for j in range(len(bank)) if j != i and not same[j]]
         candidates = sum(
             int(bank.labels[j]) == label and not (exclude and same[j]) for j in range(len(bank))
         )
         complete += candidates >= positives
-        if not any(int(bank.labels[j]) == label for j in others):
+        if not any(int(bank.labels[j]) == label for j in neighbours):
             continue  # no neighbour could predict its class
         judged += 1
-        scores = {j: float(bank.features[i].float() @ bank.features[j].float()) for j in others}
+        scores = {j: float(bank.features[i].float() @ bank.features[j].float()) for j in neighbours}
         votes = [0.0] * bank.num_classes
-        for j in sorted(others, key=lambda j: -scores[j])[:NEIGHBOURS]:
+        for j in sorted(neighbours, key=lambda j: -scores[j])[:NEIGHBOURS]:
             votes[int(bank.labels[j])] += math.exp(scores[j] / 0.1)
         predicted += votes.index(max(votes)) == label
     return dict(

@@ -38,16 +38,16 @@ def test_a_shift_is_found_with_weak_teachers_too(shift: int, errors: float) -> N
     random, labels = rows()
     inside = (labels + shift >= 0) & (labels + shift < CLASSES)
     predictions = with_errors((labels + shift).clamp(0, CLASSES - 1), errors, random)
-    found = findings(labels[inside], predictions[inside])
-    assert f"label {'-' if shift < 0 else '+'} 1 of" in found["shifted_labels"]
-    assert len(found) == 1
+    texts = findings(labels[inside], predictions[inside])
+    assert f"label {'-' if shift < 0 else '+'} 1 of" in texts["shifted_labels"]
+    assert len(texts) == 1
 
 
 def test_another_order_is_found() -> None:
     random, labels = rows()
     predictions = with_errors(torch.tensor([2, 1, 0, 4, 3])[labels], 0.1, random)
-    found = findings(labels, predictions)
-    assert "0 (sky) is its 2, 2 (car) is its 0" in found["reordered_classes"] and len(found) == 1
+    texts = findings(labels, predictions)
+    assert "0 (sky) is its 2, 2 (car) is its 0" in texts["reordered_classes"] and len(texts) == 1
 
 
 @pytest.mark.parametrize("errors", [0.0, 0.3, 0.8, 1.0])
@@ -95,7 +95,7 @@ def test_the_only_row_of_its_class_is_not_counted() -> None:
 def test_errors_of_the_teacher_are_no_label_errors() -> None:
     random, labels = rows()
     predictions = with_errors(labels, 0.2, random)
-    # its features are those of the predicted class; its errors have a lower confidence
+    # features of the predicted class; errors have a lower confidence
     confidence = torch.where(predictions == labels, 9.0, 1.0)
     confidence[(predictions != labels).nonzero()[::3]] = 9.0
     bank = bank_of(labels, predictions, confidence, clusters=predictions)

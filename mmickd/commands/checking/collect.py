@@ -121,8 +121,8 @@ def _frozen_banks(run: OpenRun, images: BankImages) -> dict[str, FrozenBankRepor
         if num_positives and len(sample_images) < len(images):
             share = len(sample_images) / len(images)
             complete = complete_share(size, sample, share, num_positives, options.exclude_same_id)
-        wrong_labels = share_of_wrong_labels(sample, options.exclude_same_id)
-        banks[level] = FrozenBankReport(size, sample, report, complete, wrong_labels)
+        label_errors = share_of_wrong_labels(sample, options.exclude_same_id)
+        banks[level] = FrozenBankReport(size, sample, report, complete, label_errors)
     return banks
 
 
@@ -135,7 +135,7 @@ def _bank_findings(
         findings = [*size_findings(bank.size.rows_per_class, run.ready.requests)]
         if report.present > 1:
             findings += neighbour_findings(report.knn_accuracy, report.present)
-            findings += label_error_findings(bank.wrong_labels)
+            findings += label_error_findings(bank.label_errors)
             findings += completeness_findings(bank.complete)
         elif run.ready.images is not None:
             label = int(bank.sample.labels[0])

@@ -51,7 +51,7 @@ class StepReport:
 
     Args:
         student: Shapes of the features and logits of the student's classifier layer.
-        teachers: Shapes of those of each source; empty if there is none in the first steps.
+        teachers: The same shapes of each source; empty if there is none in the first steps.
         task: The task's own losses together.
         terms: Terms by name in the log, without 'loss_'.
         seconds: Time of each part of the step.

@@ -28,7 +28,7 @@ def whole_banks(cfg: Config) -> dict[str, Any]:
 
 
 def sizes(cfg: Config, images: int) -> dict[str, Any]:
-    """By level, what ``check`` writes about the bank."""
+    """Return what ``check`` writes about the bank, by level."""
     return collect(cfg, images).to_json()["bank"]["levels"]
 
 

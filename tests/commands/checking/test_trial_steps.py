@@ -1,4 +1,4 @@
-"""Trial steps: values and gradients against those of losses with a known gradient."""
+"""Trial steps, with losses whose gradients are known."""
 
 from __future__ import annotations
 
