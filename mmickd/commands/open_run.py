@@ -36,7 +36,7 @@ class OpenRun:
             training mode returns the distilled losses.
         options: Options of the hook.
         findings: What looks wrong with the run.
-        notes: Warnings that other packages have logged so far.
+        notes: Warnings that other packages have logged so far, as findings of level info.
     """
 
     runner: Any
@@ -44,7 +44,7 @@ class OpenRun:
     attachment: Attachment
     options: HookOptions
     findings: list[Finding]
-    notes: list[str]
+    notes: list[Finding]
 
     @property
     def distiller(self) -> Distiller:
@@ -99,7 +99,7 @@ def open_run(cfg: Config, sample: int | None = None) -> Iterator[OpenRun]:
                 _begin(runner)
             assert hook.ready is not None and hook.attachment is not None
             yield OpenRun(
-                runner, hook.ready, hook.attachment, hook.options, hook.findings, handler.texts
+                runner, hook.ready, hook.attachment, hook.options, hook.findings, handler.notes
             )
         finally:
             hook.after_train(runner)
@@ -126,12 +126,12 @@ def _begin(runner: Any) -> None:
 
 
 class _OtherWarnings(logging.Handler):
-    """Texts of the warnings and errors that are logged and are no findings."""
+    """Handler that keeps the warnings and errors of other packages."""
 
     def __init__(self) -> None:
         super().__init__(logging.WARNING)
-        self.texts: list[str] = []
+        self.notes: list[Finding] = []
 
     def emit(self, record: logging.LogRecord) -> None:
         if not hasattr(record, "finding"):
-            self.texts.append(record.getMessage())
+            self.notes.append(Finding("other_package", "info", record.getMessage()))

@@ -28,14 +28,16 @@ def check(tmp_path: Path) -> Any:
         code = main([str(file), "--json", str(written), *words])
         assert not list(Path(cfg.work_dir).iterdir())
         report = json.loads(written.read_text())
-        assert report["warnings"] == [finding["text"] for finding in report["findings"]]
+        texts = {"info": report["notes"], "warning": report["warnings"]}
+        for level, expected in texts.items():
+            assert [f["text"] for f in report["findings"] if f["level"] == level] == expected
         return code, report
 
     return call
 
 
 def codes(report: dict[str, Any]) -> list[str]:
-    return [finding["code"] for finding in report["findings"]]
+    return [f["code"] for f in report["findings"] if f["level"] == "warning"]
 
 
 def test_a_classifier_without_findings(check: Any, capsys: pytest.CaptureFixture[str]) -> None:

@@ -51,7 +51,7 @@ def optim(**options: Any) -> dict[str, Any]:
 MULTI_LABEL = dict(_delete_=True, type="MultiLabelLinearClsHead", num_classes=3, in_channels=128)
 BINARY = dict(decode_head__num_classes=2, decode_head__out_channels=1)
 PEERS = {
-    "classes": (model(head__num_classes=5), ["3 classes", "peer 0 5", "num_classes"]),
+    "classes": (model(head__num_classes=5), ["3 classes", "peer 0 has 5", "num_classes"]),
     "another layer": (dict(layer="backbone.conv1"), ["peer 0", "by 'head.fc'", "teacher.layer"]),
     "segmenter": (dict(cfg="mmseg"), ["peer 0 is a EncoderDecoder", "both must be"]),
     "labels that go together": (model(head=MULTI_LABEL), ["MultiLabelLinear", "single-label"]),
@@ -99,7 +99,7 @@ def test_a_peer_that_cannot_be(case: str) -> None:
     ("teacher", "words"),
     [
         (dict(cfg="mmpretrain"), ["peer 0 is a ImageClassifier", "both must be"]),
-        (model(decode_head__num_classes=5), ["peer 0 5", "num_classes"]),
+        (model(decode_head__num_classes=5), ["peer 0 has 5", "num_classes"]),
         (model(**BINARY), ["peer 0: ", "out_channels=1"]),
         (model(decode_head__in_channels=7), ["peer 0 cannot run", "48x64"]),
     ],
@@ -132,11 +132,11 @@ def test_such_a_queue_stops_the_run(case: str, teacher: dict[str, Any]) -> None:
     assert_stops(hooked("mmpretrain", "image", 2, teacher, **options), *words)
 
 
-def test_options_of_frozen_banks_are_said_to_be_idle() -> None:
-    """They do no harm: a config may carry them from one paradigm to the other."""
+def test_unused_options_of_frozen_banks_are_reported() -> None:
     bank = dict(max_images=3, dtype="fp32", capacity_per_class=20)
-    log = toys.log_of(run(hooked("mmpretrain", "image", 1, ONLINE, bank=bank)))
-    assert log.count("bank.dtype, bank.max_images: for the bank of a frozen teacher.") == 1
+    runner = run(hooked("mmpretrain", "image", 1, ONLINE, bank=bank))
+    assert "unused_options" in [finding.code for finding in toys.hook_of(runner).findings]
+    assert toys.log_of(runner).count("bank.dtype, bank.max_images:") == 1
 
 
 def test_a_queue_of_just_enough_rows() -> None:
@@ -148,8 +148,8 @@ def test_a_queue_of_just_enough_rows() -> None:
 def capacity(**options: Any) -> int:
     """Rows per class of the queues by the hook's options."""
     hook = ICKDHook(teacher=ONLINE, **options)
-    hook._options.check_queue([LossTerms.build(options.get("losses"))])
-    return hook._options.bank.queue_capacity
+    hook.options.check_queue([LossTerms.build(options.get("losses"))])
+    return hook.options.bank.queue_capacity
 
 
 FULL, GROWING = dict(loss_weight=1.0), dict(loss_weight=dict(value=1.0, warmup=1))

@@ -89,7 +89,7 @@ CASES: dict[str, tuple[Changes | Callable[[], Changes], list[str]]] = {
     ),
     "number of classes of the teacher": (
         teacher(classes=4),
-        ["student tells 3 classes apart, the teacher 4", "same classes"],
+        ["student has 3 classes", "the teacher has 4"],
     ),
     "teacher is a classifier": (
         classifying_teacher,

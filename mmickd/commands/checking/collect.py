@@ -86,7 +86,7 @@ def _collect(run: OpenRun) -> CheckReport:
         losses_section(steps),
         times_section(steps, bool(frozen)),
     ]
-    return CheckReport(sections, findings, run.notes)
+    return CheckReport(sections, [*run.notes, *findings])
 
 
 def _all_images(run: OpenRun) -> BankImages | None:

@@ -36,18 +36,21 @@ class CheckReport:
 
     Args:
         sections: Parts of the report, in their order.
-        findings: What looks wrong with the run.
-        notes: Warnings of other packages.
+        findings: What looks wrong with the run, and warnings of other packages (level info).
     """
 
     sections: Sequence[Section]
     findings: Sequence[Finding]
-    notes: Sequence[str]
 
     @property
     def warnings(self) -> list[str]:
-        """Texts of the findings that are warnings."""
+        """Texts of the warnings."""
         return [finding.text for finding in self.findings if finding.level == "warning"]
+
+    @property
+    def notes(self) -> list[str]:
+        """Texts of the warnings of other packages."""
+        return [finding.text for finding in self.findings if finding.level == "info"]
 
     def print(self, console: Console) -> None:
         """Print the tables, the findings and the verdict."""
@@ -60,8 +63,8 @@ class CheckReport:
         console.print()
         for note in self.notes:
             console.print(Text(f"note of another package: {note}", "dim"))
-        for finding in self.findings:
-            console.print(Text.assemble((f"{finding.level}: ", "bold yellow"), finding.text))
+        for warning in self.warnings:
+            console.print(Text.assemble(("warning: ", "bold yellow"), warning))
         number = len(self.warnings)
         warnings = f"{number} warning{'s' * (number != 1)}, see above."
         style = "bold yellow" if number else "bold green"
@@ -73,7 +76,7 @@ class CheckReport:
         return {
             **values,
             "warnings": self.warnings,
-            "notes": list(self.notes),
+            "notes": self.notes,
             "findings": findings_as_json(self.findings),
         }
 

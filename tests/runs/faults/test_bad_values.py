@@ -149,7 +149,7 @@ def resumed(request: Any, lives: Lives) -> Any:
 
 def check_resuming(lives: Lives, resumed: Any, data: st.DataObject) -> None:
     hook, state = resumed
-    hook._saved = data.draw(valid.mutated({"mmickd": state}, most=1)).get("mmickd")
+    hook._saved_state = data.draw(valid.mutated({"mmickd": state}, most=1)).get("mmickd")
 
     def go_on() -> None:
         hook._restore()
