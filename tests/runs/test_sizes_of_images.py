@@ -94,5 +94,5 @@ def test_another_size_of_a_classifiers_bank_is_reported() -> None:
     enlarge = dict(type="Resize", scale=(32, 32))
     pipeline = [dict(type="LoadImageFromFile"), enlarge, dict(type="PackInputs")]
     runner = run(toys.classifier().distilled(bank=dict(pipeline=pipeline, cache_dir=None)))
-    assert [finding.code for finding in toys.hook_of(runner).findings] == ["bank_image_size"]
+    assert "bank_image_size" in [finding.code for finding in toys.hook_of(runner).findings]
     assert all(size in toys.log_of(runner) for size in ("32x32", "16x16"))
