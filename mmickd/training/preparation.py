@@ -93,11 +93,11 @@ class CheckedRun:
         num_classes: Number of classes of student and teacher.
         terms: Terms of the student.
         levels: Levels of the terms that are not dense.
+        findings: What looks wrong, though the run can begin.
         images: Images that a frozen bank is built from; None if there is none.
         pipeline: Description of the transforms that read the images.
         fields: By level, what the frozen bank depends on; empty if there is none.
         queue_levels: Levels of the queues of a teacher that learns.
-        findings: What looks wrong, though the run can begin.
     """
 
     context: RunContext
@@ -105,11 +105,11 @@ class CheckedRun:
     num_classes: int
     terms: LossTerms
     levels: tuple[str, ...]
-    images: BankImages | None
-    pipeline: str
-    fields: dict[str, dict[str, Any]]
-    queue_levels: tuple[str, ...]
     findings: list[Finding]
+    images: BankImages | None = None
+    pipeline: str = ""
+    fields: dict[str, dict[str, Any]] = field(default_factory=dict)
+    queue_levels: tuple[str, ...] = ()
 
 
 def check_run(options: HookOptions, context: RunContext) -> CheckedRun:
@@ -149,7 +149,7 @@ def _check(options: HookOptions, context: RunContext) -> CheckedRun:
     check_classes(num_classes, teacher.class_counts, teacher.classes, dataset)
     findings += mixing_findings(student)
 
-    checked = CheckedRun(context, layer, num_classes, terms, levels, None, "", {}, (), findings)
+    checked = CheckedRun(context, layer, num_classes, terms, levels, findings)
     network = teacher.frozen_network
     if network is None:
         options.check_queue(all_terms)
@@ -160,15 +160,15 @@ def _check(options: HookOptions, context: RunContext) -> CheckedRun:
     if not retrieves:
         return checked
     pipelines = choose_pipelines(options.bank.pipeline, dataset, context.val_dataset, context.cfg)
-    pipeline = describe_pipelines(pipelines)
-    print_log(f"The memory bank reads the training images by {pipeline}", logger="current")
+    description = describe_pipelines(pipelines)
+    print_log(f"The memory bank reads the training images by {description}", logger="current")
     images = BankImages(dataset, *(pipeline.transforms for pipeline in pipelines))
     images.limit(options.bank.max_images, options.bank.seed)
     # Before any image is read: transforms may keep state of what they read.
     fields = _fields(options.bank, levels, images, network)
     findings += _check_bank_images(images, network, batch, options.exclude_same_id)
     check_pipelines(dataset, pipelines)
-    return replace(checked, images=images, pipeline=pipeline, fields=fields)
+    return replace(checked, images=images, pipeline=description, fields=fields)
 
 
 def _check_bank_images(

@@ -105,9 +105,8 @@ def _frozen_banks(run: OpenRun, images: BankImages) -> dict[str, FrozenBankRepor
         run: The run, with the small bank.
         images: Images of the whole bank.
     """
-    network, options, sample_images = (
-        run.distiller.teacher.frozen_network, run.options, run.ready.images
-    )  # fmt: skip
+    network, sample_images = run.distiller.teacher.frozen_network, run.ready.images
+    options = run.options
     assert network is not None and sample_images is not None
     num_positives = max((request.num_positives for request in run.ready.requests), default=0)
     banks = {}
