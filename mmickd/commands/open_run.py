@@ -54,7 +54,7 @@ class OpenRun:
     @property
     def stored(self) -> dict[str, StoredBank]:
         """Place of the frozen bank of each level in the cache; empty if there is none."""
-        return self.ready.stored
+        return self.ready.frozen.stored
 
     @property
     def student(self) -> nn.Module:

@@ -25,7 +25,13 @@ from mmickd.structures import Batch, Tapped
 from mmickd.teachers import Teacher
 from mmickd.teachers.run_context import RunContext, TrainingTools
 from mmickd.training.distiller import Distiller
-from mmickd.training.options import HookOptions
+from mmickd.training.options import (
+    HookOptions,
+    build_retriever,
+    build_teacher,
+    read_bank_options,
+    read_levels,
+)
 from mmickd.training.preparation import ReadyRun, check_run, prepare
 from mmickd.utils.errors import ICKDError
 from mmickd.utils.packages import repair_scopes
@@ -98,14 +104,14 @@ class ICKDHook(Hook):
     ) -> None:
         check_names(unknown, [*parameters_of(ICKDHook), "priority"], "ICKDHook")
         repair_scopes()
-        self.options = HookOptions.read(
-            teacher=teacher,
-            level=level,
+        self.options = HookOptions(
+            teacher=build_teacher(teacher),
+            level=read_levels(level),
             layer=layer,
             query=query,
-            bank=bank,
+            bank=read_bank_options(bank),
             anchors=anchors,
-            retriever=retriever,
+            retriever=build_retriever(retriever),
             losses=losses,
             exclude_same_id=exclude_same_id,
         )
@@ -147,7 +153,7 @@ class ICKDHook(Hook):
             checked = check_run(options, run_context(runner, model))
             self._report(checked.findings)
             self.ready = ready = prepare(options, checked, sample is not None)
-        self._report(ready.findings)
+        self._report(ready.frozen.findings)
         if runner.iter:  # resumed
             self._restore()
         self._runner, self._saved_state = runner, None

@@ -45,6 +45,7 @@ class HookOptions:
     exclude_same_id: bool
 
     def __post_init__(self) -> None:
+        LossTerms.build(self.losses)
         check_choice(self.query, ("view", "bank"), "query")
         check_integer(self.anchors, 1, "anchors")
         check_flag(self.exclude_same_id, "exclude_same_id")
@@ -60,39 +61,6 @@ class HookOptions:
                 "bank.momentum is for the queues of peers (OnlineTeacher); the average of a "
                 "SelfTeacher has its own, teacher.momentum."
             )
-
-    @classmethod
-    def read(
-        cls,
-        teacher: Any,
-        level: Any,
-        layer: Any,
-        query: Any,
-        bank: Any,
-        anchors: Any,
-        retriever: Any,
-        losses: Any,
-        exclude_same_id: Any,
-    ) -> HookOptions:
-        """Return the options that the arguments of the hook give.
-
-        Raises:
-            ICKDError: if one is unknown or out of range.
-        """
-        LossTerms.build(losses)
-        return cls(
-            teacher=build_part(TEACHERS, teacher, "OfflineTeacher", "teacher", base=Teacher),
-            retriever=build_part(
-                RETRIEVERS, retriever, "TorchRetriever", "retriever", base=BaseRetriever
-            ),
-            bank=_bank(bank),
-            level=_levels(level),
-            layer=layer,
-            query=query,
-            anchors=anchors,
-            losses=losses,
-            exclude_same_id=exclude_same_id,
-        )
 
     def with_sample(self, images: int) -> HookOptions:
         """Return the options for a bank of few images that is not cached.
@@ -176,7 +144,18 @@ class HookOptions:
         return names
 
 
-def _bank(cfg: Any) -> BankOptions:
+def build_teacher(cfg: Any) -> Teacher:
+    """Return the teacher of a config, without its network."""
+    return build_part(TEACHERS, cfg, "OfflineTeacher", "teacher", base=Teacher)
+
+
+def build_retriever(cfg: Any) -> BaseRetriever:
+    """Return the retriever of a config."""
+    return build_part(RETRIEVERS, cfg, "TorchRetriever", "retriever", base=BaseRetriever)
+
+
+def read_bank_options(cfg: Any) -> BankOptions:
+    """Return the options of the hook's ``bank``."""
     options = check_dict(cfg, "bank", [field.name for field in fields(BankOptions)])
     try:
         return BankOptions(**options)
@@ -184,7 +163,8 @@ def _bank(cfg: Any) -> BankOptions:
         raise error.inside("bank") from error
 
 
-def _levels(level: Any) -> tuple[str, ...] | None:
+def read_levels(level: Any) -> tuple[str, ...] | None:
+    """Return the names of the hook's ``level``; None: the task's first."""
     if level is None:
         return None
     levels = [level] if isinstance(level, str) else level

@@ -52,38 +52,6 @@ DRY_RUN_IMAGES = 2
 
 
 @dataclass(frozen=True)
-class ReadyRun:
-    """A run that can take its first step.
-
-    Args:
-        context: Parts of the runner.
-        distiller: Distiller, with teacher and memories.
-        layer: Name of the student's classifier layer.
-        images: Images that the frozen bank is built from; None if there is none.
-        pipeline: Description of the transforms that read the images.
-        stored: By level, the place of the frozen bank in the cache; empty without bank or cache.
-        reports: By level, the figures of the frozen bank; on rank 0 only.
-        samples: By level, a frozen bank that is a sample, on the CPU of rank 0; empty otherwise.
-        findings: What looks wrong with the frozen banks.
-    """
-
-    context: RunContext
-    distiller: Distiller
-    layer: str
-    images: BankImages | None
-    pipeline: str
-    stored: dict[str, StoredBank]
-    reports: dict[str, BankReport]
-    samples: dict[str, MemoryBank]
-    findings: list[Finding]
-
-    @property
-    def requests(self) -> list[RowRequest]:
-        """Rows that the student's terms retrieve."""
-        return _requests(self.distiller.terms)
-
-
-@dataclass(frozen=True)
 class CheckedRun:
     """A run whose options, networks and data fit each other.
 
@@ -110,6 +78,50 @@ class CheckedRun:
     pipeline: str = ""
     fields: dict[str, dict[str, Any]] = field(default_factory=dict)
     queue_levels: tuple[str, ...] = ()
+
+    @property
+    def requests(self) -> list[RowRequest]:
+        """Rows that the student's terms retrieve."""
+        return [
+            RowRequest(
+                f"{self.terms.where}.{term.name}",
+                term.loss.num_positives or 0,
+                term.loss.num_negatives,
+            )
+            for term in self.terms.retrieving
+        ]
+
+
+@dataclass(frozen=True)
+class FrozenBanks:
+    """Banks of a frozen teacher by level; empty if there are none.
+
+    Args:
+        banks: Banks on the run's device, or this rank's shards of them.
+        stored: Places in the cache; empty without a cache.
+        reports: Figures of the banks; on rank 0 only.
+        samples: Banks that are samples, on the CPU of rank 0; empty otherwise.
+        findings: What looks wrong with the banks.
+    """
+
+    banks: dict[str, FrozenBank] = field(default_factory=dict)
+    stored: dict[str, StoredBank] = field(default_factory=dict)
+    reports: dict[str, BankReport] = field(default_factory=dict)
+    samples: dict[str, MemoryBank] = field(default_factory=dict)
+    findings: list[Finding] = field(default_factory=list)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReadyRun(CheckedRun):
+    """A checked run that can take its first step.
+
+    Args:
+        distiller: Distiller, with teacher and memories.
+        frozen: Banks of a frozen teacher.
+    """
+
+    distiller: Distiller
+    frozen: FrozenBanks
 
 
 def check_run(options: HookOptions, context: RunContext) -> CheckedRun:
@@ -222,7 +234,7 @@ def prepare(options: HookOptions, checked: CheckedRun, is_sample: bool = False) 
     Raises:
         ICKDError: on every rank, with what is wrong, where, and what to do.
     """
-    teacher, device, frozen = options.teacher, checked.context.device, _FrozenBanks()
+    teacher, device, frozen = options.teacher, checked.context.device, FrozenBanks()
     if checked.images is not None:
         with long_timeout_group():
             frozen = _frozen_banks(options, checked, checked.images, is_sample)
@@ -248,41 +260,17 @@ def prepare(options: HookOptions, checked: CheckedRun, is_sample: bool = False) 
     distiller = Distiller(
         teacher, checked.terms, checked.levels, options.anchors, options.bank.seed
     )
-    return ReadyRun(
-        context=checked.context,
-        distiller=distiller,
-        layer=checked.layer,
-        images=checked.images,
-        pipeline=checked.pipeline,
-        stored=frozen.stored,
-        reports=frozen.reports,
-        samples=frozen.samples,
-        findings=frozen.findings,
-    )
-
-
-@dataclass(frozen=True)
-class _FrozenBanks:
-    """Frozen banks on this rank; the other fields as in :class:`ReadyRun`."""
-
-    banks: dict[str, FrozenBank] = field(default_factory=dict)
-    stored: dict[str, StoredBank] = field(default_factory=dict)
-    reports: dict[str, BankReport] = field(default_factory=dict)
-    samples: dict[str, MemoryBank] = field(default_factory=dict)
-    findings: list[Finding] = field(default_factory=list)
+    return ReadyRun(**vars(checked), distiller=distiller, frozen=frozen)
 
 
 def _frozen_banks(
     options: HookOptions, checked: CheckedRun, images: BankImages, is_sample: bool
-) -> _FrozenBanks:
+) -> FrozenBanks:
     """Build or load the banks of a frozen teacher."""
     network, bank, context = options.teacher.frozen_network, options.bank, checked.context
     assert network is not None
-    requests = _requests(checked.terms)
-    num_positives = max((request.num_positives for request in requests), default=0)
-    reports: dict[str, BankReport] = {}
-    samples: dict[str, MemoryBank] = {}
-    findings: list[Finding] = []
+    num_positives = max((request.num_positives for request in checked.requests), default=0)
+    frozen = FrozenBanks()
     built: list[str] = []
 
     def build(levels: Sequence[str]) -> dict[str, MemoryBank | None]:
@@ -297,13 +285,13 @@ def _frozen_banks(
             return
         report = report_of(whole, num_positives, options.exclude_same_id)
         print_log(f"{level} level: {report}", logger="current")
-        reports[level] = report
+        frozen.reports[level] = report
         level_findings = [*teacher_findings(report.class_agreement, report.present)]
         if is_sample:
-            samples[level] = whole
+            frozen.samples[level] = whole
         else:
-            level_findings += size_findings(whole.offsets.diff(), requests)
-        findings.extend(finding.at(f"{level} level") for finding in level_findings)
+            level_findings += size_findings(whole.offsets.diff(), checked.requests)
+        frozen.findings.extend(finding.at(f"{level} level") for finding in level_findings)
 
     cache = _cache(bank, network, images)
     banks = get_or_build_banks(
@@ -311,25 +299,16 @@ def _frozen_banks(
         cache,
         build,
         bank.shard,
-        network.width,
-        context.device,
-        inspect,
-        findings.append,
+        width=network.width,
+        device=context.device,
+        inspect=inspect,
+        report=frozen.findings.append,
     )
-    stored = {}
+    frozen.banks.update(banks)
     if cache is not None:
-        fields = checked.fields.items()
-        stored = {level: StoredBank(cache, of, level not in built) for level, of in fields}
-    return _FrozenBanks(banks, stored, reports, samples, findings)
-
-
-def _requests(terms: LossTerms) -> list[RowRequest]:
-    return [
-        RowRequest(
-            f"{terms.where}.{term.name}", term.loss.num_positives or 0, term.loss.num_negatives
-        )
-        for term in terms.retrieving
-    ]
+        for level, fields in checked.fields.items():
+            frozen.stored[level] = StoredBank(cache, fields, level not in built)
+    return frozen
 
 
 def _cache(bank: BankOptions, network: NetworkTeacher, images: BankImages) -> BankCache | None:

@@ -111,7 +111,7 @@ def test_one_hook_is_needed(data: Path, tmp_path: Path, count: int) -> None:
 def test_a_sample_is_a_small_bank_that_is_not_cached(data: Path, tmp_path: Path) -> None:
     cfg = config(data, tmp_path, bank={"cache_dir": str(tmp_path / "cache"), "seed": 3})
     with open_run(cfg, sample=10) as run:
-        assert len(run.ready.samples["image"]) == len(run.ready.images) == 10
+        assert len(run.ready.frozen.samples["image"]) == len(run.ready.images) == 10
         assert run.options.bank.max_images is None and not run.stored
     assert not (tmp_path / "cache").exists()
 

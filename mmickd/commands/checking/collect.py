@@ -110,8 +110,8 @@ def _frozen_banks(run: OpenRun, images: BankImages) -> dict[str, FrozenBankRepor
     assert network is not None and sample_images is not None
     num_positives = max((request.num_positives for request in run.ready.requests), default=0)
     banks = {}
-    for level, report in run.ready.reports.items():
-        sample = run.ready.samples[level]
+    for level, report in run.ready.frozen.reports.items():
+        sample = run.ready.frozen.samples[level]
         capacity = options.bank.capacity(network.task.levels[level].capacity)
         size = size_of_whole(sample, sample_images, images, capacity)
         if size.is_exact:
