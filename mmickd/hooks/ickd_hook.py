@@ -255,7 +255,8 @@ class ICKDHook(Hook):
                 ) from error
         elif teacher.resume == "fresh":
             print_log(
-                "The resumed checkpoint holds no such teacher: it starts anew", logger="current"
+                "The resumed checkpoint has no state of this teacher: the teacher starts anew",
+                logger="current",
             )
         else:
             raise ICKDError(
