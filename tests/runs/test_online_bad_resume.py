@@ -53,7 +53,7 @@ def test_a_checkpoint_without_such_a_teacher(case: str) -> None:
 
     assert "teacher.resume='fresh'" in stopped(resumed())
     fresh = run(resumed(resume="fresh"))
-    assert fresh.iter == 3 and "it begins anew" in toys.log_of(fresh)
+    assert fresh.iter == 3 and "starts anew" in toys.log_of(fresh)
 
 
 ADAM = dict(optimizer=dict(type="Adam", lr=0.1))

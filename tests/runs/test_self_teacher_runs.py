@@ -109,7 +109,7 @@ def test_resuming_without_a_teacher_in_the_checkpoint() -> None:
     cfg.custom_hooks, cfg.resume, cfg.train_cfg.max_iters = hooks, True, 4
     assert "teacher.resume='fresh'" in stopped(cfg)
     cfg.custom_hooks[0].teacher.resume = "fresh"
-    assert "it begins anew" in toys.log_of(run(cfg))
+    assert "starts anew" in toys.log_of(run(cfg))
 
 
 def test_resuming_with_another_queue_is_refused() -> None:
