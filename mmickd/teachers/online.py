@@ -24,9 +24,9 @@ from mmickd.teachers.normalization import InputConverter
 from mmickd.teachers.peer import Peer, build_peer
 from mmickd.teachers.run_context import RunContext
 from mmickd.teachers.self_teacher import SelfTeacher
-from mmickd.utils.config import ConfigLike, check_reference, find_config, load_config
+from mmickd.utils.config import ConfigLike, check_config_reference, find_config, load_config
 from mmickd.utils.errors import ICKDError, OptionError
-from mmickd.utils.modules import is_sharded, plain_copy
+from mmickd.utils.modules import copy_model, is_sharded
 from mmickd.utils.validation import check_choice, check_flag, check_integer
 
 MOST_PEERS = 64
@@ -92,7 +92,7 @@ class OnlineTeacher(Teacher):
         _check_dicts(_as_list(param_scheduler), "param_scheduler", "a dict or a list of dicts")
         for reference in _as_list(cfg):
             if reference is not None:
-                check_reference(reference, "cfg")
+                check_config_reference(reference, "cfg")
         if not isinstance(layer, str):
             raise OptionError("layer", layer, "it must be 'auto' or the name of a layer.")
         if losses is not None:
@@ -190,7 +190,7 @@ class OnlineTeacher(Teacher):
 
     def _build_encoder(self, network: nn.Module, layer: str, momentum: float) -> SelfTeacher:
         encoder = SelfTeacher(momentum=momentum)
-        encoder.adopt(plain_copy(network), self._run.student, self._run.device)
+        encoder.adopt(copy_model(network), self._run.student, self._run.device)
         encoder.attach(layer)
         return encoder
 

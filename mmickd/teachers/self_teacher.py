@@ -15,10 +15,10 @@ from mmickd.teachers.checkpoint import TeacherWeights
 from mmickd.teachers.loading import load_strictly
 from mmickd.teachers.network import NetworkTeacher
 from mmickd.teachers.run_context import RunContext
-from mmickd.utils.distributed import buffers_from_main
+from mmickd.utils.distributed import broadcast_buffers
 from mmickd.utils.errors import ICKDError
-from mmickd.utils.modules import is_sharded, plain_copy
-from mmickd.utils.quoting import quoted
+from mmickd.utils.modules import copy_model, is_sharded
+from mmickd.utils.text import safe_repr
 from mmickd.utils.validation import check_choice, check_integer, check_number
 
 MODES = ("ema", "snapshot", "checkpoint")
@@ -122,7 +122,7 @@ class SelfTeacher(NetworkTeacher):
                 "SelfTeacher copies the student, of which each rank has only a part under FSDP: "
                 "use DDP."
             )
-        model = plain_copy(run.student)
+        model = copy_model(run.student)
         if self.is_frozen:
             self.classes = self.weights.load_into(model, "the student")
         self._reset()
@@ -147,7 +147,7 @@ class SelfTeacher(NetworkTeacher):
             if self._epochs % self.interval == 0:
                 # Not strict: Swin V2 does not load all buffers that its state dict has.
                 self.model.load_state_dict(student.state_dict(), strict=False)
-                buffers_from_main(self.model)
+                broadcast_buffers(self.model)
                 self._has_snapshot = True
         return {}
 
@@ -164,7 +164,7 @@ class SelfTeacher(NetworkTeacher):
         for name in averages.keys() - set(floats):  # counters
             averages[name].copy_(values[name])
         # Running statistics differ by rank, and a checkpoint holds only the values of rank 0.
-        buffers_from_main(self.model)
+        broadcast_buffers(self.model)
 
     def own_state(self) -> dict[str, Any]:
         """See :meth:`NetworkTeacher.own_state`."""
@@ -182,18 +182,19 @@ class SelfTeacher(NetworkTeacher):
         Raises:
             ICKDError: If the state belongs to another model or mode.
         """
-        if state.get("mode") != self.mode:
+        mode = state.get("mode")
+        if mode != self.mode:
             raise ICKDError(
-                f"the resumed checkpoint holds a SelfTeacher of mode {quoted(state.get('mode'))}, "
-                f"the config has '{self.mode}'. Resume with the config that it was trained with."
+                f"the resumed checkpoint holds a SelfTeacher of mode {safe_repr(mode)}, the config "
+                f"has '{self.mode}'. Resume with the config that it was trained with."
             )
         steps, epochs, has_snapshot = (state.get(name) for name in ("steps", "epochs", "taken"))
         counts = [number for number in (steps, epochs) if type(number) is int and number >= 0]
         if len(counts) < 2 or not isinstance(has_snapshot, bool):
             raise ICKDError(
-                f"the resumed checkpoint holds a SelfTeacher with steps={quoted(steps)}, "
-                f"epochs={quoted(epochs)}, taken={quoted(has_snapshot)}, which is impossible. "
-                "Resume from an earlier checkpoint."
+                f"the resumed checkpoint holds a SelfTeacher with steps={safe_repr(steps)}, "
+                f"epochs={safe_repr(epochs)}, taken={safe_repr(has_snapshot)}, which is "
+                "impossible. Resume from an earlier checkpoint."
             )
         weights: dict[str, Tensor] = state.get("model", {})
         load_strictly(self.model, weights, "the teacher in the resumed checkpoint", "the student")

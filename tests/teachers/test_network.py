@@ -163,7 +163,7 @@ def test_the_states_of_network_and_queues_are_saved_together() -> None:
     rows = Samples(
         torch.eye(2, WIDTH), torch.ones(2, CLASSES), torch.tensor([0, 2]), torch.arange(2)
     )
-    teacher.memory.query("image", rows, 1, 1)
+    teacher.memory.stage("image", rows)
     teacher.memory.feed()
     state = teacher.state_dict()
     assert set(state) == {"teacher", "banks"} and teacher.state_key in state
