@@ -51,7 +51,7 @@ def check_finite(
 
 
 class NanGuard:
-    """Record, on the device, of the first iteration in which each value was NaN or Inf.
+    """Device-side record of the first iteration in which each value was NaN or Inf.
 
     :meth:`note` records without host synchronisation, :meth:`check` raises. Backward pass and
     optimizer have run by then: the weights are lost, but no checkpoint was saved of them.

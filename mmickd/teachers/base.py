@@ -27,7 +27,7 @@ class Source:
         task: Task adapter of the learner and this network.
         memory: Features and logits of this network for other images.
         outputs: Returns features and logits of this network for the batch, without gradients. The
-            network may wait for the first call to run, so that it does not run in vain.
+            forward pass may be deferred to the first call, as not every loss needs it.
         memory_outputs: Returns the outputs that query and fill the memory; None: ``outputs``.
 
     Example:
@@ -81,8 +81,8 @@ class Teacher(metaclass=ABCMeta):
     The methods stand in the order in which a run calls them. No network of the teacher is part of
     the student, its optimizer or its EMA. A subclass registered in
     :data:`mmickd.registry.TEACHERS` can be named in the hook's ``teacher``; the arguments of its
-    ``__init__`` are the options. For a teacher of one network that is not trained here, derive from
-    :class:`~mmickd.teachers.NetworkTeacher`, which implements all methods.
+    ``__init__`` are the options. For a teacher with one network, derive from
+    :class:`~mmickd.teachers.NetworkTeacher`: only its ``make_network`` is left to implement.
 
     Attributes:
         is_frozen (bool): True if the networks never change. The bank is then built once and cached;

@@ -34,8 +34,9 @@ class NetworkTeacher(Teacher):
     """Base class of teachers with one network, which runs in eval mode without gradients.
 
     Its forward pass ends at the classifier (``mode='tensor'``: no auxiliary head, no resize, no
-    loss). A subclass makes the network (:meth:`make_network`); if the network learns, it also
-    implements :meth:`after_step`, :meth:`own_state` and :meth:`load_own_state`.
+    loss). A subclass makes the network (:meth:`make_network`). For a network that learns, it also
+    sets ``is_frozen = False`` and implements :meth:`after_step`, :meth:`own_state` and
+    :meth:`load_own_state`.
 
     Args:
         layer: Name of the classifier layer; 'auto' searches for it.
@@ -224,19 +225,23 @@ class NetworkTeacher(Teacher):
             logits = self.tap.read(partial(self._run, inputs), *OWNER).logits
         finally:
             recorded = self._feature_tap.take()
+        return Tapped(self._features_of(recorded, logits), logits)
+
+    def _features_of(self, recorded: Tapped | None, logits: Tensor) -> Tensor:
+        """Return the output of the feature layer at the locations of the logits."""
         if recorded is None or not isinstance(recorded.logits, Tensor):
             raise ICKDError(
                 f"teacher.features: the teacher's layer '{self.features}' gives no tensor in its "
                 "forward pass. Name another layer, such as a stage of the backbone "
                 "('backbone.layer3')."
             )
-        output = recorded.logits.float()  # a tap calls the output of any layer so
+        output = recorded.logits.float()  # the output of the tapped layer, here no logits
         if self._cells is None:
-            # Maps of one pixel are averaged already. The number then stays, so that bank and
+            # Maps of one pixel are averaged already. The first maps decide, so that bank and
             # queries have the same width.
             has_one_pixel = output.ndim == 4 and output.shape[-2:].numel() == 1
             self._cells = 1 if has_one_pixel else self.feature_grid
-        return Tapped(self.task.features_of(output, logits, self._cells), logits)
+        return self.task.features_of(output, logits, self._cells)
 
     def _run(self, inputs: Tensor) -> Any:
         is_half = self.dtype != "fp32"

@@ -24,12 +24,10 @@ class OfflineTeacher(NetworkTeacher):
         cfg: Config of the model: a file, a Config, a dict, ``'mmseg::...'`` or
             ``'mmpretrain::...'``.
         checkpoint: Path or URL of its weights, of torch.save or safetensors.
-        layer: See :class:`~mmickd.teachers.NetworkTeacher`.
-        dtype: See :class:`~mmickd.teachers.NetworkTeacher`.
+        layer: This and ``dtype``, ``features``, ``feature_grid``: see
+            :class:`~mmickd.teachers.NetworkTeacher`.
         trust_checkpoint: Allow a checkpoint that holds more than tensors and plain values (it can
             run code).
-        features: See :class:`~mmickd.teachers.NetworkTeacher`.
-        feature_grid: See :class:`~mmickd.teachers.NetworkTeacher`.
 
     Raises:
         ICKDError: If an option is out of range.
