@@ -28,7 +28,7 @@ class RunContext:
         batch_size: Batch size of the training loader.
         num_workers: Workers of the training loader.
         batches: Batches of an epoch on this rank; None if infinite or unknown.
-        is_read_already: True if workers of the training loader hold a copy of the training set.
+        has_worker_copies: True if workers of the training loader hold a copy of the training set.
         collate: ``collate_fn`` of the training loader.
         cfg: Whole config; empty for a runner that was built without one.
         tools: Builder of optimizers and schedulers for further networks; None if the runner has
@@ -42,7 +42,7 @@ class RunContext:
     batch_size: int
     num_workers: int
     batches: int | None = None
-    is_read_already: bool = False
+    has_worker_copies: bool = False
     collate: Callable[[list[Any]], Any] = pseudo_collate
     cfg: Mapping[str, Any] = field(default_factory=dict)
     tools: TrainingTools | None = None
