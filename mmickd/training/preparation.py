@@ -153,7 +153,7 @@ def _check(options: HookOptions, context: RunContext) -> CheckedRun:
     retrieves = any(learner.retrieving for learner in all_terms)
 
     if retrieves and (options.exclude_same_id or options.query == "bank"):
-        number_training_images(leaf_datasets(dataset), context.is_read_already)
+        number_training_images(leaf_datasets(dataset), context.has_worker_copies)
     count = min(DRY_RUN_IMAGES, context.batch_size)
     batch = training_batch(student, dataset, context.collate, count, task.check_sample)
     layer, num_classes = dry_run(student, options.layer, task.classifier_names(student), batch)
