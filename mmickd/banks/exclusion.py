@@ -30,7 +30,9 @@ def same_image(row_ids: Tensor, query_ids: Tensor) -> Tensor:
     return (row_ids == query_ids[:, None]) & (query_ids > NO_ID)[:, None]
 
 
-def has_voter(bank: MemoryBank, queries: Tensor, voters: Tensor, exclude_same_id: bool) -> Tensor:
+def has_class_neighbour(
+    bank: MemoryBank, queries: Tensor, voters: Tensor, exclude_same_id: bool
+) -> Tensor:
     """Return which rows have a row of their class among the voters that may vote on them.
 
     The neighbours of a row without one (the only picture of its class, pixels of the only image
@@ -51,9 +53,9 @@ def has_voter(bank: MemoryBank, queries: Tensor, voters: Tensor, exclude_same_id
         >>> labels, ids = torch.tensor([0, 0, 1, 1, 2]), torch.tensor([5, 6, 7, 7, 8])
         >>> bank = MemoryBank(Samples(torch.eye(5), torch.eye(5)[:, :3], labels, ids), 3)
         >>> rows = torch.arange(5)
-        >>> has_voter(bank, rows, rows, exclude_same_id=True).tolist()
+        >>> has_class_neighbour(bank, rows, rows, exclude_same_id=True).tolist()
         [True, True, False, False, False]
-        >>> has_voter(bank, rows, rows, exclude_same_id=False).tolist()
+        >>> has_class_neighbour(bank, rows, rows, exclude_same_id=False).tolist()
         [True, True, True, True, False]
     """
     labels, ids = bank.labels[queries], bank.ids[queries]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import torch
 from torch import Tensor
 
@@ -31,6 +33,8 @@ class MemoryBank:
         offsets (Tensor): ``(C + 1,)`` int64.
         num_classes (int): ``C``.
         max_class_size (int): rows of the largest class.
+        is_queue (bool): False: training does not change it.
+        is_sharded (bool): False: all rows are on this rank.
 
     Example:
         >>> labels, ids = torch.tensor([1, 0, 1]), torch.tensor([5, 6, 7])
@@ -39,11 +43,14 @@ class MemoryBank:
         ([0, 1, 1], [6, 5, 7], [0, 1, 3])
     """
 
+    is_queue: Literal[False] = False
+    is_sharded: Literal[False] = False
+
     def __init__(self, samples: Samples, num_classes: int) -> None:
         self._take(samples[torch.argsort(samples.labels, stable=True)], num_classes)
 
     @classmethod
-    def of_sorted(cls, samples: Samples, num_classes: int) -> MemoryBank:
+    def from_sorted(cls, samples: Samples, num_classes: int) -> MemoryBank:
         """The bank of rows that are sorted already; their memory becomes the bank's.
 
         Args:
@@ -55,7 +62,7 @@ class MemoryBank:
 
         Example:
             >>> rows = Samples(torch.eye(2), torch.eye(2), torch.tensor([0, 1]), torch.arange(2))
-            >>> MemoryBank.of_sorted(rows, num_classes=2).features is rows.features
+            >>> MemoryBank.from_sorted(rows, num_classes=2).features is rows.features
             True
         """
         if not bool((samples.labels.diff() >= 0).all()):
@@ -160,4 +167,4 @@ class MemoryBank:
         """The same bank on ``device``; itself where it lies there already."""
         if torch.device(device) == self.device:
             return self
-        return MemoryBank.of_sorted(self.samples.to(device), self.num_classes)
+        return MemoryBank.from_sorted(self.samples.to(device), self.num_classes)

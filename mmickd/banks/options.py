@@ -111,23 +111,23 @@ class BankOptions:
         """Rows per class of a queue."""
         return self.capacity_per_class or QUEUE_ROWS
 
-    def capacity(self, of_level: int | None) -> int | None:
+    def capacity(self, level_default: int | None) -> int | None:
         """Rows per class of a frozen bank; None: all.
 
         Args:
-            of_level: the level's default.
+            level_default: the level's default.
         """
-        return of_level if self.capacity_per_class is None else self.capacity_per_class
+        return level_default if self.capacity_per_class is None else self.capacity_per_class
 
-    def decisions(self, of_level: int | None) -> dict[str, str]:
+    def fingerprint_fields(self, level_default: int | None) -> dict[str, str]:
         """Options that decide which rows a bank holds, for its fingerprint.
 
         Args:
-            of_level: the level's default capacity.
+            level_default: the level's default capacity.
         """
         decided = {
             "dtype": self.stored_dtype,
-            "capacity_per_class": self.capacity(of_level),
+            "capacity_per_class": self.capacity(level_default),
             "pixels_per_image": self.pixels_per_image,
             "max_images": self.max_images,
             "seed": self.seed,
@@ -135,7 +135,7 @@ class BankOptions:
         return {name: str(value) for name, value in decided.items()}
 
     @property
-    def idle_for_queues(self) -> list[str]:
+    def unused_by_queues(self) -> list[str]:
         """Options that are set and mean nothing for a queue."""
         defaults = {field.name: field.default for field in fields(self)}
         return [name for name in FROZEN_ONLY if getattr(self, name) != defaults[name]]

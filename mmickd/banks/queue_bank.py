@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -35,6 +35,8 @@ class QueueBank:
         heads (Tensor): ``(C,)`` int64; the slot of each class that is written next.
         num_classes (int): ``C``.
         max_class_size (int): ``S``.
+        is_queue (bool): True: training appends rows.
+        is_sharded (bool): False: all rows are on this rank.
 
     Example:
         >>> queue = QueueBank(num_classes=2, capacity=4, width=3)
@@ -43,6 +45,9 @@ class QueueBank:
         >>> queue.counts.tolist(), queue.ids[4:6].tolist()
         ([1, 2], [5, 6])
     """
+
+    is_queue: Literal[True] = True
+    is_sharded: Literal[False] = False
 
     def __init__(
         self, num_classes: int, capacity: int, width: int, device: torch.device | str = "cpu"

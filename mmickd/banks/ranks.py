@@ -15,11 +15,11 @@ from mmickd.banks.shard import BankShard
 from mmickd.structures import Samples
 from mmickd.utils.distributed import broadcast_from_main, chunks_from_main
 
-Bank = MemoryBank | BankShard
+FrozenBank = MemoryBank | BankShard
 """A frozen bank on a rank."""
 
 
-def replicate(bank: MemoryBank | None, device: torch.device | str = "cpu") -> MemoryBank:
+def replicate_bank(bank: MemoryBank | None, device: torch.device | str = "cpu") -> MemoryBank:
     """The whole of rank 0's bank, on every rank.
 
     Args:
@@ -32,14 +32,14 @@ def replicate(bank: MemoryBank | None, device: torch.device | str = "cpu") -> Me
     about = _about(bank)
     if bank is None:
         rows = {name: _received(None, name, about, 0, 1, device) for name in Samples.names()}
-        return MemoryBank.of_sorted(Samples(**rows), about.num_classes)
+        return MemoryBank.from_sorted(Samples(**rows), about.num_classes)
     for name in Samples.names():
         for _ in chunks_from_main(getattr(bank, name), *about.forms[name]):
             pass  # sent to the others; this rank has them
     return bank.to(device)
 
 
-def deal(bank: MemoryBank | None, device: torch.device | str = "cpu") -> Bank:
+def shard_bank(bank: MemoryBank | None, device: torch.device | str = "cpu") -> FrozenBank:
     """This rank's part of rank 0's bank; the bank itself where there is one rank only.
 
     The rows pass through in pieces, so that no rank but the first ever holds more than its own.
@@ -56,7 +56,7 @@ def deal(bank: MemoryBank | None, device: torch.device | str = "cpu") -> Bank:
     rows = {
         name: _received(bank, name, about, rank, world_size, device) for name in Samples.names()
     }
-    part = MemoryBank.of_sorted(Samples(**rows), about.num_classes)
+    part = MemoryBank.from_sorted(Samples(**rows), about.num_classes)
     return BankShard(part, rank, world_size, about.num_rows, about.max_class_size)
 
 

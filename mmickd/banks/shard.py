@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import torch
 from torch import Tensor
 
@@ -20,7 +22,14 @@ class BankShard:
         world_size: ranks ``W`` that share the bank.
         num_rows: rows ``M`` of the whole bank.
         max_class_size: rows of its largest class.
+
+    Attributes:
+        is_queue (bool): False: training does not change it.
+        is_sharded (bool): True: the other rows are on the other ranks.
     """
+
+    is_queue: Literal[False] = False
+    is_sharded: Literal[True] = True
 
     def __init__(
         self, part: MemoryBank, rank: int, world_size: int, num_rows: int, max_class_size: int

@@ -9,10 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mmickd.banks.memory_bank import MemoryBank
 from mmickd.banks.queue_bank import QueueBank
-from mmickd.banks.ranks import Bank, gather_samples
-from mmickd.banks.shard import BankShard
+from mmickd.banks.ranks import FrozenBank, gather_samples
 from mmickd.retrieval.base import BaseRetriever
 from mmickd.retrieval.sharded import ShardedRetriever
 from mmickd.retrieval.stored_query import StoredQuery
@@ -30,7 +28,7 @@ class Memory:
         retriever: finds rows in them.
         device: where queries and banks lie.
         exclude_same_id: leave out rows of the query's own image.
-        asks_by_stored: replace the queries' features by the bank's own of the same image.
+        query_by_stored: replace the queries' features by the bank's own of the same image.
 
     Example:
         >>> from mmickd.retrieval import TorchRetriever
@@ -45,11 +43,11 @@ class Memory:
 
     def __init__(
         self,
-        banks: Mapping[str, Bank | QueueBank],
+        banks: Mapping[str, FrozenBank | QueueBank],
         retriever: BaseRetriever,
         device: torch.device | str = "cpu",
         exclude_same_id: bool = True,
-        asks_by_stored: bool = False,
+        query_by_stored: bool = False,
     ) -> None:
         self.banks = dict(banks)
         self._retriever, self._exclude_same_id = retriever, exclude_same_id
@@ -57,7 +55,7 @@ class Memory:
         self._stored = {
             level: StoredQuery(bank)
             for level, bank in self.banks.items()
-            if asks_by_stored and isinstance(bank, MemoryBank)
+            if query_by_stored and not (bank.is_queue or bank.is_sharded)
         }
         self._seen: dict[str, Samples] = {}
         self._device = torch.device(device)
@@ -81,7 +79,7 @@ class Memory:
         num_negatives = min(num_negatives, len(bank))
         if level in self._stored:
             query = self._stored[level](query)
-        retriever: Any = self._dealt if isinstance(bank, BankShard) else self._retriever
+        retriever: Any = self._dealt if bank.is_sharded else self._retriever
         with self._stopwatch.timed():
             return retriever.search(
                 bank, query, num_positives, num_negatives, self._exclude_same_id
@@ -141,4 +139,4 @@ class Memory:
     @property
     def queues(self) -> dict[str, QueueBank]:
         """Queues by level; empty if the banks are frozen."""
-        return {level: b for level, b in self.banks.items() if isinstance(b, QueueBank)}
+        return {level: b for level, b in self.banks.items() if b.is_queue}

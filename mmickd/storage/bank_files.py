@@ -31,7 +31,7 @@ DTYPES = {"F16": torch.float16, "F32": torch.float32, "I64": torch.int64}
 """Of stored tensors, by the names that safetensors gives them."""
 
 
-class OtherBank(Exception):
+class BankMismatch(Exception):
     """There is a bank, but not the one that was asked for; the message goes on 'the bank ...'."""
 
 
@@ -93,7 +93,7 @@ def read_bank(folder: Path, fields: dict[str, Any], width: int | None = None) ->
         width: of its features; None: any.
 
     Raises:
-        OtherBank: if it is not this bank.
+        BankMismatch: if it is not this bank.
         OSError: if there is none, or something else than files.
         Exception: whatever else reading raises that anybody may have written.
     """
@@ -101,12 +101,12 @@ def read_bank(folder: Path, fields: dict[str, Any], width: int | None = None) ->
     manifest = read_manifest(folder)
     if manifest["format"] != FORMAT_VERSION:
         found = one_line(repr(manifest["format"]))
-        raise OtherBank(f"is of format {found}, this version writes {FORMAT_VERSION}")
+        raise BankMismatch(f"is of format {found}, this version writes {FORMAT_VERSION}")
     if manifest["fields"] != json.loads(json.dumps(fields)):
         other = sorted(k for k in fields if manifest["fields"].get(k) != fields[k])
-        raise OtherBank(f"is of another {', '.join(other) or 'bank'}")
+        raise BankMismatch(f"is of another {', '.join(other) or 'bank'}")
     if sha256(folder / TENSORS) != manifest["sha256"]:
-        raise OtherBank("is truncated or was altered (checksum)")
+        raise BankMismatch("is truncated or was altered (checksum)")
     bank = _read_tensors(folder / TENSORS, manifest, width)
     capacity = fields.get("capacity_per_class", "None")
     if capacity != "None" and bank.max_class_size > int(capacity):
@@ -145,7 +145,7 @@ def _read_tensors(path: Path, manifest: dict[str, Any], width: int | None) -> Me
     for name in ("features", "logits"):
         if not is_finite(tensors[name]):
             raise ValueError(f"{name} hold NaN or Inf")
-    return MemoryBank.of_sorted(Samples(**tensors), num_classes)
+    return MemoryBank.from_sorted(Samples(**tensors), num_classes)
 
 
 def _read_rows(path: Path, name: str, stored: str, shape: list[int]) -> Tensor:

@@ -25,7 +25,7 @@ from mmickd.storage.bank_files import (
     read_bank,
     write_bank,
 )
-from mmickd.storage.entry import Entry, entry_of, lock_of, unreadable
+from mmickd.storage.entry import Entry, describe_read_error, entry_of, lock_of
 from mmickd.storage.files import is_old
 from mmickd.storage.home import expanded
 from mmickd.storage.image_names import add_names, read_names
@@ -101,7 +101,7 @@ class BankCache:
                 return None, self._nearest(fields)
             bank = read_bank(folder, fields, width)
         except Exception as error:  # whatever files raise that anybody may have written
-            return None, f"the bank in {folder} {unreadable(error)}"
+            return None, f"the bank in {folder} {describe_read_error(error)}"
         with suppress(OSError):
             os.utime(folder / MANIFEST)  # eviction goes by it
         return bank, f"memory bank from {folder}"
@@ -239,12 +239,12 @@ class StoredBank:
     Args:
         cache: where it lies, if it could be written.
         fields: all that it depends on, as rank 0 knows them.
-        found: whether it lay there before.
+        was_cached: whether it lay there before.
     """
 
     cache: BankCache
     fields: dict[str, Any]
-    found: bool
+    was_cached: bool
 
     @property
     def folder(self) -> Path:

@@ -13,7 +13,7 @@ from mmickd.storage.bank_files import (
     FORMAT_VERSION,
     TEMPORARIES,
     TENSORS,
-    OtherBank,
+    BankMismatch,
     fingerprint_of,
     read_bank,
 )
@@ -62,7 +62,7 @@ class Entry:
                 return "is another bank than its name says"
             read_bank(self.folder, manifest["fields"])
         except Exception as error:  # whatever files raise that anybody may have written
-            return unreadable(error)
+            return describe_read_error(error)
         return ""
 
     def fault_of_names(self) -> str:
@@ -113,8 +113,8 @@ def _is_plain(file: os.stat_result) -> bool:
     return not stat.S_ISDIR(file.st_mode)
 
 
-def unreadable(error: BaseException) -> str:
+def describe_read_error(error: BaseException) -> str:
     """What is said of a bank whose files raise this; it goes on 'the bank ...'."""
-    if isinstance(error, OtherBank):
+    if isinstance(error, BankMismatch):
         return str(error)
     return f"cannot be read ({one_line(f'{type(error).__name__}: {error}')})"

@@ -11,14 +11,14 @@ from mmengine import dist
 from mmengine.logging import print_log
 
 from mmickd.banks.memory_bank import MemoryBank
-from mmickd.banks.ranks import Bank, deal, replicate
+from mmickd.banks.ranks import FrozenBank, replicate_bank, shard_bank
 from mmickd.storage.cache import BankCache
 from mmickd.utils.distributed import broadcast_from_main, failing_together
 
 Build = Callable[[list[str]], dict[str, MemoryBank | None]]
 
 
-def obtain_banks(
+def get_or_build_banks(
     fields: dict[str, dict[str, Any]],
     cache: BankCache | None,
     build: Build,
@@ -26,7 +26,7 @@ def obtain_banks(
     width: int | None = None,
     device: torch.device | str = "cpu",
     inspect: Callable[[str, MemoryBank | None], None] | None = None,
-) -> dict[str, Bank]:
+) -> dict[str, FrozenBank]:
     """The bank of each level; rank 0 alone touches the cache.
 
     Hence it does not matter whether the ranks share a file system. Of several runs that want the
@@ -57,8 +57,8 @@ def obtain_banks(
                     if cache is not None and bank is not None:
                         cache.try_save(bank, fields[level])
             banks.update(built)
-    distribute = deal if shard else replicate
-    everywhere: dict[str, Bank] = {}
+    distribute = shard_bank if shard else replicate_bank
+    everywhere: dict[str, FrozenBank] = {}
     for level in fields:
         if inspect is not None:
             inspect(level, banks.get(level))

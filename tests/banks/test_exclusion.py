@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mmickd.banks import MemoryBank, QueueBank
-from mmickd.banks.exclusion import ImageIndex, has_voter, same_image
+from mmickd.banks.exclusion import ImageIndex, has_class_neighbour, same_image
 from mmickd.structures import Samples
 from tests.helpers.bank_cases import check_rows, numbered
 
@@ -91,5 +91,5 @@ def test_a_row_has_a_voter_where_a_loop_finds_one(
         )
         for row in range(len(rows))
     ]
-    found = has_voter(bank, torch.arange(len(rows)), whole(voters), exclude)
+    found = has_class_neighbour(bank, torch.arange(len(rows)), whole(voters), exclude)
     assert found.tolist() == expected

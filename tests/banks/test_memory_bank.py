@@ -57,7 +57,7 @@ def test_it_does_not_share_memory_with_a_later_change():
 
 def test_sorted_rows_are_taken_as_they_are():
     rows = numbered([0, 1, 1], 2)
-    bank = MemoryBank.of_sorted(rows, 2)
+    bank = MemoryBank.from_sorted(rows, 2)
     for name in Samples.names():
         assert getattr(bank, name) is getattr(rows, name)
     again = MemoryBank(rows, 2)
@@ -69,7 +69,7 @@ def test_sorted_rows_are_taken_as_they_are():
 )
 def test_rows_that_are_not_sorted_or_of_no_class_are_not_taken(labels, message):
     with pytest.raises(ValueError, match=message):
-        MemoryBank.of_sorted(numbered(labels, 3), 3)
+        MemoryBank.from_sorted(numbered(labels, 3), 3)
 
 
 @pytest.mark.parametrize("labels", [[0, -1], [0, 3], [7]])

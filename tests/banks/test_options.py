@@ -39,14 +39,18 @@ def test_the_fingerprint_follows_what_decides_the_rows_and_nothing_else(name: st
     """Another folder, limit or batch must not build the bank again; the pipeline has its own."""
     decides = {"dtype", "capacity_per_class", "pixels_per_image", "max_images", "seed"}
     other = BankOptions(**{name: OTHER[name]})
-    assert (other.decisions(None) != BankOptions().decisions(None)) == (name in decides)
+    assert (other.fingerprint_fields(None) != BankOptions().fingerprint_fields(None)) == (
+        name in decides
+    )
 
 
 def test_a_level_has_a_capacity_which_the_option_overrides():
     assert BankOptions().capacity(4096) == 4096 and BankOptions().capacity(None) is None
     given = BankOptions(capacity_per_class=64)
     assert given.capacity(4096) == given.capacity(None) == 64
-    assert BankOptions().decisions(4096) == BankOptions(capacity_per_class=4096).decisions(None)
+    assert BankOptions().fingerprint_fields(4096) == BankOptions(
+        capacity_per_class=4096
+    ).fingerprint_fields(None)
 
 
 def test_a_queue_has_a_capacity_of_its_own():
@@ -61,8 +65,8 @@ def test_rows_are_stored_as_the_option_says():
 
 @pytest.mark.parametrize("name", OTHER)
 def test_options_of_frozen_banks_are_idle_for_queues_once_they_are_set(name: str):
-    assert BankOptions().idle_for_queues == []
-    idle = BankOptions(**{name: OTHER[name]}).idle_for_queues
+    assert BankOptions().unused_by_queues == []
+    idle = BankOptions(**{name: OTHER[name]}).unused_by_queues
     assert idle == ([name] if name in FROZEN_ONLY else [])
 
 

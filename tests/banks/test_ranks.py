@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from mmickd.banks import MemoryBank
-from mmickd.banks.ranks import deal, gather_samples, replicate
+from mmickd.banks.ranks import gather_samples, replicate_bank, shard_bank
 from mmickd.banks.shard import BankShard
 from mmickd.structures import Samples
 from mmickd.utils import distributed
@@ -28,7 +28,7 @@ def same(a: Samples, b: Samples) -> bool:
 
 def test_one_rank_keeps_what_it_has() -> None:
     queries, bank = rows(5), MemoryBank(rows(9), 4)
-    assert replicate(bank) is bank and deal(bank) is bank
+    assert replicate_bank(bank) is bank and shard_bank(bank) is bank
     gathered, sizes = gather_samples(queries)
     assert gathered is queries and sizes == [5]
 
@@ -44,7 +44,7 @@ def exchange() -> None:
         for count, dtype in ((23, torch.float16), (2, torch.float32), (0, torch.float32)):
             bank = MemoryBank(rows(count, dtype=dtype), 4)
             given = bank if rank == 0 else None
-            everywhere, shard = replicate(given), deal(given)
+            everywhere, shard = replicate_bank(given), shard_bank(given)
             assert same(everywhere.samples, bank.samples)
             assert torch.equal(everywhere.offsets, bank.offsets)
             assert isinstance(shard, BankShard) and len(shard) == count

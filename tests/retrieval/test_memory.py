@@ -170,7 +170,7 @@ def test_a_frozen_bank_stays() -> None:
 def test_stored_queries_ask_by_the_rows_of_the_bank() -> None:
     bank = MemoryBank(rows(9), CLASSES)
     turned = Samples(-rows(9).features, rows(9).logits, rows(9).labels, rows(9).ids)
-    by_stored = memory({"image": bank}, asks_by_stored=True).query("image", turned, 2, 2)
+    by_stored = memory({"image": bank}, query_by_stored=True).query("image", turned, 2, 2)
     want = TorchRetriever().search(bank, rows(9), 2, 2)
     by_view = memory({"image": bank}).query("image", turned, 2, 2)
     assert all(same(a, b) for a, b in zip(by_stored, want, strict=True))

@@ -4,7 +4,7 @@ import torch
 
 from mmickd.storage.bank_files import TENSORS
 from mmickd.storage.cache import BankCache
-from mmickd.storage.get_or_build import obtain_banks
+from mmickd.storage.get_or_build import get_or_build_banks
 from tests.helpers.stored_banks import make_bank
 
 FIELDS = {"pixel": {"level": "pixel", "a": 1}, "region": {"level": "region", "a": 1}}
@@ -22,27 +22,27 @@ class Builder:
 def test_only_what_is_missing_is_built(tmp_path):
     cache = BankCache(tmp_path)
     first, second, third = Builder(), Builder(), Builder()
-    banks = obtain_banks(FIELDS, cache, first)
+    banks = get_or_build_banks(FIELDS, cache, first)
     assert list(banks) == ["pixel", "region"] and first.asked == [["pixel", "region"]]
-    again = obtain_banks(FIELDS, cache, second)
+    again = get_or_build_banks(FIELDS, cache, second)
     assert second.asked == []
     for level in FIELDS:
         assert torch.equal(again[level].features, banks[level].features)
 
     (cache.folder(FIELDS["region"]) / TENSORS).write_bytes(b"broken")
-    repaired = obtain_banks(FIELDS, cache, third)
+    repaired = get_or_build_banks(FIELDS, cache, third)
     assert third.asked == [["region"]] and list(repaired) == ["pixel", "region"]
     assert cache.load(FIELDS["region"])[0] is not None
 
 
 def test_without_a_cache_everything_is_built():
     builder = Builder()
-    obtain_banks(FIELDS, None, builder)
-    obtain_banks(FIELDS, None, builder)
+    get_or_build_banks(FIELDS, None, builder)
+    get_or_build_banks(FIELDS, None, builder)
     assert builder.asked == [["pixel", "region"]] * 2
 
 
 def test_a_cache_that_cannot_be_written_does_not_stop_the_run(tmp_path):
     (tmp_path / "file").write_text("")
-    banks = obtain_banks(FIELDS, BankCache(tmp_path / "file" / "cache"), Builder())
+    banks = get_or_build_banks(FIELDS, BankCache(tmp_path / "file" / "cache"), Builder())
     assert len(banks["pixel"]) == 20

@@ -105,13 +105,15 @@ def _facts(level: str, stored: StoredBank) -> BankFacts:
     try:
         stored.cache.complete(stored.fields)
     except OSError as error:  # no bank was written here, or its folder can only be read
-        if not stored.found:
+        if not stored.was_cached:
             raise _unwritten(stored) from error
         print(f"warning: no names of images can be written ({error})", file=sys.stderr)
     entry = entry_of(folder)
     if entry is None or not entry.is_whole:
         raise _unwritten(stored)
-    return BankFacts(level, str(folder), read_manifest(folder)["rows"], entry.nbytes, stored.found)
+    return BankFacts(
+        level, str(folder), read_manifest(folder)["rows"], entry.nbytes, stored.was_cached
+    )
 
 
 def _unwritten(stored: StoredBank) -> ICKDError:

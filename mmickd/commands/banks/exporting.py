@@ -15,7 +15,7 @@ from mmickd.commands.arguments import read_config
 from mmickd.commands.banks.building import bank_of
 from mmickd.storage.bank_files import read_bank
 from mmickd.storage.cache import FINGERPRINT, BankCache
-from mmickd.storage.entry import unreadable
+from mmickd.storage.entry import describe_read_error
 from mmickd.storage.files import replacing
 from mmickd.storage.image_names import read_names
 from mmickd.storage.manifest import read_manifest
@@ -154,6 +154,6 @@ def _read(folder: Path) -> tuple[MemoryBank, str]:
         return read_bank(folder, fields), str(fields.get("level"))
     except Exception as error:  # whatever files raise that anybody may have written
         raise ICKDError(
-            f"the bank in {folder} {unreadable(error)}: `mmickd bank list` shows what there is, "
-            "and `mmickd bank CONFIG` builds the bank of a config."
+            f"the bank in {folder} {describe_read_error(error)}: `mmickd bank list` shows what "
+            "there is, and `mmickd bank CONFIG` builds the bank of a config."
         ) from error
