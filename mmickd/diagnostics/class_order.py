@@ -1,4 +1,4 @@
-"""What a teacher's answers say of the labels: numbered otherwise, or wrong here and there."""
+"""Order of classes: labels that are numbered otherwise than the teacher's classes."""
 
 from __future__ import annotations
 
@@ -7,23 +7,11 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from mmickd.banks.exclusion import has_class_neighbour
-from mmickd.banks.memory_bank import MemoryBank
-from mmickd.diagnostics.bank_report import (
-    ASKED,
-    COMPARED,
-    mean_over_classes,
-    spaced,
-    votes_of_others,
-)
+from mmickd.diagnostics.bank_report import mean_over_classes
 
 CLEARLY_BETTER = 0.2
 """By so much more of the rows the teacher must be right on if labels are shifted; also on twice as
 many, and so far on the way from chance to all."""
-SURE = 0.9
-"""Probability from which on a teacher is sure."""
-AS_SURE = 0.8
-"""Share of rows against their label on which it is, as a multiple of that of the others."""
 SHOWN = 4
 """Pairs of classes in a message."""
 
@@ -76,31 +64,3 @@ def numbering_hint(labels: Tensor, said: Tensor, names: Sequence[str]) -> str | 
         f"it would be right on {then:.1%} (label {', '.join(pairs)}{more}). Give the training "
         "data the order of classes that the teacher was trained with (metainfo.classes, folders)."
     )
-
-
-def share_of_wrong_labels(bank: MemoryBank, exclude_same_id: bool) -> float | None:
-    """Share of the rows on which the teacher is sure of another class, as are most nearest rows.
-
-    That alone could be a teacher's fault, whose features are wrong where it is. But a wrong label
-    does not make a teacher less sure, and where it errs itself it is.
-
-    Args:
-        bank: whole, on the CPU.
-        exclude_same_id: whether a row's own image is left out.
-
-    Returns:
-        The share of the rows whose class another row could vote for; None where there is no such
-        row, or the teacher is less sure against the labels than with them.
-    """
-    compared = spaced(len(bank), COMPARED)
-    asked = compared[spaced(len(compared), ASKED)]
-    asked = asked[has_class_neighbour(bank, asked, compared, exclude_same_id)]
-    if not len(asked):
-        return None
-    votes = votes_of_others(bank, asked, compared, exclude_same_id)
-    most, named = votes.max(dim=1)
-    best, said = bank.logits[asked].float().softmax(dim=1).max(dim=1)
-    sure, against = best > SURE, said != bank.labels[asked]
-    as_sure = sure[against].double().mean() >= AS_SURE * sure[~against].double().mean()
-    wrong = against & sure & (named == said) & (most > votes.sum(dim=1) / 2)
-    return float(wrong.double().mean()) if as_sure or not against.any() else None

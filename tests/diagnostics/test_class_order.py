@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import pytest
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from mmickd.banks import MemoryBank
-from mmickd.diagnostics.class_order import numbering_hint, share_of_wrong_labels
-from mmickd.structures import Samples
+from mmickd.diagnostics.class_order import numbering_hint
 
 CLASSES, ROWS = 5, 400
 NAMES = ["sky", "road", "car", "tree", "wall"]
@@ -54,44 +51,3 @@ def test_errors_are_no_order(errors: float, seed: int) -> None:
 def test_one_answer_to_all_is_no_order() -> None:
     _, labels = rows()
     assert numbering_hint(labels, torch.full_like(labels, 3), NAMES) is None
-
-
-def bank_of(labels: Tensor, said: Tensor, sureness: Tensor, lie: Tensor) -> MemoryBank:
-    """Features that lie by ``lie``; logits that say ``said``."""
-    features = F.normalize(
-        F.one_hot(lie, CLASSES) + 0.1 * torch.randn(len(lie), CLASSES, generator=rows(9)[0]), dim=1
-    )
-    logits = sureness[:, None] * F.one_hot(said, CLASSES)
-    return MemoryBank(Samples(features, logits, labels, torch.arange(len(labels))), CLASSES)
-
-
-@pytest.mark.parametrize("share", [0.05, 0.1, 0.3])
-def test_wrong_labels_are_counted(share: float) -> None:
-    random, truth = rows()
-    labels = mistaken(truth, share, random)
-    bank = bank_of(labels, truth, torch.full((ROWS,), 9.0), lie=truth)
-    found = share_of_wrong_labels(bank, exclude_same_id=True)
-    assert found == pytest.approx(float((labels != truth).double().mean()), rel=0.2)
-
-
-def test_the_only_row_of_its_class_is_not_counted() -> None:
-    labels = torch.tensor([0, 0, 0, 1, 1, 1, 2, 3, 4])
-    said = torch.tensor([0, 0, 0, 1, 1, 1, 0, 0, 1])  # the last three lie among other classes
-    bank = bank_of(labels, said, torch.full((9,), 9.0), lie=said)
-    assert share_of_wrong_labels(bank, exclude_same_id=True) == 0
-    assert share_of_wrong_labels(bank_of(labels[5:], *[torch.ones(4).long()] * 3), True) is None
-
-
-def test_errors_of_the_teacher_are_not_taken_for_wrong_labels() -> None:
-    random, labels = rows()
-    said = mistaken(labels, 0.2, random)
-    # its features lie where it says; it is less sure of what is wrong
-    sureness = torch.where(said == labels, 9.0, 1.0)
-    sureness[(said != labels).nonzero()[::3]] = 9.0
-    assert share_of_wrong_labels(bank_of(labels, said, sureness, lie=said), True) is None
-
-
-def test_a_teacher_that_contradicts_its_own_features_says_nothing() -> None:
-    _, labels = rows()
-    said, sure = (labels + 1) % CLASSES, torch.full((ROWS,), 9.0)
-    assert not share_of_wrong_labels(bank_of(labels, said, sure, lie=labels), True)

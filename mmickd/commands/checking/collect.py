@@ -20,8 +20,8 @@ from mmickd.commands.checking.size import complete_share, size_of_whole
 from mmickd.commands.checking.trial_steps import run_trial_steps
 from mmickd.commands.open_run import OpenRun, open_run
 from mmickd.diagnostics.bank_report import mean_over_classes, report_of
-from mmickd.diagnostics.class_order import share_of_wrong_labels
 from mmickd.diagnostics.inspection import warnings_of_numbers, warnings_of_teacher
+from mmickd.diagnostics.label_issues import share_of_label_issues
 from mmickd.hooks.entries import hook_options, set_hook_options
 from mmickd.teachers import NetworkTeacher
 from mmickd.training.options import HookOptions
@@ -143,7 +143,7 @@ def _look_at_frozen(
             sampled=sampled,
             report=report,
             complete=complete,
-            wrong_labels=share_of_wrong_labels(sampled, options.exclude_same_id),
+            wrong_labels=share_of_label_issues(sampled, options.exclude_same_id),
         )
     return ImagesReport(len(images), len(taken), describe_pipelines(pipelines)), frozen
 

@@ -21,7 +21,7 @@ class FrozenBankReport:
         sampled: the small one, on the CPU.
         report: of the small one.
         complete: share of the whole bank's rows that find all positives; None if none are wanted.
-        wrong_labels: see :func:`~mmickd.diagnostics.class_order.share_of_wrong_labels`.
+        wrong_labels: see :func:`~mmickd.diagnostics.label_issues.share_of_label_issues`.
     """
 
     size: BankSize

@@ -33,9 +33,9 @@ def warnings_of_frozen(bank: FrozenBankReport) -> Iterator[str]:
         )
     if bank.wrong_labels is not None and bank.wrong_labels >= WRONG_LABELS:
         yield (
-            f"about {bank.wrong_labels:.0%} of the labels look wrong: the teacher is sure of "
-            "another class, and most of the nearest rows are of it. Run `mmickd gallery` and look "
-            "at suspects.csv."
+            f"about {bank.wrong_labels:.0%} of the labels look wrong: the nearest rows and the "
+            "teacher's predictions for them have another class. Run `mmickd gallery` and look at "
+            "label_issues.csv."
         )
     if bank.complete is not None and bank.complete < MOST_COMPLETE:
         yield (
