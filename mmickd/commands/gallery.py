@@ -17,7 +17,12 @@ from torch import nn
 
 from mmickd.building.images import BankImages
 from mmickd.building.pipelines import choose_pipelines
-from mmickd.commands.arguments import add_config_arguments, read_config, run_command
+from mmickd.commands.arguments import (
+    add_config_arguments,
+    positive_int,
+    read_config,
+    run_command,
+)
 from mmickd.commands.open_run import OpenRun, open_run
 from mmickd.commands.terminal import add_json_argument, console, table
 from mmickd.diagnostics.label_issues import label_issues
@@ -36,7 +41,7 @@ from mmickd.teachers.checkpoint import load_checkpoint, state_dict_of
 from mmickd.teachers.loading import load_strictly
 from mmickd.utils.errors import ICKDError
 from mmickd.utils.json_files import write_json
-from mmickd.utils.modules import plain_copy
+from mmickd.utils.modules import copy_model
 
 EPILOG = """
 Files in DIR: index.html (one file for any browser, without network or server), pictures/*.png (one
@@ -70,13 +75,13 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         help="images of the split to query with, by their paths or unique ends of them",
     )  # fmt: skip
     queries.add_argument(
-        "--count", type=_positive, default=48,
+        "--count", type=positive_int, default=48,
         help="number of queries drawn at random, balanced over the classes (48)",
     )  # fmt: skip
     parser.add_argument("--seed", type=int, default=0, help="seed of the random queries (0)")
     parser.add_argument("--classes", nargs="+", metavar="NAME", help="classes of the queries (all)")
     parser.add_argument(
-        "--neighbours", type=_positive, default=6,
+        "--neighbours", type=positive_int, default=6,
         help="maximum number of positives, and of negatives, of a query (6)",
     )  # fmt: skip
     parser.add_argument("--out", type=Path, metavar="DIR", help="folder (WORK_DIR/gallery)")
@@ -86,12 +91,6 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     )  # fmt: skip
     add_json_argument(parser)
     return parser.parse_args(argv)
-
-
-def _positive(text: str) -> int:
-    if int(text) < 1:
-        raise argparse.ArgumentTypeError("must be at least 1")
-    return int(text)
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -190,7 +189,7 @@ def _students(
     """Return the student before training, and the trained one if there is a checkpoint."""
     students = {BEFORE: StudentPredictor(student, layer)}
     if checkpoint is not None:
-        trained = plain_copy(student)
+        trained = copy_model(student)
         state = state_dict_of(load_checkpoint(checkpoint, option="--checkpoint"))
         load_strictly(trained, state, f"--checkpoint '{checkpoint}'", "the student of the config")
         students[AFTER] = StudentPredictor(trained, layer)

@@ -34,7 +34,7 @@ class LabelIssues:
         ids: ``(G,)`` int64; images.
         labels: ``(G,)`` int64; their labels.
         suggested: ``(G,)`` int64; the neighbours' most probable class, which may be the label.
-        scores: ``(G,)`` float32 in [0, 1]; 1 minus the neighbours' probability of the label.
+        scores: ``(G,)`` float32 in [0, 1]; the higher, the less probable the label is.
         is_issue: ``(G,)`` bool; True if the label counts as an issue.
     """
 
@@ -51,12 +51,14 @@ class LabelIssues:
 def label_issues(bank: MemoryBank) -> LabelIssues:
     """Score the labels of all images of a bank.
 
-    The score of a row is 1 minus the probability that its :data:`NEIGHBOURS` nearest rows of other
-    images give its label. A neighbour weighs ``exp(similarity / 0.1)``; half of its weight goes to
-    its label, half to the teacher's prediction for it. The row is an issue if both the labels and
-    the predictions give more than :data:`MAJORITY` to the same other class. A row whose class no
-    other image has is no issue, and its score is 0. The rows of one class of one image (pixels)
-    count as one: mean score, most frequent suggestion, and an issue if most rows are.
+    The :data:`NEIGHBOURS` nearest rows of other images give each class a probability: a neighbour
+    weighs ``exp(similarity / 0.1)``, and half of its weight goes to its label, half to the
+    teacher's prediction for it. The score of a row is 1 minus the mean of two probabilities of its
+    label: the neighbours' and the teacher's for the row itself. The row is an issue if the
+    neighbours' labels and their predictions each give more than :data:`MAJORITY` to the same other
+    class. A row whose class no other image has is no issue, and its score is 0. The rows of one
+    class of one image (pixels) count as one: mean score, most frequent suggestion, and an issue if
+    most rows are.
 
     The teacher was trained on the same labels. If it has memorised label errors, its last features
     repeat them; features of earlier layers are better then. Figures: docs/gallery.md.
@@ -143,7 +145,8 @@ def _judge(bank: MemoryBank, rows: Tensor, exclude_same_id: bool) -> tuple[Tenso
         is_majority = [
             x.gather(1, suggested[:, None])[:, 0] > MAJORITY for x in (by_label, by_teacher)
         ]
-        scores = 1 - probability.gather(1, labels[:, None])[:, 0]
+        of_row = bank.logits[chunk].float().softmax(dim=1)
+        scores = 1 - (probability + of_row).gather(1, labels[:, None])[:, 0] / 2
         parts.append((
             torch.where(has_neighbour, scores, 0.0).clamp(0, 1),
             torch.where(has_neighbour, suggested, labels),

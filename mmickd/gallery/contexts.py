@@ -19,7 +19,7 @@ from mmickd.gallery.structures import Point, QueryExample, top_predictions
 from mmickd.networks.taps import Tap, evaluating
 from mmickd.structures import NO_LABEL, Context, Samples, Tapped, View
 from mmickd.utils.errors import ICKDError
-from mmickd.utils.progress import Progress
+from mmickd.utils.timing import Progress
 
 BEFORE, AFTER = "before", "after"
 """Names of the students whose predictions a :class:`QueryExample` has fields for."""
@@ -100,8 +100,7 @@ class ContextReader:
         seed: int = 0,
     ) -> None:
         self.rows, self._source = RowLocator(source), source
-        # a copy: these searches change neither the run's random state nor its retrieval_share
-        self._memory = source.teacher.memory.apart()
+        self._memory = source.teacher.memory.copy()  # searches leave the run's retriever unchanged
         self._task = source.teacher.task
         self._level = self._task.levels[source.level]
         self._neighbours, self._students, self._seed = neighbours, students, seed

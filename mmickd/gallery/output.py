@@ -18,8 +18,8 @@ from mmickd.gallery.page import write_page
 from mmickd.gallery.pictures import draw_example
 from mmickd.gallery.structures import LabelIssue, QueryExample
 from mmickd.gallery.thumbnails import Thumbnails
-from mmickd.utils.progress import Progress
-from mmickd.utils.quoting import told
+from mmickd.utils.text import error_text
+from mmickd.utils.timing import Progress
 
 MAX_ISSUES_IN_PAGE = 100
 """Maximum number of label issues in the page; the CSV file has all."""
@@ -143,8 +143,8 @@ class PictureWriter:
                 self._failed.add(number)
                 print_log(
                     f"{type(backend).__name__} rejects the picture {name} "
-                    f"({type(error).__name__}: {told(error)}). Check visualizer.vis_backends. The "
-                    "run continues; this is not logged again.",
+                    f"({type(error).__name__}: {error_text(error)}). The run continues; check "
+                    "visualizer.vis_backends. This is not logged again.",
                     logger="current",
                     level=logging.WARNING,
                 )

@@ -18,11 +18,11 @@ from mmickd.gallery.select_queries import class_names, shuffle_images
 from mmickd.gallery.thumbnails import Thumbnails
 from mmickd.hooks.ickd_hook import ICKDHook
 from mmickd.registry import HOOKS
-from mmickd.utils.distributed import failing_together
+from mmickd.utils.distributed import raise_on_all_ranks
 from mmickd.utils.errors import ICKDError
 from mmickd.utils.modules import is_sharded
-from mmickd.utils.quoting import told
 from mmickd.utils.random_state import preserved_random_state
+from mmickd.utils.text import error_text
 from mmickd.utils.validation import check_integer
 
 
@@ -81,7 +81,7 @@ class ContextVisualizationHook(Hook):
                 "leave the priority of both hooks at its default."
             )
         source = GalleryBank.of(hook.ready)
-        with failing_together(), preserved_random_state():
+        with raise_on_all_ranks(), preserved_random_state():
             if dist.is_main_process():
                 self._drawing = _Drawing(runner, hook.ready.layer, source, self)
 
@@ -99,7 +99,7 @@ class ContextVisualizationHook(Hook):
                 self._has_failed = True
                 print_log(
                     f"ContextVisualizationHook cannot draw its pictures of iteration "
-                    f"{runner.iter + 1} ({type(error).__name__}: {told(error)}). Training "
+                    f"{runner.iter + 1} ({type(error).__name__}: {error_text(error)}). Training "
                     "continues; this is not logged again.",
                     logger="current",
                     level=logging.WARNING,

@@ -25,8 +25,8 @@ from mmickd.losses.terms import LossTerms
 from mmickd.networks.dry_run import dry_run, training_batch
 from mmickd.retrieval.memory import Memory
 from mmickd.storage.cache import BankCache, StoredBank
+from mmickd.storage.files import default_cache_dir
 from mmickd.storage.get_or_build import get_or_build_banks
-from mmickd.storage.home import default_cache_dir
 from mmickd.structures import Batch
 from mmickd.tasks import task_for
 from mmickd.teachers import NetworkTeacher, Teacher
@@ -42,7 +42,7 @@ from mmickd.training.checks import (
 from mmickd.training.distiller import Distiller
 from mmickd.training.options import HookOptions
 from mmickd.utils.digest import digest
-from mmickd.utils.distributed import failing_together, patient_ranks
+from mmickd.utils.distributed import long_timeout_group, raise_on_all_ranks
 from mmickd.utils.errors import OptionError
 
 PROBED = 2
@@ -101,9 +101,9 @@ def prepare(options: HookOptions, run: RunContext, min_classes: int = MIN_CLASSE
         ICKDError: on every rank, with what is wrong, where, and what to do.
     """
     teacher, bank = options.teacher, options.bank
-    with patient_ranks():
+    with long_timeout_group():
         teacher.fetch()
-        with failing_together():
+        with raise_on_all_ranks():
             checked = _check(options, teacher, run)
         banks, stored = _frozen_banks(checked, options, run, min_classes)
 
@@ -120,7 +120,6 @@ def prepare(options: HookOptions, run: RunContext, min_classes: int = MIN_CLASSE
         return Memory(
             {**banks, **queues},
             options.retriever,
-            run.device,
             options.exclude_same_id,
             query_by_stored=options.query == "bank",
         )

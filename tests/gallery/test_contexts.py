@@ -148,14 +148,6 @@ def test_two_students_predict() -> None:
     assert example.before == example.after
 
 
-def test_searches_do_not_count_as_retrieval_of_the_run() -> None:
-    with opened(distilled("mmpretrain")) as (reader, images, run):
-        memory = run.distiller.teacher.memories["teacher"]
-        memory.seconds()
-        assert reader.balanced_examples(images, "train", [0], 1, ALL)
-        assert memory.seconds() == 0
-
-
 def test_a_run_without_a_frozen_bank_is_refused() -> None:
     cfg = distilled("mmpretrain")
     cfg.custom_hooks[0]["teacher"] = dict(type="SelfTeacher")

@@ -1,4 +1,4 @@
-"""From the cache where it is right, else built and cached."""
+"""A valid bank of the cache is used; any other is built and cached."""
 
 import torch
 
@@ -12,10 +12,10 @@ FIELDS = {"pixel": {"level": "pixel", "a": 1}, "region": {"level": "region", "a"
 
 class Builder:
     def __init__(self):
-        self.asked = []
+        self.calls = []
 
     def __call__(self, levels):
-        self.asked.append(levels)
+        self.calls.append(levels)
         return {level: make_bank(seed=len(level)) for level in levels}
 
 
@@ -23,15 +23,15 @@ def test_only_what_is_missing_is_built(tmp_path):
     cache = BankCache(tmp_path)
     first, second, third = Builder(), Builder(), Builder()
     banks = get_or_build_banks(FIELDS, cache, first)
-    assert list(banks) == ["pixel", "region"] and first.asked == [["pixel", "region"]]
+    assert list(banks) == ["pixel", "region"] and first.calls == [["pixel", "region"]]
     again = get_or_build_banks(FIELDS, cache, second)
-    assert second.asked == []
+    assert second.calls == []
     for level in FIELDS:
         assert torch.equal(again[level].features, banks[level].features)
 
     (cache.folder(FIELDS["region"]) / TENSORS).write_bytes(b"broken")
     repaired = get_or_build_banks(FIELDS, cache, third)
-    assert third.asked == [["region"]] and list(repaired) == ["pixel", "region"]
+    assert third.calls == [["region"]] and list(repaired) == ["pixel", "region"]
     assert cache.load(FIELDS["region"])[0] is not None
 
 
@@ -39,7 +39,7 @@ def test_without_a_cache_everything_is_built():
     builder = Builder()
     get_or_build_banks(FIELDS, None, builder)
     get_or_build_banks(FIELDS, None, builder)
-    assert builder.asked == [["pixel", "region"]] * 2
+    assert builder.calls == [["pixel", "region"]] * 2
 
 
 def test_a_cache_that_cannot_be_written_does_not_stop_the_run(tmp_path):
