@@ -16,7 +16,7 @@ from mmickd.experiments.scheduler import Scheduler, clock
 from mmickd.utils.config import find_file
 
 TASKS = ("digits", "wrong_labels", "scenes")
-PICTURES = Path(__file__).resolve().parent / "demo_pictures"
+PICTURES = Path(__file__).resolve().parent / "demo_pictures.py"
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:

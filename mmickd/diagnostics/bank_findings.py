@@ -13,8 +13,8 @@ ABOVE_CHANCE = 0.1
 """Share of the way from chance to perfect that a teacher should have gone."""
 MIN_COMPLETE = 0.9
 """Share of queries that should find all positives."""
-LABEL_ERRORS = 0.04
-"""Share of labels that look wrong from which on it is reported."""
+LABEL_ISSUES = 0.04
+"""Share of label issues from which on they are reported."""
 
 
 @dataclass(frozen=True)
@@ -121,17 +121,17 @@ def completeness_findings(complete: float | None) -> Iterator[Finding]:
         )
 
 
-def label_error_findings(share: float | None) -> Iterator[Finding]:
-    """Yield a finding if many labels look wrong.
+def label_issue_findings(share: float | None) -> Iterator[Finding]:
+    """Yield a finding if many labels are issues.
 
     Args:
-        share: Estimated share of label errors; None if it cannot be estimated.
+        share: See :func:`~mmickd.diagnostics.label_issues.share_of_label_issues`.
     """
-    if share is not None and share >= LABEL_ERRORS:
+    if share is not None and share >= LABEL_ISSUES:
         yield Finding(
-            "label_errors",
+            "label_issues",
             "warning",
-            f"about {share:.0%} of the labels look wrong: the teacher predicts another class with "
-            "high probability, and most of the nearest rows have that class. Run `mmickd gallery` "
-            "and review suspects.csv.",
+            f"about {share:.0%} of the labels look wrong: the nearest rows and the teacher's "
+            "predictions for them have another class. Run `mmickd gallery` and review "
+            "label_issues.csv.",
         )

@@ -104,7 +104,7 @@ def test_a_teacher_that_was_never_trained(check: Any) -> None:
     code, report = check(toys.segmenter().distilled())
     assert code == 1 and report["teacher"]["class_agreement"] < 0.4
     assert "teacher_near_chance" in codes(report)
-    assert not {"label_errors", "shifted_labels", "reordered_classes"} & set(codes(report))
+    assert not {"label_issues", "shifted_labels", "reordered_classes"} & set(codes(report))
 
 
 def test_label_errors(check: Any) -> None:
@@ -113,7 +113,7 @@ def test_label_errors(check: Any) -> None:
     code, report = check(trained.on(trained.with_moved_pictures(toy.data, moved), toy.distilled()))
     assert code == 1
     assert report["bank"]["levels"]["image"]["wrong_labels"] == pytest.approx(0.1)
-    assert codes(report) == ["label_errors"] and "about 10%" in report["warnings"][0]
+    assert codes(report) == ["label_issues"] and "about 10%" in report["warnings"][0]
 
 
 @pytest.mark.parametrize("kind", ["SelfTeacher", "OnlineTeacher"])

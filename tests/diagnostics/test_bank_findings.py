@@ -10,7 +10,7 @@ from mmickd.banks import MemoryBank
 from mmickd.diagnostics.bank_findings import (
     RowRequest,
     completeness_findings,
-    label_error_findings,
+    label_issue_findings,
     neighbour_findings,
     size_findings,
     teacher_findings,
@@ -128,9 +128,9 @@ def test_no_fixed_number_of_rows_is_not_judged() -> None:
         (neighbour_findings(0.0, 1), []),
         (completeness_findings(0.89), ["incomplete_positives"]),
         (completeness_findings(0.9), []),
-        (label_error_findings(0.04), ["label_errors"]),
-        (label_error_findings(0.03), []),
-        (label_error_findings(None), []),
+        (label_issue_findings(0.04), ["label_issues"]),
+        (label_issue_findings(0.03), []),
+        (label_issue_findings(None), []),
     ],
 )
 def test_limits(findings, codes: list[str]) -> None:

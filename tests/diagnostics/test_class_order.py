@@ -1,15 +1,12 @@
-"""Predictions that differ from the labels: shifts, other orders, label errors, mistakes."""
+"""Predictions in another order of classes than the labels."""
 
 from __future__ import annotations
 
 import pytest
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from mmickd.banks import MemoryBank
-from mmickd.diagnostics.class_order import class_order_findings, share_of_wrong_labels
-from mmickd.structures import Samples
+from mmickd.diagnostics.class_order import class_order_findings
 
 CLASSES, ROWS = 5, 400
 NAMES = ["sky", "road", "car", "tree", "wall"]
@@ -60,49 +57,3 @@ def test_errors_are_no_order(errors: float, seed: int) -> None:
 def test_one_prediction_for_all_rows_is_no_order() -> None:
     _, labels = rows()
     assert not findings(labels, torch.full_like(labels, 3))
-
-
-def bank_of(
-    labels: Tensor, predictions: Tensor, confidence: Tensor, clusters: Tensor
-) -> MemoryBank:
-    """Return rows with features around the cluster's centre and logits of the predictions."""
-    features = F.normalize(
-        F.one_hot(clusters, CLASSES)
-        + 0.1 * torch.randn(len(clusters), CLASSES, generator=rows(9)[0]),
-        dim=1,
-    )
-    logits = confidence[:, None] * F.one_hot(predictions, CLASSES)
-    return MemoryBank(Samples(features, logits, labels, torch.arange(len(labels))), CLASSES)
-
-
-@pytest.mark.parametrize("share", [0.05, 0.1, 0.3])
-def test_label_errors_are_counted(share: float) -> None:
-    random, truth = rows()
-    labels = with_errors(truth, share, random)
-    bank = bank_of(labels, truth, torch.full((ROWS,), 9.0), clusters=truth)
-    estimate = share_of_wrong_labels(bank, exclude_same_id=True)
-    assert estimate == pytest.approx(float((labels != truth).double().mean()), rel=0.2)
-
-
-def test_the_only_row_of_its_class_is_not_counted() -> None:
-    labels = torch.tensor([0, 0, 0, 1, 1, 1, 2, 3, 4])
-    predictions = torch.tensor([0, 0, 0, 1, 1, 1, 0, 0, 1])  # the last three: other clusters
-    bank = bank_of(labels, predictions, torch.full((9,), 9.0), clusters=predictions)
-    assert share_of_wrong_labels(bank, exclude_same_id=True) == 0
-    assert share_of_wrong_labels(bank_of(labels[5:], *[torch.ones(4).long()] * 3), True) is None
-
-
-def test_errors_of_the_teacher_are_no_label_errors() -> None:
-    random, labels = rows()
-    predictions = with_errors(labels, 0.2, random)
-    # features of the predicted class; errors have a lower confidence
-    confidence = torch.where(predictions == labels, 9.0, 1.0)
-    confidence[(predictions != labels).nonzero()[::3]] = 9.0
-    bank = bank_of(labels, predictions, confidence, clusters=predictions)
-    assert share_of_wrong_labels(bank, True) is None
-
-
-def test_predictions_against_the_neighbours_are_no_label_errors() -> None:
-    _, labels = rows()
-    predictions, confidence = (labels + 1) % CLASSES, torch.full((ROWS,), 9.0)
-    assert not share_of_wrong_labels(bank_of(labels, predictions, confidence, labels), True)

@@ -23,14 +23,15 @@ from mmickd.commands.checking.trial_steps import run_trial_steps
 from mmickd.commands.open_run import OpenRun, open_run
 from mmickd.diagnostics.bank_findings import (
     completeness_findings,
-    label_error_findings,
+    label_issue_findings,
     neighbour_findings,
     size_findings,
     teacher_findings,
 )
 from mmickd.diagnostics.bank_report import mean_over_classes
-from mmickd.diagnostics.class_order import class_order_findings, share_of_wrong_labels
+from mmickd.diagnostics.class_order import class_order_findings
 from mmickd.diagnostics.finding import Finding
+from mmickd.diagnostics.label_issues import share_of_label_issues
 
 
 def collect(cfg: Config, images: int) -> CheckReport:
@@ -120,8 +121,8 @@ def _frozen_banks(run: OpenRun, images: BankImages) -> dict[str, FrozenBankRepor
         if num_positives and len(sample_images) < len(images):
             share = len(sample_images) / len(images)
             complete = complete_share(size, sample, share, num_positives, options.exclude_same_id)
-        label_errors = share_of_wrong_labels(sample, options.exclude_same_id)
-        banks[level] = FrozenBankReport(size, sample, report, complete, label_errors)
+        label_issues = share_of_label_issues(sample, options.exclude_same_id)
+        banks[level] = FrozenBankReport(size, sample, report, complete, label_issues)
     return banks
 
 
@@ -134,7 +135,7 @@ def _bank_findings(
         findings = [*size_findings(bank.size.rows_per_class, run.ready.requests)]
         if report.present > 1:
             findings += neighbour_findings(report.knn_accuracy, report.present)
-            findings += label_error_findings(bank.label_errors)
+            findings += label_issue_findings(bank.label_issues)
             findings += completeness_findings(bank.complete)
         elif run.ready.images is not None:
             label = int(bank.sample.labels[0])

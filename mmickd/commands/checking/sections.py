@@ -31,14 +31,14 @@ class FrozenBankReport:
         report: Figures of the small bank.
         complete: Share of the whole bank's rows that find all positives; None if no term
             retrieves a fixed number of them.
-        label_errors: Estimated share of label errors; None if it cannot be estimated.
+        label_issues: Share of label issues; None if it cannot be estimated.
     """
 
     size: BankSize
     sample: MemoryBank
     report: BankReport
     complete: float | None
-    label_errors: float | None
+    label_issues: float | None
 
     def to_json(self) -> dict[str, Any]:
         """Return the plain values."""
@@ -49,7 +49,7 @@ class FrozenBankReport:
             "rows_per_class": self.size.rows_per_class.tolist(),
             "complete": self.complete,
             "knn_accuracy": self.report.knn_accuracy,
-            "wrong_labels": self.label_errors,
+            "wrong_labels": self.label_issues,
             "sample": {
                 "rows": len(self.sample),
                 "rows_per_class": self.sample.offsets.diff().tolist(),
