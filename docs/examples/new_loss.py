@@ -24,4 +24,4 @@ class PullToNearest(BaseLoss):
 
     def counted(self, queries):
         """``(Q,)`` bool: those that have a row."""
-        return queries.positives.found
+        return queries.positives.has_rows

@@ -37,7 +37,7 @@ class Memory:
         >>> memory = Memory({"image": QueueBank(2, 4, 3)}, TorchRetriever())
         >>> ids, labels = torch.tensor([7]), torch.tensor([0])
         >>> seen = Samples(torch.eye(3)[:1], torch.zeros(1, 2), labels, ids)
-        >>> bool(memory.query("image", seen, 1, 1)[0].found), memory.feed()
+        >>> bool(memory.query("image", seen, 1, 1)[0].has_rows), memory.feed()
         (False, None)
         >>> int(memory.banks["image"].counts.sum())
         1

@@ -15,7 +15,7 @@ from mmickd.losses.terms import TASK, LossTerms, Term
 from mmickd.networks.nan_guard import NanGuard
 from mmickd.retrieval.memory import Memory
 from mmickd.sampling import image_id
-from mmickd.structures import Batch, Context, Queries, Tapped, View
+from mmickd.structures import Batch, Queries, Tapped, View
 from mmickd.teachers.base import Source, Teacher
 from mmickd.utils.errors import ICKDError
 
@@ -190,7 +190,6 @@ class _LossInput:
 def _everywhere(view: View) -> Queries:
     """Every location of a batch, without context."""
     assert view.student_logits is not None
-    nothing = Context.empty(view.logits.flatten(0, 1).float())
     return Queries(
         student_logits=view.student_logits.flatten(0, 1),
         teacher_logits=view.logits.flatten(0, 1).float(),
@@ -198,8 +197,6 @@ def _everywhere(view: View) -> Queries:
         features=lambda: view.samples().features,
         labels=view.labels.flatten(),
         valid=view.valid.flatten(),
-        positives=nothing,
-        negatives=nothing,
         shape=(view.labels.shape[0], view.labels.shape[1]),
     )
 

@@ -28,11 +28,12 @@ from docs.examples import (  # noqa: F401 (they register themselves)
 )
 from mmickd.banks import MemoryBank
 from mmickd.banks.queue_bank import QueueBank
+from mmickd.losses.base import mean_loss
 from mmickd.retrieval import TorchRetriever
+from mmickd.structures import Queries
 from mmickd.tasks import SegmentationTask, kind_of_task
 from mmickd.utils.errors import ICKDError
 from tests.helpers import toys
-from tests.helpers.asking import mean_of, queries
 from tests.helpers.retrieval_cases import check_same_structure, samples
 from tests.helpers.tiny import ALL_TERMS, build, history, plain_config_text, run
 
@@ -102,7 +103,8 @@ def test_the_changed_nicd_equals_a_loop() -> None:
     student, teacher = torch.randn(2, 5, 4, generator=g)
     bank = samples(g, 5, 4, 4, 6)
     context = changed_context(bank, g)
-    got = mean_of(changed_nicd.MarginNICD(margin=0.1), queries(student, teacher, negatives=context))
+    queries = Queries(student, teacher, negatives=context)
+    got = mean_loss(changed_nicd.MarginNICD(margin=0.1), queries)
     total, counted = 0.0, 0
     for q in range(5):
         centred = student[q] - student[q].mean()

@@ -91,7 +91,7 @@ def test_a_queue_is_fed_with_what_was_asked_after_it_was_asked() -> None:
     bank, query = queue(), rows(5)
     asked = memory({"image": bank})
     positives, negatives = asked.query("image", query, 1, 1)
-    assert not bool(positives.found.any()) and not bool(negatives.found.any())
+    assert not bool(positives.has_rows.any()) and not bool(negatives.has_rows.any())
     assert int(bank.counts.sum()) == 0  # of one step no query finds another
     asked.feed()
     assert bank.counts.tolist() == [2, 2, 1]

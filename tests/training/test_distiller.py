@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from mmickd.banks import QueueBank
-from mmickd.losses import kd_loss, nicd_loss, picd_loss
+from mmickd.losses import KDLoss, kd_loss, nicd_loss, picd_loss
+from mmickd.losses.base import mean_loss
 from mmickd.losses.schedules import TrainProgress
 from mmickd.losses.terms import LossTerms
 from mmickd.retrieval import TorchRetriever
@@ -113,7 +114,7 @@ def test_networks_of_the_teachers_own_get_their_losses() -> None:
     terms = LossTerms.build(dict(OFF, kd=dict(loss_weight=2.0)))
     got = step(distiller(teacher, terms), student, loss=torch.tensor(5.0))
     (own,) = learnt
-    reverse = kd_loss(peer.logits, student.logits, divergence="reverse")
+    reverse = mean_loss(KDLoss(divergence="reverse"), Queries(peer.logits, student.logits))
     assert float(own["loss_kd"]) == pytest.approx(3 * float(reverse), rel=1e-6)
     assert float(own["loss_ce"]) == 7.0 and float(own["accuracy"]) == 50.0
     forward = kd_loss(student.logits, peer.logits)
