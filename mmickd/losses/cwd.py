@@ -20,8 +20,8 @@ class CWDLoss(BaseLoss):
     over all ranks is the mean over their images.
 
     Source: Shu et al., 'Channel-wise Knowledge Distillation for Dense Prediction' (arXiv
-    2011.13256), equations 3 to 5, on logits. The paper takes all locations; leaving out those that
-    are not valid (void, padding) is our choice.
+    2011.13256), equations 3 to 5, on logits. The paper takes all locations; leaving out the
+    invalid ones (void, padding) is our choice.
 
     Args:
         temperature: ``T`` > 0.

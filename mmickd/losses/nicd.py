@@ -22,8 +22,8 @@ class NICDLoss(BaseLoss):
     The 1 under the root bounds the gradient at small student logits. A query without a negative
     does not count. With ``num_negatives=0``, a control, the loss is ``(1 - q_i.u_i) / T``.
 
-    Source: the role of NICD and the names of its parameters are those of arXiv 2501.07040; the
-    formula is our choice (the paper's is not at hand).
+    Source: arXiv 2501.07040 for the role of NICD and the names of its parameters; the formula is
+    our choice (the paper's is not at hand).
 
     Args:
         temperature: ``T`` > 0 (the paper's gamma_nicd).

@@ -23,8 +23,8 @@ class PICDLoss(BaseLoss):
     ``w_ik = softmax_k(c_ik / tau)`` over the valid positives. A query without a positive does not
     count.
 
-    Source: the role of PICD and the names of its parameters are those of arXiv 2501.07040; the
-    formula is our choice (the paper's is not at hand).
+    Source: arXiv 2501.07040 for the role of PICD and the names of its parameters; the formula is
+    our choice (the paper's is not at hand).
 
     Args:
         temperature: ``T`` > 0 of both distributions (the paper's gamma_picd).
