@@ -17,7 +17,7 @@ from mmickd.commands.banks.building import build
 from mmickd.commands.banks.contents import list_banks, prune, verify
 from mmickd.commands.banks.exporting import export
 from mmickd.commands.terminal import add_json_argument
-from mmickd.storage.home import default_cache_dir
+from mmickd.storage.files import default_cache_dir
 
 EPILOG = """
 `bank CONFIG` is short for `bank build CONFIG`, and `bank` for `bank list`. A first word that is a

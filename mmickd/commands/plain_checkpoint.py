@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mmickd.storage.files import replacing
 from mmickd.teachers.checkpoint import load_checkpoint
+from mmickd.utils.atomic import atomic_write
 from mmickd.utils.errors import ICKDError
 
 PLAIN = (type(None), bool, int, float, str, Tensor)
@@ -64,7 +64,7 @@ def write_plain(out: Path, meta: Mapping[str, Any], state_dict: Mapping[str, Any
     """
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-        with replacing(out) as temporary:
+        with atomic_write(out) as temporary:
             torch.save(dict(meta=plain(meta), state_dict=state_dict), temporary)
     except (OSError, RuntimeError) as error:  # torch has its own error for a full disk
         raise ICKDError(f"{out} cannot be written ({error}). Name another file.") from error

@@ -1,4 +1,4 @@
-"""How long a part of the step takes, without making the host wait for the device."""
+"""Time of a part of the training step, measured without making the host wait for the device."""
 
 from __future__ import annotations
 
@@ -11,21 +11,16 @@ import torch
 
 
 class Stopwatch:
-    """Times blocks on the CPU's clock, or by events on a CUDA device.
+    """Timer of blocks, by the CPU's clock or by events on a CUDA device."""
 
-    Args:
-        device: where the timed work runs.
-    """
-
-    def __init__(self, device: torch.device) -> None:
-        self._cuda = device.type == "cuda"
+    def __init__(self) -> None:
         self._events: deque[tuple[torch.cuda.Event, torch.cuda.Event]] = deque()
         self._seconds = 0.0
 
     @contextmanager
-    def timed(self) -> Iterator[None]:
-        """Time what runs inside."""
-        if self._cuda:
+    def timed(self, device: torch.device) -> Iterator[None]:
+        """Time the work of the block, which runs on ``device``."""
+        if device.type == "cuda":
             events = (torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True))
             events[0].record()
             yield
@@ -37,7 +32,7 @@ class Stopwatch:
             self._seconds += time.perf_counter() - begin
 
     def collect(self) -> float:
-        """Seconds of all blocks that have ended by now, and forget them."""
+        """Return the seconds of all blocks that ended since the last call."""
         while self._events and self._events[0][1].query():
             first, last = self._events.popleft()
             self._seconds += first.elapsed_time(last) / 1000

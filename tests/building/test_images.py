@@ -17,7 +17,7 @@ from mmengine.dataset import (
 )
 
 from mmickd.building.images import BankImages, check_first_sample
-from mmickd.building.parts import leaves
+from mmickd.building.parts import leaf_datasets
 from mmickd.sampling import image_id
 from mmickd.tasks.base import data_sample_id
 from mmickd.utils import progress
@@ -150,7 +150,7 @@ def test_concat_inside_of_repeat_and_mmseg_mix(scenes):
     concat = ConcatDataset([one, seg(scenes, pipeline)])
     both = RepeatDataset(one, times=2)
     both.dataset = concat  # as mmengine builds it from nested configs
-    assert [type(leaf).__name__ for leaf in leaves(both)] == ["BaseSegDataset"] * 2
+    assert [type(leaf).__name__ for leaf in leaf_datasets(both)] == ["BaseSegDataset"] * 2
     inner = dict(
         type="BaseSegDataset", data_root=str(scenes), img_suffix=".png", pipeline=LOAD,
         data_prefix=dict(img_path="img_dir/train", seg_map_path="ann_dir/train"),
@@ -324,7 +324,7 @@ def test_a_first_image_that_cannot_be_read(data, tmp_path, pretrain_scope):
 def test_a_torch_subset_is_refused() -> None:
     """Its indices would be lost, and with them which images are held out."""
     with pytest.raises(ICKDError, match="Subset"):
-        leaves(torch.utils.data.Subset([1, 2, 3], [0]))
+        leaf_datasets(torch.utils.data.Subset([1, 2, 3], [0]))
 
 
 class Annotated:

@@ -19,7 +19,7 @@ from mmickd.commands.terminal import console, table
 from mmickd.hooks.entries import hook_entry
 from mmickd.storage.cache import StoredBank
 from mmickd.storage.entry import entry_of
-from mmickd.storage.manifest import read_manifest
+from mmickd.storage.files import read_manifest
 from mmickd.utils.errors import ICKDError
 from mmickd.utils.json_files import write_json
 
@@ -105,13 +105,15 @@ def _facts(level: str, stored: StoredBank) -> BankFacts:
     try:
         stored.cache.complete(stored.fields)
     except OSError as error:  # no bank was written here, or its folder can only be read
-        if not stored.found:
+        if not stored.was_cached:
             raise _unwritten(stored) from error
         print(f"warning: no names of images can be written ({error})", file=sys.stderr)
     entry = entry_of(folder)
     if entry is None or not entry.is_whole:
         raise _unwritten(stored)
-    return BankFacts(level, str(folder), read_manifest(folder)["rows"], entry.nbytes, stored.found)
+    return BankFacts(
+        level, str(folder), read_manifest(folder)["rows"], entry.nbytes, stored.was_cached
+    )
 
 
 def _unwritten(stored: StoredBank) -> ICKDError:

@@ -15,10 +15,10 @@ from mmickd.commands.arguments import read_config
 from mmickd.commands.banks.building import bank_of
 from mmickd.storage.bank_files import read_bank
 from mmickd.storage.cache import FINGERPRINT, BankCache
-from mmickd.storage.entry import unreadable
-from mmickd.storage.files import replacing
+from mmickd.storage.entry import describe_read_error
+from mmickd.storage.files import read_manifest
 from mmickd.storage.image_names import read_names
-from mmickd.storage.manifest import read_manifest
+from mmickd.utils.atomic import atomic_write
 from mmickd.utils.errors import ICKDError
 from mmickd.utils.json_files import write_json
 
@@ -51,7 +51,7 @@ def export(args: argparse.Namespace) -> int:
     unknown = int((columns["images"] == "").sum())
     try:
         args.out.parent.mkdir(parents=True, exist_ok=True)
-        with replacing(args.out) as temporary:
+        with atomic_write(args.out) as temporary:
             write(temporary, columns)
     except OSError as error:
         raise ICKDError(f"--out={args.out} cannot be written: {error}") from error
@@ -154,6 +154,6 @@ def _read(folder: Path) -> tuple[MemoryBank, str]:
         return read_bank(folder, fields), str(fields.get("level"))
     except Exception as error:  # whatever files raise that anybody may have written
         raise ICKDError(
-            f"the bank in {folder} {unreadable(error)}: `mmickd bank list` shows what there is, "
-            "and `mmickd bank CONFIG` builds the bank of a config."
+            f"the bank in {folder} {describe_read_error(error)}: `mmickd bank list` shows what "
+            "there is, and `mmickd bank CONFIG` builds the bank of a config."
         ) from error
