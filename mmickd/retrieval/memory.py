@@ -32,20 +32,12 @@ class Memory:
         >>> from mmickd.retrieval import TorchRetriever
         >>> memory = Memory({"image": QueueBank(2, 4, 3)}, TorchRetriever())
         >>> ids, labels = torch.tensor([7]), torch.tensor([0])
-<<<<<<< HEAD
-        >>> seen = Samples(torch.eye(3)[:1], torch.zeros(1, 2), labels, ids)
-        >>> bool(memory.query("image", seen, 1, 1)[0].has_rows), memory.feed()
-        (False, None)
-        >>> int(memory.banks["image"].counts.sum())
-        1
-=======
         >>> rows = Samples(torch.eye(3)[:1], torch.zeros(1, 2), labels, ids)
         >>> positives, negatives = memory.query("image", rows, 1, 1)
         >>> memory.stage("image", rows)
         >>> memory.feed()
-        >>> bool(positives.found), int(memory.banks["image"].counts.sum())
+        >>> bool(positives.has_rows), int(memory.banks["image"].counts.sum())
         (False, 1)
->>>>>>> main
     """
 
     def __init__(
