@@ -34,9 +34,9 @@ class MembershipLoss(NearestRowsLoss):
 
     def __init__(self, num_rows: int = 32, temperature: float = 0.5) -> None:
         super().__init__(num_rows)
-        self.nicd = NICDLoss(temperature)
+        self.loss = NICDLoss(temperature)
         self.temperature = temperature
 
     def forward(self, queries: Queries) -> Tensor:
         """Return the loss of each query, ``(Q,)``."""
-        return self.nicd(replace(queries, negatives=self.rows(queries)))
+        return self.loss(replace(queries, negatives=self.rows(queries)))

@@ -83,9 +83,11 @@ def test_two_levels_and_two_instances_are_told_apart() -> None:
         assert all(2 * a == pytest.approx(b) and a > 0 for a, b in zip(pull, harder, strict=True))
 
 
-def test_a_loss_that_gives_no_number_per_query_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_loss_that_returns_no_number_per_query_is_refused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(new_loss.PullToNearest, "forward", lambda self, q: q.student_logits.sum())
-    with pytest.raises(ICKDError, match=r"losses.pull: PullToNearest gives \(\) for 4 queries"):
+    with pytest.raises(ICKDError, match=r"losses.pull: PullToNearest returns \(\) for 4 queries"):
         run(toys.classifier().distilled(losses=dict(pull=PULL)))
 
 
@@ -219,7 +221,7 @@ def test_the_teacher_that_learns_goes_on_where_it_was() -> None:
 class CellClassifier(BaseModel):
     """Convolutions, a class for each of 4x4 cells, the mean of their losses."""
 
-    says_classes_of_cells = True
+    predicts_cells = True
 
     def __init__(self, width: int = 8, **kwargs: Any) -> None:
         super().__init__(**kwargs)
