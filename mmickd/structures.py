@@ -214,13 +214,9 @@ class Context:
         """``(Q,)`` bool; True for each query that has a row."""
         return self.mask.any(dim=1)
 
-    def columns(self, begin: int = 0, end: int | None = None) -> Self:
-        """Return rows ``begin`` to ``end`` of each query, counted from the most similar one."""
-        return type(self)(*(t[:, begin:end] for t in self._tensors()))
-
     def best(self, count: int | None) -> Self:
         """Return the ``count`` rows of each query that the retriever ranks first (None: all)."""
-        return self.columns(0, count)
+        return type(self)(*(t[:, :count] for t in self._tensors()))
 
     def top(self, count: int) -> Self:
         """Return the same as :meth:`best`, for rows in any order; sorted by falling similarity."""

@@ -107,11 +107,12 @@ def test_queries_need_no_more_than_logits():
         queries.student_features  # noqa: B018
 
 
-def test_columns_of_a_context_are_its_nearest_rows():
-    similarity = torch.tensor([[0.9, 0.5, 0.0]])
-    mask = torch.tensor([[True, True, False]])
-    context = Context(similarity, torch.zeros(1, 3, 2), mask, torch.tensor([[4, 2, -1]]))
-    assert context.columns(0, 2).indices.tolist() == [[4, 2]]
-    assert context.columns(1).mask.tolist() == [[True, False]]
-    assert context.columns(0, 0).logits.shape == (1, 0, 2)
-    assert context.has_rows.tolist() == [True] and context.columns(2).has_rows.tolist() == [False]
+def test_the_best_rows_of_a_context_are_its_first_ones():
+    mask = torch.tensor([[True, True, False], [False] * 3])
+    indices = torch.where(mask, torch.tensor([[4, 2, 0]]), -1)
+    context = Context(mask * 0.5, torch.zeros(2, 3, 2), mask, indices)
+    assert context.best(2).indices.tolist() == [[4, 2], [-1, -1]]
+    assert context.best(None).mask.tolist() == mask.tolist()
+    assert context.best(0).logits.shape == (2, 0, 2)
+    assert context.has_rows.tolist() == [True, False]
+    assert context.best(0).has_rows.tolist() == [False, False]

@@ -84,7 +84,7 @@ def dist_loss(
 
     Args:
         student_logits: ``(Q, C)``; carries the gradient.
-        teacher_logits: ``(Q, C)``; taken as a constant.
+        teacher_logits: ``(Q, C)``; a constant.
         beta: Weight of ``inter``, at least 0.
         gamma: Weight of ``intra``, at least 0.
         temperature: ``T`` > 0.

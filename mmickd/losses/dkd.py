@@ -69,7 +69,7 @@ def dkd_loss(
 
     Args:
         student_logits: ``(Q, C)``; carries the gradient.
-        teacher_logits: ``(Q, C)``; taken as a constant.
+        teacher_logits: ``(Q, C)``; a constant.
         labels: ``(Q,)`` int64; below 0 where a query has no label.
         alpha: Weight of TCKD, at least 0.
         beta: Weight of NCKD, at least 0.

@@ -83,7 +83,7 @@ def kd_loss(student_logits: Tensor, teacher_logits: Tensor, temperature: float =
 
     Args:
         student_logits: ``(Q, C)``; carries the gradient.
-        teacher_logits: ``(Q, C)``; taken as a constant.
+        teacher_logits: ``(Q, C)``; a constant.
         temperature: ``T`` > 0.
 
     Returns:

@@ -163,7 +163,7 @@ def test_masked_rows_come_last_however_dissimilar_the_valid_ones_are():
         near = nearest_rows(*pair, 3)
         assert near.indices.tolist() == [[4, 7, -1]] and near.mask.tolist() == [[True, True, False]]
     assert nearest_rows(masked, masked, 9).mask.shape == (1, 4)
-    assert nearest_rows(valid.columns(0, 0), valid.columns(0, 0), 9).mask.shape == (1, 0)
+    assert nearest_rows(valid.best(0), valid.best(0), 9).mask.shape == (1, 0)
 
 
 @pytest.mark.parametrize("loss", [MembershipLoss(), RelationalLoss()])

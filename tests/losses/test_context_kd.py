@@ -15,7 +15,7 @@ from tests.helpers import slow_losses as slow
 from tests.helpers.loss_cases import SHAPES, tensors, with_other_rows_under_the_mask
 
 
-def ask(*shape):
+def queries_of(*shape):
     student, teacher, positives = tensors(*shape)
     negatives = tensors(*shape, seed=1)[2]
     return Queries(student, teacher, positives=positives, negatives=negatives)
@@ -26,7 +26,7 @@ def ask(*shape):
 @pytest.mark.parametrize("temperatures", [(1.0, 0.1), (4.0, 0.5)])
 @pytest.mark.parametrize("count", [1, 3, 50])
 def test_equals_loop(shape, mix, temperatures, count):
-    queries = ask(*shape)
+    queries = queries_of(*shape)
     rows = slow.nearest(queries.positives, queries.negatives, count)
     similarity = slow.nearest(queries.positives, queries.negatives, count, "similarity")
     student, teacher = queries.student_logits.tolist(), queries.teacher_logits.tolist()
@@ -55,7 +55,7 @@ def test_without_a_row_the_target_is_the_teachers_prediction():
 
 
 def test_rows_under_the_mask_change_nothing():
-    queries = ask(7, 4, 5)
+    queries = queries_of(7, 4, 5)
     changed = replace(queries, positives=with_other_rows_under_the_mask(queries.positives))
     assert torch.equal(ContextKDLoss()(changed), ContextKDLoss()(queries))
 
@@ -64,7 +64,7 @@ def test_features_that_no_loss_reads_are_not_computed():
     def fail():
         raise AssertionError("computed")
 
-    queries = replace(ask(7, 4, 5), student_features=fail, features=fail)
+    queries = replace(queries_of(7, 4, 5), student_features=fail, features=fail)
     assert torch.isfinite(ContextKDLoss()(queries)).all()
 
 
@@ -77,7 +77,7 @@ def test_bad_options(option):
 
 @pytest.mark.parametrize("inner", ["DISTLoss", "DKDLoss", "KDLoss"])
 def test_another_loss_may_have_the_target(inner):
-    queries = replace(ask(7, 4, 5), labels=torch.arange(7) % 4)
+    queries = replace(queries_of(7, 4, 5), labels=torch.arange(7) % 4)
     config = {"type": inner, "temperature": 1.0}
     loss = ContextKDLoss(num_rows=3, mix=0.4, loss=config)
     plain = LOSSES.build({**config, "dense": False})

@@ -1,4 +1,4 @@
-"""CWD against loops and by hand, its masks, and who may use it; see also test_every_loss."""
+"""CWD against loops and by hand, its masks, and refusal of classifiers; see test_every_loss."""
 
 import math
 
@@ -21,7 +21,7 @@ def maps():
     return student.unflatten(0, (3, 4)), teacher.unflatten(0, (3, 4))
 
 
-def ask(student, teacher, valid=VALID):
+def queries_of(student, teacher, valid=VALID):
     return Queries(
         student.flatten(0, 1),
         teacher.flatten(0, 1),
@@ -35,7 +35,7 @@ def ask(student, teacher, valid=VALID):
 def test_cwd_equals_loop(temperature, valid):
     student, teacher = maps()
     expected = slow.cwd(student.tolist(), teacher.tolist(), valid.tolist(), temperature)
-    result = mean_loss(CWDLoss(temperature), ask(student, teacher, valid))
+    result = mean_loss(CWDLoss(temperature), queries_of(student, teacher, valid))
     assert float(result) == pytest.approx(expected, rel=1e-10)
 
 
@@ -50,14 +50,16 @@ def test_golden_cwd():
 
 def test_a_number_added_to_a_class_changes_nothing():
     student, teacher = maps()
-    expected = mean_loss(CWDLoss(), ask(student, teacher))
-    assert torch.allclose(mean_loss(CWDLoss(), ask(student + torch.arange(5.0), teacher)), expected)
-    shifted = mean_loss(CWDLoss(), ask(teacher + torch.arange(5.0), teacher))
+    expected = mean_loss(CWDLoss(), queries_of(student, teacher))
+    assert torch.allclose(
+        mean_loss(CWDLoss(), queries_of(student + torch.arange(5.0), teacher)), expected
+    )
+    shifted = mean_loss(CWDLoss(), queries_of(teacher + torch.arange(5.0), teacher))
     assert float(shifted) == pytest.approx(0, abs=1e-12)
 
 
 def test_each_image_counts_once_however_many_locations_it_has():
-    loss, queries = CWDLoss(), ask(*maps())
+    loss, queries = CWDLoss(), queries_of(*maps())
     assert loss.counted(queries).unflatten(0, (3, 4)).sum(dim=1).tolist() == [1, 0, 1]
     values = loss(queries).unflatten(0, (3, 4))
     assert torch.equal(values, values[:, :1].expand(3, 4))
@@ -65,10 +67,10 @@ def test_each_image_counts_once_however_many_locations_it_has():
 
 def test_locations_that_do_not_count_may_hold_anything():
     student, teacher = maps()
-    expected = mean_loss(CWDLoss(), ask(student, teacher))
+    expected = mean_loss(CWDLoss(), queries_of(student, teacher))
     student[~VALID], teacher[~VALID] = torch.nan, torch.inf
     student.requires_grad_()
-    result = mean_loss(CWDLoss(), ask(student, teacher))
+    result = mean_loss(CWDLoss(), queries_of(student, teacher))
     result.backward()
     assert torch.allclose(result, expected)
     assert torch.isfinite(student.grad).all() and not student.grad[~VALID].any()

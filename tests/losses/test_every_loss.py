@@ -57,7 +57,9 @@ def logits(dtype: torch.dtype = torch.float64, scale: float = 2.0) -> tuple[Tens
     return student, teacher
 
 
-def ask(loss: BaseLoss, student: Tensor, teacher: Tensor, valid: Tensor | None = None) -> Queries:
+def queries_of(
+    loss: BaseLoss, student: Tensor, teacher: Tensor, valid: Tensor | None = None
+) -> Queries:
     """Six queries of two images; each has a few rows of its class and of others."""
     positives, negatives = (of_dtype(rows, teacher.dtype) for rows in contexts(6, 3, 4))
     return Queries(
@@ -75,12 +77,14 @@ def test_gradcheck(loss: BaseLoss) -> None:
     student, teacher = logits()
     student.requires_grad_()
     for valid in (None, torch.arange(6) % 3 != 1):
-        assert gradcheck(lambda s, v=valid: mean_loss(loss, ask(loss, s, teacher, v)), student)
+        assert gradcheck(
+            lambda s, v=valid: mean_loss(loss, queries_of(loss, s, teacher, v)), student
+        )
 
 
 @pytest.mark.parametrize("half", HALVES)
 def test_half_precision_is_computed_in_float32(loss: BaseLoss, half: torch.dtype) -> None:
-    queries = ask(loss, *(z.to(half) for z in logits(torch.float32, 3.0)))
+    queries = queries_of(loss, *(z.to(half) for z in logits(torch.float32, 3.0)))
     wide = Queries(
         queries.student_logits.float(),
         queries.teacher_logits.float(),
@@ -99,7 +103,7 @@ def test_extreme_and_equal_logits_stay_finite(loss: BaseLoss, scale: float) -> N
     student, teacher = logits(torch.float32, scale)
     for teacher_logits in (teacher, logits(torch.float32)[1]):
         student = student.detach().requires_grad_()
-        value = mean_loss(loss, ask(loss, student, teacher_logits))
+        value = mean_loss(loss, queries_of(loss, student, teacher_logits))
         (gradient,) = torch.autograd.grad(value, student)
         assert math.isfinite(float(value.detach())) and torch.isfinite(gradient).all()
 
@@ -107,10 +111,10 @@ def test_extreme_and_equal_logits_stay_finite(loss: BaseLoss, scale: float) -> N
 def test_a_query_that_does_not_count_may_hold_nan(loss: BaseLoss) -> None:
     student, teacher = logits()
     valid = torch.arange(6) != 4
-    expected = mean_loss(loss, ask(loss, student, teacher, valid))
+    expected = mean_loss(loss, queries_of(loss, student, teacher, valid))
     student[4] = torch.nan
     student.requires_grad_()
-    result = mean_loss(loss, ask(loss, student, teacher, valid))
+    result = mean_loss(loss, queries_of(loss, student, teacher, valid))
     result.backward()
     assert torch.allclose(result, expected) and torch.isfinite(student.grad[valid]).all()
 
@@ -122,7 +126,7 @@ def test_without_a_query_that_counts_it_is_zero_with_gradient_zero(
     student, teacher = (z[:count] for z in logits())
     student.requires_grad_()
     if count:
-        queries = ask(loss, student, teacher, torch.zeros(6, dtype=torch.bool))
+        queries = queries_of(loss, student, teacher, torch.zeros(6, dtype=torch.bool))
     else:
         queries = Queries(student, teacher, shape=(0, 2))
     value = mean_loss(loss, queries)
@@ -132,7 +136,7 @@ def test_without_a_query_that_counts_it_is_zero_with_gradient_zero(
 
 def test_only_the_student_gets_a_gradient(loss: BaseLoss) -> None:
     student, teacher = (z.requires_grad_() for z in logits())
-    value = mean_loss(loss, ask(loss, student, teacher))
+    value = mean_loss(loss, queries_of(loss, student, teacher))
     gradient, *rest = torch.autograd.grad(value, (student, teacher), allow_unused=True)
     assert gradient.abs().sum() > 0 and rest == [None]
 
