@@ -10,7 +10,7 @@ from torch import Tensor
 from mmickd.losses.base import LogitLoss, divide_by_size, mean_loss, widen
 from mmickd.registry import LOSSES
 from mmickd.structures import Queries
-from mmickd.utils.distributed import of_all_ranks
+from mmickd.utils.distributed import all_gather_with_grad
 from mmickd.utils.validation import check_number
 
 Gather = Callable[[Tensor], Tensor]
@@ -45,7 +45,7 @@ class DISTLoss(LogitLoss):
         tensor([4., 4.])
     """
 
-    gather: Gather = staticmethod(of_all_ranks)
+    gather: Gather = staticmethod(all_gather_with_grad)
 
     def __init__(
         self, beta: float = 1.0, gamma: float = 1.0, temperature: float = 1.0, dense: bool = True

@@ -11,7 +11,7 @@ from mmickd.losses.schedules import TrainProgress, WeightSchedule
 from mmickd.registry import LOSSES, build_part
 from mmickd.utils.config import type_name
 from mmickd.utils.errors import ICKDError
-from mmickd.utils.quoting import quoted
+from mmickd.utils.text import safe_repr
 from mmickd.utils.validation import check_dict, check_names
 
 DEFAULT_TERMS = {"kd": "KDLoss", "picd": "PICDLoss", "nicd": "NICDLoss"}
@@ -158,8 +158,8 @@ class LossTerms:
                 or len(name) > LONGEST_NAME
             ):
                 raise ICKDError(
-                    f"{where} has a term {quoted(name)}: the name must be a plain word of at most "
-                    f"{LONGEST_NAME} letters without 'loss' in it, since mmengine adds up all "
+                    f"{where} has a term {safe_repr(name)}: the name must be a plain word of at "
+                    f"most {LONGEST_NAME} letters without 'loss' in it, since mmengine adds up all "
                     "logged values with 'loss' in their names."
                 )
         task = config.pop(TASK, {})

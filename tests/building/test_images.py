@@ -20,7 +20,7 @@ from mmickd.building.images import BankImages, check_first_sample
 from mmickd.building.parts import leaf_datasets
 from mmickd.sampling import image_id
 from mmickd.tasks.base import data_sample_id
-from mmickd.utils import progress
+from mmickd.utils import timing
 from mmickd.utils.errors import ICKDError
 from tests.helpers.tiny import make_class_folders, make_scenes
 
@@ -367,10 +367,10 @@ def test_the_digest_sees_annotations_and_files(tmp_path):
 
 def test_a_long_look_at_the_files_shows_progress(dataset, monkeypatch):
     lines = []
-    monkeypatch.setattr(progress, "print_log", lambda text, logger: lines.append(text))
+    monkeypatch.setattr(timing, "print_log", lambda text, logger: lines.append(text))
     images = BankImages(dataset, [])
     images.digest()
     assert not lines  # quick
-    monkeypatch.setattr(progress, "PROGRESS_SECONDS", 0.0)
+    monkeypatch.setattr(timing, "PROGRESS_SECONDS", 0.0)
     images.digest()
     assert len(lines) == len(images) and f"1/{len(images)} images" in lines[0]
