@@ -15,7 +15,7 @@ from mmickd.losses.terms import TASK, LossTerms, Term
 from mmickd.networks.nan_guard import NanGuard
 from mmickd.retrieval.memory import Memory
 from mmickd.sampling import image_id
-from mmickd.structures import Batch, Queries, Tapped, View
+from mmickd.structures import Batch, Context, Queries, Tapped, View
 from mmickd.teachers.base import Source, Teacher
 from mmickd.utils.errors import ICKDError
 from mmickd.utils.timing import Stopwatch
@@ -192,8 +192,10 @@ class Distiller:
         counts = [loss.num_positives for loss in losses]
         num_positives = None if None in counts else max(n for n in counts if n is not None)
         num_negatives = max(loss.num_negatives for loss in losses)
-        with self._retrieval_time.timed(samples.features.device):
-            positives, negatives = memory.query(level, samples, num_positives, num_negatives)
+        positives = negatives = Context.empty(samples.logits)
+        if any(loss.retrieves for loss in losses):
+            with self._retrieval_time.timed(samples.features.device):
+                positives, negatives = memory.query(level, samples, num_positives, num_negatives)
         memory.stage(level, samples)
         return [
             Queries(
