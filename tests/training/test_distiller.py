@@ -313,7 +313,7 @@ def test_queries_that_do_not_count_may_hold_anything() -> None:
     assert float(result["loss_a"]) == pytest.approx(float(expected))
 
 
-def test_the_task_keeps_its_losses_bit_for_bit_and_other_weights_scale_losses_only_terms() -> None:
+def test_weight_1_keeps_the_tasks_losses_bit_for_bit_and_others_scale_them() -> None:
     head = torch.tensor(1.25)
     result = _weighted_task_losses(dict(loss=head, acc=torch.tensor(50.0)), 1.0)
     assert result["loss_ce"] is head and "loss" not in result
