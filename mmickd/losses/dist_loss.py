@@ -80,17 +80,10 @@ def dist_loss(
     gamma: float = 1.0,
     temperature: float = 1.0,
 ) -> Tensor:
-    """Return the mean of :class:`DISTLoss` over the queries of this rank alone.
+    """Return the mean of :class:`DISTLoss` over the queries of this rank alone, a scalar.
 
-    Args:
-        student_logits: ``(Q, C)``; carries the gradient.
-        teacher_logits: ``(Q, C)``; a constant.
-        beta: Weight of ``inter``, at least 0.
-        gamma: Weight of ``intra``, at least 0.
-        temperature: ``T`` > 0.
-
-    Returns:
-        Scalar, float32 (float64 for float64 input), 0 with gradient 0 if ``Q`` is 0.
+    The logits are ``(Q, C)``; only the student's get a gradient. The mean is float32 (float64 for
+    float64 logits), and 0 with gradient 0 if ``Q`` is 0.
 
     Example:
         >>> z = torch.tensor([[2.0, 0.0], [0.0, 2.0]])

@@ -65,18 +65,11 @@ def dkd_loss(
     beta: float = 8.0,
     temperature: float = 4.0,
 ) -> Tensor:
-    """Return the mean of :class:`DKDLoss` over the queries with a label.
+    """Return the mean of :class:`DKDLoss` over the queries with a label, a scalar.
 
-    Args:
-        student_logits: ``(Q, C)``; carries the gradient.
-        teacher_logits: ``(Q, C)``; a constant.
-        labels: ``(Q,)`` int64; below 0 where a query has no label.
-        alpha: Weight of TCKD, at least 0.
-        beta: Weight of NCKD, at least 0.
-        temperature: ``T`` > 0.
-
-    Returns:
-        Scalar, float32 (float64 for float64 input), 0 with gradient 0 if no query has a label.
+    The logits are ``(Q, C)``, the labels ``(Q,)`` int64, below 0 where a query has none. Only the
+    student's logits get a gradient. The mean is float32 (float64 for float64 logits), and 0 with
+    gradient 0 if no query has a label.
 
     Example:
         >>> z, label = torch.tensor([[2.0, 0.0, 0.0]]), torch.tensor([0])

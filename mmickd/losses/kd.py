@@ -79,15 +79,10 @@ class KDLoss(LogitLoss):
 
 
 def kd_loss(student_logits: Tensor, teacher_logits: Tensor, temperature: float = 4.0) -> Tensor:
-    """Return the mean of :class:`KDLoss` (forward divergence) over the queries.
+    """Return the mean of :class:`KDLoss` over the queries, a scalar.
 
-    Args:
-        student_logits: ``(Q, C)``; carries the gradient.
-        teacher_logits: ``(Q, C)``; a constant.
-        temperature: ``T`` > 0.
-
-    Returns:
-        Scalar, float32 (float64 for float64 input), 0 with gradient 0 if ``Q`` is 0.
+    The logits are ``(Q, C)``; only the student's get a gradient. The mean is float32 (float64 for
+    float64 logits), and 0 with gradient 0 if ``Q`` is 0.
 
     Example:
         >>> z = torch.tensor([[2.0, 0.0], [0.0, 2.0]])

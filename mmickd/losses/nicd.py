@@ -73,16 +73,11 @@ def nicd_loss(
     negatives: Context,
     temperature: float = 0.5,
 ) -> Tensor:
-    """Return the mean of :class:`NICDLoss` over the queries that have a negative.
+    """Return the mean of :class:`NICDLoss` over the queries that have a negative, a scalar.
 
-    Args:
-        student_logits: ``(Q, C)``; carries the gradient.
-        teacher_logits: ``(Q, C)``; the teacher's logits of the same queries, a constant.
-        negatives: Other-class rows of the bank, ``(Q, N)``; the control if ``N`` is 0.
-        temperature: ``T`` > 0.
-
-    Returns:
-        Scalar, float32 (float64 for float64 input), 0 with gradient 0 if no query has a negative.
+    The logits are ``(Q, C)``, the negatives ``(Q, N)``; with ``N = 0`` it is the control. Only the
+    student's logits get a gradient. The mean is float32 (float64 for float64 logits), and 0 with
+    gradient 0 if no query has a negative.
 
     Example:
         >>> z = torch.tensor([[3.0, -3.0]])

@@ -73,16 +73,10 @@ def picd_loss(
     temperature: float = 1.0,
     sim_temperature: float = 0.1,
 ) -> Tensor:
-    """Return the mean of :class:`PICDLoss` over the queries that have a positive.
+    """Return the mean of :class:`PICDLoss` over the queries that have a positive, a scalar.
 
-    Args:
-        student_logits: ``(Q, C)``; carries the gradient.
-        positives: Same-class rows of the bank, ``(Q, K)``.
-        temperature: ``T`` > 0.
-        sim_temperature: ``tau`` > 0, or ``inf``.
-
-    Returns:
-        Scalar, float32 (float64 for float64 input), 0 with gradient 0 if no query has a positive.
+    The logits are ``(Q, C)``, the positives ``(Q, K)``; only the logits get a gradient. The mean is
+    float32 (float64 for float64 logits), and 0 with gradient 0 if no query has a positive.
 
     Example:
         >>> logits, one = torch.tensor([[[2.0, 0.0]]]), torch.ones(1, 1)
