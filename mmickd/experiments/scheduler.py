@@ -1,69 +1,236 @@
-"""Runs jobs side by side, round by round, and says every few seconds where they are."""
+"""Runs jobs side by side: commands that fill a folder and are stamped there when they are done.
+
+A job that was stopped has another stamp: it resumes from its checkpoint where it can.
+"""
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 import shlex
+import shutil
+import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
-from mmickd.experiments.jobs import Job, Running
-from mmickd.experiments.processes import Launch, spawn
-from mmickd.experiments.training_log import steps_done
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+from rich.text import Text
 
+from mmickd.experiments.fork_server import ForkedProcess, ForkServer, can_fork, end_with_parent
+from mmickd.experiments.training_log import last_checkpoint, steps_done
+from mmickd.utils.collect_env import software_and_device
+from mmickd.utils.json_files import to_json
+
+PACKAGE_PARENT = Path(__file__).resolve().parents[2]
+STAMP, BEGUN, LOG = "done.json", "begun.json", "log.txt"
+TEACHER = "{teacher}"
+"""Placeholder in a command for the teacher's last checkpoint."""
 TAIL = 15
+"""Lines of the log in the message of a failed job."""
 POLL_SECONDS = 0.2
+
+Process = subprocess.Popen[bytes] | ForkedProcess
+Launch = Callable[[Sequence[str], Path, dict[str, str]], Process]
+"""Starts a command, with a file for its output and its whole environment."""
 
 
 class JobFailed(RuntimeError):
-    """A job ended badly; the message has the end of its log and its command."""
+    """Error of a job; the message has the end of its log and its command."""
 
 
 class TimeIsUp(RuntimeError):
-    """The time that was given is over, with jobs left to do."""
+    """Error of a time limit that is reached before all jobs are done."""
 
 
-def clock(seconds: float) -> str:
-    """Seconds as minutes and seconds, ``2:05``."""
-    return f"{int(seconds) // 60}:{int(seconds) % 60:02d}"
+@dataclass(frozen=True, eq=False)
+class Job:
+    """One command, run in a process.
+
+    Args:
+        name: name in the progress lines.
+        command: program and arguments; ``{teacher}`` stands for the last checkpoint of ``teacher``.
+        folder: folder that the command fills; emptied before a start, unless the job resumes.
+        inputs: text that decides the result beside the command (configs, data parameters).
+        after: jobs that must be done before.
+        cost: rough duration in seconds, for the first estimate.
+        steps: length of the training in units of ``unit``, 0 if the job does not train.
+        unit: 'epoch' or 'iter'.
+        resume: arguments for resuming from the last checkpoint; none: the job cannot resume.
+        identity: texts that replace the command in the signature, without paths of the machine;
+            none: the command itself.
+        teacher: job whose last checkpoint the command reads.
+    """
+
+    name: str
+    command: Sequence[str]
+    folder: Path
+    inputs: str = ""
+    after: tuple[Job, ...] = ()
+    cost: float = 5.0
+    steps: int = 0
+    unit: str = "iter"
+    resume: tuple[str, ...] = ()
+    identity: tuple[str, ...] = ()
+    teacher: Job | None = None
+
+    @property
+    def signature(self) -> str:
+        """Digest of all that decides the result, the jobs before it included."""
+        command = self.identity or self.command
+        parts = [*command, self.inputs, *(job.signature for job in self.after)]
+        return hashlib.sha256("\0".join(parts).encode()).hexdigest()
+
+    @property
+    def log(self) -> Path:
+        """File with the output of the command."""
+        return self.folder / LOG
+
+    def stamp(self, name: str = STAMP) -> dict[str, Any] | None:
+        """Return the stamp of a job that is done; None if it is missing or of another signature."""
+        try:
+            stamp = json.loads((self.folder / name).read_text())
+            stamp["seconds"] = float(stamp["seconds"])
+            return stamp if stamp["signature"] == self.signature else None
+        except (OSError, ValueError, TypeError, KeyError):  # missing, or truncated by a kill
+            return None
+
+    def write_stamp(self, name: str, seconds: float, **more: Any) -> None:
+        """Write a stamp, which is valid as long as the signature stays the same."""
+        stamp = dict(signature=self.signature, seconds=round(seconds, 1), **more)
+        (self.folder / name).write_text(json.dumps(stamp))
+
+    def duration(self) -> float | None:
+        """Return the seconds that a finished job took, None for any other."""
+        stamp = self.stamp()
+        return None if stamp is None else stamp["seconds"]
+
+    def finished(self) -> float | None:
+        """Return the time in nanoseconds at which the job was done, None if it is not."""
+        return (self.folder / STAMP).stat().st_mtime_ns if self.stamp() is not None else None
+
+    def full_command(self) -> list[str]:
+        """Return the command with the checkpoint of the teacher, which must be trained by then."""
+        if self.teacher is None:
+            return list(self.command)
+        checkpoint = str(self.teacher.checkpoint())
+        return [part.replace(TEACHER, checkpoint) for part in self.command]
+
+    def checkpoint(self) -> Path:
+        """Return the last checkpoint of a training; the expected one where mmengine named none."""
+        try:
+            return last_checkpoint(self.folder)
+        except OSError:
+            return self.folder / f"{self.unit}_{self.steps}.pth"
+
+    def can_resume(self) -> bool:
+        """True if there is a checkpoint with steps after it (without any, nothing is validated)."""
+        try:
+            reached = int(last_checkpoint(self.folder).stem.rpartition("_")[2])
+        except (OSError, ValueError):
+            return False
+        return bool(self.resume) and reached < self.steps
 
 
-def _stop(error: JobFailed) -> None:
-    raise error
+def spawn(command: Sequence[str], log: Path, env: dict[str, str]) -> subprocess.Popen[bytes]:
+    """Start a command; on Linux it ends with this process."""
+    with log.open("w") as file:
+        return subprocess.Popen(
+            list(command), stdout=file, stderr=subprocess.STDOUT, env=env,
+            preexec_fn=end_with_parent,
+        )  # fmt: skip
+
+
+def environment() -> dict[str, str]:
+    """Return the environment of runs: one thread each, and the package of this checkout if any."""
+    added = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "MPLBACKEND": "Agg"}
+    if (PACKAGE_PARENT / "pyproject.toml").is_file():
+        added["PYTHONPATH"] = str(PACKAGE_PARENT)
+    return {**os.environ, **added}
+
+
+def quickest_launch(out: Path) -> Launch:
+    """Return the quickest way to start training runs on this machine; ``out`` gets its log."""
+    return ForkServer(environment(), out / "imports.txt") if can_fork() else spawn
+
+
+class Running:
+    """A job whose process has started: resumed where that is possible, else in an empty folder.
+
+    Args:
+        job: job to start.
+        launch: function that starts its command.
+        env: whole environment of the command.
+    """
+
+    def __init__(self, job: Job, launch: Launch = spawn, env: dict[str, str] | None = None) -> None:
+        begun = job.stamp(BEGUN) if job.can_resume() else None
+        if begun is None:
+            shutil.rmtree(job.folder, ignore_errors=True)
+            job.folder.mkdir(parents=True)
+        seconds = begun["seconds"] if begun else 0.0
+        command = [*job.full_command(), *(job.resume if begun else ())]
+        job.write_stamp(BEGUN, seconds)
+        self.job, self.begin = job, time.monotonic() - seconds
+        self.process = launch(command, job.log, environment() if env is None else env)
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds since the start, with those before a stop."""
+        return time.monotonic() - self.begin
+
+    def finish(self) -> None:
+        """Stamp the job as done."""
+        self.job.write_stamp(STAMP, self.elapsed, versions=software_and_device())
+        self.forget()
+
+    def forget(self) -> None:
+        """Remove the stamp by which the job would resume."""
+        (self.job.folder / BEGUN).unlink(missing_ok=True)
+
+    def stop(self) -> None:
+        """End the process; the job resumes the next time, if it can."""
+        self.process.terminate()
+        self.job.write_stamp(BEGUN, self.elapsed)
+        try:
+            self.process.wait(10)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
 
 
 class Scheduler:
-    """Runs what is not done yet, each job after those that it needs.
+    """Runs the jobs that are not done yet, each after the jobs that it needs.
 
     Args:
-        workers: jobs at a time.
-        env: environment variables to add.
-        every: seconds between two progress lines.
-        say: takes a line on what was started and what is done.
-        show: takes a line on what runs now; None: the same as ``say``.
-        launch: starts a job's command.
-        minutes: stop what runs then; None: take the time that it needs.
-        after_each: called when a job has been done.
-        on_failure: called with the error of a job that ended badly, unless it was killed; raises it
-            to stop all, as it must if others wait for that job.
+        workers: number of jobs at a time.
+        launch: function that starts the command of a job.
+        minutes: time limit; None: none.
+        say: function that gets every line of progress; None: lines are printed, and on a terminal
+            the running jobs are shown as bars below them.
+        every: seconds between two updates of the running jobs.
+        after_each: function that is called whenever a job is done.
+        keep_going: function that is called when a job fails (one that was killed always raises);
+            True: the failure is reported, and the other jobs go on.
     """
 
     def __init__(
         self,
         workers: int,
-        env: dict[str, str],
-        every: float = 5.0,
-        say: Callable[[str], None] = lambda line: print(line, flush=True),
         launch: Launch = spawn,
         minutes: float | None = None,
+        say: Callable[[str], None] | None = None,
+        every: float = 5.0,
         after_each: Callable[[], None] = lambda: None,
-        show: Callable[[str], None] | None = None,
-        on_failure: Callable[[JobFailed], None] = _stop,
+        keep_going: Callable[[], bool] = lambda: False,
     ) -> None:
-        self.workers, self.every, self.after_each = workers, every, after_each
-        self.say, self.show, self.on_failure = say, show or say, on_failure
-        self.env, self.launch = {**os.environ, **env}, launch
+        self.workers, self.launch, self.every = workers, launch, every
+        self.after_each, self.keep_going = after_each, keep_going
         self.jobs: list[Job] = []
         self.done: dict[Job, float] = {}
         self.ran: dict[Job, float] = {}
@@ -71,36 +238,55 @@ class Scheduler:
         self.running: list[Running] = []
         self.begin = time.monotonic()
         self.end = float("inf") if minutes is None else self.begin + 60 * minutes
+        console = Console(highlight=False)
+        # The display has no thread: starting a process beside one is not safe.
+        self._bars = Progress(
+            TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(),
+            TextColumn("{task.fields[times]}"),
+            console=console, auto_refresh=False, transient=True,
+            disable=say is not None or not console.is_terminal,
+        )  # fmt: skip
+        self._say = say
+
+    def say(self, line: str) -> None:
+        """Report a line that stays."""
+        if self._say is not None:
+            self._say(line)
+        elif self._bars.disable:
+            print(line, flush=True)
+        else:
+            self._bars.console.print(Text(line))
 
     def run(self, jobs: Iterable[Job]) -> None:
-        """Run these until all are done; another round of jobs may follow.
+        """Run jobs until all are done; another round of jobs may follow.
 
         Args:
-            jobs: those that others need before them; some may have been in an earlier round.
+            jobs: each after the jobs that it needs; some may have been in an earlier round.
 
         Raises:
-            JobFailed: If a job ends badly; the others are stopped.
-            TimeIsUp: If not all are done in time; what runs is stopped.
+            JobFailed: if a job fails and :attr:`keep_going` is not true; the others are stopped.
+            TimeIsUp: if not all are done in time; the running ones are stopped.
         """
-        self._take([job for job in jobs if job not in self.jobs])
-        said = 0.0
-        try:
-            while len(self.done) + len(self.failed) < len(self.jobs):
-                if time.monotonic() >= self.end:
-                    raise TimeIsUp("time is up; the same command goes on from here")
-                self._start_ready()
-                self._collect()
-                if time.monotonic() - said >= self.every and self.running:
-                    said = time.monotonic()
-                    self._report()
-                time.sleep(POLL_SECONDS)
-        finally:
-            for running in self.running:  # all of them, before waiting for one
-                running.process.terminate()
-            for running in self.running:
-                running.stop()
+        self._add([job for job in jobs if job not in self.jobs])
+        shown = -float("inf")
+        with self._bars:
+            try:
+                while len(self.done) + len(self.failed) < len(self.jobs):
+                    if time.monotonic() >= self.end:
+                        raise TimeIsUp("time is up; the same command goes on from here")
+                    self._start_ready()
+                    self._collect()
+                    if time.monotonic() - shown >= self.every and self.running:
+                        shown = time.monotonic()
+                        self._show()
+                    time.sleep(POLL_SECONDS)
+            finally:
+                for running in self.running:  # all of them, before waiting for one
+                    running.process.terminate()
+                for running in self.running:
+                    running.stop()
 
-    def _take(self, jobs: list[Job]) -> None:
+    def _add(self, jobs: list[Job]) -> None:
         self.jobs += jobs
         for job in jobs:
             seconds = job.duration()
@@ -108,78 +294,124 @@ class Scheduler:
                 self.done[job] = seconds
                 self._line(job, f"done before (took {clock(seconds)}), skipped")
 
+    def _waiting(self) -> list[Job]:
+        """Return the jobs that are yet to start."""
+        started = {*self.done, *self.failed, *(running.job for running in self.running)}
+        return [job for job in self.jobs if job not in started]
+
     def _start_ready(self) -> None:
-        taken = self._taken()
-        for job in self.jobs:
+        for job in self._waiting():
             if len(self.running) >= self.workers:
                 return
-            if job in taken or any(b not in self.done for b in job.after):
-                continue
-            self.running.append(job.start(self.env, self.launch))
-            self._line(job, "started")
+            if all(before in self.done for before in job.after):
+                self.running.append(Running(job, self.launch))
+                self._line(job, "started")
 
     def _collect(self) -> None:
         for running in list(self.running):
-            code = running.process.poll()
+            job, code = running.job, running.process.poll()
             if code is None:
                 continue
             self.running.remove(running)
-            if code != 0:
-                error = JobFailed(_failure(running.job, code))
-                if code < 0:  # it was killed, and may go on the next time
-                    raise error
-                running.forget()  # what failed may be mended before the next start
-                self.on_failure(error)
-                self.failed.append(running.job)
-                self._line(running.job, f"failed, see {running.job.log}")
+            if code == 0:
+                running.finish()
+                self.done[job] = self.ran[job] = running.elapsed
+                self._line(job, f"done in {clock(running.elapsed)}")
+                self.after_each()
                 continue
-            running.stamp()
-            self.done[running.job] = self.ran[running.job] = running.elapsed
-            self._line(running.job, f"done in {clock(running.elapsed)}")
-            self.after_each()
+            error = JobFailed(_failure(job, code))
+            if code < 0:  # it was killed, and may resume the next time
+                raise error
+            running.forget()  # the cause may be mended before the next start
+            if not self.keep_going():
+                raise error
+            self.say(str(error))
+            self.failed.append(job)
+            self._line(job, f"failed, see {job.log}")
 
-    def _report(self) -> None:
-        """One line: every running job with its time, then the whole."""
+    def _show(self) -> None:
+        """Show each running job with its times, then the whole."""
+        for task in self._bars.task_ids:
+            self._bars.remove_task(task)
         parts = []
         for running in self.running:
-            job, left = running.job, self._left(running)
-            share = f"{job.unit} {steps_done(job.folder, job.unit)}/{job.steps}, "
-            share = share if job.steps else ""
-            parts.append(f"{job.name}: {share}{clock(running.elapsed)}, ~{clock(left)} left")
-        parts.append(f"{len(self.done)}/{len(self.jobs)} done, ~{clock(self._left_overall())} left")
-        self.show(f"{self._now()} {' | '.join(parts)}")
+            job, left = running.job, clock(self._left(running))
+            times = f"{clock(running.elapsed)}, ~{left} left"
+            steps = steps_done(job.folder, job.unit) if job.steps else 0
+            share = f"{job.unit} {steps}/{job.steps}, " if job.steps else ""
+            parts.append(f"{job.name}: {share}{times}")
+            self._bars.add_task(job.name, completed=steps, total=job.steps or None, times=times)
+        done, times = len(self.done), f"~{clock(self._left_overall())} left"
+        parts.append(f"{done}/{len(self.jobs)} done, {times}")
+        self._bars.add_task("jobs", completed=done, total=len(self.jobs), times=times)
+        if self._bars.disable:
+            self.say(f"{self._now()} {' | '.join(parts)}")
+        self._bars.refresh()
 
     def _pace(self) -> float:
-        """How much longer than expected the jobs take on this machine."""
+        """Return how many times longer than their cost the jobs take on this machine."""
         seconds, cost = sum(self.ran.values()), sum(job.cost for job in self.ran)
-        for running in self.running:  # one that is late already says something too
-            if running.elapsed > running.job.cost:
+        for running in self.running:
+            if running.elapsed > running.job.cost:  # a late one counts before it is done
                 seconds, cost = seconds + running.elapsed, cost + running.job.cost
         return seconds / cost if cost else 1.0
 
     def _left(self, running: Running) -> float:
-        expected = running.job.cost * self._pace()
-        job = running.job
+        """Return the expected remaining seconds of a running job."""
+        job, expected = running.job, running.job.cost * self._pace()
         done = steps_done(job.folder, job.unit) / job.steps if job.steps else 0.0
         if done > 0.2:
             expected = 0.5 * expected + 0.5 * running.elapsed / done
         return max(1.0, expected - running.elapsed)
 
-    def _taken(self) -> set[Job]:
-        """Those that were started, or need not be."""
-        return {*self.done, *self.failed, *(running.job for running in self.running)}
-
     def _left_overall(self) -> float:
-        taken = self._taken()
-        waiting = [job for job in self.jobs if job not in taken]
-        seconds = sum(map(self._left, self.running)) + self._pace() * sum(j.cost for j in waiting)
-        return seconds / self.workers
+        waiting = self._pace() * sum(job.cost for job in self._waiting())
+        return (sum(map(self._left, self.running)) + waiting) / self.workers
 
     def _line(self, job: Job, state: str) -> None:
         self.say(f"{self._now()} {job.name:24} {state}")
 
     def _now(self) -> str:
         return f"[{clock(time.monotonic() - self.begin):>5}]"
+
+
+def run_rounds(
+    rounds: Iterable[Sequence[Job]],
+    records: Callable[[], Iterable[Mapping[str, Any]]],
+    out: Path,
+    workers: int,
+    minutes: float | None = None,
+    keep_going: Callable[[], bool] = lambda: False,
+) -> None:
+    """Run all jobs of an experiment, and keep its ``results.jsonl`` up to date.
+
+    Args:
+        rounds: jobs of each round; the next round may depend on the results of those before.
+        records: function that returns the records of all finished runs.
+        out: folder of all runs.
+        workers: number of jobs at a time.
+        minutes: time limit.
+        keep_going: see :class:`Scheduler`.
+
+    Raises:
+        JobFailed: if a job fails and ``keep_going`` is not true.
+        TimeIsUp: if not all are done in time.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+
+    def keep() -> None:
+        part = out / "results.jsonl.part"
+        part.write_text("".join(f"{to_json(record)}\n" for record in records()))
+        os.replace(part, out / "results.jsonl")
+
+    scheduler = Scheduler(
+        workers, quickest_launch(out), minutes, after_each=keep, keep_going=keep_going
+    )
+    for jobs in rounds:
+        keep()
+        scheduler.say(f"{len(jobs)} runs, {workers} at a time, below {out}")
+        scheduler.run(jobs)
+    keep()
 
 
 def _failure(job: Job, code: int) -> str:
@@ -190,8 +422,13 @@ def _failure(job: Job, code: int) -> str:
     )  # fmt: skip
 
 
+def clock(seconds: float) -> str:
+    """Format seconds as minutes and seconds, ``2:05``."""
+    return f"{int(seconds) // 60}:{int(seconds) % 60:02d}"
+
+
 def available_cores() -> int:
-    """Cores that this process may use."""
+    """Return the number of cores that this process may use."""
     if sys.platform.startswith("linux"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1

@@ -1,11 +1,11 @@
-"""What a search may change: ranges around what the terms of a config have."""
+"""What a search may change: ranges around the values of a config's terms."""
 
 from __future__ import annotations
 
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from mmickd.losses.terms import COMPLEMENT, TASK, LossTerms, Term
@@ -14,21 +14,21 @@ from mmickd.utils.validation import parameters_of
 
 WEIGHT = "loss_weight"
 WEIGHT_FACTOR, OTHER_FACTOR = 10, 4
-"""A range reaches from the value over that factor to the value times it."""
+"""A range reaches from the value divided by the factor to the value times the factor."""
 
 
 @dataclass(frozen=True)
 class Range:
-    """Numbers that an option may have.
+    """Values that an option may have.
 
     Args:
-        name: what the tables call it, such as ``picd.num_positives``.
-        key: as in ``--cfg-options``.
-        low: the smallest.
-        high: the largest.
-        now: what the config has; None where it has none.
-        log: whether factors count, not differences.
-        whole: whether it is an integer.
+        name: name in the tables, such as ``picd.num_positives``.
+        key: key of ``--cfg-options``.
+        low: smallest value.
+        high: largest value.
+        now: value of the config; None if it has none.
+        log: True if the scale is logarithmic.
+        whole: True if the values are integers.
     """
 
     name: str
@@ -41,11 +41,11 @@ class Range:
 
     @property
     def holds_now(self) -> bool:
-        """Whether what the config has is among them."""
+        """True if the value of the config is in the range."""
         return self.now is not None and self.low <= self.now <= self.high
 
     def option(self, value: float) -> str:
-        """The option with one of them, of three digits: more would say nothing.
+        """Return the option with a value, rounded to three significant digits.
 
         Example:
             >>> Range("kd.temperature", "losses.kd.temperature", 1, 16).option(4.0449)
@@ -55,46 +55,46 @@ class Range:
 
 
 def ranges_of(terms: LossTerms, losses: Mapping[str, Any], key: str) -> list[Range]:
-    """Weights, numbers of rows and temperatures of all terms that count.
+    """Return the ranges of weights, numbers of rows and temperatures of all active terms.
 
     Args:
-        terms: built from ``losses``.
-        losses: as the config has them.
-        key: of ``losses`` in the config.
+        terms: terms built from ``losses``.
+        losses: ``losses`` of the config.
+        key: key of ``losses`` in the config.
 
     Returns:
         In the order of the terms. Nothing for a term of weight 0, a number of rows that is 0 or all
         rows, an infinite temperature.
     """
-    counting = [term for term in terms if not term.schedule.is_off]
-    dense = sum(term.schedule.largest for term in counting if term.loss.is_dense)
-    follows = (losses.get(TASK) or {}).get(WEIGHT) == COMPLEMENT
-    found = []
-    for term in counting:
+    active = [term for term in terms if not term.schedule.is_off]
+    dense = sum(term.schedule.largest for term in active if term.loss.is_dense)
+    is_complement = (losses.get(TASK) or {}).get(WEIGHT) == COMPLEMENT
+    ranges = []
+    for term in active:
         weight = _around(term, WEIGHT, term.schedule.value, WEIGHT_FACTOR, key)
         named = (losses.get(term.name) or {}).get(WEIGHT)
         if weight and (isinstance(named, Mapping) or term.schedule.changes):
-            weight = _with(weight, key=f"{weight.key}.value")
-        if weight and follows and term.loss.is_dense:  # together at most 1
-            weight = _with(weight, high=min(weight.high, term.schedule.value / dense))
+            weight = replace(weight, key=f"{weight.key}.value")
+        if weight and is_complement and term.loss.is_dense:  # the sum of the weights is at most 1
+            weight = replace(weight, high=min(weight.high, term.schedule.value / dense))
         options = [name for name in parameters_of(type(term.loss)) if _is_searched(name)]
-        others = [
+        term_ranges = [weight] + [
             _around(term, name, getattr(term.loss, name, None), OTHER_FACTOR, key)
             for name in options
         ]
-        found += [one for one in (weight, *others) if one is not None]
-    return found
+        ranges += [r for r in term_ranges if r is not None]
+    return ranges
 
 
 def unnamed_schedules(terms: LossTerms, losses: Mapping[str, Any], key: str) -> tuple[str, ...]:
-    """Options that spell out the schedules that terms have from their task.
+    """Return options that spell out the schedules which terms have by default of their task.
 
-    Else an option for the weight alone would stand in the place of the whole schedule.
+    Without them an option for the weight alone would replace the whole schedule.
 
     Args:
-        terms: built from ``losses``.
-        losses: as the config has them.
-        key: of ``losses`` in the config.
+        terms: terms built from ``losses``.
+        losses: ``losses`` of the config.
+        key: key of ``losses`` in the config.
 
     Example:
         >>> from mmickd.losses.terms import Defaults
@@ -104,16 +104,16 @@ def unnamed_schedules(terms: LossTerms, losses: Mapping[str, Any], key: str) -> 
         ('losses.nicd.loss_weight.value=4.0', 'losses.nicd.loss_weight.decay=linear')
     """
     return tuple(
-        f"{key}.{term.name}.{WEIGHT}.{one.name}={getattr(term.schedule, one.name)}"
+        f"{key}.{term.name}.{WEIGHT}.{field.name}={getattr(term.schedule, field.name)}"
         for term in terms
         if term.schedule.changes and WEIGHT not in (losses.get(term.name) or {})
-        for one in fields(term.schedule)
-        if one.name != "name" and getattr(term.schedule, one.name) != one.default
+        for field in fields(term.schedule)
+        if field.name != "name" and getattr(term.schedule, field.name) != field.default
     )
 
 
 def _is_searched(option: str) -> bool:
-    """By its name, so that losses of a user's own are searched alike."""
+    """True if the name is that of a number of rows or a temperature, in users' losses too."""
     return option.startswith("num_") or option.endswith("temperature")
 
 
@@ -126,28 +126,28 @@ def _around(term: Term, option: str, value: Any, factor: int, key: str) -> Range
     return Range(name, f"{key}.{name}", low, value * factor, value, whole=whole)
 
 
-def narrowed(
-    wanted: list[str], ranges: list[Range], terms: set[str], content: Mapping[str, Any], key: str
+def parse_ranges(
+    texts: list[str], ranges: list[Range], terms: set[str], content: Mapping[str, Any], key: str
 ) -> list[Range]:
-    """The ranges that a user gives by hand.
+    """Return the ranges of ``--vary``.
 
     Args:
-        wanted: ``NAME=LOW:HIGH`` or ``NAME=LOW:HIGH:log``; the name is ``TERM.OPTION`` or a key of
+        texts: ``NAME=LOW:HIGH`` or ``NAME=LOW:HIGH:log``; the name is ``TERM.OPTION`` or a key of
             the config.
-        ranges: see :func:`ranges_of`.
-        terms: names of all terms, those of weight 0 too.
+        ranges: ranges of :func:`ranges_of`.
+        terms: names of all terms, including those of weight 0.
         content: the whole config.
-        key: of ``losses`` in it.
+        key: key of ``losses`` in the config.
 
     Raises:
-        ICKDError: if one cannot be read, or names nothing.
+        ICKDError: if a text cannot be read, or its name does not exist.
     """
-    known = {one.name: one for one in ranges}
-    return [_given(text, known, terms, content, key) for text in wanted]
+    by_name = {r.name: r for r in ranges}
+    return [_parse_range(text, by_name, terms, content, key) for text in texts]
 
 
-def _given(
-    text: str, known: Mapping[str, Range], terms: set[str], content: Mapping[str, Any], key: str
+def _parse_range(
+    text: str, ranges: Mapping[str, Range], terms: set[str], content: Mapping[str, Any], key: str
 ) -> Range:
     parts = re.fullmatch(r"([^=\s]+)=([^:]+):([^:]+?)(:log)?", text)
     try:
@@ -160,25 +160,23 @@ def _given(
             f"--vary {text}: it must be NAME=LOW:HIGH or NAME=LOW:HIGH:log, as in "
             "TERM.num_negatives=4:64:log; LOW below HIGH, and above 0 for log."
         )
-    if name in known:
-        now = known[name]
+    is_integer = low.is_integer() and high.is_integer()
+    if name in ranges:
+        default = ranges[name]
     elif name.split(".")[0] in terms:
-        now = Range(name, f"{key}.{name}", low, high, whole=_is_whole(name))
+        whole = name.rpartition(".")[2].startswith("num_")
+        default = Range(name, f"{key}.{name}", low, high, whole=whole)
     else:
         value = _value(content, name, text, sorted(terms))
-        is_integer = isinstance(value, int) and low.is_integer() and high.is_integer()
-        now = Range(name, name, low, high, value, whole=is_integer)
-    if now.whole and not (low.is_integer() and high.is_integer()):
-        raise ICKDError(f"--vary {text}: {name} takes whole numbers.")
-    return _with(now, low=low, high=high, log=bool(log))
-
-
-def _is_whole(name: str) -> bool:
-    return name.rpartition(".")[2].startswith("num_")
+        whole = isinstance(value, int) and is_integer
+        default = Range(name, name, low, high, value, whole=whole)
+    if default.whole and not is_integer:
+        raise ICKDError(f"--vary {text}: LOW and HIGH of {name} must be whole numbers.")
+    return replace(default, low=low, high=high, log=bool(log))
 
 
 def _value(content: Any, name: str, text: str, terms: list[str]) -> float:
-    """The number that a config has under a key."""
+    """Return the number under a key of a config."""
     value = content
     for part in name.split("."):
         if isinstance(value, Mapping):
@@ -189,12 +187,8 @@ def _value(content: Any, name: str, text: str, terms: list[str]) -> float:
             value = None
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise ICKDError(
-            f"--vary {text}: the config has no number of that name. Give an option of a term "
-            f"({', '.join(terms)}), such as {terms[0]}.{WEIGHT}, or a key of the config that has "
-            "a number."
+            f"--vary {text}: the config has no number under that name. Give an option of a term "
+            f"({', '.join(terms)}), such as {terms[0]}.{WEIGHT}, or a key of the config with a "
+            "number."
         )
     return value
-
-
-def _with(one: Range, **changes: Any) -> Range:
-    return Range(**{**vars(one), **changes})

@@ -1,37 +1,71 @@
-"""A tuning: rounds of trials, by the machinery of comparisons, and what they came to."""
+"""A tuning: rounds of trials for each method, and their results as a table."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import shlex
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from mmickd.experiments.jobs import Job
 from mmickd.experiments.methods import Method
 from mmickd.experiments.plan import Plan, Setting
-from mmickd.experiments.records import record
-from mmickd.experiments.runs import RunLayout, RunSpec
+from mmickd.experiments.runs import Record, RunLayout, RunSpec, check_has_metric
+from mmickd.experiments.scheduler import Job, run_rounds
 from mmickd.experiments.search import Search, Trial, open_storage
-from mmickd.experiments.training_log import curve
-from mmickd.experiments.tuning_table import Row
+from mmickd.experiments.table import markdown_table, mean_se
 from mmickd.utils.digest import digest
 
 STORAGE = "study.journal"
 FIRST_SEED = 100
-"""Of the trials: a report takes 0, 1, 2, so it is of other runs than those that were chosen by."""
+"""First seed of the trials: a report has 0, 1, 2, so settings are not chosen by its runs."""
+
+
+@dataclass(frozen=True)
+class TunedRow:
+    """One line of the table: a method and its best trial.
+
+    Args:
+        name: name of the method.
+        trials: number of finished trials, failed ones included.
+        failed: number of failed trials.
+        as_is: result of the config as it is; None if that was not tried, or failed.
+        best: number of the best trial; None if all failed.
+        values: results of the best trial, one for each seed.
+        config: config file.
+        options: ``--cfg-options`` of the best trial.
+        searched: names of the searched options, in the order of the last options.
+    """
+
+    name: str
+    trials: int
+    failed: int
+    as_is: float | None
+    best: int | None
+    values: tuple[float, ...]
+    config: str
+    options: tuple[str, ...]
+    searched: tuple[str, ...]
+
+    @property
+    def command(self) -> str:
+        """Command that trains with the best setting; empty if there is none."""
+        if self.best is None:
+            return ""
+        return f"mmickd train {shlex.join([self.config, '--cfg-options', *self.options])}"
 
 
 class Tuning:
-    """Which runs the trials of some methods need, and what came out.
+    """Runs of the trials of some methods, and their results.
 
     Args:
-        methods: each gets the same number of trials.
+        methods: methods that each get the same number of trials.
         metric: key in the log; more is better.
-        out: an existing folder, of all runs.
-        seeds: how many runs a trial is.
-        select: options by which the runs validate on data to choose by.
-        search_seed: of the search.
+        out: existing folder of all runs.
+        seeds: number of runs of a trial.
+        select: options by which the runs validate on data that is for choosing only.
+        search_seed: seed of the search.
     """
 
     def __init__(
@@ -43,117 +77,161 @@ class Tuning:
         select: Sequence[str] = (),
         search_seed: int = 0,
     ) -> None:
-        self.metric, self._title = metric, Path(methods[0].trainee.config).stem
-        self._seeds = range(FIRST_SEED, FIRST_SEED + seeds)
-        self._trainings = RunLayout(self._plan(methods, select), out, self._seeds, (), quick=False)
+        self._seeds, self.out = range(FIRST_SEED, FIRST_SEED + seeds), out
+        self.plan = Plan(
+            title=Path(methods[0].entry.config).stem,
+            metric=metric,
+            students=tuple(method.entry for method in methods),
+            select_options=tuple(select),
+        )
+        self._layout = RunLayout(self.plan, out, self._seeds)
         storage = open_storage(out / STORAGE)
-        given = [metric, seeds, list(select), search_seed]
         self._searches = {
             method: Search(
                 storage, method.name, method.ranges, search_seed,
-                digest([*given, method.content, [vars(one) for one in method.ranges]]),
+                digest([
+                    metric, seeds, list(select), search_seed,
+                    method.content, [vars(r) for r in method.ranges],
+                ]),
             )
             for method in methods
         }  # fmt: skip
 
-    def _plan(self, methods: Sequence[Method], select: Sequence[str]) -> Plan:
-        return Plan(
-            title=self._title,
-            metric=self.metric,
-            shown=self.metric,
-            reference="",
-            against=(),
-            options=(),
-            teacher=None,
-            teacher_seed=None,
-            paired=False,
-            students=tuple(method.trainee for method in methods),
-            select_seeds=tuple(self._seeds),
-            select_options=tuple(select),
-            data=None,
+    def run(self, trials: int, workers: int, minutes: float | None = None) -> None:
+        """Run all trials; ``results.jsonl`` gets a record of each run.
+
+        A run that fails costs its trial its result, and ends the tuning only if no run before it
+        has succeeded.
+
+        Args:
+            trials: number of trials of each method.
+            workers: number of runs, and of trials of each method, at a time.
+            minutes: time limit.
+
+        Raises:
+            JobFailed: if a run fails before any has succeeded.
+            TimeIsUp: if not all are done in time.
+        """
+        rounds = self.rounds(trials, workers)
+        run_rounds(rounds, self.records, self.out, workers, minutes, self.has_results)
+
+    def has_results(self) -> bool:
+        """True if any run has succeeded, now or in an earlier call."""
+        return any(trial.value is not None for trial in self._finished()) or any(
+            run.job.duration() is not None for run in self._layout.all()
         )
 
     def rounds(self, trials: int, at_a_time: int) -> Iterator[list[Job]]:
-        """Runs of the trials that are asked for next; the next round once all of them ended.
+        """Yield the jobs of each round of trials; the next round needs the results of those before.
 
         Args:
-            trials: of each method.
-            at_a_time: of each method in a round.
+            trials: number of trials of each method.
+            at_a_time: number of trials of each method in a round.
         """
         while True:
-            asked = [
+            round_ = [
                 (method, trial)
                 for method, search in self._searches.items()
-                for trial in search.ask(trials, at_a_time)
+                for trial in search.next_trials(trials, at_a_time)
             ]
-            if not asked:
+            if not round_:
                 return
-            yield [run.job for method, trial in asked for run in self._runs(method, trial)]
-            for method, trial in asked:
-                records = self._records(method, trial)
+            yield [run.job for method, trial in round_ for run in self._runs(method, trial)]
+            for method, trial in round_:
+                records = self._read_records(method, trial)
                 values = self._values(records)
-                search = self._searches[method]
-                search.tell(trial.number, fmean(values) if values else None, records)
-
-    def has_results(self) -> bool:
-        """Whether any trial came to something, in this command or before it."""
-        return any(one.value is not None for s in self._searches.values() for one in s.told())
+                value = fmean(values) if values else None
+                self._searches[method].report(trial.number, value, records)
 
     def _runs(self, method: Method, trial: Trial) -> list[RunSpec]:
         setting = Setting(str(trial.number), trial.options)
-        return [self._trainings.trial(method.trainee, setting, seed) for seed in self._seeds]
+        return [self._layout.trial(method.entry, setting, seed) for seed in self._seeds]
 
-    def _records(self, method: Method, trial: Trial) -> list[dict[str, Any]]:
+    def _read_records(self, method: Method, trial: Trial) -> list[Record]:
         """Return the records of a trial's finished runs, from their folders."""
-        done = (run for run in self._runs(method, trial) if run.job.duration() is not None)
-        return [
-            record(run, self._title, self.metric, curve(run.job.folder, self.metric))
-            for run in done
-        ]
+        records = []
+        for run in self._runs(method, trial):
+            if run.job.duration() is not None:
+                records.append(run.record())
+                check_has_metric(records[-1], run)
+        return records
 
-    def _values(self, records: Sequence[Mapping[str, Any]]) -> list[float]:
+    def _values(self, records: Sequence[Record]) -> tuple[float, ...]:
         """Return the last metric of each run of a trial; none if a run failed."""
-        values = [entry["last"] for entry in records]
-        return values if len(values) == len(self._seeds) else []
+        values = tuple(record["last"] for record in records)
+        return values if len(values) == len(self._seeds) else ()
 
-    def rows(self) -> list[Row]:
-        """What each method came to."""
+    def _finished(self) -> list[Trial]:
+        return [t for search in self._searches.values() for t in search.finished_trials()]
+
+    def rows(self) -> list[TunedRow]:
+        """Return the rows of the table."""
         rows = []
         for method, search in self._searches.items():
-            told = search.told()
-            done = sorted((one for one in told if one.value is not None), key=_rank)
-            best = done[0] if done else None
-            values = tuple(self._values(best.records)) if best else ()
-            first = next((one.value for one in told if one.number == 0), None)
+            trials = search.finished_trials()
+            done = [trial for trial in trials if trial.value is not None]
+            best = max(done, key=lambda trial: trial.value or 0.0, default=None)
+            first = next((trial.value for trial in trials if trial.number == 0), None)
             rows.append(
-                Row(
+                TunedRow(
                     name=method.name,
-                    trials=len(told),
-                    failed=len(told) - len(done),
-                    as_is=first if all(one.holds_now for one in method.ranges) else None,
+                    trials=len(trials),
+                    failed=len(trials) - len(done),
+                    as_is=first if all(r.holds_now for r in method.ranges) else None,
                     best=best.number if best else None,
-                    values=values,
-                    config=method.trainee.config,
-                    options=(*method.trainee.options, *best.options) if best else (),
-                    searched=tuple(one.name for one in method.ranges),
+                    values=self._values(best.records) if best else (),
+                    config=method.entry.config,
+                    options=(*method.entry.options, *best.options) if best else (),
+                    searched=tuple(r.name for r in method.ranges),
                 )
             )
         return rows
 
-    def trials(self) -> list[dict[str, Any]]:
-        """Each trial that was told, for JSON."""
-        return [
-            dict(name=method.name, number=one.number, value=one.value, options=list(one.options))
-            for method, search in self._searches.items()
-            for one in search.told()
-        ]
+    def records(self) -> list[Record]:
+        """Return the records of all finished runs of finished trials, for ``results.jsonl``."""
+        return [record for trial in self._finished() for record in trial.records]
 
-    def records(self) -> list[dict[str, Any]]:
-        """Return the records of all finished runs of reported trials, for ``results.jsonl``."""
-        searches = self._searches.values()
-        return [e for search in searches for trial in search.told() for e in trial.records]
+    def to_json(self) -> dict[str, Any]:
+        """Return metric, rows and finished trials for JSON."""
+        return dict(
+            metric=self.plan.metric,
+            rows=[{**asdict(row), "command": row.command} for row in self.rows()],
+            trials=[
+                dict(name=method.name, number=t.number, value=t.value, options=list(t.options))
+                for method, search in self._searches.items()
+                for t in search.finished_trials()
+            ],
+        )
+
+    def as_markdown(self) -> str:
+        """Return the table in Markdown."""
+        columns = ["trials", "failed", f"{self.plan.metric}, as it is", "best trial", "its number"]
+        return markdown_table([self.plan.title, *columns], [_cells(row) for row in self.rows()])
+
+    def note(self) -> str:
+        """Return the sentences on how to read the table."""
+        least = min(row.trials for row in self.rows())
+        data = (
+            "The trials validated on the data of --select-options: report the best ones on the "
+            "config's validation set, which was not used for choosing."
+            if self.plan.select_options
+            else "The trials were chosen on the config's validation set: the result of the best "
+            "one on that set is optimistic. Choose on other data with --select-options, or report "
+            "on other data."
+        )
+        return (
+            f"Results are those of the end of each run. Each method had {least} trials. {data} "
+            "Compare the best ones over other seeds (mmickd compare) before you conclude which "
+            "method is better."
+        )
+
+    def commands(self) -> str:
+        """Return the command of the best trial of each method, for a shell."""
+        rows = [row for row in self.rows() if row.best is not None]
+        return "\n".join(f"# best of {row.name}\n{row.command}" for row in rows)
 
 
-def _rank(trial: Trial) -> tuple[float, int]:
-    assert trial.value is not None
-    return -trial.value, trial.number
+def _cells(row: TunedRow) -> list[str]:
+    as_is = "" if row.as_is is None else f"{row.as_is:.2f}"
+    best = ["", ""] if row.best is None else [mean_se(row.values).text(), str(row.best)]
+    return [row.name, str(row.trials), str(row.failed), as_is, *best]
