@@ -9,7 +9,8 @@ from pathlib import Path
 import _checkout  # noqa: F401
 
 from mmickd.commands.experiment import add_run_arguments, exit_code_of, write_results
-from mmickd.experiments.comparison import Comparison, read_comparison
+from mmickd.experiments.comparison import Comparison
+from mmickd.experiments.plan import read_plan
 from mmickd.experiments.scheduler import Job, Scheduler, clock, quickest_launch
 from mmickd.utils.config import find_file
 
@@ -48,14 +49,11 @@ def pictures_job(comparison: Comparison, folder: Path) -> Job:
 
 def run(args: argparse.Namespace) -> None:
     """Run what is not done yet, then print and write the results."""
+    files = {task: find_file(f"configs/demo/{task}.json", "--tasks") for task in args.tasks}
+    plans = {task: read_plan(Path(file)) for task, file in files.items()}
     comparisons = {
-        task: read_comparison(
-            Path(find_file(f"configs/demo/{task}.json", "--tasks")),
-            args.out / task,
-            range(args.seeds),
-            quick=args.quick,
-        )
-        for task in args.tasks
+        task: Comparison(plan, args.out / task, range(args.seeds), quick=args.quick)
+        for task, plan in plans.items()
     }
     pictures = [
         pictures_job(comparison, args.out / task / "pictures")

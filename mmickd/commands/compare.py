@@ -9,7 +9,8 @@ from pathlib import Path
 from mmickd.commands.arguments import run_command
 from mmickd.commands.experiment import EXIT_CODES, add_run_arguments, exit_code_of, write_results
 from mmickd.commands.terminal import add_json_argument
-from mmickd.experiments.comparison import read_comparison
+from mmickd.experiments.comparison import Comparison
+from mmickd.experiments.plan import read_plan
 
 EPILOG = f"""
 The plan is a JSON file, see docs/comparing.md:
@@ -56,7 +57,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def compare(args: argparse.Namespace) -> None:
     """Train all runs, print and write their results."""
-    comparison = read_comparison(args.comparison, args.out, range(args.seeds), args.cfg_options)
+    plan = read_plan(args.comparison)
+    comparison = Comparison(plan, args.out, range(args.seeds), args.cfg_options)
     comparison.run(args.workers, args.minutes)
     texts = [comparison.as_markdown(), comparison.missing(), comparison.note()]
     write_results(args.out, "\n\n".join(filter(None, texts)), comparison.to_json(), args.json)

@@ -9,18 +9,15 @@ from pathlib import Path
 from statistics import mean
 from typing import Any, TypeVar
 
-from mmickd.experiments.plan import Plan, read_plan
+from mmickd.experiments.plan import Plan
 from mmickd.experiments.plots import draw_curves, draw_rows
-from mmickd.experiments.runs import Record, RunLayout, RunSpec, check_has_metric
+from mmickd.experiments.runs import Record, RunLayout, RunSpec
 from mmickd.experiments.scheduler import Job, run_rounds
 from mmickd.experiments.table import (
     Row,
     as_markdown,
     make_rows,
-    missing_note,
     note,
-    selection_note,
-    sources_note,
 )
 
 T = TypeVar("T")
@@ -74,7 +71,7 @@ class Comparison:
         self._metric_label = plan.metric_label or plan.metric
         self._layout = RunLayout(plan, out, seeds, options, quick)
         self._settings = {student: list(student.settings) for student in plan.students}
-        self._records: dict[tuple[RunSpec, float | None], Record] = {}
+        self._records: dict[tuple[RunSpec, int | None], Record] = {}
 
     def run(self, workers: int, minutes: float | None = None) -> None:
         """Run all rounds; ``results.jsonl`` gets a record of each run.
@@ -126,7 +123,7 @@ class Comparison:
 
     def _record(self, run: RunSpec) -> Record:
         """Return the record of a run; it is read again if the run was trained again."""
-        key = run, run.job.finished()
+        key = run, (run.job.stamp() or {}).get("time")
         if key not in self._records:
             self._records[key] = run.record()
         return self._records[key]
@@ -163,26 +160,49 @@ class Comparison:
             plan.title, self._metric_label, self.rows(), plan.reference, plan.controls
         )
 
-    def note(self) -> str:
-        """Return the sentences on how to read the table."""
-        entries = [entry for entry in (self.plan.teacher, *self.plan.students) if entry is not None]
-        texts = [
-            self._selection_note(),
-            note(len(self.seeds), self.plan.teacher_per_seed),
-            sources_note({entry.name: entry.published for entry in entries}),
-        ]
-        return " ".join(filter(None, texts))
-
     def missing(self) -> str:
         """Return a sentence on the rows without a finite metric; empty if there is none."""
-        return missing_note(self.rows())
-
-    def _selection_note(self) -> str:
-        racing = [student for student in self.plan.students if len(student.settings) > 1]
-        if not self.plan.select_seeds or not racing:
+        names = [row.name for row in self.rows() if not all(map(math.isfinite, row.values))]
+        if not names:
             return ""
-        on_report_data = any(map(self._layout.validates_on_report_data, racing))
-        return selection_note(len(racing[0].settings), self.plan.select_seeds, on_report_data)
+        return f"Without a finite metric in every run, so without a mean: {', '.join(names)}."
+
+    def note(self) -> str:
+        """Return the sentences on how to read the table."""
+        seeds = note(len(self.seeds), self.plan.teacher_per_seed)
+        return " ".join(filter(None, [self._selection(), seeds, self._sources()]))
+
+    def _selection(self) -> str:
+        """Return a sentence on how settings were chosen."""
+        racing = [student for student in self.plan.students if len(student.settings) > 1]
+        seeds = self.plan.select_seeds
+        if not seeds or not racing:
+            return ""
+        is_same_data = any(map(self._layout.validates_on_report_data, racing))
+        data = (
+            "on the validation data of this table, so their results are optimistic"
+            if is_same_data
+            else "on other data than the table's"
+        )
+        return (
+            f"For each method with settings, one of {len(racing[0].settings)} was chosen by "
+            f"seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, seeds))}, {data}."
+        )
+
+    def _sources(self) -> str:
+        """Return a sentence on the sources of published numbers."""
+        entries = [entry for entry in (self.plan.teacher, *self.plan.students) if entry is not None]
+        sources = "; ".join(
+            f"{entry.name}: {entry.published.source or 'no source given'}"
+            for entry in entries
+            if entry.published is not None
+        )
+        if not sources:
+            return ""
+        return (
+            f"Published numbers are those of the authors ({sources}). Compare a number of the best "
+            "epoch with 'best', one of the last epoch with 'last'."
+        )
 
     def records(self) -> list[Record]:
         """Return the records of all finished runs, for ``results.jsonl``.
@@ -190,10 +210,10 @@ class Comparison:
         Raises:
             ValueError: if none of them has the metric, as where its name is misspelt.
         """
-        done = [run for run in self._layout.all() if run.job.duration() is not None]
+        done = [run for run in self._layout.all() if run.job.stamp() is not None]
         records = [self._record(run) for run in done]
         if done and not any(record["curve"] for record in records):
-            check_has_metric(records[0], done[0])
+            done[0].check_has_metric()
         return records
 
     def draw(self) -> tuple[Path, Path]:
@@ -205,18 +225,3 @@ class Comparison:
         draw_rows(files[0], plan.title, self._metric_label, self.rows())
         draw_curves(files[1], plan.title, self._metric_label, unit, curves)
         return files
-
-
-def read_comparison(
-    file: Path, out: Path, seeds: Sequence[int], options: Sequence[str] = (), quick: bool = False
-) -> Comparison:
-    """Read a comparison from the file of its plan; the arguments are those of :class:`Comparison`.
-
-    Raises:
-        ValueError: if the plan is wrong, or one of its seeds would choose settings and report them.
-    """
-    plan = read_plan(file)
-    try:
-        return Comparison(plan, out, seeds, options, quick)
-    except ValueError as error:
-        raise ValueError(f"{file}: {error}") from error

@@ -14,7 +14,6 @@ import runpy
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -101,7 +100,7 @@ class ForkServer:
 
 
 class ForkedProcess:
-    """Process of a :class:`ForkServer`, with the methods of :class:`subprocess.Popen`."""
+    """Process of a :class:`ForkServer`, with two methods of :class:`subprocess.Popen`."""
 
     def __init__(self, server: ForkServer, pid: int) -> None:
         self._server, self.pid, self._code = server, pid, None
@@ -112,24 +111,8 @@ class ForkedProcess:
             self._code = self._server.request(pid=self.pid)
         return self._code
 
-    def wait(self, timeout: float | None = None) -> int:
-        """Return the exit code when the process has ended."""
-        end = float("inf") if timeout is None else time.monotonic() + timeout
-        while (code := self.poll()) is None:
-            if time.monotonic() > end:
-                raise subprocess.TimeoutExpired(str(self.pid), timeout or 0.0)
-            time.sleep(0.02)
-        return code
-
-    def terminate(self) -> None:
-        """Send SIGTERM."""
-        self._send(signal.SIGTERM)
-
-    def kill(self) -> None:
-        """Send SIGKILL."""
-        self._send(signal.SIGKILL)
-
-    def _send(self, number: int) -> None:
+    def send_signal(self, number: int) -> None:
+        """Send a signal unless the process has ended."""
         if self.poll() is None:
             os.kill(self.pid, number)
 
@@ -137,13 +120,10 @@ class ForkedProcess:
 def run_python(
     arguments: Sequence[str], log: Path, env: dict[str, str], folder: Path | None = None
 ) -> None:
-    """Do in this process what ``python *arguments`` does in a new one.
+    """Do in this process what ``python *arguments > log`` does in a new one.
 
-    Args:
-        arguments: ``[script, ...]`` or ``["-m", module, ...]``.
-        log: file for the output.
-        env: whole environment.
-        folder: working directory; None: the present one.
+    ``arguments`` are ``[script, ...]`` or ``["-m", module, ...]``, ``env`` is the whole environment
+    and ``folder`` the working directory (None: the present one).
     """
     sys.stdout.flush()
     sys.stderr.flush()
@@ -163,11 +143,6 @@ def run_python(
         runpy.run_path(arguments[0], run_name="__main__")
 
 
-def _exit_code(pid: int) -> int | None:
-    finished, status = os.waitpid(pid, os.WNOHANG)
-    return os.waitstatus_to_exitcode(status) if finished else None
-
-
 def _serve() -> None:
     """Fork runs and return their exit codes, one request a line, until the input ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the command and its runs
@@ -177,7 +152,8 @@ def _serve() -> None:
     for line in sys.stdin:
         number, request = json.loads(line)
         if "pid" in request:
-            reply = _exit_code(request["pid"])
+            has_ended, status = os.waitpid(request["pid"], os.WNOHANG)
+            reply = os.waitstatus_to_exitcode(status) if has_ended else None
         elif (reply := os.fork()) == 0:
             replies.close()
             end_with_parent()

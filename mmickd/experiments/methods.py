@@ -12,10 +12,10 @@ from mmengine.config import Config, ConfigDict
 from mmengine.registry import MODELS
 
 from mmickd.experiments.plan import Entry
-from mmickd.experiments.search_space import Range, parse_ranges, ranges_of, unnamed_schedules
+from mmickd.experiments.search_space import Range, SearchSpace
 from mmickd.hooks.entries import hook_entry
 from mmickd.losses import KDLoss
-from mmickd.losses.terms import DEFAULT_TERMS, TASK, Defaults, LossTerms
+from mmickd.losses.terms import DEFAULT_TERMS, TASK, Defaults
 from mmickd.tasks import kind_of_task
 from mmickd.teachers.models import model_config, without_initialisation
 from mmickd.utils.config import parse_options, type_name
@@ -57,35 +57,52 @@ def read_methods(
     Args:
         cfg: config read from its file, with the options merged.
         options: ``--cfg-options``.
-        vary: ranges of ``--vary``; none: those of :func:`.ranges_of`.
+        vary: ranges of ``--vary``, see :meth:`.SearchSpace.ranges`.
         out: folder for the config of vanilla KD.
 
     Raises:
         ICKDError: if the config has not exactly one hook, or nothing to search.
     """
-    file = str(cfg.filename)
-    defaults = _task_defaults(cfg)
-    terms = LossTerms.build(_losses(cfg), defaults)
-    active = [term.name for term in terms if not term.schedule.is_off]
-    ranges = _ranges(cfg, defaults, vary)
+    file, defaults = str(cfg.filename), _task_defaults(cfg)
+    space = _space(cfg, defaults)
+    ranges = space.ranges(vary)
     if not ranges:
         raise ICKDError(
             f"{file}: all terms of the hook's losses have weight 0, so there is nothing to search. "
             "Give a term a weight, or name a range with --vary."
         )
-    fixed = unnamed_schedules(terms, _losses(cfg), _losses_key(cfg))
-    written = _as_written(file, options)
-    entry = Entry(" + ".join(active), file, (*options, *fixed))
+    active = [term.name for term in space.active]
+    written = Config.fromfile(file)  # without what depends on the machine, such as expanded paths
+    written.merge_from_dict(parse_options(options))
+    entry = Entry(" + ".join(active), file, (*options, *space.schedule_options()))
     method = Method(entry, tuple(ranges), written.to_dict())
-    if active == [VANILLA] and isinstance(terms[VANILLA].loss, KDLoss):
+    is_vanilla = VANILLA in active and isinstance(space.terms[VANILLA].loss, KDLoss)
+    if is_vanilla and len(active) == 1:
         return [method]
-    alone = _vanilla_alone(written, terms)
-    others = _term_names(cfg) - {VANILLA}
-    vary = [text for text in vary if text.split(".")[0] not in others]
+    losses = _losses(written)
+    alone: dict[str, Any] = dict.fromkeys(DEFAULT_TERMS)  # None: off, as is a term without an entry
+    alone[VANILLA] = losses.get(VANILLA, {}) if is_vanilla else {}
+    if TASK in losses:
+        alone[TASK] = losses[TASK]
+    cfg = copy.deepcopy(written)
+    hook_entry(cfg)["losses"] = alone
+    cfg.pop("work_dir", None)
     entry = Entry(ALONE, str(out / f"{VANILLA}_alone.py"))
     out.mkdir(parents=True, exist_ok=True)
-    alone.dump(entry.config)
-    return [method, Method(entry, tuple(_ranges(alone, defaults, vary)), alone.to_dict())]
+    cfg.dump(entry.config)
+    others = space.term_names - {VANILLA}
+    vary = [text for text in vary if text.split(".")[0] not in others]
+    ranges = _space(cfg, defaults).ranges(vary)
+    return [method, Method(entry, tuple(ranges), cfg.to_dict())]
+
+
+def _losses(cfg: Config) -> dict[str, Any]:
+    return hook_entry(cfg).get("losses") or {}
+
+
+def _space(cfg: Config, defaults: Defaults) -> SearchSpace:
+    key = f"custom_hooks.{cfg.custom_hooks.index(hook_entry(cfg))}.losses"
+    return SearchSpace(cfg.to_dict(), key, _losses(cfg), defaults)
 
 
 def metric_of(cfg: Config) -> str:
@@ -120,46 +137,3 @@ def _task_defaults(cfg: Config) -> Defaults:
             f"the model of {cfg.filename} cannot be built ({type(error).__name__}: {error})."
         ) from error
     return kind_of_task(student).loss_defaults
-
-
-def _losses_key(cfg: Config) -> str:
-    return f"custom_hooks.{cfg.custom_hooks.index(hook_entry(cfg))}.losses"
-
-
-def _losses(cfg: Config) -> dict[str, Any]:
-    return hook_entry(cfg).get("losses") or {}
-
-
-def _term_names(cfg: Config) -> set[str]:
-    """Return the names of all terms of a config, including those that are off."""
-    return {*DEFAULT_TERMS, *_losses(cfg)}
-
-
-def _ranges(cfg: Config, defaults: Defaults, vary: Sequence[str]) -> list[Range]:
-    key, losses = _losses_key(cfg), _losses(cfg)
-    ranges = ranges_of(LossTerms.build(losses, defaults), losses, key)
-    if not vary:
-        return ranges
-    return parse_ranges(list(vary), ranges, _term_names(cfg), cfg.to_dict(), key)
-
-
-def _vanilla_alone(cfg: Config, terms: LossTerms) -> Config:
-    """Return the same run with vanilla KD as its only term, with the config's options for it."""
-    is_active = VANILLA in terms and not terms[VANILLA].schedule.is_off
-    has_vanilla = is_active and isinstance(terms[VANILLA].loss, KDLoss)
-    losses = _losses(cfg)
-    alone: dict[str, Any] = dict.fromkeys(DEFAULT_TERMS)  # None: off, as is a term without an entry
-    alone[VANILLA] = losses.get(VANILLA, {}) if has_vanilla else {}
-    if TASK in losses:
-        alone[TASK] = losses[TASK]
-    cfg = copy.deepcopy(cfg)
-    hook_entry(cfg)["losses"] = alone
-    cfg.pop("work_dir", None)
-    return cfg
-
-
-def _as_written(file: str, options: Sequence[str]) -> Config:
-    """Read a config without what depends on the machine: expanded paths, defaults of loaders."""
-    cfg = Config.fromfile(file)
-    cfg.merge_from_dict(parse_options(options))
-    return cfg

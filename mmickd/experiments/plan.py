@@ -16,30 +16,18 @@ ENTRY_KEYS = {"config", "options", "minutes", "published"}
 TEACHER_KEYS = {*ENTRY_KEYS, "seed", "paired"}
 STUDENT_KEYS = {*ENTRY_KEYS, "grid", "settings"}
 SELECT_KEYS = {"seeds", "options"}
-EPOCHS = ("best", "last")
 
 
 @dataclass(frozen=True)
 class Published:
-    """A number of a paper.
-
-    Args:
-        value: value of the metric, in its unit.
-        source: paper and table; empty if the plan names none.
-        epoch: 'best' of all validations or 'last'; empty if the plan has neither.
-    """
+    """A number of a paper, with its source and epoch ('best' or 'last') if the plan has them."""
 
     value: float
     source: str = ""
     epoch: str = ""
 
     def text(self) -> str:
-        """Format the number for the table.
-
-        Example:
-            >>> Published(76.05, epoch="best").text()
-            '76.05 (best)'
-        """
+        """Format the number for the table, as in ``76.05 (best)``."""
         return f"{self.value:.2f} ({self.epoch})" if self.epoch else f"{self.value:.2f}"
 
 
@@ -171,28 +159,16 @@ def _check_keys(content: Mapping[str, Any], keys: set[str], place: str, needed: 
 
 def _entry(name: str, entry: Mapping[str, Any]) -> Entry:
     options, minutes = tuple(entry.get("options", ())), float(entry.get("minutes", 10))
-    published = read_published(entry.get("published"))
+    published = _published(entry.get("published"))
     return Entry(name, entry["config"], options, minutes, settings_of(entry), published)
 
 
-def read_published(value: Any) -> Published | None:
-    """Read the value of ``published``.
-
-    Args:
-        value: a number, or a dict with ``value`` and optionally ``source`` and ``epoch``, or None.
-
-    Raises:
-        ValueError: if it is none of these.
-
-    Example:
-        >>> read_published({"value": 76, "source": "a paper"})
-        Published(value=76.0, source='a paper', epoch='')
-    """
+def _published(value: Any) -> Published | None:
     if value is None:
         return None
     entry = value if isinstance(value, Mapping) else {"value": value}
     number, epoch = entry.get("value"), entry.get("epoch", "")
-    has_keys = set(entry) <= {"value", "source", "epoch"} and epoch in ("", *EPOCHS)
+    has_keys = set(entry) <= {"value", "source", "epoch"} and epoch in ("", "best", "last")
     if not has_keys or isinstance(number, bool) or not isinstance(number, (int, float)):
         raise ValueError(
             f"published={value!r} must be a number, or a dict with a number as 'value' and "

@@ -49,6 +49,18 @@ class RunSpec:
     options: tuple[str, ...]
     digest: str
 
+    def check_has_metric(self) -> None:
+        """Refuse a run that has never validated the metric.
+
+        Raises:
+            ValueError: if there is no validation.
+        """
+        if not validations(self.job.folder, self.plan.metric):
+            raise ValueError(
+                f"no '{self.plan.metric}' in the log below {self.job.folder}. Check the name of "
+                "the metric, delete that folder and run again."
+            )
+
     def record(self) -> Record:
         """Return the record of the finished run; last and best are NaN without a validation."""
         job, metric = self.job, self.plan.metric
@@ -70,19 +82,6 @@ class RunSpec:
             versions=stamp.get("versions", {}),
             seconds=stamp.get("seconds"),
             ms_per_step=ms_per_step(job.folder),
-        )
-
-
-def check_has_metric(record: Record, run: RunSpec) -> None:
-    """Refuse the record of a run that has never validated the metric.
-
-    Raises:
-        ValueError: if there is no validation.
-    """
-    if not record["curve"]:
-        raise ValueError(
-            f"no '{record['metric']}' in the log below {run.job.folder}. Check the name of the "
-            "metric, delete that folder and run again."
         )
 
 
@@ -141,10 +140,8 @@ class RunLayout:
         """True if a student's trials validate on the data that its report validates on."""
         config, setting = find_config(student.config, "config"), student.settings[0]
         options = (*self._plan.options, *self._options, *student.options, *setting.options)
-        report, trial = (
-            json.loads(_merged(config, (*options, *select)).content).get("val_dataloader")
-            for select in ((), self._plan.select_options)
-        )
+        report = _read(config, options).get("val_dataloader")
+        trial = _read(config, (*options, *self._plan.select_options)).get("val_dataloader")
         return bool(report == trial)
 
     def _converter(self, entry: Mapping[str, Any]) -> Job:
@@ -170,39 +167,39 @@ class RunLayout:
         options = [*plan.options, *self._options, *own]
         config = find_config(entry.config, "config")
         if kind != "teacher" and plan.teacher is not None:
-            options += _teacher_option(config, options)
+            options += _teacher_option(_read(config, tuple(options)), options)
         after, teacher = [self.data] if self.data else [], None
         if any(TEACHER in option for option in options):
             teacher = self.teacher(seed).job
             after.append(teacher)
         if self._quick:
             options += _quick_options(config)
-        merged = _merged(config, tuple(options))
+        cfg = _read(config, tuple(options))
+        unit, content = _unit(cfg), cfg.to_dict()
         command = [sys.executable, "-m", "mmickd.commands.train", config, "--seed", str(seed)]
         command += ["--work-dir", str(folder)]
         if options:
-            command += ["--cfg-options", *(_filled(option, self._places) for option in options)]
+            command.append("--cfg-options")
+        for option in options:
+            for place, path in self._places.items():
+                option = option.replace(place, path)
+            command.append(option)
         name = f"{plan.title} {entry.row(setting)}, seed {seed}"
         job = Job(
             f"{name}, trial" if kind == "trial" else name,
             command,
             folder,
-            inputs=merged.content,
+            inputs=json.dumps(content, default=repr),  # the order of keys may matter
             after=tuple(after),
             cost=10.0 if self._quick else 60 * entry.minutes,
-            steps=merged.length,
-            unit=merged.unit,
+            steps=int(cfg.train_cfg[f"max_{unit}s"]),
+            unit=unit,
             resume=("--resume",),
             identity=("train", __version__, f"seed {seed}"),
             teacher=teacher,
         )
-        return RunSpec(job, plan, kind, entry, setting, seed, (*plan.options, *own), merged.digest)
-
-
-def _filled(text: str, places: dict[str, str]) -> str:
-    for place, path in places.items():
-        text = text.replace(place, path)
-    return text
+        own = (*plan.options, *own)
+        return RunSpec(job, plan, kind, entry, setting, seed, own, digest(content))
 
 
 def _from_here(path: Path) -> Path:
@@ -215,57 +212,37 @@ def _from_here(path: Path) -> Path:
     return path.relative_to(here) if path.is_relative_to(here) else path
 
 
-@dataclass(frozen=True)
-class _Merged:
-    """A config with its options.
-
-    Args:
-        length: length of the training, in units of ``unit``.
-        unit: 'epoch' or 'iter'.
-        content: the whole config as JSON, with open placeholders such as ``{out}``.
-        digest: digest of the config.
-        teacher: key of the hook's ``teacher`` if it names a checkpoint, else None; other teachers
-            are trained with the student.
-    """
-
-    length: int
-    unit: str
-    content: str
-    digest: str
-    teacher: str | None
-
-
 @cache
-def _merged(config: str, options: tuple[str, ...]) -> _Merged:
+def _read(config: str, options: tuple[str, ...]) -> Config:
+    """Read a config with its options; placeholders such as ``{out}`` stay open."""
     cfg = Config.fromfile(config)
     try:
         cfg.merge_from_dict(parse_options(options))
     except (TypeError, KeyError, IndexError) as error:
         raise ValueError(f"an option does not fit {config}: {error}") from error
-    unit = "epoch" if "max_epochs" in cfg.train_cfg else "iter"
-    content = cfg.to_dict()
-    text = json.dumps(content, default=repr)  # in the order of the config, which may matter
-    length = int(cfg.train_cfg[f"max_{unit}s"])
-    return _Merged(length, unit, text, digest(content), _teacher_key(cfg.get("custom_hooks")))
+    return cfg
 
 
-def _teacher_key(hooks: Any) -> str | None:
-    for place, hook in enumerate(hooks or ()):
+def _unit(cfg: Config) -> str:
+    return "epoch" if "max_epochs" in cfg.train_cfg else "iter"
+
+
+def _teacher_option(cfg: Config, options: Sequence[str]) -> list[str]:
+    """Return the option that gives a student the plan's teacher; none if it has another one.
+
+    A hook's teacher without a checkpoint is trained with the student.
+    """
+    for place, hook in enumerate(cfg.get("custom_hooks") or ()):
         if is_own(hook) and "checkpoint" in (hook.get("teacher") or {}):
-            return f"custom_hooks.{place}.teacher"
-    return None
-
-
-def _teacher_option(config: str, options: Sequence[str]) -> list[str]:
-    """Return the option that gives a student the plan's teacher; none if it has another one."""
-    key = _merged(config, tuple(options)).teacher
-    if key is None or any(o.startswith((f"{key}=", f"{key}.checkpoint=")) for o in options):
-        return []
-    return [f"{key}.checkpoint={TEACHER}"]
+            key = f"custom_hooks.{place}.teacher"
+            if any(o.startswith((f"{key}=", f"{key}.checkpoint=")) for o in options):
+                return []
+            return [f"{key}.checkpoint={TEACHER}"]
+    return []
 
 
 def _quick_options(config: str) -> list[str]:
-    unit = _merged(config, ()).unit
+    unit = _unit(_read(config, ()))
     steps = 2 if unit == "epoch" else 10
     return [
         f"train_cfg.max_{unit}s={steps}", f"train_cfg.val_interval={steps}",

@@ -10,6 +10,7 @@ import json
 import os
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -33,7 +34,7 @@ TEACHER = "{teacher}"
 """Placeholder in a command for the teacher's last checkpoint."""
 TAIL = 15
 """Lines of the log in the message of a failed job."""
-POLL_SECONDS = 0.2
+POLL_SECONDS, SHOW_SECONDS = 0.2, 1.0
 
 Process = subprocess.Popen[bytes] | ForkedProcess
 Launch = Callable[[Sequence[str], Path, dict[str, str]], Process]
@@ -92,9 +93,13 @@ class Job:
         return self.folder / LOG
 
     def stamp(self, name: str = STAMP) -> dict[str, Any] | None:
-        """Return the stamp of a job that is done; None if it is missing or of another signature."""
+        """Return the stamp of a job that is done; None if it is missing or of another signature.
+
+        It has at least 'signature', 'seconds', and 'time' (of the file, in nanoseconds).
+        """
+        file = self.folder / name
         try:
-            stamp = json.loads((self.folder / name).read_text())
+            stamp = {**json.loads(file.read_text()), "time": file.stat().st_mtime_ns}
             stamp["seconds"] = float(stamp["seconds"])
             return stamp if stamp["signature"] == self.signature else None
         except (OSError, ValueError, TypeError, KeyError):  # missing, or truncated by a kill
@@ -104,15 +109,6 @@ class Job:
         """Write a stamp, which is valid as long as the signature stays the same."""
         stamp = dict(signature=self.signature, seconds=round(seconds, 1), **more)
         (self.folder / name).write_text(json.dumps(stamp))
-
-    def duration(self) -> float | None:
-        """Return the seconds that a finished job took, None for any other."""
-        stamp = self.stamp()
-        return None if stamp is None else stamp["seconds"]
-
-    def finished(self) -> float | None:
-        """Return the time in nanoseconds at which the job was done, None if it is not."""
-        return (self.folder / STAMP).stat().st_mtime_ns if self.stamp() is not None else None
 
     def full_command(self) -> list[str]:
         """Return the command with the checkpoint of the teacher, which must be trained by then."""
@@ -160,48 +156,39 @@ def quickest_launch(out: Path) -> Launch:
 
 
 class Running:
-    """A job whose process has started: resumed where that is possible, else in an empty folder.
+    """A job whose process has started: resumed where that is possible, else in an empty folder."""
 
-    Args:
-        job: job to start.
-        launch: function that starts its command.
-        env: whole environment of the command.
-    """
-
-    def __init__(self, job: Job, launch: Launch = spawn, env: dict[str, str] | None = None) -> None:
+    def __init__(self, job: Job, launch: Launch = spawn) -> None:
         begun = job.stamp(BEGUN) if job.can_resume() else None
         if begun is None:
             shutil.rmtree(job.folder, ignore_errors=True)
             job.folder.mkdir(parents=True)
         seconds = begun["seconds"] if begun else 0.0
-        command = [*job.full_command(), *(job.resume if begun else ())]
         job.write_stamp(BEGUN, seconds)
         self.job, self.begin = job, time.monotonic() - seconds
-        self.process = launch(command, job.log, environment() if env is None else env)
+        command = [*job.full_command(), *(job.resume if begun else ())]
+        self.process = launch(command, job.log, environment())
 
     @property
     def elapsed(self) -> float:
         """Seconds since the start, with those before a stop."""
         return time.monotonic() - self.begin
 
-    def finish(self) -> None:
-        """Stamp the job as done."""
-        self.job.write_stamp(STAMP, self.elapsed, versions=software_and_device())
-        self.forget()
-
-    def forget(self) -> None:
-        """Remove the stamp by which the job would resume."""
+    def finish(self, is_done: bool) -> None:
+        """Stamp the job as done; a failed one starts from its beginning the next time."""
+        if is_done:
+            self.job.write_stamp(STAMP, self.elapsed, versions=software_and_device())
         (self.job.folder / BEGUN).unlink(missing_ok=True)
 
     def stop(self) -> None:
         """End the process; the job resumes the next time, if it can."""
-        self.process.terminate()
+        self.process.send_signal(signal.SIGTERM)
         self.job.write_stamp(BEGUN, self.elapsed)
-        try:
-            self.process.wait(10)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
+        end = time.monotonic() + 10
+        while self.process.poll() is None:
+            if time.monotonic() > end:
+                self.process.send_signal(signal.SIGKILL)
+            time.sleep(0.02)
 
 
 class Scheduler:
@@ -213,7 +200,6 @@ class Scheduler:
         minutes: time limit; None: none.
         say: function that gets every line of progress; None: lines are printed, and on a terminal
             the running jobs are shown as bars below them.
-        every: seconds between two updates of the running jobs.
         after_each: function that is called whenever a job is done.
         keep_going: function that is called when a job fails (one that was killed always raises);
             True: the failure is reported, and the other jobs go on.
@@ -225,28 +211,25 @@ class Scheduler:
         launch: Launch = spawn,
         minutes: float | None = None,
         say: Callable[[str], None] | None = None,
-        every: float = 5.0,
         after_each: Callable[[], None] = lambda: None,
         keep_going: Callable[[], bool] = lambda: False,
     ) -> None:
-        self.workers, self.launch, self.every = workers, launch, every
+        self.workers, self.launch = workers, launch
         self.after_each, self.keep_going = after_each, keep_going
         self.jobs: list[Job] = []
-        self.done: dict[Job, float] = {}
-        self.ran: dict[Job, float] = {}
+        self.done: set[Job] = set()
         self.failed: list[Job] = []
         self.running: list[Running] = []
+        self.ran: dict[Job, float] = {}
         self.begin = time.monotonic()
         self.end = float("inf") if minutes is None else self.begin + 60 * minutes
-        console = Console(highlight=False)
+        self._say, self._next_show, console = say, 0.0, Console(highlight=False)
         # The display has no thread: starting a process beside one is not safe.
         self._bars = Progress(
             TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(),
-            TextColumn("{task.fields[times]}"),
             console=console, auto_refresh=False, transient=True,
             disable=say is not None or not console.is_terminal,
         )  # fmt: skip
-        self._say = say
 
     def say(self, line: str) -> None:
         """Report a line that stays."""
@@ -264,35 +247,30 @@ class Scheduler:
             jobs: each after the jobs that it needs; some may have been in an earlier round.
 
         Raises:
-            JobFailed: if a job fails and :attr:`keep_going` is not true; the others are stopped.
+            JobFailed: if a job fails and ``keep_going`` is not true; the others are stopped.
             TimeIsUp: if not all are done in time; the running ones are stopped.
         """
-        self._add([job for job in jobs if job not in self.jobs])
-        shown = -float("inf")
-        with self._bars:
-            try:
+        for job in jobs:
+            if job not in self.jobs:
+                self.jobs.append(job)
+                stamp = job.stamp()
+                if stamp is not None and self.done.issuperset(job.after):
+                    self.done.add(job)
+                    self._report(job, f"done before (took {clock(stamp['seconds'])}), skipped")
+        try:
+            with self._bars:
                 while len(self.done) + len(self.failed) < len(self.jobs):
                     if time.monotonic() >= self.end:
                         raise TimeIsUp("time is up; the same command goes on from here")
                     self._start_ready()
                     self._collect()
-                    if time.monotonic() - shown >= self.every and self.running:
-                        shown = time.monotonic()
-                        self._show()
+                    self._show()
                     time.sleep(POLL_SECONDS)
-            finally:
-                for running in self.running:  # all of them, before waiting for one
-                    running.process.terminate()
-                for running in self.running:
-                    running.stop()
-
-    def _add(self, jobs: list[Job]) -> None:
-        self.jobs += jobs
-        for job in jobs:
-            seconds = job.duration()
-            if seconds is not None and all(before in self.done for before in job.after):
-                self.done[job] = seconds
-                self._line(job, f"done before (took {clock(seconds)}), skipped")
+        finally:
+            for running in self.running:  # all of them, before waiting for one
+                running.process.send_signal(signal.SIGTERM)
+            for running in self.running:
+                running.stop()
 
     def _waiting(self) -> list[Job]:
         """Return the jobs that are yet to start."""
@@ -301,11 +279,9 @@ class Scheduler:
 
     def _start_ready(self) -> None:
         for job in self._waiting():
-            if len(self.running) >= self.workers:
-                return
-            if all(before in self.done for before in job.after):
+            if len(self.running) < self.workers and self.done.issuperset(job.after):
                 self.running.append(Running(job, self.launch))
-                self._line(job, "started")
+                self._report(job, "started")
 
     def _collect(self) -> None:
         for running in list(self.running):
@@ -313,66 +289,47 @@ class Scheduler:
             if code is None:
                 continue
             self.running.remove(running)
-            if code == 0:
-                running.finish()
-                self.done[job] = self.ran[job] = running.elapsed
-                self._line(job, f"done in {clock(running.elapsed)}")
-                self.after_each()
-                continue
-            error = JobFailed(_failure(job, code))
             if code < 0:  # it was killed, and may resume the next time
-                raise error
-            running.forget()  # the cause may be mended before the next start
-            if not self.keep_going():
-                raise error
-            self.say(str(error))
-            self.failed.append(job)
-            self._line(job, f"failed, see {job.log}")
+                raise JobFailed(_failure(job, code))
+            running.finish(code == 0)
+            if code == 0:
+                self.done.add(job)
+                self.ran[job] = running.elapsed
+                count = f"{len(self.done)}/{len(self.jobs)} done, ~{clock(self._left())} left"
+                self._report(job, f"done in {clock(running.elapsed)}; {count}")
+                self.after_each()
+            else:  # the cause may be mended before the next start
+                error = JobFailed(_failure(job, code))
+                if not self.keep_going():
+                    raise error
+                self.failed.append(job)
+                self.say(str(error))
+
+    def _left(self) -> float:
+        """Return the expected seconds until all is done, by the jobs that this object has run."""
+        cost = sum(job.cost for job in self.ran)
+        pace = sum(self.ran.values()) / cost if cost else 1.0
+        left = [pace * job.cost for job in self._waiting()]
+        left += [max(1.0, pace * r.job.cost - r.elapsed) for r in self.running]
+        return sum(left) / self.workers
 
     def _show(self) -> None:
-        """Show each running job with its times, then the whole."""
+        """Show a bar for each running job and for the whole, on a terminal."""
+        if self._bars.disable or time.monotonic() < self._next_show:
+            return
+        self._next_show = time.monotonic() + SHOW_SECONDS
         for task in self._bars.task_ids:
             self._bars.remove_task(task)
-        parts = []
         for running in self.running:
-            job, left = running.job, clock(self._left(running))
-            times = f"{clock(running.elapsed)}, ~{left} left"
+            job, times = running.job, clock(running.elapsed)
             steps = steps_done(job.folder, job.unit) if job.steps else 0
-            share = f"{job.unit} {steps}/{job.steps}, " if job.steps else ""
-            parts.append(f"{job.name}: {share}{times}")
-            self._bars.add_task(job.name, completed=steps, total=job.steps or None, times=times)
-        done, times = len(self.done), f"~{clock(self._left_overall())} left"
-        parts.append(f"{done}/{len(self.jobs)} done, {times}")
-        self._bars.add_task("jobs", completed=done, total=len(self.jobs), times=times)
-        if self._bars.disable:
-            self.say(f"{self._now()} {' | '.join(parts)}")
+            self._bars.add_task(f"{job.name} {times}", completed=steps, total=job.steps or None)
+        left = f"all jobs, ~{clock(self._left())} left"
+        self._bars.add_task(left, completed=len(self.done), total=len(self.jobs))
         self._bars.refresh()
 
-    def _pace(self) -> float:
-        """Return how many times longer than their cost the jobs take on this machine."""
-        seconds, cost = sum(self.ran.values()), sum(job.cost for job in self.ran)
-        for running in self.running:
-            if running.elapsed > running.job.cost:  # a late one counts before it is done
-                seconds, cost = seconds + running.elapsed, cost + running.job.cost
-        return seconds / cost if cost else 1.0
-
-    def _left(self, running: Running) -> float:
-        """Return the expected remaining seconds of a running job."""
-        job, expected = running.job, running.job.cost * self._pace()
-        done = steps_done(job.folder, job.unit) / job.steps if job.steps else 0.0
-        if done > 0.2:
-            expected = 0.5 * expected + 0.5 * running.elapsed / done
-        return max(1.0, expected - running.elapsed)
-
-    def _left_overall(self) -> float:
-        waiting = self._pace() * sum(job.cost for job in self._waiting())
-        return (sum(map(self._left, self.running)) + waiting) / self.workers
-
-    def _line(self, job: Job, state: str) -> None:
-        self.say(f"{self._now()} {job.name:24} {state}")
-
-    def _now(self) -> str:
-        return f"[{clock(time.monotonic() - self.begin):>5}]"
+    def _report(self, job: Job, state: str) -> None:
+        self.say(f"[{clock(time.monotonic() - self.begin):>5}] {job.name:24} {state}")
 
 
 def run_rounds(

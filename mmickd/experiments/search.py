@@ -51,13 +51,6 @@ def import_optuna() -> Any:
     return optuna
 
 
-def open_storage(file: Path) -> Any:
-    """Open optuna's storage in a file, which may exist."""
-    optuna = import_optuna()
-    backend = optuna.storages.journal.JournalFileBackend(str(file))
-    return optuna.storages.JournalStorage(backend)
-
-
 class Search:
     """Settings for the trials of one method; more of the result is better.
 
@@ -65,23 +58,24 @@ class Search:
     not on how often the search is stopped. The first trial is the config as it is.
 
     Args:
-        storage: storage of :func:`open_storage`; several searches may share it.
+        file: file of optuna's journal, which several searches may share; made if it is missing.
         name: name of the method.
         ranges: ranges to search.
         seed: seed of the search.
         mark: digest of all that decides the result of a trial.
 
     Raises:
-        ICKDError: if the storage has a search of that name with another mark.
+        ICKDError: if the file has a search of that name with another mark.
     """
 
     def __init__(
-        self, storage: Any, name: str, ranges: Sequence[Range], seed: int, mark: str
+        self, file: Path, name: str, ranges: Sequence[Range], seed: int, mark: str
     ) -> None:
         self._optuna, self._ranges, self._seed = import_optuna(), ranges, seed
-        self._storage = storage
+        storages = self._optuna.storages
+        self._storage = storages.JournalStorage(storages.journal.JournalFileBackend(str(file)))
         self._study = self._optuna.create_study(
-            storage=storage, study_name=name, direction="maximize", load_if_exists=True
+            storage=self._storage, study_name=name, direction="maximize", load_if_exists=True
         )
         if self._study.user_attrs.get("mark", mark) != mark:
             raise ICKDError(

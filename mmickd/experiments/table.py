@@ -89,7 +89,7 @@ def make_rows(
             last=mean_se(last[name]),
             best=mean_se([run["best"] for run in runs]),
             to={
-                other: paired_difference(last[name], last[other])
+                other: mean_se([a - b for a, b in zip(last[name], last[other], strict=True)])
                 for other in (reference, *controls)
                 if name not in (other, "teacher")
             },
@@ -115,17 +115,6 @@ def mean_se(values: Sequence[float]) -> MeanSE:
         return MeanSE(mean, None)
     variance = sum((value - mean) ** 2 for value in values) / (len(values) - 1)
     return MeanSE(mean, math.sqrt(variance / len(values)))
-
-
-def paired_difference(values: Sequence[float], to: Sequence[float]) -> MeanSE:
-    """Return mean and standard error of the differences, seed by seed.
-
-    Raises:
-        ValueError: if the two do not have as many values.
-    """
-    if len(values) != len(to):
-        raise ValueError(f"pairs need as many values on both sides: {len(values)} and {len(to)}")
-    return mean_se([a - b for a, b in zip(values, to, strict=True)])
 
 
 def paired_p(values: Sequence[float], to: Sequence[float]) -> float | None:
@@ -223,50 +212,6 @@ def markdown_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
         | 1 | 2 |
     """
     return "\n".join(f"| {' | '.join(cells)} |" for cells in (head, ["---"] * len(head), *rows))
-
-
-def selection_note(settings: int, seeds: Sequence[int], on_report_data: bool) -> str:
-    """Return a sentence on how the settings of a table were chosen.
-
-    Args:
-        settings: number of settings of each student that has any.
-        seeds: seeds of the trials.
-        on_report_data: True if the trials validated on the data that the table reports.
-    """
-    seed_text = f"seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, seeds))}"
-    data = (
-        "on the validation data of this table, so their results are optimistic"
-        if on_report_data
-        else "on other data than the table's"
-    )
-    return f"For each method with settings, one of {settings} was chosen by {seed_text}, {data}."
-
-
-def missing_note(rows: Sequence[Row]) -> str:
-    """Return a sentence on rows whose metric is missing or not finite; empty if there is none."""
-    names = [row.name for row in rows if not all(map(math.isfinite, row.values))]
-    if not names:
-        return ""
-    return f"Rows with a run without a finite metric have no mean and no test: {', '.join(names)}."
-
-
-def sources_note(published: Mapping[str, Published | None]) -> str:
-    """Return a sentence on the sources of published numbers; empty if there is none.
-
-    Args:
-        published: numbers of papers, by the name of a student or teacher.
-    """
-    sources = "; ".join(
-        f"{name}: {number.source or 'no source given'}"
-        for name, number in published.items()
-        if number is not None
-    )
-    if not sources:
-        return ""
-    return (
-        f"Published numbers are those of the authors ({sources}). Compare a number of the best "
-        "epoch with 'best', one of the last epoch with 'last'."
-    )
 
 
 def note(seeds: int, teacher_per_seed: bool = False) -> str:

@@ -4,56 +4,21 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
 from mmickd.experiments.methods import Method
 from mmickd.experiments.plan import Plan, Setting
-from mmickd.experiments.runs import Record, RunLayout, RunSpec, check_has_metric
+from mmickd.experiments.runs import Record, RunLayout, RunSpec
 from mmickd.experiments.scheduler import Job, run_rounds
-from mmickd.experiments.search import Search, Trial, open_storage
-from mmickd.experiments.table import markdown_table, mean_se
+from mmickd.experiments.search import Search, Trial
+from mmickd.experiments.table import markdown_table, mean_se, number
 from mmickd.utils.digest import digest
 
 STORAGE = "study.journal"
 FIRST_SEED = 100
 """First seed of the trials: a report has 0, 1, 2, so settings are not chosen by its runs."""
-
-
-@dataclass(frozen=True)
-class TunedRow:
-    """One line of the table: a method and its best trial.
-
-    Args:
-        name: name of the method.
-        trials: number of finished trials, failed ones included.
-        failed: number of failed trials.
-        as_is: result of the config as it is; None if that was not tried, or failed.
-        best: number of the best trial; None if all failed.
-        values: results of the best trial, one for each seed.
-        config: config file.
-        options: ``--cfg-options`` of the best trial.
-        searched: names of the searched options, in the order of the last options.
-    """
-
-    name: str
-    trials: int
-    failed: int
-    as_is: float | None
-    best: int | None
-    values: tuple[float, ...]
-    config: str
-    options: tuple[str, ...]
-    searched: tuple[str, ...]
-
-    @property
-    def command(self) -> str:
-        """Command that trains with the best setting; empty if there is none."""
-        if self.best is None:
-            return ""
-        return f"mmickd train {shlex.join([self.config, '--cfg-options', *self.options])}"
 
 
 class Tuning:
@@ -85,10 +50,9 @@ class Tuning:
             select_options=tuple(select),
         )
         self._layout = RunLayout(self.plan, out, self._seeds)
-        storage = open_storage(out / STORAGE)
         self._searches = {
             method: Search(
-                storage, method.name, method.ranges, search_seed,
+                out / STORAGE, method.name, method.ranges, search_seed,
                 digest([
                     metric, seeds, list(select), search_seed,
                     method.content, [vars(r) for r in method.ranges],
@@ -118,7 +82,7 @@ class Tuning:
     def has_results(self) -> bool:
         """True if any run has succeeded, now or in an earlier call."""
         return any(trial.value is not None for trial in self._finished()) or any(
-            run.job.duration() is not None for run in self._layout.all()
+            run.job.stamp() is not None for run in self._layout.all()
         )
 
     def rounds(self, trials: int, at_a_time: int) -> Iterator[list[Job]]:
@@ -149,40 +113,41 @@ class Tuning:
 
     def _read_records(self, method: Method, trial: Trial) -> list[Record]:
         """Return the records of a trial's finished runs, from their folders."""
-        records = []
-        for run in self._runs(method, trial):
-            if run.job.duration() is not None:
-                records.append(run.record())
-                check_has_metric(records[-1], run)
-        return records
+        runs = [run for run in self._runs(method, trial) if run.job.stamp() is not None]
+        for run in runs:
+            run.check_has_metric()
+        return [run.record() for run in runs]
 
-    def _values(self, records: Sequence[Record]) -> tuple[float, ...]:
+    def _values(self, records: Sequence[Record]) -> list[float]:
         """Return the last metric of each run of a trial; none if a run failed."""
-        values = tuple(record["last"] for record in records)
-        return values if len(values) == len(self._seeds) else ()
+        values = [record["last"] for record in records]
+        return values if len(values) == len(self._seeds) else []
 
     def _finished(self) -> list[Trial]:
         return [t for search in self._searches.values() for t in search.finished_trials()]
 
-    def rows(self) -> list[TunedRow]:
-        """Return the rows of the table."""
+    def rows(self) -> list[dict[str, Any]]:
+        """Return a row for each method; ``docs/tuning.md`` lists its keys."""
         rows = []
         for method, search in self._searches.items():
             trials = search.finished_trials()
             done = [trial for trial in trials if trial.value is not None]
             best = max(done, key=lambda trial: trial.value or 0.0, default=None)
             first = next((trial.value for trial in trials if trial.number == 0), None)
+            options = [*method.entry.options, *best.options] if best else []
+            command = shlex.join([method.entry.config, "--cfg-options", *options])
             rows.append(
-                TunedRow(
+                dict(
                     name=method.name,
                     trials=len(trials),
                     failed=len(trials) - len(done),
                     as_is=first if all(r.holds_now for r in method.ranges) else None,
                     best=best.number if best else None,
-                    values=self._values(best.records) if best else (),
+                    values=self._values(best.records) if best else [],
                     config=method.entry.config,
-                    options=(*method.entry.options, *best.options) if best else (),
-                    searched=tuple(r.name for r in method.ranges),
+                    options=options,
+                    searched=[r.name for r in method.ranges],
+                    command=f"mmickd train {command}" if best else "",
                 )
             )
         return rows
@@ -195,7 +160,7 @@ class Tuning:
         """Return metric, rows and finished trials for JSON."""
         return dict(
             metric=self.plan.metric,
-            rows=[{**asdict(row), "command": row.command} for row in self.rows()],
+            rows=self.rows(),
             trials=[
                 dict(name=method.name, number=t.number, value=t.value, options=list(t.options))
                 for method, search in self._searches.items()
@@ -206,11 +171,22 @@ class Tuning:
     def as_markdown(self) -> str:
         """Return the table in Markdown."""
         columns = ["trials", "failed", f"{self.plan.metric}, as it is", "best trial", "its number"]
-        return markdown_table([self.plan.title, *columns], [_cells(row) for row in self.rows()])
+        cells = [
+            [
+                row["name"],
+                str(row["trials"]),
+                str(row["failed"]),
+                "" if row["as_is"] is None else number(row["as_is"]),
+                mean_se(row["values"]).text() if row["values"] else "",
+                "" if row["best"] is None else str(row["best"]),
+            ]
+            for row in self.rows()
+        ]
+        return markdown_table([self.plan.title, *columns], cells)
 
     def note(self) -> str:
         """Return the sentences on how to read the table."""
-        least = min(row.trials for row in self.rows())
+        least = min(row["trials"] for row in self.rows())
         data = (
             "The trials validated on the data of --select-options: report the best ones on the "
             "config's validation set, which was not used for choosing."
@@ -227,11 +203,5 @@ class Tuning:
 
     def commands(self) -> str:
         """Return the command of the best trial of each method, for a shell."""
-        rows = [row for row in self.rows() if row.best is not None]
-        return "\n".join(f"# best of {row.name}\n{row.command}" for row in rows)
-
-
-def _cells(row: TunedRow) -> list[str]:
-    as_is = "" if row.as_is is None else f"{row.as_is:.2f}"
-    best = ["", ""] if row.best is None else [mean_se(row.values).text(), str(row.best)]
-    return [row.name, str(row.trials), str(row.failed), as_is, *best]
+        rows = [row for row in self.rows() if row["command"]]
+        return "\n".join(f"# best of {row['name']}\n{row['command']}" for row in rows)
