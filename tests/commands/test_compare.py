@@ -97,7 +97,8 @@ def test_a_run_that_was_stopped_resumes_from_its_checkpoint(plan: Path, tmp_path
     launch = quickest_launch(tmp_path)
     running = Running(job, launch)
     named = job.folder / "last_checkpoint"
-    wait_until(lambda: named.is_file() or running.process.poll() is not None, "a checkpoint")
+    has_name = lambda: named.is_file() and named.read_text()  # noqa: E731
+    wait_until(lambda: has_name() or running.process.poll() is not None, "a checkpoint")
     running.stop()
     reached = int(last_checkpoint(job.folder).stem.removeprefix("iter_"))
     assert 0 < reached < 20
