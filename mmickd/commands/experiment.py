@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from mmickd.commands.arguments import positive_float, positive_int
 from mmickd.commands.terminal import show_markdown
 from mmickd.experiments.scheduler import JobFailed, TimeIsUp, available_cores
 from mmickd.utils.json_files import write_json
@@ -33,28 +34,15 @@ def add_run_arguments(
         seeds: default number of seeds.
         seeds_help: description of the seeds.
     """
-    parser.add_argument("--seeds", type=count, default=seeds, help=f"{seeds_help} ({seeds})")
+    parser.add_argument("--seeds", type=positive_int, default=seeds, help=f"{seeds_help} ({seeds})")
     parser.add_argument(
-        "--workers", type=count, default=min(available_cores(), 4),
+        "--workers", type=positive_int, default=min(available_cores(), 4),
         help="number of runs at a time, each with one CPU thread; on a GPU they share it (one per "
         "core, at most 4)",
     )  # fmt: skip
     parser.add_argument(
-        "--minutes", type=_minutes, help="time limit; the same command resumes from there"
+        "--minutes", type=positive_float, help="time limit; the same command resumes from there"
     )
-
-
-def count(text: str) -> int:
-    """Return the value of an argument that is a number of things."""
-    if int(text) < 1:
-        raise argparse.ArgumentTypeError("must be at least 1")
-    return int(text)
-
-
-def _minutes(text: str) -> float:
-    if not float(text) > 0:
-        raise argparse.ArgumentTypeError("must be above 0")
-    return float(text)
 
 
 def write_results(out: Path, text: str, data: object, json_file: Path | None = None) -> None:

@@ -6,14 +6,13 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from mmickd.commands.arguments import read_config, run_command
-from mmickd.commands.experiment import (
-    EXIT_CODES,
-    add_run_arguments,
-    count,
-    exit_code_of,
-    write_results,
+from mmickd.commands.arguments import (
+    add_config_argument,
+    positive_int,
+    read_config,
+    run_command,
 )
+from mmickd.commands.experiment import EXIT_CODES, add_run_arguments, exit_code_of, write_results
 from mmickd.commands.terminal import add_json_argument
 from mmickd.experiments.methods import metric_of, read_methods
 from mmickd.experiments.search import import_optuna
@@ -38,11 +37,9 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
     )
+    add_config_argument(parser)
     parser.add_argument(
-        "config", help="config file, also relative to the project or the installed package"
-    )
-    parser.add_argument(
-        "--trials", type=count, required=True, help="number of trials of each of the two methods"
+        "--trials", type=positive_int, required=True, help="number of trials of each method"
     )
     parser.add_argument(
         "--cfg-options", nargs="+", default=[], metavar="KEY=VALUE",

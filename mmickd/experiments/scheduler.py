@@ -25,6 +25,7 @@ from rich.text import Text
 
 from mmickd.experiments.fork_server import ForkedProcess, ForkServer, can_fork, end_with_parent
 from mmickd.experiments.training_log import last_checkpoint, steps_done
+from mmickd.utils.atomic import atomic_write
 from mmickd.utils.collect_env import software_and_device
 from mmickd.utils.json_files import to_json
 
@@ -226,7 +227,7 @@ class Scheduler:
         self._say, self._next_show, console = say, 0.0, Console(highlight=False)
         # The display has no thread: starting a process beside one is not safe.
         self._bars = Progress(
-            TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(),
+            TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(),
             console=console, auto_refresh=False, transient=True,
             disable=say is not None or not console.is_terminal,
         )  # fmt: skip
@@ -357,9 +358,8 @@ def run_rounds(
     out.mkdir(parents=True, exist_ok=True)
 
     def keep() -> None:
-        part = out / "results.jsonl.part"
-        part.write_text("".join(f"{to_json(record)}\n" for record in records()))
-        os.replace(part, out / "results.jsonl")
+        with atomic_write(out / "results.jsonl") as temporary:
+            temporary.write_text("".join(f"{to_json(record)}\n" for record in records()))
 
     scheduler = Scheduler(
         workers, quickest_launch(out), minutes, after_each=keep, keep_going=keep_going
