@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import signal
 import sys
 from collections.abc import Callable
@@ -10,7 +11,7 @@ from pathlib import Path
 
 from mmickd.commands.arguments import positive_float, positive_int
 from mmickd.commands.terminal import show_markdown
-from mmickd.experiments.scheduler import JobFailed, TimeIsUp, available_cores
+from mmickd.experiments.scheduler import JobFailed, TimeIsUp
 from mmickd.utils.json_files import write_json
 
 EXIT_CODES = """
@@ -34,9 +35,11 @@ def add_run_arguments(
         seeds: default number of seeds.
         seeds_help: description of the seeds.
     """
+    on_linux = sys.platform.startswith("linux")
+    cores = len(os.sched_getaffinity(0)) if on_linux else os.cpu_count() or 1
     parser.add_argument("--seeds", type=positive_int, default=seeds, help=f"{seeds_help} ({seeds})")
     parser.add_argument(
-        "--workers", type=positive_int, default=min(available_cores(), 4),
+        "--workers", type=positive_int, default=min(cores, 4),
         help="number of runs at a time, each with one CPU thread; on a GPU they share it (one per "
         "core, at most 4)",
     )  # fmt: skip

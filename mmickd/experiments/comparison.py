@@ -46,7 +46,7 @@ class Comparison:
         plan: what to compare.
         out: folder of all runs.
         seeds: seeds of the report; a teacher for all of them takes its ``seed``, or the first.
-        options: ``--cfg-options`` of every run, after those of the plan.
+        options: ``--cfg-options`` of every run, after the plan's options.
         quick: True to train a step or two only, as a smoke test.
 
     Raises:
@@ -74,15 +74,11 @@ class Comparison:
         self._records: dict[tuple[RunSpec, int | None], Record] = {}
 
     def run(self, workers: int, minutes: float | None = None) -> None:
-        """Run all rounds; ``results.jsonl`` gets a record of each run.
-
-        Args:
-            workers: number of runs at a time.
-            minutes: time limit.
+        """Run all rounds, ``workers`` runs at a time; ``results.jsonl`` gets a record of each run.
 
         Raises:
             JobFailed: if a run fails.
-            TimeIsUp: if not all are done in time.
+            TimeIsUp: if ``minutes`` are over before all runs are done.
         """
         run_rounds(self.rounds(), self.records, self.out, workers, minutes)
 
@@ -200,8 +196,8 @@ class Comparison:
         if not sources:
             return ""
         return (
-            f"Published numbers are those of the authors ({sources}). Compare a number of the best "
-            "epoch with 'best', one of the last epoch with 'last'."
+            f"Published: as the authors report it ({sources}). Compare a number of the best epoch "
+            "with 'best', one of the last epoch with 'last'."
         )
 
     def records(self) -> list[Record]:

@@ -29,17 +29,11 @@ METRICS = {"Accuracy": "accuracy/top1", "IoUMetric": "mIoU"}
 
 @dataclass(frozen=True, eq=False)
 class Method:
-    """A method that gets trials.
+    """A method that gets trials."""
 
-    Args:
-        entry: name, config and fixed options.
-        ranges: ranges to search.
-        content: the whole config as it is written, options included; the same on every machine.
-    """
-
-    entry: Entry
+    entry: Entry  # name, config and fixed options
     ranges: tuple[Range, ...]
-    content: dict[str, Any]
+    content: dict[str, Any]  # the config as it is written, with options: the same on every machine
 
     @property
     def name(self) -> str:
@@ -90,8 +84,8 @@ def read_methods(
     entry = Entry(ALONE, str(out / f"{VANILLA}_alone.py"))
     out.mkdir(parents=True, exist_ok=True)
     cfg.dump(entry.config)
-    others = space.term_names - {VANILLA}
-    vary = [text for text in vary if text.split(".")[0] not in others]
+    removed = space.term_names - {VANILLA}
+    vary = [text for text in vary if text.split(".")[0] not in removed]
     ranges = _space(cfg, defaults).ranges(vary)
     return [method, Method(entry, tuple(ranges), cfg.to_dict())]
 

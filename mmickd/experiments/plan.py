@@ -33,34 +33,20 @@ class Published:
 
 @dataclass(frozen=True)
 class Setting:
-    """Options to try with a student.
+    """Options to try with a student."""
 
-    Args:
-        name: name in the table; empty if the student has one setting only.
-        options: ``--cfg-options``.
-    """
-
-    name: str = ""
-    options: tuple[str, ...] = ()
+    name: str = ""  # name in the table; empty if the student has one setting only
+    options: tuple[str, ...] = ()  # as in ``--cfg-options``
 
 
 @dataclass(frozen=True)
 class Entry:
-    """A teacher or a student.
+    """A teacher or a student."""
 
-    Args:
-        name: name in the table.
-        config: config file.
-        options: ``--cfg-options``.
-        minutes: rough duration of a run.
-        settings: settings to try, at least one.
-        published: number of a paper, shown beside the result.
-    """
-
-    name: str
+    name: str  # name in the table
     config: str
     options: tuple[str, ...] = ()
-    minutes: float = 10.0
+    minutes: float = 10.0  # rough duration of a run
     settings: tuple[Setting, ...] = (Setting(),)
     published: Published | None = None
 
@@ -76,37 +62,21 @@ class Entry:
 
 @dataclass(frozen=True)
 class Plan:
-    """What an experiment trains, and how its results are shown.
-
-    Args:
-        title: heading of the table.
-        metric: key in the log; more is better.
-        students: entries to train and compare.
-        metric_label: name of the metric in the table; empty: ``metric``.
-        reference: name of the row that the others are compared to.
-        controls: names of further rows to compare to.
-        options: ``--cfg-options`` of every run.
-        teacher: teacher of all students; None: their configs name trained ones.
-        teacher_seed: seed of the teacher; None: the first seed of the students.
-        teacher_per_seed: True if each seed has its teacher.
-        select_seeds: seeds that settings are chosen by; none: every setting is a row.
-        select_options: options by which these runs validate on other data.
-        data: converter of the data set and its arguments; None: the data set exists.
-    """
+    """Entries and options of an experiment, and the rows and columns of its table."""
 
     title: str
-    metric: str
+    metric: str  # key in the log; more is better
     students: tuple[Entry, ...]
-    metric_label: str = ""
-    reference: str = "KD"
-    controls: tuple[str, ...] = ()
-    options: tuple[str, ...] = ()
-    teacher: Entry | None = None
-    teacher_seed: int | None = None
+    metric_label: str = ""  # name of the metric in the table; empty: ``metric``
+    reference: str = "KD"  # row that the others are compared to
+    controls: tuple[str, ...] = ()  # further rows to compare to
+    options: tuple[str, ...] = ()  # of every run
+    teacher: Entry | None = None  # None: the students' configs name trained ones
+    teacher_seed: int | None = None  # None: the first seed of the students
     teacher_per_seed: bool = False
-    select_seeds: tuple[int, ...] = ()
-    select_options: tuple[str, ...] = ()
-    data: Mapping[str, Any] | None = None
+    select_seeds: tuple[int, ...] = ()  # seeds that settings are chosen by; none: each is a row
+    select_options: tuple[str, ...] = ()  # options by which these runs validate on other data
+    data: Mapping[str, Any] | None = None  # converter of the data set and its arguments
 
     @property
     def row_names(self) -> list[str]:

@@ -14,15 +14,7 @@ Curve = Sequence[Sequence[float]]
 def draw_curves(
     file: Path, title: str, metric_label: str, unit: str, curves: Mapping[str, Sequence[Curve]]
 ) -> None:
-    """Draw the mean over the seeds of each row, with a band of one standard error.
-
-    Args:
-        file: PNG to write.
-        title: heading.
-        metric_label: label of the values.
-        unit: label of the steps.
-        curves: one curve for each seed, by row.
-    """
+    """Draw the mean over the seeds of each row, with a band of one standard error."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(8, 5), layout="constrained")
@@ -41,14 +33,7 @@ def draw_curves(
 
 
 def draw_rows(file: Path, title: str, metric_label: str, rows: Sequence[Row]) -> None:
-    """Draw the result of each row: mean, one standard error, a stroke for each seed.
-
-    Args:
-        file: PNG to write.
-        title: heading.
-        metric_label: label of the values.
-        rows: rows in the order of the table, the teacher first.
-    """
+    """Draw the result of each row: mean, one standard error, a stroke for each seed."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(8, 1.2 + 0.35 * len(rows)), layout="constrained")

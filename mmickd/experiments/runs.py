@@ -27,27 +27,16 @@ Record = dict[str, Any]
 
 @dataclass(frozen=True, eq=False)
 class RunSpec:
-    """A run of a plan.
-
-    Args:
-        job: its command.
-        plan: its plan.
-        kind: 'teacher', 'trial' of a selection, or 'report'.
-        entry: teacher or student that is trained.
-        setting: setting of the entry.
-        seed: seed of the run.
-        options: options of plan, entry and setting, with open placeholders such as ``{out}``.
-        digest: digest of the whole config with open placeholders: the same on every machine.
-    """
+    """A run of a plan."""
 
     job: Job
     plan: Plan
-    kind: str
+    kind: str  # 'teacher', 'trial' of a selection, or 'report'
     entry: Entry
     setting: Setting
     seed: int
-    options: tuple[str, ...]
-    digest: str
+    options: tuple[str, ...]  # of plan, entry and setting, with open placeholders such as ``{out}``
+    digest: str  # of the whole config with open placeholders: the same on every machine
 
     def check_has_metric(self) -> None:
         """Refuse a run that has never validated the metric.
@@ -86,15 +75,7 @@ class RunSpec:
 
 
 class RunLayout:
-    """Lays out the runs of a plan, each once.
-
-    Args:
-        plan: what to train.
-        out: folder of all runs.
-        seeds: seeds of the report.
-        options: ``--cfg-options`` of every run, after those of the plan.
-        quick: True to train a step or two only, as a smoke test.
-    """
+    """Lays out the runs of a plan, each once; its arguments are those of :class:`.Comparison`."""
 
     def __init__(
         self,
@@ -163,8 +144,9 @@ class RunLayout:
         self, kind: str, entry: Entry, setting: Setting, seed: int, folder: Path
     ) -> RunSpec:
         plan = self._plan
-        own = (*entry.options, *setting.options, *(plan.select_options if kind == "trial" else ()))
-        options = [*plan.options, *self._options, *own]
+        select = plan.select_options if kind == "trial" else ()
+        entry_options = (*entry.options, *setting.options, *select)
+        options = [*plan.options, *self._options, *entry_options]
         config = find_config(entry.config, "config")
         if kind != "teacher" and plan.teacher is not None:
             options += _teacher_option(_read(config, tuple(options)), options)
@@ -198,8 +180,8 @@ class RunLayout:
             identity=("train", __version__, f"seed {seed}"),
             teacher=teacher,
         )
-        own = (*plan.options, *own)
-        return RunSpec(job, plan, kind, entry, setting, seed, own, digest(content))
+        plain = (*plan.options, *entry_options)
+        return RunSpec(job, plan, kind, entry, setting, seed, plain, digest(content))
 
 
 def _from_here(path: Path) -> Path:

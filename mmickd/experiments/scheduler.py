@@ -52,33 +52,18 @@ class TimeIsUp(RuntimeError):
 
 @dataclass(frozen=True, eq=False)
 class Job:
-    """One command, run in a process.
-
-    Args:
-        name: name in the progress lines.
-        command: program and arguments; ``{teacher}`` stands for the last checkpoint of ``teacher``.
-        folder: folder that the command fills; emptied before a start, unless the job resumes.
-        inputs: text that decides the result beside the command (configs, data parameters).
-        after: jobs that must be done before.
-        cost: rough duration in seconds, for the first estimate.
-        steps: length of the training in units of ``unit``, 0 if the job does not train.
-        unit: 'epoch' or 'iter'.
-        resume: arguments for resuming from the last checkpoint; none: the job cannot resume.
-        identity: texts that replace the command in the signature, without paths of the machine;
-            none: the command itself.
-        teacher: job whose last checkpoint the command reads.
-    """
+    """One command, run in a process."""
 
     name: str
-    command: Sequence[str]
-    folder: Path
-    inputs: str = ""
-    after: tuple[Job, ...] = ()
-    cost: float = 5.0
-    steps: int = 0
-    unit: str = "iter"
-    resume: tuple[str, ...] = ()
-    identity: tuple[str, ...] = ()
+    command: Sequence[str]  # ``{teacher}`` stands for the last checkpoint of ``teacher``
+    folder: Path  # filled by the command; emptied before a start, unless the job resumes
+    inputs: str = ""  # text that decides the result beside the command, such as configs
+    after: tuple[Job, ...] = ()  # jobs that must be done before
+    cost: float = 5.0  # rough duration in seconds, for the first estimate
+    steps: int = 0  # length of the training in units of ``unit``; 0: no training
+    unit: str = "iter"  # or 'epoch'
+    resume: tuple[str, ...] = ()  # arguments for resuming from the last checkpoint, if it can
+    identity: tuple[str, ...] = ()  # replaces the command in the signature: no paths of the machine
     teacher: Job | None = None
 
     @property
@@ -341,19 +326,10 @@ def run_rounds(
     minutes: float | None = None,
     keep_going: Callable[[], bool] = lambda: False,
 ) -> None:
-    """Run all jobs of an experiment, and keep its ``results.jsonl`` up to date.
+    """Run the jobs of each round with a :class:`Scheduler`, and keep ``results.jsonl`` up to date.
 
-    Args:
-        rounds: jobs of each round; the next round may depend on the results of those before.
-        records: function that returns the records of all finished runs.
-        out: folder of all runs.
-        workers: number of jobs at a time.
-        minutes: time limit.
-        keep_going: see :class:`Scheduler`.
-
-    Raises:
-        JobFailed: if a job fails and ``keep_going`` is not true.
-        TimeIsUp: if not all are done in time.
+    ``records`` returns the records of all finished runs. A round is read from ``rounds`` when those
+    before it are done, as it may depend on their results.
     """
     out.mkdir(parents=True, exist_ok=True)
 
@@ -382,10 +358,3 @@ def _failure(job: Job, code: int) -> str:
 def clock(seconds: float) -> str:
     """Format seconds as minutes and seconds, ``2:05``."""
     return f"{int(seconds) // 60}:{int(seconds) % 60:02d}"
-
-
-def available_cores() -> int:
-    """Return the number of cores that this process may use."""
-    if sys.platform.startswith("linux"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1

@@ -19,19 +19,12 @@ RECORDS = "records"
 
 @dataclass(frozen=True)
 class Trial:
-    """A setting of a search, and its result.
+    """A setting of a search, and its result."""
 
-    Args:
-        number: number of the trial, from 0.
-        options: ``--cfg-options``.
-        value: result; None if the trial is not finished, or failed.
-        records: lines of ``results.jsonl``, one for each of its finished runs.
-    """
-
-    number: int
-    options: tuple[str, ...]
-    value: float | None = None
-    records: list[dict[str, Any]] = field(default_factory=list)
+    number: int  # from 0
+    options: tuple[str, ...]  # as in ``--cfg-options``
+    value: float | None = None  # None if the trial is not finished, or failed
+    records: list[dict[str, Any]] = field(default_factory=list)  # one for each finished run
 
 
 def import_optuna() -> Any:
@@ -89,12 +82,9 @@ class Search:
     def next_trials(self, trials: int, at_a_time: int) -> list[Trial]:
         """Return the trials to run next; none once there are enough.
 
-        A round is returned again until all of its trials are finished: the settings of a round
-        depend on all rounds before it, and on nothing else.
-
-        Args:
-            trials: number of trials of the whole search.
-            at_a_time: number of trials of a round.
+        The whole search has ``trials`` trials, a round has ``at_a_time``. A round is returned again
+        until all of its trials are finished: its settings depend on all rounds before it, and on
+        nothing else.
         """
         waiting = self._optuna.trial.TrialState.WAITING
         begun = [trial for trial in self._study.trials if trial.state != waiting]
@@ -128,13 +118,9 @@ class Search:
     def report(
         self, number: int, value: float | None, records: Sequence[Mapping[str, Any]] = ()
     ) -> None:
-        """Store the result of a trial.
+        """Store the result of a trial, which failed if the value is None or not finite.
 
-        Args:
-            number: number of the trial.
-            value: result; None, or not finite: the trial failed.
-            records: lines of ``results.jsonl`` for its runs. They are stored with the trial, as the
-                folders of its runs may be deleted later.
+        The records of its runs are stored too, as the folders of the runs may be deleted later.
         """
         trial_id = self._study.trials[number]._trial_id
         self._storage.set_trial_user_attr(trial_id, RECORDS, list(records))

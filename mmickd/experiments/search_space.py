@@ -1,4 +1,4 @@
-"""What a search may change: ranges around the values of a config's terms."""
+"""Ranges of a search around the values of a config's terms."""
 
 from __future__ import annotations
 
@@ -19,25 +19,15 @@ WEIGHT_FACTOR, OTHER_FACTOR = 10, 4
 
 @dataclass(frozen=True)
 class Range:
-    """Values that an option may have.
+    """Values that an option may have."""
 
-    Args:
-        name: name in the tables, such as ``picd.num_positives``.
-        key: key of ``--cfg-options``.
-        low: smallest value.
-        high: largest value.
-        now: value of the config; None if it has none.
-        log: True if the scale is logarithmic.
-        whole: True if the values are integers.
-    """
-
-    name: str
-    key: str
+    name: str  # name in the tables, such as ``picd.num_positives``
+    key: str  # key of ``--cfg-options``
     low: float
     high: float
-    now: float | None = None
-    log: bool = True
-    whole: bool = False
+    now: float | None = None  # value of the config; None if it has none
+    log: bool = True  # True if the scale is logarithmic
+    whole: bool = False  # True if the values are integers
 
     @property
     def holds_now(self) -> bool:
@@ -74,7 +64,7 @@ class SearchSpace:
         self._content, self._key, self._losses = content, key, losses
         self.terms = LossTerms.build(losses, defaults or Defaults())
         self.active = [term for term in self.terms if not term.schedule.is_off]
-        self.term_names = {*DEFAULT_TERMS, *losses}  # including those that are off
+        self.term_names = {*DEFAULT_TERMS, *losses}  # terms that are off too
 
     def searched(self) -> list[Range]:
         """Return the ranges of weights, numbers of rows and temperatures of the active terms.
@@ -121,11 +111,10 @@ class SearchSpace:
         )
 
     def ranges(self, vary: Sequence[str] = ()) -> list[Range]:
-        """Return the ranges of ``--vary``, or those of :meth:`searched` without it.
+        """Return the ranges of ``--vary``; without it those of :meth:`searched`.
 
-        Args:
-            vary: ``NAME=LOW:HIGH`` or ``NAME=LOW:HIGH:log``; the name is ``TERM.OPTION`` or a key
-                of the config.
+        ``vary`` has ``NAME=LOW:HIGH`` or ``NAME=LOW:HIGH:log``; the name is ``TERM.OPTION`` or a
+        key of the config.
 
         Raises:
             ICKDError: if one cannot be read, or its name does not exist.

@@ -16,15 +16,10 @@ ROUNDING = 1e-9
 
 @dataclass(frozen=True)
 class MeanSE:
-    """Mean and standard error of some numbers.
-
-    Args:
-        mean: their mean.
-        error: standard error of the mean; None for a single number.
-    """
+    """Mean and standard error of some numbers."""
 
     mean: float
-    error: float | None
+    error: float | None  # None for a single number
 
     def text(self, signed: bool = False) -> str:
         """Format as ``91.2 ± 0.3``."""
@@ -34,29 +29,16 @@ class MeanSE:
 
 @dataclass(frozen=True)
 class Row:
-    """One line of the table.
-
-    Args:
-        name: name in the table.
-        setting: setting that was chosen; empty if there was no choice.
-        values: metric at the end of each run, in the order of the seeds.
-        ms: milliseconds of a training step, median over the seeds.
-        last: mean of ``values``.
-        best: mean of the best values of the runs.
-        to: paired differences of ``values`` to other rows, by their names; none for the teacher.
-        p: p value of the paired test against the reference, corrected for all rows; None without a
-            test.
-        published: number of a paper.
-    """
+    """One line of the table."""
 
     name: str
-    setting: str
-    values: tuple[float, ...]
-    ms: float
-    last: MeanSE
-    best: MeanSE
-    to: dict[str, MeanSE]
-    p: float | None
+    setting: str  # setting that was chosen; empty if there was no choice
+    values: tuple[float, ...]  # metric at the end of each run, in the order of the seeds
+    ms: float  # milliseconds of a training step, median over the seeds
+    last: MeanSE  # of ``values``
+    best: MeanSE  # of the best value of each run
+    to: dict[str, MeanSE]  # paired differences of ``values`` to other rows; none for the teacher
+    p: float | None  # of the test against the reference, corrected; None without a test
     published: Published | None
 
 

@@ -62,19 +62,14 @@ class Tuning:
         }  # fmt: skip
 
     def run(self, trials: int, workers: int, minutes: float | None = None) -> None:
-        """Run all trials; ``results.jsonl`` gets a record of each run.
+        """Run ``trials`` trials of each method; ``results.jsonl`` gets a record of each run.
 
-        A run that fails costs its trial its result, and ends the tuning only if no run before it
-        has succeeded.
-
-        Args:
-            trials: number of trials of each method.
-            workers: number of runs, and of trials of each method, at a time.
-            minutes: time limit.
+        ``workers`` is the number of runs, and of trials of each method, at a time. A trial with a
+        failed run has no result.
 
         Raises:
             JobFailed: if a run fails before any has succeeded.
-            TimeIsUp: if not all are done in time.
+            TimeIsUp: if ``minutes`` are over before all runs are done.
         """
         rounds = self.rounds(trials, workers)
         run_rounds(rounds, self.records, self.out, workers, minutes, self.has_results)
@@ -86,11 +81,9 @@ class Tuning:
         )
 
     def rounds(self, trials: int, at_a_time: int) -> Iterator[list[Job]]:
-        """Yield the jobs of each round of trials; the next round needs the results of those before.
+        """Yield the jobs of each round; the next round needs the results of those before.
 
-        Args:
-            trials: number of trials of each method.
-            at_a_time: number of trials of each method in a round.
+        Each method gets ``trials`` trials, ``at_a_time`` of them in a round.
         """
         while True:
             round_ = [
@@ -196,7 +189,7 @@ class Tuning:
             "on other data."
         )
         return (
-            f"Results are those of the end of each run. Each method had {least} trials. {data} "
+            f"The metric is that of the end of each run. Each method had {least} trials. {data} "
             "Compare the best ones over other seeds (mmickd compare) before you conclude which "
             "method is better."
         )
