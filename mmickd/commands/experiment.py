@@ -31,9 +31,9 @@ def add_run_arguments(
     """Add ``--seeds``, ``--workers`` and ``--minutes``.
 
     Args:
-        parser: the parser to extend.
-        seeds: default number of seeds.
-        seeds_help: description of the seeds.
+        parser: The parser to extend.
+        seeds: Default number of seeds.
+        seeds_help: Description of the seeds.
     """
     on_linux = sys.platform.startswith("linux")
     cores = len(os.sched_getaffinity(0)) if on_linux else os.cpu_count() or 1
@@ -52,10 +52,10 @@ def write_results(out: Path, text: str, data: object, json_file: Path | None = N
     """Print a table, and write it as Markdown and as JSON.
 
     Args:
-        out: folder for ``results.md`` and ``results.json``.
-        text: table and notes in Markdown.
-        data: content of the JSON file.
-        json_file: another file for the same JSON.
+        out: Folder for ``results.md`` and ``results.json``.
+        text: Table and notes in Markdown.
+        data: Content of the JSON file.
+        json_file: Another file for the same JSON.
     """
     (out / "results.md").write_text(text + "\n")
     for file in filter(None, [out / "results.json", json_file]):

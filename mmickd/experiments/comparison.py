@@ -27,7 +27,7 @@ def better_half(scores: Mapping[T, Sequence[float]]) -> list[T]:
     """Return the better half of the settings by their means, rounded up, best first.
 
     Args:
-        scores: one number per trial of each setting, the same count for all; more is better. A
+        scores: One number per trial of each setting, the same count for all; more is better. A
             setting with a number that is not finite comes last; of equal ones the first is better.
 
     Example:
@@ -43,9 +43,9 @@ class Comparison:
     """The runs of a plan, round by round, and their results.
 
     Args:
-        plan: what to compare.
-        out: folder of all runs.
-        seeds: seeds of the report; a teacher for all of them takes its ``seed``, or the first.
+        plan: What to compare.
+        out: Folder of all runs.
+        seeds: Seeds of the report; a teacher for all of them takes its ``seed``, or the first.
         options: ``--cfg-options`` of every run, after the plan's options.
         quick: True to train a step or two only, as a smoke test.
 

@@ -66,8 +66,8 @@ class ForkServer:
     process that made this object ends.
 
     Args:
-        env: whole environment of the imports.
-        log: file for the output of the imports.
+        env: Whole environment of the imports.
+        log: File for the output of the imports.
     """
 
     def __init__(self, env: dict[str, str], log: Path) -> None:

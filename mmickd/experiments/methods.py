@@ -49,10 +49,10 @@ def read_methods(
     Vanilla KD alone is written into ``out`` as a config.
 
     Args:
-        cfg: config read from its file, with the options merged.
+        cfg: Config read from its file, with the options merged.
         options: ``--cfg-options``.
-        vary: ranges of ``--vary``, see :meth:`.SearchSpace.ranges`.
-        out: folder for the config of vanilla KD.
+        vary: Ranges of ``--vary``, see :meth:`.SearchSpace.ranges`.
+        out: Folder for the config of vanilla KD.
 
     Raises:
         ICKDError: if the config has not exactly one hook, or nothing to search.

@@ -151,7 +151,7 @@ def settings_of(entry: Mapping[str, Any]) -> tuple[Setting, ...]:
     """Return the settings of a student's ``grid`` or ``settings``.
 
     Args:
-        entry: dict with ``grid`` ``{option: values}``, for all combinations, or with ``settings``:
+        entry: Dict with ``grid`` ``{option: values}``, for all combinations, or with ``settings``:
             a list of lists of options, or ``{name: options}``.
 
     Raises:

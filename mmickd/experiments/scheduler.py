@@ -180,14 +180,14 @@ class Scheduler:
     """Runs the jobs that are not done yet, each after the jobs that it needs.
 
     Args:
-        workers: number of jobs at a time.
-        launch: function that starts the command of a job.
-        minutes: time limit; None: none.
-        say: function that gets every line of progress; None: lines are printed, and on a terminal
+        workers: Number of jobs at a time.
+        launch: Function that starts the command of a job.
+        minutes: Time limit, if any.
+        say: Function that gets every line of progress; None: lines are printed, and on a terminal
             the running jobs are shown as bars below them.
-        after_each: function that is called whenever a job is done.
-        keep_going: function that is called when a job fails (one that was killed always raises);
-            True: the failure is reported, and the other jobs go on.
+        after_each: Function that is called whenever a job is done.
+        keep_going: Function that is called when a job fails which no other job needs. If it returns
+            True, the failure is reported and the other jobs go on. A killed job always raises.
     """
 
     def __init__(
@@ -229,7 +229,7 @@ class Scheduler:
         """Run jobs until all are done; another round of jobs may follow.
 
         Args:
-            jobs: each after the jobs that it needs; some may have been in an earlier round.
+            jobs: Each after the jobs that it needs; some may have been in an earlier round.
 
         Raises:
             JobFailed: if a job fails and ``keep_going`` is not true; the others are stopped.
@@ -285,7 +285,8 @@ class Scheduler:
                 self.after_each()
             else:  # the cause may be mended before the next start
                 error = JobFailed(_failure(job, code))
-                if not self.keep_going():
+                is_needed = any(job in other.after for other in self.jobs)
+                if is_needed or not self.keep_going():
                     raise error
                 self.failed.append(job)
                 self.say(str(error))

@@ -51,11 +51,11 @@ class Search:
     not on how often the search is stopped. The first trial is the config as it is.
 
     Args:
-        file: file of optuna's journal, which several searches may share; made if it is missing.
-        name: name of the method.
-        ranges: ranges to search.
-        seed: seed of the search.
-        mark: digest of all that decides the result of a trial.
+        file: File of optuna's journal, which several searches may share; made if it is missing.
+        name: Name of the method.
+        ranges: Ranges to search.
+        seed: Seed of the search.
+        mark: Digest of all that decides the result of a trial.
 
     Raises:
         ICKDError: if the file has a search of that name with another mark.

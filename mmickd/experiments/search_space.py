@@ -48,10 +48,10 @@ class SearchSpace:
     """Ranges that a search of a config may have.
 
     Args:
-        content: the whole config.
-        key: key of the hook's ``losses`` in it.
-        losses: the hook's ``losses``.
-        defaults: defaults of the student's task for terms that the config does not spell out.
+        content: The whole config.
+        key: Key of the hook's ``losses`` in it.
+        losses: The hook's ``losses``.
+        defaults: Defaults of the student's task for terms that the config does not spell out.
     """
 
     def __init__(

@@ -51,10 +51,10 @@ def make_rows(
     """Return the rows in the order of ``records``; the students are compared, the teacher is not.
 
     Args:
-        records: records of each row's runs by seed, by the name of the row.
-        reference: name of the row to compare to.
-        controls: names of further rows to compare to, without a test.
-        published: numbers of papers, by the name of the row.
+        records: Records of each row's runs by seed, by the name of the row.
+        reference: Name of the row to compare to.
+        controls: Names of further rows to compare to, without a test.
+        published: Numbers of papers, by the name of the row.
     """
     last = {name: tuple(run["last"] for run in runs) for name, runs in records.items()}
     compared = [name for name in last if name not in (reference, "teacher")]
@@ -106,8 +106,8 @@ def paired_p(values: Sequence[float], to: Sequence[float]) -> float | None:
     that are all equal (up to rounding), which have no variance.
 
     Args:
-        values: one number per seed.
-        to: numbers of the same seeds to compare with.
+        values: One number per seed.
+        to: Numbers of the same seeds to compare with.
 
     Raises:
         ValueError: if the two do not have as many numbers.
@@ -134,7 +134,7 @@ def holm(p_values: Sequence[float]) -> list[float]:
     """Return p values corrected for all of them together (Holm's step-down correction).
 
     Args:
-        p_values: p values of single tests; NaN is no test, and stays NaN.
+        p_values: P values of single tests; NaN is no test, and stays NaN.
 
     Returns:
         The corrected ones, in the same order.
@@ -200,7 +200,7 @@ def note(seeds: int, teacher_per_seed: bool = False) -> str:
     """Return the sentences on how to read the table.
 
     Args:
-        seeds: number of seeds of each student.
+        seeds: Number of seeds of each student.
         teacher_per_seed: True if each seed has its teacher.
     """
     if seeds < 2:

@@ -25,12 +25,12 @@ class Tuning:
     """Runs of the trials of some methods, and their results.
 
     Args:
-        methods: methods that each get the same number of trials.
-        metric: key in the log; more is better.
-        out: existing folder of all runs.
-        seeds: number of runs of a trial.
-        select: options by which the runs validate on data that is for choosing only.
-        search_seed: seed of the search.
+        methods: Methods that each get the same number of trials.
+        metric: Key in the log; more is better.
+        out: Existing folder of all runs.
+        seeds: Number of runs of a trial.
+        select: Options by which the runs validate on data that is for choosing only.
+        search_seed: Seed of the search.
     """
 
     def __init__(
@@ -120,7 +120,7 @@ class Tuning:
         return [t for search in self._searches.values() for t in search.finished_trials()]
 
     def rows(self) -> list[dict[str, Any]]:
-        """Return a row for each method; ``docs/tuning.md`` lists its keys."""
+        """Return a row for each method, as in ``results.json``."""
         rows = []
         for method, search in self._searches.items():
             trials = search.finished_trials()

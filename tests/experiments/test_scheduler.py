@@ -238,6 +238,13 @@ def test_a_failure_need_not_stop_the_others(tmp_path: Path) -> None:
         scheduler.run([killed])
 
 
+def test_a_failure_of_a_job_that_others_need_stops_all(tmp_path: Path) -> None:
+    needed = job(tmp_path / "needed", "raise SystemExit(3)")
+    scheduler = Scheduler(1, say=lambda line: None, keep_going=lambda: True)
+    with pytest.raises(JobFailed, match="needed"):
+        scheduler.run([needed, job(tmp_path / "after", after=(needed,))])
+
+
 def test_a_round_may_follow_with_jobs_that_are_done(tmp_path: Path) -> None:
     trace, calls = tmp_path / "trace", []
     first = job(tmp_path / "first", append(trace, "1"))
@@ -297,6 +304,9 @@ def test_a_terminal_shows_bars_below_the_lines(
     monkeypatch.setenv("FORCE_COLOR", "1")
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setenv("COLUMNS", "120")
-    Scheduler(1).run([training(tmp_path / "a", "time.sleep(0.5)")])
+    scheduler = Scheduler(1)
+    for name in ("a [red]", "b"):  # two rounds
+        scheduler.run([training(tmp_path / name, "time.sleep(0.5)")])
     text = capsys.readouterr().out
-    assert "started" in text and "all jobs" in text and "0/3" in text
+    assert text.count("started") == 2 and "all jobs" in text
+    assert "0/3" in text and "a [red] 0:00" in text and "b 0:00" in text

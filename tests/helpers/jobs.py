@@ -30,9 +30,9 @@ def training_code(folder: Path, then: str, at: int = 2) -> str:
     """Return Python code of three steps, each appended to ``trace`` beside the folder.
 
     Args:
-        folder: folder of the job.
-        then: statement to run after step ``at``, unless the job was resumed.
-        at: step.
+        folder: Folder of the job.
+        then: Statement to run after step ``at``, unless the job was resumed.
+        at: Step.
     """
     return TRAINING.format(folder=str(folder), at=at, then=then)
 
