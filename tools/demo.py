@@ -70,9 +70,8 @@ def run(args: argparse.Namespace) -> None:
     if args.quick:
         texts.append("--quick: a few steps only, these numbers mean nothing.")
     texts.append(
-        f"{comparisons[args.tasks[0]].note()} Processors round differently: on another one the "
-        "figures differ, as they may from those of configs/demo/README.md, which says how KD's "
-        "weight was chosen."
+        f"{comparisons[args.tasks[0]].note()} Processors round differently, so the figures may "
+        "differ from configs/demo/README.md, which also says how KD's weight was chosen."
     )
     data = {task: comparison.to_json() for task, comparison in comparisons.items()}
     write_results(args.out, "\n\n".join(filter(None, texts)), data)

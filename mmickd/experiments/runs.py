@@ -75,7 +75,7 @@ class RunSpec:
 
 
 class RunLayout:
-    """Lays out the runs of a plan, each once; its arguments are those of :class:`.Comparison`."""
+    """Lays out the runs of a plan, each once; with the arguments of :class:`.Comparison`."""
 
     def __init__(
         self,

@@ -89,28 +89,27 @@ class Search:
         waiting = self._optuna.trial.TrialState.WAITING
         begun = [trial for trial in self._study.trials if trial.state != waiting]
         # a kill within this method may leave a trial that lacks some of its values
-        running = [trial for trial in begun if not trial.state.is_finished()]
-        round_ = [self._values(trial.number, trial._trial_id) for trial in running]
+        round_ = [self._suggest(t.number, t._trial_id) for t in begun if not t.state.is_finished()]
         count = len(begun)
         while count < trials and (not round_ or count % at_a_time):
-            round_.append(self._values(count))
+            round_.append(self._suggest(count))
             count += 1
-        return [Trial(number, self._options(values)) for number, values in round_]
+        return round_
 
-    def _values(self, number: int, trial_id: int | None = None) -> tuple[int, dict[str, float]]:
-        """Return a trial's number and values; each has its sampler, so a stop changes nothing."""
+    def _suggest(self, number: int, trial_id: int | None = None) -> Trial:
+        """Return a trial with its values; each has its sampler, so a stop changes nothing."""
         seed = int(np.random.SeedSequence((self._seed, number)).generate_state(1)[0])
         self._study.sampler = self._optuna.samplers.TPESampler(seed=seed)
         if trial_id is None:
             trial = self._study.ask()
         else:
             trial = self._optuna.trial.Trial(self._study, trial_id)
-        return number, {
-            r.name: trial.suggest_int(r.name, int(r.low), int(r.high), log=r.log)
-            if r.whole
-            else trial.suggest_float(r.name, r.low, r.high, log=r.log)
-            for r in self._ranges
-        }
+        for r in self._ranges:
+            if r.whole:
+                trial.suggest_int(r.name, int(r.low), int(r.high), log=r.log)
+            else:
+                trial.suggest_float(r.name, r.low, r.high, log=r.log)
+        return Trial(number, self._options(trial.params))
 
     def _options(self, values: Mapping[str, float]) -> tuple[str, ...]:
         return tuple(r.option(values[r.name]) for r in self._ranges)

@@ -111,7 +111,7 @@ class SearchSpace:
         )
 
     def ranges(self, vary: Sequence[str] = ()) -> list[Range]:
-        """Return the ranges of ``--vary``; without it those of :meth:`searched`.
+        """Return the ranges of ``--vary``; by default, :meth:`searched`.
 
         ``vary`` has ``NAME=LOW:HIGH`` or ``NAME=LOW:HIGH:log``; the name is ``TERM.OPTION`` or a
         key of the config.

@@ -61,7 +61,7 @@ def test_parts_of_a_resumed_run_are_joined(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("unit", "expected"), [("iter", 5), ("epoch", 3)])
 def test_steps_are_those_of_training(tmp_path: Path, unit: str, expected: int) -> None:
-    """Lines of validation count steps too, but not those of training."""
+    """Lines of validation have steps too, which are no training steps."""
     validation = {"accuracy/top1": 80.0, "step": 99, "iter": 99, "epoch": 99}
     write(tmp_path, *(step(i) for i in range(1, 6)), validation)
     assert steps_done(tmp_path, unit) == expected
