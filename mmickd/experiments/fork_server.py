@@ -103,12 +103,16 @@ class ForkedProcess:
     """Process of a :class:`ForkServer`, with two methods of :class:`subprocess.Popen`."""
 
     def __init__(self, server: ForkServer, pid: int) -> None:
-        self._server, self.pid, self._code = server, pid, None
+        self._server, self.pid = server, pid
+        self._code: int | None = None
 
     def poll(self) -> int | None:
         """Return the exit code, or None while the process runs."""
         if self._code is None:
-            self._code = self._server.request(pid=self.pid)
+            try:
+                self._code = self._server.request(pid=self.pid)
+            except OSError:  # the server was killed, and its runs end with it
+                self._code = -signal.SIGTERM
         return self._code
 
     def send_signal(self, number: int) -> None:
@@ -145,7 +149,8 @@ def run_python(
 
 def _serve() -> None:
     """Fork runs and return their exit codes, one request a line, until the input ends."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the command and its runs
+    for number in (signal.SIGINT, signal.SIGTERM):  # the command that is stopped stops its runs
+        signal.signal(number, signal.SIG_IGN)
     replies = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # what imports print must not mix with the replies
     import_stack()
@@ -158,6 +163,7 @@ def _serve() -> None:
             replies.close()
             end_with_parent()
             signal.signal(signal.SIGINT, signal.default_int_handler)
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
             os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
             return run_python(request["arguments"], Path(request["log"]), request["env"])
         print(json.dumps([number, reply]), file=replies, flush=True)

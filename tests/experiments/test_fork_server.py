@@ -75,10 +75,17 @@ def test_scripts_run_as_in_a_new_python(tmp_path: Path) -> None:
 
 
 @on_linux
-def test_a_server_that_has_ended_is_an_error(tmp_path: Path) -> None:
-    server = ForkServer({**environment(), "PYTHONPATH": "/nowhere"}, tmp_path / "imports.txt")
+def test_runs_end_with_their_server(tmp_path: Path) -> None:
+    (tmp_path / "beside.py").write_text("")
+    (tmp_path / "script.py").write_text(SCRIPT)
+    server = ForkServer(environment(), tmp_path / "imports.txt")
+    slow = server([sys.executable, str(tmp_path / "script.py"), "sleep"], tmp_path / "log", {})
+    server._server.terminate()  # as a signal to all processes of the command: no effect
+    assert slow.poll() is None
     server._server.kill()
     server._server.wait()
+    assert slow.poll() == -signal.SIGTERM
+    wait_until(lambda: not is_running(slow.pid), "the run ended")
     with pytest.raises(OSError):
         server([sys.executable, "-c", ""], tmp_path / "log", {})
 
