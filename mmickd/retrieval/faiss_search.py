@@ -12,7 +12,7 @@ from mmickd.banks.memory_bank import MemoryBank
 from mmickd.retrieval.base import SearchResult, masked_topk
 
 BLOCK_ELEMENTS = 2**25
-"""Features, or similarities, that are held at once in float32 on a GPU: 128 MiB."""
+"""Features, or similarities, that are in float32 at once on a GPU: 128 MiB."""
 DEEPEST_ON_GPU = 2048
 """Largest ``k`` of faiss' selection on a GPU."""
 TEMP_BYTES = 2**29
@@ -23,7 +23,7 @@ Knn = Callable[[Tensor, Tensor, int], tuple[Tensor, Tensor]]
 
 
 class CpuSearch:
-    """Search on the CPU. The bank's features are kept in float32 as long as the bank lives."""
+    """Search on the CPU. The bank's features are kept in float32 as long as the bank exists."""
 
     device = torch.device("cpu")
 
@@ -40,25 +40,26 @@ class CpuSearch:
         """Return the top ``k`` of ``rows``; see :data:`Knn`."""
         import faiss
 
-        product, stock = faiss.METRIC_INNER_PRODUCT, faiss.cvar.distance_compute_blas_threshold
-        # Since 1.15 it counts queries times width; 4 queries by BLAS are faster, 64 ten times.
-        faiss.cvar.distance_compute_blas_threshold = min(stock, 4 * rows.shape[1])
+        product, default = faiss.METRIC_INNER_PRODUCT, faiss.cvar.distance_compute_blas_threshold
+        # Since faiss 1.15 the threshold counts queries times width. BLAS is faster from 4 queries
+        # on, for 64 queries ten times.
+        faiss.cvar.distance_compute_blas_threshold = min(default, 4 * rows.shape[1])
         try:
             scores, places = faiss.knn(queries.numpy(), rows.numpy(), k, metric=product)
         finally:
-            faiss.cvar.distance_compute_blas_threshold = stock
+            faiss.cvar.distance_compute_blas_threshold = default
         return without_missing(torch.from_numpy(scores), torch.from_numpy(places))
 
 
 class GpuSearch:
-    """Search on one GPU, on the bank's own memory where the bank lies there.
+    """Search on one GPU, without a copy if the bank is on that GPU.
 
-    faiss compares queries and rows of one dtype only. Where rounding the queries to fp16 would
-    change them, a bank in fp16 is brought to float32 block by block: the results are exact.
+    faiss needs queries and rows of the same dtype. If rounding the queries to fp16 would change
+    them, a bank in fp16 is converted to float32 block by block, so that the results are exact.
 
     Args:
-        device: where to search; a bank elsewhere is copied there once.
-        knn: exact search of at most :data:`DEEPEST_ON_GPU` rows on that device.
+        device: Device of the search; a bank on another device is copied there once.
+        knn: Exact search for at most :data:`DEEPEST_ON_GPU` rows on that device.
     """
 
     def __init__(self, device: torch.device, knn: Knn) -> None:
@@ -69,8 +70,8 @@ class GpuSearch:
         """Yield the first row and the features of each block.
 
         Args:
-            bank: ``M`` rows.
-            queries: ``(Q, D)`` float32; they decide whether a bank in fp16 stays fp16.
+            bank: Bank of ``M`` rows.
+            queries: ``(Q, D)`` float32; if they can be fp16, a bank in fp16 is not converted.
         """
         if bank not in self._kept:
             self._kept[bank] = bank.features.to(self.device)
@@ -91,17 +92,17 @@ class GpuSearch:
 
 
 class GpuKnn:
-    """:data:`Knn` by ``faiss.knn_gpu`` on torch's current stream. Nothing is copied.
+    """:data:`Knn` by ``faiss.knn_gpu`` on torch's current stream, without copies.
 
-    Not run on a GPU yet. No selector is used: faiss' flat index on a GPU ignores it silently.
+    It has not been run on a GPU yet. It uses no selector, which faiss' flat index on a GPU ignores.
 
     Args:
-        index: number of the GPU.
+        index: Number of the GPU.
     """
 
     def __init__(self, index: int) -> None:
         import faiss
-        import faiss.contrib.torch_utils  # lets faiss take torch's tensors
+        import faiss.contrib.torch_utils  # lets faiss accept torch's tensors
 
         self._faiss, self._index = faiss, index
         with torch.cuda.device(index):
@@ -111,7 +112,7 @@ class GpuKnn:
     def __call__(self, queries: Tensor, rows: Tensor, k: int) -> tuple[Tensor, Tensor]:
         """See :data:`Knn`."""
         product = self._faiss.METRIC_INNER_PRODUCT
-        with torch.cuda.device(self._index):  # faiss takes the current stream of this device
+        with torch.cuda.device(self._index):  # faiss uses the current stream of this device
             scores, places = self._faiss.knn_gpu(
                 self._resources, queries, rows, k, metric=product, device=self._index
             )
@@ -124,7 +125,7 @@ def nearest_by_product(queries: Tensor, rows: Tensor, k: int) -> SearchResult:
     Args:
         queries: ``(Q, D)`` float32.
         rows: ``(m, D)`` fp16 or float32.
-        k: at most ``m``.
+        k: Number of rows, at most ``m``.
 
     Returns:
         ``(Q, k)`` scores in float32 and places in ``rows``.
