@@ -131,7 +131,7 @@ def test_a_bank_in_fp16_is_copied_only_if_the_queries_are_not_exact_in_fp16(is_e
 
 @pytest.mark.parametrize("retriever", [FaissRetriever, GpuPathOnCpu])
 def test_more_rows_of_the_own_image_than_are_retrieved(retriever):
-    """In every class, all of the nearest rows come from the query's image."""
+    """All of the nearest rows come from the query's image, in every class."""
     g = torch.Generator().manual_seed(3)
     near = torch.nn.functional.normalize(torch.randn(40, 6, generator=g) * 0.1 + 1.0, dim=1)
     rows = Samples(

@@ -44,9 +44,9 @@ def test_negatives_are_a_uniform_draw():
     for _ in range(draws):
         _, negatives = retriever.search(bank, query[:1], 0, 10)
         counts[negatives.indices[0]] += 1
-    others = bank.labels != query.labels[0]
-    assert is_uniform(counts[others] / draws, 10 / int(others.sum()))
-    assert not bool(counts[~others].any())
+    is_other = bank.labels != query.labels[0]
+    assert is_uniform(counts[is_other] / draws, 10 / int(is_other.sum()))
+    assert not bool(counts[~is_other].any())
 
 
 def draw_counts(num_rows, search):
@@ -78,8 +78,8 @@ def test_a_loss_that_needs_few_rows_gets_a_random_subset():
         return retriever.search(bank, query, 0, 24)[1].best(4)
 
     bank, query, share = draw_counts(4, search)
-    others = bank.labels != query.labels[0]
-    assert is_uniform(share[others], 4 / int(others.sum()))
+    is_other = bank.labels != query.labels[0]
+    assert is_uniform(share[is_other], 4 / int(is_other.sum()))
 
 
 def test_each_search_draws_anew_and_leaves_the_random_state_of_the_run():

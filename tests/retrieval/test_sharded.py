@@ -1,4 +1,4 @@
-"""Contexts of a bank that is sharded over several ranks are those of the whole bank."""
+"""A bank that is sharded over several ranks gives the same contexts as the whole bank."""
 
 from __future__ import annotations
 

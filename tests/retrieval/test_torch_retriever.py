@@ -150,8 +150,8 @@ def test_the_choice_among_equal_rows_is_always_the_same():
     rows = Samples(torch.ones(50, 1), torch.zeros(50, 1), *torch.zeros(2, 50).long())
     bank = MemoryBank(replace(rows, ids=rows.ids - 1), 1)
     case = fixed_case(bank=bank, query=rows[:3], num_positives=7)
-    first, *others = (run(TorchRetriever(size), case)[0].indices for size in (None, 1, 2, None))
-    assert all(torch.equal(first, other) for other in others)
+    first, *repeats = (run(TorchRetriever(size), case)[0].indices for size in (None, 1, 2, None))
+    assert all(torch.equal(first, repeat) for repeat in repeats)
     assert bool((first == first[0]).all()) and bool((first.diff(dim=1) > 0).all())
 
 
@@ -235,7 +235,7 @@ def test_a_block_is_converted_once_for_all_queries(monkeypatch):
 
 
 def test_two_banks_on_a_cpu_are_converted_once():
-    """With level=['pixel', 'region'] they are searched in turn."""
+    """Two levels are searched in turn."""
     retriever, banks = TorchRetriever(), [half_case(), half_case()]
     with CountConversions() as converted:
         for _ in range(3):
