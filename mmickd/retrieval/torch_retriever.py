@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any
 from weakref import WeakKeyDictionary
 
 import torch
@@ -60,8 +59,8 @@ class TorchRetriever(BaseRetriever):
     ) -> tuple[SearchResult, SearchResult]:
         """See :meth:`BaseRetriever.topk`."""
         results = [
-            self._topk_in_block(begin, block, features, query, num_positives, num_negatives)
-            for begin, block, features in self._blocks(bank)
+            self._topk_in_block(bank, begin, features, query, num_positives, num_negatives)
+            for begin, features in self._blocks(bank)
         ]
         positives, negatives = zip(*results, strict=True)
         return _best(positives, num_positives), _best(negatives, num_negatives)
@@ -78,21 +77,25 @@ class TorchRetriever(BaseRetriever):
         """
         return queries @ features.T
 
-    def _blocks(self, bank: MemoryBank) -> Iterator[tuple[int, Any, Tensor]]:
-        """Yield each block with its first row, and its features in float32."""
+    def _blocks(self, bank: MemoryBank) -> Iterator[tuple[int, Tensor]]:
+        """Yield the first row of each block, and the block's features in float32."""
         kept = self._kept.setdefault(bank, {})
-        for begin, block in bank.blocks(max(1, BLOCK_ELEMENTS // max(1, bank.features.shape[1]))):
+        size = max(1, BLOCK_ELEMENTS // max(1, bank.features.shape[1]))
+        if bank.is_queue:
+            size = len(bank)
+        for begin in range(0, max(1, len(bank)), size):
             features = kept.get(begin)
             if features is None:
-                features = block.features.float()
-                if features is not block.features and self._has_room_for(features):
+                block = bank.features[begin : begin + size]
+                features = block.float()
+                if features is not block and self._has_room_for(features):
                     kept[begin] = features
-            yield begin, block, features
+            yield begin, features
 
     def _topk_in_block(
         self,
+        bank: MemoryBank,
         begin: int,
-        block: Any,
         features: Tensor,
         query: Samples,
         num_positives: int,
@@ -101,8 +104,8 @@ class TorchRetriever(BaseRetriever):
         """Return positives and negatives among the ``m`` rows of a block, as rows of the bank.
 
         Args:
+            bank: Bank of ``M`` rows.
             begin: First row of the block.
-            block: Bank, or a block of it.
             features: ``(m, D)`` float32; features of the block.
             query: ``Q`` queries.
             num_positives: ``K``.
@@ -113,8 +116,8 @@ class TorchRetriever(BaseRetriever):
         for start in range(0, max(1, len(query)), chunk):
             part = query[slice(start, start + chunk)]
             similarity = self.scores(part.features, features)
-            block.leave_out(similarity, part.ids)
-            rows, is_row = block.rows_of_class(part.labels)
+            bank.leave_out(similarity, part.ids, begin)
+            rows, is_row = bank.rows_of_class(part.labels, begin, len(features))
             of_class = similarity.gather(1, rows).masked_fill_(~is_row, -torch.inf)
             positives = masked_topk(of_class, rows, min(num_positives, rows.shape[1]))
             if num_negatives:
