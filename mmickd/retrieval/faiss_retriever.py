@@ -9,8 +9,7 @@ import torch
 from mmickd.banks.memory_bank import MemoryBank
 from mmickd.registry import RETRIEVERS
 from mmickd.retrieval.base import BaseRetriever, SearchResult
-from mmickd.retrieval.faiss_search import CpuSearch, GpuKnn, GpuSearch
-from mmickd.retrieval.slices import Search, topk_by_slices
+from mmickd.retrieval.faiss_search import CpuSearch, GpuSearch, Search, topk_by_slices
 from mmickd.structures import Samples
 from mmickd.utils.errors import ICKDError, OptionError
 from mmickd.utils.validation import check_integer
@@ -22,7 +21,7 @@ class FaissRetriever(BaseRetriever):
 
     It is a second implementation that tests the first one. A class is one slice of the bank:
     positives are searched in the slice of the query's class, negatives in the two slices around it
-    (:mod:`mmickd.retrieval.slices`).
+    (:mod:`mmickd.retrieval.faiss_search`).
 
     The search on a GPU has not been run on one yet. It needs ``faiss-gpu``.
 
@@ -78,14 +77,12 @@ class FaissRetriever(BaseRetriever):
 
     def _search(self, device: torch.device) -> Search:
         if device not in self._searches:
-            on_cpu = device.type == "cpu"
-            self._searches[device] = CpuSearch() if on_cpu else _gpu_search(device)
+            if device.type == "cpu":
+                self._searches[device] = CpuSearch()
+            else:
+                index = torch.cuda.current_device() if device.index is None else device.index
+                self._searches[device] = GpuSearch(torch.device("cuda", index))
         return self._searches[device]
-
-
-def _gpu_search(device: torch.device) -> GpuSearch:
-    index = torch.cuda.current_device() if device.index is None else device.index
-    return GpuSearch(torch.device("cuda", index), GpuKnn(index))
 
 
 def _check_gpu(gpu: Any, gpus: int, has_gpu: bool) -> None:

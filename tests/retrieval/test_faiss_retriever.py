@@ -91,18 +91,23 @@ def test_auto_searches_a_bank_on_the_cpu(case):
     check_equals_torch(FaissRetriever("auto"), case)
 
 
-def knn_by_faiss_cpu(queries, rows, k):
-    """Replace ``faiss.knn_gpu`` on the CPU, with the same conditions on its arguments."""
-    assert queries.dtype == rows.dtype and k <= min(len(rows), faiss_search.DEEPEST_ON_GPU)
-    assert queries.is_contiguous() and rows.is_contiguous()
-    product = faiss.METRIC_INNER_PRODUCT
-    result = faiss.knn(queries.float().numpy(), rows.float().numpy(), k, metric=product)
-    return tuple(map(torch.from_numpy, result))
+class GpuSearchOnCpu(faiss_search.GpuSearch):
+    """GpuSearch without ``faiss.knn_gpu``, but with the same conditions on its arguments."""
+
+    def __init__(self):
+        super().__init__(torch.device("cpu"))
+
+    def _knn(self, queries, rows, k):
+        assert queries.dtype == rows.dtype and k <= min(len(rows), faiss_search.DEEPEST_ON_GPU)
+        assert queries.is_contiguous() and rows.is_contiguous()
+        product = faiss.METRIC_INNER_PRODUCT
+        result = faiss.knn(queries.float().numpy(), rows.float().numpy(), k, metric=product)
+        return tuple(map(torch.from_numpy, result))
 
 
 class GpuPathOnCpu(FaissRetriever):
     def _search(self, device):
-        return faiss_search.GpuSearch(torch.device("cpu"), knn_by_faiss_cpu)
+        return GpuSearchOnCpu()
 
 
 @settings(max_examples=150, deadline=None)
@@ -123,8 +128,7 @@ def test_a_bank_in_fp16_is_copied_only_if_the_queries_are_not_exact_in_fp16(is_e
     bank = MemoryBank(samples(g, 30, 6, 3, 8, dtype=torch.float16), 3)
     queries = samples(g, 4, 6, 3, 8).features
     queries = queries.half().float() if is_exact else queries
-    search = faiss_search.GpuSearch(torch.device("cpu"), knn_by_faiss_cpu)
-    ((_, block),) = search.blocks(bank, queries)
+    ((_, block),) = GpuSearchOnCpu().blocks(bank, queries)
     assert (block.data_ptr() == bank.features.data_ptr()) == is_exact
     assert block.dtype == (torch.float16 if is_exact else torch.float32)
 
