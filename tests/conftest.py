@@ -12,12 +12,12 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import pytest
 import torch
 
-from mmickd.utils.packages import import_formatter
+from mmickd.utils.packages import import_yapf
 from tests.helpers.logs import Heard, hear
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    import_formatter()  # here first, then in the workers, whose runs would do it side by side
+    import_yapf()  # here first, then in the workers, whose runs would do it side by side
     torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
     # never the user's cache: a bank that lies there would hide that building is broken
     config._mmickd_cache = tempfile.mkdtemp(prefix="mmickd-tests-")  # type: ignore[attr-defined]

@@ -13,7 +13,7 @@ from torch import Tensor
 from mmickd.banks.memory_bank import MemoryBank
 from mmickd.banks.shard import BankShard
 from mmickd.structures import Samples
-from mmickd.utils.distributed import broadcast_from_main, chunks_from_main
+from mmickd.utils.distributed import broadcast_chunks, broadcast_object
 
 FrozenBank = MemoryBank | BankShard
 """A frozen bank on one rank."""
@@ -34,7 +34,7 @@ def replicate_bank(bank: MemoryBank | None, device: torch.device | str = "cpu") 
         rows = {name: _receive(None, name, meta, 0, 1, device) for name in Samples.names()}
         return MemoryBank.from_sorted(Samples(**rows), meta.num_classes)
     for name in Samples.names():
-        for _ in chunks_from_main(getattr(bank, name), *meta.forms[name]):
+        for _ in broadcast_chunks(getattr(bank, name), *meta.forms[name]):
             pass  # the chunk is sent to the other ranks
     return bank.to(device)
 
@@ -81,7 +81,7 @@ def _broadcast_meta(bank: MemoryBank | None) -> _BankMeta:
         tensors = {name: getattr(bank, name) for name in Samples.names()}
         forms = {name: (tuple(t.shape), t.dtype) for name, t in tensors.items()}
         meta = _BankMeta(bank.num_classes, len(bank), bank.max_class_size, forms)
-    received: _BankMeta = broadcast_from_main(meta)
+    received: _BankMeta = broadcast_object(meta)
     return received
 
 
@@ -99,7 +99,7 @@ def _receive(
     rows = torch.empty((count, *shape[1:]), dtype=dtype, device=device)
     whole = None if bank is None else getattr(bank, name)
     filled = 0
-    for start, chunk in chunks_from_main(whole, shape, dtype):
+    for start, chunk in broadcast_chunks(whole, shape, dtype):
         part = chunk[(first - start) % step :: step]
         rows[filled : filled + len(part)] = part
         filled += len(part)

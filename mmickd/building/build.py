@@ -19,10 +19,9 @@ from mmickd.building.large_images import explain_large_batches, too_large_messag
 from mmickd.building.parcels import Parcel
 from mmickd.tasks import Task
 from mmickd.teachers import NetworkTeacher
-from mmickd.utils.distributed import failing_together
-from mmickd.utils.errors import ICKDError
-from mmickd.utils.memory import is_out_of_memory
-from mmickd.utils.progress import Progress
+from mmickd.utils.distributed import raise_on_all_ranks
+from mmickd.utils.errors import ICKDError, is_out_of_memory
+from mmickd.utils.timing import Progress
 
 MIN_CLASSES = 2
 """Classes that must have rows: negatives are rows of another class."""
@@ -68,11 +67,11 @@ def build_banks(
         )
         for level in levels
     }
-    with failing_together(), explain_large_batches(batch_size):
+    with raise_on_all_ranks(), explain_large_batches(batch_size):
         _collect(collectors, images, teacher, options, batch_size, num_workers)
     with explain_large_batches(batch_size):
         banks = {level: collector.finish() for level, collector in collectors.items()}
-    with failing_together():
+    with raise_on_all_ranks():
         for level, bank in banks.items():
             if bank is not None:
                 check_present_classes(level, bank.offsets.diff(), len(images), min_classes)

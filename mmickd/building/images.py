@@ -15,7 +15,7 @@ from mmickd.building.parts import leaf_datasets, with_pipeline
 from mmickd.sampling import image_id, keyed_hash
 from mmickd.utils.digest import Digest
 from mmickd.utils.errors import ICKDError
-from mmickd.utils.progress import Progress
+from mmickd.utils.timing import Progress
 
 
 class BankImages(Dataset):

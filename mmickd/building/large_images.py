@@ -8,9 +8,8 @@ from typing import Any
 
 from PIL import Image
 
-from mmickd.utils.errors import ICKDError
-from mmickd.utils.memory import is_out_of_memory
-from mmickd.utils.quoting import told
+from mmickd.utils.errors import ICKDError, is_out_of_memory
+from mmickd.utils.text import error_text
 
 SMALLER = "Set bank.pipeline to transforms that make smaller images (a Resize or a crop)"
 
@@ -43,7 +42,7 @@ def too_large_message(name: str, sample: Any, error: BaseException) -> str:
         place, size = "in the teacher", f", an image of {height}x{width} pixels,"
     return (
         f"out of memory: {name}{size} does not fit {place}, as the memory bank reads it "
-        f"({told(error)}). {SMALLER}; bank.batch_size images are read at once, so a smaller "
+        f"({error_text(error)}). {SMALLER}; bank.batch_size images are read at once, so a smaller "
         "bank.batch_size may be needed as well."
     )
 
@@ -71,7 +70,7 @@ def explain_large_batches(batch_size: int) -> Iterator[None]:
             raise
         fewer = f"Set bank.batch_size to less than {batch_size} images at once"
         raise ICKDError(
-            f"out of memory while the memory bank was built ({told(error)}). "
+            f"out of memory while the memory bank was built ({error_text(error)}). "
             f"{fewer if batch_size > 1 else SMALLER}. If that does not help, reduce "
             "bank.num_workers (if the host's memory or shared memory is full), add a Resize or a "
             "crop to bank.pipeline (if single images are large), or set bank.capacity_per_class "

@@ -15,10 +15,9 @@ from mmickd.sampling import image_id
 from mmickd.structures import NO_ID
 from mmickd.tasks.base import data_sample_id
 from mmickd.utils.digest import digest
-from mmickd.utils.errors import ICKDError
-from mmickd.utils.memory import is_out_of_memory
-from mmickd.utils.quoting import told
+from mmickd.utils.errors import ICKDError, is_out_of_memory
 from mmickd.utils.random_state import preserved_random_state
+from mmickd.utils.text import error_text
 
 REREADS = 7
 """Further reads of the first image, which must be equal: a random flip passes once in 128 times."""
@@ -115,8 +114,8 @@ def _check_part(part: Part, pipeline: BankPipeline) -> None:
                 continue
             raise ICKDError(
                 f"the memory bank's pipeline, {pipeline}, fails on the training image {name} "
-                f"({told(error)}). Repair the image, or set bank.pipeline to transforms that load "
-                "an image, load its label, and pack them."
+                f"({error_text(error)}). Repair the image, or set bank.pipeline to transforms that "
+                "load an image, load its label, and pack them."
             ) from error
         if not in_bank:
             raise ICKDError(

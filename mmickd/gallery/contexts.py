@@ -18,7 +18,7 @@ from mmickd.gallery.structures import Point, QueryExample, guesses
 from mmickd.gallery.student_predictor import StudentPredictor
 from mmickd.structures import NO_LABEL, Context, Samples, View
 from mmickd.utils.errors import ICKDError
-from mmickd.utils.progress import Progress
+from mmickd.utils.timing import Progress
 
 BEFORE, AFTER = "before", "after"
 """Names of the students that a case has a place for."""

@@ -27,7 +27,7 @@ from mmickd.storage.image_names import CHECKSUM, NAMES, write_names
 from mmickd.structures import Samples
 from mmickd.utils.atomic import atomic_write
 from mmickd.utils.distributed import rows_per_chunk
-from mmickd.utils.quoting import one_line
+from mmickd.utils.text import shorten
 
 FORMAT_VERSION = 1
 TENSORS = "bank.safetensors"
@@ -107,7 +107,7 @@ def read_bank(folder: Path, fields: dict[str, Any], width: int | None = None) ->
     refuse_link(folder)
     manifest = read_manifest(folder)
     if manifest["format"] != FORMAT_VERSION:
-        stored_format = one_line(repr(manifest["format"]))
+        stored_format = shorten(repr(manifest["format"]))
         raise BankMismatch(f"is of format {stored_format}, this version writes {FORMAT_VERSION}")
     if manifest["fields"] != json.loads(json.dumps(fields)):
         differing = sorted(k for k in fields if manifest["fields"].get(k) != fields[k])

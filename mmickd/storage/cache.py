@@ -25,7 +25,7 @@ from mmickd.storage.files import MANIFEST, cache_folder, is_leftover, read_manif
 from mmickd.storage.image_names import add_names, read_names
 from mmickd.utils.errors import ICKDError
 from mmickd.utils.locking import locked
-from mmickd.utils.quoting import one_line
+from mmickd.utils.text import shorten
 
 FINGERPRINT = re.compile(r"[0-9a-f]{24}")
 GIB = 2**30
@@ -218,7 +218,7 @@ class BankCache:
             except Exception:  # any error that changed files cause
                 continue
             differing = sorted(k for k in expected | stored if expected.get(k) != stored.get(k))
-            text = f"the nearest one, {entry.folder}, has another {one_line(', '.join(differing))}"
+            text = f"the nearest one, {entry.folder}, has another {shorten(', '.join(differing))}"
             if nearest is None or len(differing) < nearest[0]:
                 nearest = len(differing), text
         text = f"no bank of this teacher and data set in {self.root}"

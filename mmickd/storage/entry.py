@@ -20,7 +20,7 @@ from mmickd.storage.files import MANIFEST, read_manifest
 from mmickd.storage.image_names import CHECKSUM, read_names
 from mmickd.utils.errors import ICKDError
 from mmickd.utils.locking import locked
-from mmickd.utils.quoting import one_line
+from mmickd.utils.text import shorten
 
 
 def lock_of(folder: Path) -> Path:
@@ -118,4 +118,4 @@ def describe_read_error(error: BaseException) -> str:
     """Return why a bank cannot be used whose files raise this; completes 'the bank ...'."""
     if isinstance(error, BankMismatch):
         return str(error)
-    return f"cannot be read ({one_line(f'{type(error).__name__}: {error}')})"
+    return f"cannot be read ({shorten(f'{type(error).__name__}: {error}')})"

@@ -16,7 +16,7 @@ from typing import Any, BinaryIO
 from mmickd.utils.atomic import atomic_write
 from mmickd.utils.digest import sha256_of
 from mmickd.utils.errors import ICKDError
-from mmickd.utils.quoting import quoted
+from mmickd.utils.text import safe_repr
 
 MANIFEST = "manifest.json"
 MAX_MANIFEST_BYTES = 2**20
@@ -44,8 +44,8 @@ def cache_folder(path: str | os.PathLike[str]) -> Path:
         return Path(os.path.expandvars(path)).expanduser()
     except RuntimeError as error:
         raise ICKDError(
-            f"no memory bank can be cached in {quoted(str(path))}: {error} Set bank.cache_dir, or "
-            "MMICKD_CACHE_DIR, to a folder, or bank.cache_dir to None."
+            f"no memory bank can be cached in {safe_repr(str(path))}: {error} Set bank.cache_dir, "
+            "or MMICKD_CACHE_DIR, to a folder, or bank.cache_dir to None."
         ) from error
 
 

@@ -13,7 +13,7 @@ from mmengine.logging import print_log
 from mmickd.banks.memory_bank import MemoryBank
 from mmickd.banks.ranks import FrozenBank, replicate_bank, shard_bank
 from mmickd.storage.cache import BankCache
-from mmickd.utils.distributed import broadcast_from_main, failing_together
+from mmickd.utils.distributed import broadcast_object, raise_on_all_ranks
 
 Build = Callable[[list[str]], dict[str, MemoryBank | None]]
 
@@ -46,13 +46,13 @@ def get_or_build_banks(
     """
     banks: dict[str, MemoryBank | None] = {}
     with ExitStack() as locks:
-        with failing_together():
+        with raise_on_all_ranks():
             if cache is not None and dist.is_main_process():
                 banks = _from_cache(cache, fields, width, locks)
-        missing = broadcast_from_main([level for level in fields if banks.get(level) is None])
+        missing = broadcast_object([level for level in fields if banks.get(level) is None])
         if missing:
             built = build(missing)
-            with failing_together():
+            with raise_on_all_ranks():
                 for level, bank in built.items():
                     if cache is not None and bank is not None:
                         cache.try_save(bank, fields[level])

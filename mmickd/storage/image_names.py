@@ -14,7 +14,7 @@ from mmickd.sampling import image_id
 from mmickd.storage.files import open_regular, read_manifest, sha256, write_manifest
 from mmickd.utils.atomic import atomic_write
 from mmickd.utils.errors import ICKDError
-from mmickd.utils.quoting import told
+from mmickd.utils.text import error_text
 
 NAMES = "images.jsonl"
 """File with a JSON string in ASCII per line: a path may hold any character, even a newline."""
@@ -77,7 +77,7 @@ def read_names(folder: Path) -> dict[int, str]:
         return {image_id(name): name for name in _names(folder)}
     except Exception as error:  # any error that changed files cause
         raise ICKDError(
-            f"the image names of the bank in {folder} cannot be read ({told(error)}): "
+            f"the image names of the bank in {folder} cannot be read ({error_text(error)}): "
             "`mmickd bank CONFIG` with the config of its run writes them again."
         ) from error
 

@@ -16,7 +16,7 @@ from mmickd.retrieval import BaseRetriever
 from mmickd.tasks import Level, level_names
 from mmickd.teachers import Teacher
 from mmickd.utils.errors import ICKDError, OptionError
-from mmickd.utils.quoting import quoted
+from mmickd.utils.text import safe_repr
 from mmickd.utils.validation import check_choice, check_dict, check_flag, check_integer
 
 
@@ -168,9 +168,11 @@ def _levels(level: Any) -> tuple[str, ...] | None:
     levels = [level] if isinstance(level, str) else level
     known = level_names()
     if not isinstance(levels, (list, tuple)) or not levels:
-        raise ICKDError(f"level={quoted(level)}: it must be one of {', '.join(known)}, or a list.")
+        raise ICKDError(
+            f"level={safe_repr(level)}: it must be one of {', '.join(known)}, or a list."
+        )
     for one in levels:
         check_choice(one, known, "level")
     if len(set(levels)) != len(levels):
-        raise ICKDError(f"level={quoted(level)} names a level twice.")
+        raise ICKDError(f"level={safe_repr(level)} names a level twice.")
     return tuple(levels)

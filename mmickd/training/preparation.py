@@ -46,7 +46,7 @@ from mmickd.training.checks import (
 from mmickd.training.distiller import Distiller
 from mmickd.training.options import HookOptions
 from mmickd.utils.digest import digest
-from mmickd.utils.distributed import failing_together, patient_ranks
+from mmickd.utils.distributed import long_timeout_group, raise_on_all_ranks
 from mmickd.utils.errors import OptionError
 
 PROBED = 2
@@ -105,9 +105,9 @@ def prepare(options: HookOptions, run: RunContext, min_classes: int = MIN_CLASSE
         ICKDError: on every rank, with what is wrong, where, and what to do.
     """
     teacher, bank = options.teacher, options.bank
-    with patient_ranks():
+    with long_timeout_group():
         teacher.fetch()
-        with failing_together():
+        with raise_on_all_ranks():
             checked = _check(options, teacher, run)
         banks, stored = _frozen_banks(checked, options, run, min_classes)
 

@@ -21,7 +21,7 @@ from mmickd.building.parts import leaf_datasets
 from mmickd.building.pipeline_checks import check_first_sample
 from mmickd.sampling import image_id
 from mmickd.tasks.base import data_sample_id
-from mmickd.utils import progress
+from mmickd.utils import timing
 from mmickd.utils.errors import ICKDError
 from tests.helpers.tiny import make_class_folders, make_scenes
 
@@ -365,10 +365,10 @@ def test_the_digest_depends_on_annotations_and_files(tmp_path):
 
 def test_a_long_check_of_the_files_logs_its_progress(dataset, monkeypatch):
     lines = []
-    monkeypatch.setattr(progress, "print_log", lambda text, logger: lines.append(text))
+    monkeypatch.setattr(timing, "print_log", lambda text, logger: lines.append(text))
     images = BankImages(dataset, [])
     images.digest()
     assert not lines  # quick
-    monkeypatch.setattr(progress, "PROGRESS_SECONDS", 0.0)
+    monkeypatch.setattr(timing, "PROGRESS_SECONDS", 0.0)
     images.digest()
     assert len(lines) == len(images) and f"1/{len(images)} images" in lines[0]

@@ -16,8 +16,7 @@ from mmickd.building.images import BankImages
 from mmickd.building.large_images import explain_large_batches, explain_large_image
 from mmickd.building.pipeline_checks import check_first_sample, check_pipelines
 from mmickd.building.pipelines import BankPipeline
-from mmickd.utils.errors import ICKDError
-from mmickd.utils.memory import is_out_of_memory
+from mmickd.utils.errors import ICKDError, is_out_of_memory
 from tests.helpers import toys
 from tests.helpers.tiny import plain_config_text, run
 

@@ -19,7 +19,7 @@ from mmickd.storage.cache import BankCache
 from mmickd.storage.get_or_build import get_or_build_banks
 from mmickd.structures import Samples
 from mmickd.utils import distributed
-from mmickd.utils.distributed import patient_ranks
+from mmickd.utils.distributed import long_timeout_group
 from tests.helpers.ranks import on_ranks
 
 BOUND = 1.3
@@ -108,7 +108,7 @@ def peaks(folder: str, capacity: int | None) -> dict[str, float]:
     fields = {"image": {"level": "image", "capacity_per_class": str(capacity)}}
 
     def obtain(shard: bool) -> Any:
-        with patient_ranks():
+        with long_timeout_group():
             return get_or_build_banks(fields, BankCache(folder), build(capacity), shard)["image"]
 
     found = {}
