@@ -155,7 +155,7 @@ def _groups(
         batch_size=None,
         sampler=mine,
         num_workers=num_workers,
-        collate_fn=Parcel.of if num_workers else _identity,
+        collate_fn=Parcel.of if num_workers else lambda batch: batch,
     )
     for parcel in loader:
         batch = parcel.open() if num_workers else parcel
@@ -166,10 +166,6 @@ def _groups(
             groups.setdefault(tuple(sample["inputs"].shape), []).append(sample)
         for number, group in enumerate(groups.values(), 1):
             yield group, number == len(groups)
-
-
-def _identity(batch: Any) -> Any:
-    return batch
 
 
 class NoRowsError(ICKDError):

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 from PIL import Image
@@ -15,7 +15,16 @@ SMALLER = "Set bank.pipeline to transforms that make smaller images (a Resize or
 
 
 @contextmanager
-def explain_large_image(name: str, sample: Any = None) -> Iterator[None]:
+def _explain(message: Callable[[Exception], str]) -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:  # running out of memory raises many types
+        if not is_out_of_memory(error):
+            raise
+        raise ICKDError(message(error)) from error
+
+
+def explain_large_image(name: str, sample: Any = None) -> AbstractContextManager[None]:
     """Explain an out-of-memory error of the block, which reads an image or runs the teacher on it.
 
     Args:
@@ -25,12 +34,7 @@ def explain_large_image(name: str, sample: Any = None) -> Iterator[None]:
     Raises:
         ICKDError: with the image's size, if memory runs out.
     """
-    try:
-        yield
-    except Exception as error:  # running out of memory raises many types
-        if not is_out_of_memory(error):
-            raise
-        raise ICKDError(too_large_message(name, sample, error)) from error
+    return _explain(lambda error: too_large_message(name, sample, error))
 
 
 def too_large_message(name: str, sample: Any, error: BaseException) -> str:
@@ -41,9 +45,9 @@ def too_large_message(name: str, sample: Any, error: BaseException) -> str:
         height, width = sample["inputs"].shape[-2:]
         place, size = "in the teacher", f", an image of {height}x{width} pixels,"
     return (
-        f"out of memory: {name}{size} does not fit {place}, as the memory bank reads it "
-        f"({error_text(error)}). {SMALLER}; bank.batch_size images are read at once, so a smaller "
-        "bank.batch_size may be needed as well."
+        f"out of memory while the memory bank was built: {name}{size} does not fit into memory "
+        f"{place} ({error_text(error)}). {SMALLER}; bank.batch_size images are read at once, so a "
+        "smaller bank.batch_size may be needed as well."
     )
 
 
@@ -56,23 +60,20 @@ def _size_of_file(name: str) -> str:
         return ""
 
 
-@contextmanager
-def explain_large_batches(batch_size: int) -> Iterator[None]:
+def explain_large_batches(batch_size: int) -> AbstractContextManager[None]:
     """Explain an out-of-memory error of the block, which reads batches or collects rows.
 
     Raises:
         ICKDError: with the options to change, if memory runs out.
     """
-    try:
-        yield
-    except Exception as error:  # running out of memory raises many types
-        if not is_out_of_memory(error):
-            raise
-        fewer = f"Set bank.batch_size to less than {batch_size} images at once"
-        raise ICKDError(
-            f"out of memory while the memory bank was built ({error_text(error)}). "
-            f"{fewer if batch_size > 1 else SMALLER}. If that does not help, reduce "
-            "bank.num_workers (if the host's memory or shared memory is full), add a Resize or a "
-            "crop to bank.pipeline (if single images are large), or set bank.capacity_per_class "
-            "(if there are too many rows)."
-        ) from error
+    remedy = f"Set bank.batch_size to less than {batch_size} images at once"
+    if batch_size == 1:
+        remedy = SMALLER
+    return _explain(
+        lambda error: (
+            f"out of memory while the memory bank was built ({error_text(error)}). {remedy}. If "
+            "that does not help, reduce bank.num_workers (if the host's memory or shared memory is "
+            "full), add a Resize or a crop to bank.pipeline (if single images are large), or set "
+            "bank.capacity_per_class (if there are too many rows)."
+        )
+    )

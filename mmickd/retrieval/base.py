@@ -118,8 +118,8 @@ class BaseRetriever(metaclass=ABCMeta):
         """Return the similarities of rows that :meth:`topk` chose by other scores.
 
         Args:
-            bank: Bank of ``M`` rows.
-            query: ``Q`` queries.
+            bank: As for :meth:`topk`.
+            query: As for :meth:`topk`.
             scores: ``(Q, K)`` scores of :meth:`topk`.
             rows: ``(Q, K)`` rows of :meth:`topk`.
 

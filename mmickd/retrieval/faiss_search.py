@@ -182,15 +182,7 @@ def topk_by_slices(
     is filtered by its class. The search retrieves as many more rows as the slice has of the
     query's own image, before these are filtered; so no row can be missing.
 
-    Args:
-        bank: Bank of ``M`` rows.
-        query: ``Q`` queries with float32 features, as for :meth:`BaseRetriever.topk`.
-        num_positives: ``K``.
-        num_negatives: ``N``.
-        search: Search for the nearest rows of a slice.
-
-    Returns:
-        See :meth:`BaseRetriever.topk`.
+    Arguments and result are those of :meth:`BaseRetriever.topk`.
     """
     positives, negatives = _empty_result(query, num_positives), _empty_result(query, num_negatives)
     groups = list(_by_class(bank, query, search.device))
@@ -214,15 +206,9 @@ def _merge(
     ids: Tensor,
     search: Search,
 ) -> None:
-    """Merge the nearest rows of a slice into the result, in place.
+    """Merge the nearest of ``rows (m, D)``, a slice from ``begin`` on, into the result, in place.
 
-    Args:
-        result: ``(Q, k)`` scores and bank rows.
-        group: Queries to search for.
-        rows: ``(m, D)`` features of the slice.
-        begin: First row of the slice in the bank.
-        ids: ``(M,)`` int64; image of each row of the bank.
-        search: Search for the nearest rows.
+    ``ids (M,)`` are the images of the bank's rows.
     """
     is_inside = (group.own_rows >= begin) & (group.own_rows < begin + len(rows))
     k = result[0].shape[1]

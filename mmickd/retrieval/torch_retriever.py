@@ -101,16 +101,7 @@ class TorchRetriever(BaseRetriever):
         num_positives: int,
         num_negatives: int,
     ) -> tuple[SearchResult, SearchResult]:
-        """Return positives and negatives among the ``m`` rows of a block, as rows of the bank.
-
-        Args:
-            bank: Bank of ``M`` rows.
-            begin: First row of the block.
-            features: ``(m, D)`` float32; features of the block.
-            query: ``Q`` queries.
-            num_positives: ``K``.
-            num_negatives: ``N``.
-        """
+        """Return positives and negatives among ``features (m, D)`` of rows from ``begin`` on."""
         chunk = self.chunk_size or max(1, BLOCK_ELEMENTS // max(1, len(features)))
         parts: list[tuple[Tensor, ...]] = []
         for start in range(0, max(1, len(query)), chunk):
