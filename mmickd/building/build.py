@@ -137,7 +137,7 @@ def _collect(
     for samples, ends_batch in groups:
         view = teacher.view_of_bank_images(samples)
         for level, collector in collectors.items():
-            rows, keys = task.levels[level].offer(view, options.pixels_per_image, options.seed)
+            rows, keys = task.levels[level].bank_rows(view, options.pixels_per_image, options.seed)
             kept = slice(None) if len(mine) else slice(0)
             collector.add(rows[kept], keys[kept])
         if ends_batch:

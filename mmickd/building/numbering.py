@@ -55,18 +55,18 @@ def number_images(datasets: Sequence[Any], offsets: Sequence[int]) -> bool:
     return is_changed
 
 
-def number_training_images(parts: Sequence[Any], is_read_already: bool) -> None:
+def number_training_images(parts: Sequence[Any], has_worker_copies: bool) -> None:
     """Number the training images of concatenated data sets without paths as in the bank.
 
     Args:
         parts: Parts of the training set (:func:`~mmickd.building.parts.leaf_datasets`); changed
             in place.
-        is_read_already: True if worker processes have copies of the data sets already.
+        has_worker_copies: True if worker processes have copies of the data sets already.
 
     Raises:
         ICKDError: if such parts exist and worker processes have copies of them.
     """
-    if number_images(parts, offsets_of(parts)) and is_read_already:
+    if number_images(parts, offsets_of(parts)) and has_worker_copies:
         raise ICKDError(
             "the training set concatenates data sets whose images have no img_path, and its "
             "workers were started before the images got unique numbers: set "

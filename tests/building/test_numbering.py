@@ -93,7 +93,7 @@ def test_the_bank_and_training_give_each_image_one_id(kind: str) -> None:
     assert list(images.names()) == list(keys.values())
     for _ in range(2):
         assert ids_of(images[n] for n in range(len(images))) == expected
-        number_training_images(leaf_datasets(train), is_read_already=False)
+        number_training_images(leaf_datasets(train), has_worker_copies=False)
         assert ids_of(train[n] for n in range(len(train))) == expected
         images = BankImages(train, PACK[0])
     loader = DataLoader(train, num_workers=1, collate_fn=lambda sample: sample, batch_size=None)
@@ -102,7 +102,7 @@ def test_the_bank_and_training_give_each_image_one_id(kind: str) -> None:
 
 def test_one_part_alone_and_parts_with_paths_are_left_alone() -> None:
     for parts in ([GreyPart(0)], [GreyPart(0, path="a"), GreyPart(9, path="b")]):
-        number_training_images(parts, is_read_already=True)
+        number_training_images(parts, has_worker_copies=True)
         assert not any(
             isinstance(part.__dict__.get("get_data_info"), NumberedInfo) for part in parts
         )
@@ -110,7 +110,7 @@ def test_one_part_alone_and_parts_with_paths_are_left_alone() -> None:
 
 def test_data_sets_that_workers_have_copied_cannot_be_numbered() -> None:
     with pytest.raises(ICKDError, match=r"img_path.*num_workers=0"):
-        number_training_images([GreyPart(0), GreyPart(50)], is_read_already=True)
+        number_training_images([GreyPart(0), GreyPart(50)], has_worker_copies=True)
 
 
 class OwnNumbers(GreyPart):
