@@ -14,11 +14,11 @@ from mmickd.banks.options import BankOptions
 from mmickd.banks.queue_bank import QueueBank
 from mmickd.banks.ranks import FrozenBank
 from mmickd.building.build import MIN_CLASSES, build_banks
-from mmickd.building.images import BankImages, check_first_sample
+from mmickd.building.images import BankImages
 from mmickd.building.large_images import explain_large_image
 from mmickd.building.numbering import number_training_images
 from mmickd.building.parts import leaf_datasets
-from mmickd.building.pipeline_checks import check_image_keys, check_pipelines
+from mmickd.building.pipeline_checks import check_first_sample, check_image_keys, check_pipelines
 from mmickd.building.pipelines import choose_pipelines, describe_pipelines
 from mmickd.diagnostics.bank_findings import RowRequest, size_findings, teacher_findings
 from mmickd.diagnostics.bank_report import BankReport, report_of

@@ -34,7 +34,7 @@ from mmickd.structures import Queries
 from mmickd.tasks import SegmentationTask, kind_of_task
 from mmickd.utils.errors import ICKDError
 from tests.helpers import toys
-from tests.helpers.retrieval_cases import check_same_structure, samples
+from tests.helpers.retrieval_cases import check_context, samples
 from tests.helpers.tiny import ALL_TERMS, build, history, plain_config_text, run
 
 ROOT = Path(__file__).parents[2]
@@ -141,7 +141,7 @@ def test_the_new_retriever_caps_the_rows_of_a_class() -> None:
     free = TorchRetriever().search(bank, query, 4, 60)
     capped = new_retriever.CappedRetriever(per_class=2).search(bank, query, 4, 60)
     assert torch.equal(capped[0].indices, free[0].indices)
-    check_same_structure(capped[1], bank, 9, 60)
+    check_context(capped[1], bank, 9, 60)
     for q in range(9):
         nearest = free[1].indices[q][free[1].mask[q]].tolist()
         labels = [int(bank.labels[row]) for row in nearest]

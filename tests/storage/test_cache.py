@@ -238,7 +238,7 @@ def test_the_nearest_bank_is_named(stored):
 
 @pytest.mark.parametrize("where", ["below-a-file", "name-too-long"])
 def test_a_folder_that_cannot_be_made(tmp_path, where, caplog):
-    """Root may write anywhere, so these are places that nobody can write to."""
+    """Root may write anywhere, so these are places where files are impossible."""
     (tmp_path / "file").write_text("")
     root = tmp_path / ("file/cache" if where == "below-a-file" else "x" * 300)
     cache = BankCache(root)
@@ -266,8 +266,8 @@ def test_default_folder(monkeypatch, tmp_path):
 
 def test_an_unknown_home_directory_is_an_error(monkeypatch):
     """The user id of a container may have none."""
-    with pytest.raises(ICKDError, match=r"'~nobody-here/x'.*bank\.cache_dir"):
-        BankCache("~nobody-here/x")
-    monkeypatch.setenv("MMICKD_CACHE_DIR", "~nobody-here")
+    with pytest.raises(ICKDError, match=r"'~no-such-user/x'.*bank\.cache_dir"):
+        BankCache("~no-such-user/x")
+    monkeypatch.setenv("MMICKD_CACHE_DIR", "~no-such-user")
     with pytest.raises(ICKDError, match="MMICKD_CACHE_DIR"):
         default_cache_dir()
