@@ -86,7 +86,7 @@ class RowCollector:
         reorder(features, order)
         reorder(logits, order)
         samples = Samples(features, logits, labels[order], ids[order])
-        return MemoryBank.of_sorted(samples, self.num_classes)
+        return MemoryBank.from_sorted(samples, self.num_classes)
 
     def _prune(self) -> None:
         """Leave out what cannot be among the smallest keys."""

@@ -15,7 +15,7 @@ SMALLER = "Set bank.pipeline to transforms that make smaller images (a Resize or
 
 
 @contextmanager
-def explained_image(name: str, sample: Any = None) -> Iterator[None]:
+def explain_large_image(name: str, sample: Any = None) -> Iterator[None]:
     """Explain that one image, read or run alone, does not fit into memory.
 
     Args:
@@ -34,7 +34,7 @@ def explained_image(name: str, sample: Any = None) -> Iterator[None]:
 
 
 def why_too_large(name: str, sample: Any, error: BaseException) -> str:
-    """Say what is too large, and what to set; see :func:`explained_image`."""
+    """Say what is too large, and what to set; see :func:`explain_large_image`."""
     if sample is None:
         what, size = "while it was read", _size_of_file(name)
     else:
@@ -57,7 +57,7 @@ def _size_of_file(name: str) -> str:
 
 
 @contextmanager
-def explained_batches(batch_size: int) -> Iterator[None]:
+def explain_large_batches(batch_size: int) -> Iterator[None]:
     """Explain that batches, or the rows of the bank, do not fit into memory.
 
     Raises:

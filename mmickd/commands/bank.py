@@ -18,7 +18,7 @@ from mmickd.commands.bank_building import build
 from mmickd.commands.bank_cache import list_banks, prune, verify
 from mmickd.commands.bank_export import export
 from mmickd.commands.terminal import add_json_argument
-from mmickd.storage.home import default_cache_dir
+from mmickd.storage.files import default_cache_dir
 
 EPILOG = """
 `bank CONFIG` is short for `bank build CONFIG`, and `bank` for `bank list`. A config with the name

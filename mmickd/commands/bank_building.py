@@ -19,7 +19,7 @@ from mmickd.hooks.entries import hook_entry
 from mmickd.hooks.needed_files import check_files
 from mmickd.storage.cache import StoredBank
 from mmickd.storage.entry import entry_of
-from mmickd.storage.manifest import read_manifest
+from mmickd.storage.files import read_manifest
 from mmickd.utils.errors import ICKDError
 from mmickd.utils.json_files import write_json
 
@@ -125,13 +125,15 @@ def _facts(level: str, stored: StoredBank) -> BankFacts:
     try:
         stored.cache.complete(stored.fields)
     except OSError as error:  # the bank was not written, or its folder is read-only
-        if not stored.found:
+        if not stored.was_cached:
             raise _not_written(stored) from error
         print(f"warning: the names of its images cannot be written ({error})", file=sys.stderr)
     entry = entry_of(folder)
     if entry is None or not entry.is_whole:
         raise _not_written(stored)
-    return BankFacts(level, str(folder), read_manifest(folder)["rows"], entry.nbytes, stored.found)
+    return BankFacts(
+        level, str(folder), read_manifest(folder)["rows"], entry.nbytes, stored.was_cached
+    )
 
 
 def _not_written(stored: StoredBank) -> ICKDError:

@@ -10,7 +10,7 @@ from mmickd.commands.terminal import console, table
 from mmickd.storage.bank_files import FORMAT_VERSION
 from mmickd.storage.cache import BankCache
 from mmickd.storage.entry import Entry
-from mmickd.storage.manifest import read_manifest
+from mmickd.storage.files import read_manifest
 from mmickd.utils.json_files import write_json
 from mmickd.utils.text import shorten
 

@@ -11,11 +11,11 @@ from mmickd.commands.arguments import read_config
 from mmickd.commands.bank_building import bank_of
 from mmickd.storage.bank_files import read_bank
 from mmickd.storage.cache import FINGERPRINT, BankCache
-from mmickd.storage.entry import unreadable
+from mmickd.storage.entry import describe_read_error
 from mmickd.storage.export import columns_of, columns_writer
-from mmickd.storage.files import replacing
+from mmickd.storage.files import read_manifest
 from mmickd.storage.image_names import read_names
-from mmickd.storage.manifest import read_manifest
+from mmickd.utils.atomic import atomic_write
 from mmickd.utils.errors import ICKDError
 from mmickd.utils.json_files import write_json
 
@@ -47,7 +47,7 @@ def export(args: argparse.Namespace) -> int:
     unknown = int((columns["images"] == "").sum())
     try:
         args.out.parent.mkdir(parents=True, exist_ok=True)
-        with replacing(args.out) as temporary:
+        with atomic_write(args.out) as temporary:
             write(temporary, columns)
     except OSError as error:
         raise ICKDError(f"--out={args.out} cannot be written: {error}") from error
@@ -77,6 +77,6 @@ def _read(folder: Path) -> tuple[MemoryBank, str]:
         return read_bank(folder, fields), str(fields.get("level"))
     except Exception as error:  # the files may hold anything
         raise ICKDError(
-            f"the bank in {folder} {unreadable(error)}: `mmickd bank list` lists the banks in the "
-            "cache, and `mmickd bank CONFIG` builds the bank of a config."
+            f"the bank in {folder} {describe_read_error(error)}: `mmickd bank list` lists the "
+            "banks in the cache, and `mmickd bank CONFIG` builds the bank of a config."
         ) from error

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mmickd.storage.files import replacing
+from mmickd.utils.atomic import atomic_write
 from mmickd.utils.errors import ICKDError
 
 PLAIN_TYPES = (type(None), bool, int, float, str, Tensor)
@@ -30,7 +30,7 @@ def write_plain_checkpoint(
     """
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-        with replacing(out) as temporary:
+        with atomic_write(out) as temporary:
             torch.save(dict(meta=plain(meta), state_dict=state_dict), temporary)
     except (OSError, RuntimeError) as error:  # torch raises a RuntimeError if the disk is full
         raise ICKDError(f"{out} cannot be written ({error}). Name another file.") from error

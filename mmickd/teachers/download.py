@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import uuid
 from http.client import HTTPException
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -14,6 +13,7 @@ import torch
 from mmengine.logging import print_log
 
 from mmickd.teachers.formats import fault_of_file
+from mmickd.utils.atomic import atomic_write
 from mmickd.utils.digest import digest, sha256_of
 from mmickd.utils.distributed import raise_on_all_ranks
 from mmickd.utils.errors import ICKDError
@@ -104,17 +104,11 @@ def _obtain(url: str, file: Path) -> None:
         if not fault:
             return
         print_log(f"Downloading {url} to {file}, which {fault}", logger="current")
-        # Under another name until it is known to be whole; one of its own where nothing can be
-        # locked.
-        partial = file.with_name(f"{file.name}.{uuid.uuid4().hex}.partial")
-        try:
-            _download(url, partial)
-            fault = _fault(partial, file.name)
+        with atomic_write(file) as temporary:
+            _download(url, temporary)
+            fault = _fault(temporary, file.name)
             if fault:
                 raise OSError(f"what came {fault}")
-            os.replace(partial, file)
-        finally:
-            partial.unlink(missing_ok=True)
 
 
 def _download(url: str, file: Path) -> None:

@@ -62,9 +62,9 @@ class HookOptions:
                 "bank.momentum is for the queues of peers (OnlineTeacher); the average of a "
                 "SelfTeacher has its own, teacher.momentum."
             )
-        if self.bank.idle_for_queues and not self.teacher.is_frozen:
+        if self.bank.unused_by_queues and not self.teacher.is_frozen:
             print_log(
-                f"bank.{', bank.'.join(self.bank.idle_for_queues)}: for the bank of a frozen "
+                f"bank.{', bank.'.join(self.bank.unused_by_queues)}: for the bank of a frozen "
                 "teacher. This teacher learns, and its queue is fed by the steps: without effect "
                 "here.",
                 logger="current",

@@ -14,21 +14,16 @@ PROGRESS_SECONDS = 5.0
 
 
 class Stopwatch:
-    """Timer of code blocks: by the CPU's clock, or by CUDA events, so that the host never waits.
+    """Timer of blocks, by the CPU's clock or by events on a CUDA device."""
 
-    Args:
-        device: Device on which the timed work runs.
-    """
-
-    def __init__(self, device: torch.device) -> None:
-        self._cuda = device.type == "cuda"
+    def __init__(self) -> None:
         self._events: deque[tuple[torch.cuda.Event, torch.cuda.Event]] = deque()
         self._seconds = 0.0
 
     @contextmanager
-    def timed(self) -> Iterator[None]:
-        """Time the block inside."""
-        if self._cuda:
+    def timed(self, device: torch.device) -> Iterator[None]:
+        """Time the work of the block, which runs on ``device``."""
+        if device.type == "cuda":
             events = (torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True))
             events[0].record()
             yield
@@ -40,7 +35,7 @@ class Stopwatch:
             self._seconds += time.perf_counter() - begin
 
     def collect(self) -> float:
-        """Return the seconds of all blocks that have ended since the last call."""
+        """Return the seconds of all blocks that ended since the last call."""
         while self._events and self._events[0][1].query():
             first, last = self._events.popleft()
             self._seconds += first.elapsed_time(last) / 1000

@@ -11,8 +11,8 @@ import pytest
 from mmickd.commands import bank
 from mmickd.storage.bank_files import TENSORS
 from mmickd.storage.cache import BankCache
+from mmickd.storage.files import MANIFEST
 from mmickd.storage.image_names import NAMES
-from mmickd.storage.manifest import MANIFEST
 from tests.helpers.stored_banks import FIELDS, make_bank
 
 

@@ -16,8 +16,8 @@ from mmickd.banks import MemoryBank
 from mmickd.commands import bank
 from mmickd.sampling import image_id
 from mmickd.storage.cache import BankCache
+from mmickd.storage.files import MANIFEST
 from mmickd.storage.image_names import NAMES
-from mmickd.storage.manifest import MANIFEST
 from mmickd.structures import Samples
 from mmickd.utils.errors import ICKDError
 from tests.helpers import toys

@@ -16,7 +16,7 @@ from mmickd.banks import BankOptions, MemoryBank
 from mmickd.building.build import build_banks
 from mmickd.sampling import keyed_hash
 from mmickd.storage.cache import BankCache
-from mmickd.storage.get_or_build import obtain_banks
+from mmickd.storage.get_or_build import get_or_build_banks
 from mmickd.structures import Samples
 from mmickd.utils import distributed
 from mmickd.utils.distributed import long_timeout_group
@@ -109,7 +109,7 @@ def peaks(folder: str, capacity: int | None) -> dict[str, float]:
 
     def obtain(shard: bool) -> Any:
         with long_timeout_group():
-            return obtain_banks(fields, BankCache(folder), build(capacity), shard)["image"]
+            return get_or_build_banks(fields, BankCache(folder), build(capacity), shard)["image"]
 
     found = {}
     for phase in ("built", "read", "dealt"):

@@ -18,7 +18,7 @@ from mmickd.utils.random_state import preserved_random_state
 from mmickd.utils.text import error_text
 
 
-def check_agreement(dataset: Any, pipelines: Sequence[BankPipeline]) -> None:
+def check_pipelines(dataset: Any, pipelines: Sequence[BankPipeline]) -> None:
     """Read a few images of each part both ways, and compare pictures and labels.
 
     Geometry is left out of both. A pipeline of ``bank.pipeline`` is taken as it is.
@@ -36,7 +36,7 @@ def check_agreement(dataset: Any, pipelines: Sequence[BankPipeline]) -> None:
                 _check_part(part, pipeline)
 
 
-def check_keys(images: BankImages) -> None:
+def check_image_keys(images: BankImages) -> None:
     """Samples of each part of joined data sets must carry what tells their images apart.
 
     Raises:
