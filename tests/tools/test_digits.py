@@ -54,9 +54,7 @@ def test_digits_lie_in_the_folder_of_their_class(classes: Path) -> None:
     target = load_digits().target
     files = list(classes.rglob("*.png"))
     assert len(files) == len(target)
-    assert {int(file.stem) for file in files} == set(
-        range(len(target))
-    )  # disjoint splits
+    assert {int(file.stem) for file in files} == set(range(len(target)))  # disjoint splits
     for file in files:
         assert target[int(file.stem)] == int(file.parent.name)
     for digit in range(10):
