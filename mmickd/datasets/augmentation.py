@@ -28,8 +28,8 @@ class Draw(NamedTuple):
 class CropAndFlipSampler:
     """Sampler of the crops of mmpretrain's RandomCrop and the flips of mmcv's RandomFlip.
 
-    It draws the same numbers in the same order from numpy's generator, so that batches are equal to
-    those of the stock transforms bit for bit, whatever the seed, rank, worker or resumed run.
+    It draws the same numbers in the same order from numpy's generator, so that batches equal
+    the batches of the stock transforms bit for bit, in every rank, worker and resumed run.
 
     Args:
         margin: Rows and columns of an image outside of its crop; ``(0, 0)``: no crop is drawn.

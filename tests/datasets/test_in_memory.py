@@ -1,4 +1,4 @@
-"""Images in memory: the samples are those of the stock pipeline, bit for bit."""
+"""Images in memory: the same samples as from the stock pipeline, bit for bit."""
 
 from __future__ import annotations
 
