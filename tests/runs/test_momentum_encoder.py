@@ -47,9 +47,8 @@ class Watch(Hook):
         share = max(MOMENTUM, 10 / (10 + self.steps))
         pairs = zip(self.networks, self.averages, self.teacher.encoders, strict=True)
         for number, (network, average, encoder) in enumerate(pairs):
-            own = encoder._average
             # the queue's newest rows are of the average before this step
-            probe = copy.deepcopy(own.model)
+            probe = copy.deepcopy(encoder.model)
             probe.load_state_dict(average)
             feats = torch.nn.functional.normalize(probe.eval().extract_feat(self.inputs)[-1])
             name = "student" if number == 0 else f"peer{number - 1}"
@@ -61,7 +60,7 @@ class Watch(Hook):
                     average[key] = average[key] + share * (value - average[key])
                 else:
                     average[key] = value.clone()
-            for key, value in own.model.state_dict().items():
+            for key, value in encoder.model.state_dict().items():
                 assert torch.allclose(value, average[key], atol=1e-5), key
         self.steps += 1
 
@@ -141,7 +140,7 @@ def test_averages_are_asked_once_a_step_if_something_is_retrieved(losses: dict[s
 
         def before_train(self, runner: Runner) -> None:
             for encoder in toys.hook_of(runner).distiller.teacher.encoders:
-                encoder._average.model.register_forward_hook(lambda *_: asked.append(1))
+                encoder.model.register_forward_hook(lambda *_: asked.append(1))
 
     runner.register_hook(Listen())
     with plain_config_text():

@@ -215,8 +215,9 @@ CASES: dict[str, tuple[Changes | Callable[[], Changes], list[str]]] = {
     "teacher's layer of images": (
         {f"{TEACHER}.layer": "backbone.layer4.1.conv2"},
         [
-            "'backbone.layer4.1.conv2' does not give the output of the teacher",
-            "by 'head.fc'. Set teacher.layer",
+            "'backbone.layer4.1.conv2'",
+            "the teacher",
+            "'head.fc'. Set teacher.layer",
         ],
     ),
     "level pixel": (
