@@ -34,18 +34,11 @@ if TYPE_CHECKING:
         PLDLoss,
         RelationalLoss,
         WTTMLoss,
-        context_kd_loss,
-        cwd_loss,
         dist_loss,
         dkd_loss,
         kd_loss,
-        label_smoothing_loss,
-        membership_loss,
         nicd_loss,
         picd_loss,
-        pld_loss,
-        relational_loss,
-        wttm_loss,
     )
     from mmickd.registry import LOSSES, RETRIEVERS, TASKS, TEACHERS
     from mmickd.retrieval import BaseRetriever, FaissRetriever, RandomRetriever, TorchRetriever
@@ -108,18 +101,11 @@ __all__ = [
     "View",
     "WTTMLoss",
     "__version__",
-    "context_kd_loss",
-    "cwd_loss",
     "dist_loss",
     "dkd_loss",
     "kd_loss",
-    "label_smoothing_loss",
-    "membership_loss",
     "nicd_loss",
     "picd_loss",
-    "pld_loss",
-    "relational_loss",
-    "wttm_loss",
 ]
 
 _ROOMS = (

@@ -28,11 +28,12 @@ from docs.examples import (  # noqa: F401 (they register themselves)
 )
 from mmickd.banks import MemoryBank
 from mmickd.banks.queue_bank import QueueBank
+from mmickd.losses.base import mean_loss
 from mmickd.retrieval import TorchRetriever
+from mmickd.structures import Queries
 from mmickd.tasks import SegmentationTask, kind_of_task
 from mmickd.utils.errors import ICKDError
 from tests.helpers import toys
-from tests.helpers.asking import mean_of, queries
 from tests.helpers.retrieval_cases import check_same_structure, samples
 from tests.helpers.tiny import ALL_TERMS, build, history, plain_config_text, run
 
@@ -82,9 +83,11 @@ def test_two_levels_and_two_instances_are_told_apart() -> None:
         assert all(2 * a == pytest.approx(b) and a > 0 for a, b in zip(pull, harder, strict=True))
 
 
-def test_a_loss_that_gives_no_number_per_query_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_loss_that_returns_no_number_per_query_is_refused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(new_loss.PullToNearest, "forward", lambda self, q: q.student_logits.sum())
-    with pytest.raises(ICKDError, match=r"losses.pull: PullToNearest gives \(\) for 4 queries"):
+    with pytest.raises(ICKDError, match=r"losses.pull: PullToNearest returns \(\) for 4 queries"):
         run(toys.classifier().distilled(losses=dict(pull=PULL)))
 
 
@@ -102,7 +105,8 @@ def test_the_changed_nicd_equals_a_loop() -> None:
     student, teacher = torch.randn(2, 5, 4, generator=g)
     bank = samples(g, 5, 4, 4, 6)
     context = changed_context(bank, g)
-    got = mean_of(changed_nicd.MarginNICD(margin=0.1), queries(student, teacher, negatives=context))
+    queries = Queries(student, teacher, negatives=context)
+    got = mean_loss(changed_nicd.MarginNICD(margin=0.1), queries)
     total, counted = 0.0, 0
     for q in range(5):
         centred = student[q] - student[q].mean()
@@ -217,7 +221,7 @@ def test_the_teacher_that_learns_goes_on_where_it_was() -> None:
 class CellClassifier(BaseModel):
     """Convolutions, a class for each of 4x4 cells, the mean of their losses."""
 
-    says_classes_of_cells = True
+    predicts_cells = True
 
     def __init__(self, width: int = 8, **kwargs: Any) -> None:
         super().__init__(**kwargs)
