@@ -14,7 +14,7 @@ import threading
 from functools import cache
 from pathlib import Path
 
-from mmickd.experiments.processes import become_python, can_fork
+from mmickd.experiments import fork_server
 
 ROOT = Path(__file__).resolve().parents[2]
 _STARTING = threading.Lock()
@@ -28,10 +28,10 @@ def start_method() -> str:
 
 @cache
 def _started() -> str:
-    if not can_fork():
+    if not fork_server.can_fork():
         return "spawn"
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["mmickd.experiments.imports"])
+    context.set_forkserver_preload(["tests.helpers.imported_stack"])
     before = os.environ.get("PYTHONPATH")
     os.environ["PYTHONPATH"] = str(ROOT)  # it imports from there, wherever it is started
     try:
@@ -41,6 +41,14 @@ def _started() -> str:
         if before is not None:
             os.environ["PYTHONPATH"] = before
     return "forkserver"
+
+
+def become_python(
+    arguments: list[str], log: Path, env: dict[str, str], folder: Path | None = None
+) -> None:
+    """Do in this process what ``python *arguments`` does; it ends with the importing process."""
+    fork_server.end_with_parent()
+    fork_server.run_python(arguments, log, env, folder)
 
 
 def run_python(
