@@ -6,8 +6,8 @@
 Of each class, 10 % of the images get the label of another class. A teacher is trained on these
 labels, and each rule scores them. AUROC and precision (at the number of swapped labels) judge the
 order of the scores; the last two columns judge which labels a rule reports as issues. cleanlab is
-optional: `pip install cleanlab`. Its rules get the teacher's probabilities, and those of a logistic
-regression on the teacher's features with 5-fold cross-validation.
+optional: `pip install cleanlab`. Its rules get the probabilities of the
+teacher, and of a logistic regression on the teacher's features (5-fold cross-validation).
 """
 
 import argparse
@@ -52,13 +52,13 @@ def swap_labels(source: Path, target: Path, names: Sequence[str], share: float, 
     """Link class folders, with a share of each class in other folders; files keep their class."""
     if target.exists():
         return
-    chance = random.Random(seed)
+    generator = random.Random(seed)
     for name in names:
         files = sorted((source / name).iterdir())
-        wrong = set(chance.sample(range(len(files)), round(share * len(files))))
+        wrong = set(generator.sample(range(len(files)), round(share * len(files))))
         for number, file in enumerate(files):
-            others = [other for other in names if other != name]
-            folder = target / (chance.choice(others) if number in wrong else name)
+            other_names = [other for other in names if other != name]
+            folder = target / (generator.choice(other_names) if number in wrong else name)
             folder.mkdir(parents=True, exist_ok=True)
             (folder / f"{name}__{file.name}").symlink_to(file.resolve())
 
@@ -138,13 +138,13 @@ def rules(bank: Any) -> Iterator[Rule]:
         *(x[rows].numpy() for x in (issues.scores, issues.is_issue)),
     )
     by_label = neighbour_labels(bank, count=10)
-    own = by_label[np.arange(len(labels)), labels]
-    yield "labels of 10 neighbours (gallery, until 1.0)", 1 - own, by_label.argmax(1) != labels
+    scores = 1 - by_label[np.arange(len(labels)), labels]
+    yield "labels of 10 neighbours (former `gallery`)", scores, by_label.argmax(1) != labels
     by_label = neighbour_labels(bank, count=5)
     probability, predicted = (x.numpy() for x in bank.logits.float().softmax(1).max(dim=1))
     is_issue = (probability > 0.9) & (predicted != labels) & (by_label.max(1) > 0.5)
     is_issue &= by_label.argmax(1) == predicted
-    yield "sure teacher and 5 neighbours (check, until 1.0)", is_issue.astype(float), is_issue
+    yield "sure teacher and 5 neighbours (former `check`)", is_issue.astype(float), is_issue
     try:
         from cleanlab.filter import find_label_issues
         from cleanlab.rank import get_label_quality_scores

@@ -100,7 +100,7 @@ def share_of_label_issues(bank: MemoryBank, exclude_same_id: bool) -> float | No
 
     Args:
         bank: Whole bank, on the CPU.
-        exclude_same_id: True if the row's own image has no neighbours of it.
+        exclude_same_id: True if rows of the same image are no neighbours.
 
     Returns:
         Share of the rows whose class another row has. None if there is no such row, or if the
@@ -113,7 +113,8 @@ def share_of_label_issues(bank: MemoryBank, exclude_same_id: bool) -> float | No
     is_issue = _judge(bank, rows, exclude_same_id)[2]
     probability, predicted = bank.logits[rows].float().softmax(dim=1).max(dim=1)
     is_sure, is_against = (probability > SURE).double(), predicted != bank.labels[rows]
-    if is_against.any() and is_sure[is_against].mean() < AS_SURE * is_sure[~is_against].mean():
+    minimum = AS_SURE * is_sure[~is_against].mean()
+    if is_against.any() and not is_sure[is_against].mean() >= minimum:  # None also for NaN
         return None
     return float(is_issue.double().mean())
 
