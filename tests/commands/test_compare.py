@@ -25,9 +25,9 @@ from mmickd.experiments.training_log import (
     read_scalars,
     steps_done,
 )
+from tests.helpers.forkserver import start_method
 from tests.helpers.jobs import is_running, wait_until
 from tests.helpers.tiny import classifier_config, make_class_folders, with_hook
-from tests.helpers.warm import start_method
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -1,10 +1,10 @@
-"""Networks of a few layers."""
+"""Toy networks of a few layers."""
 
 from torch import nn
 
 
 class Net(nn.Module):
-    """Two layers; the second makes the logits."""
+    """Two layers; the second one outputs the logits, and ``aux`` with ``twice``."""
 
     def __init__(self, twice=False):
         super().__init__()
