@@ -24,7 +24,7 @@ import torch.distributed as torch_dist
 import torch.multiprocessing as mp
 
 from mmickd.banks import MemoryBank
-from mmickd.banks.ranks import deal, replicate
+from mmickd.banks.ranks import replicate_bank, shard_bank
 from mmickd.banks.shard import BankShard
 from mmickd.retrieval import FaissRetriever, TorchRetriever
 from mmickd.retrieval.sharded import ShardedRetriever
@@ -96,7 +96,7 @@ def measure(
     bank = (
         MemoryBank(random_samples(rows, width, args, args.seed), args.classes) if not rank else None
     )
-    held = (deal if shard else replicate)(bank)
+    held = (shard_bank if shard else replicate_bank)(bank)
     del bank
     query = random_samples(args.queries, width, args, args.seed + 1 + rank)
     local = RETRIEVERS[args.retriever]()

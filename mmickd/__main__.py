@@ -1,4 +1,4 @@
-"""The console command ``mmickd``, also ``python -m mmickd``: what ``tools/`` has, by name."""
+"""The console command ``mmickd`` (also ``python -m mmickd``): the commands of ``tools/``."""
 
 from __future__ import annotations
 
@@ -13,23 +13,20 @@ COMMANDS = {
     "test": ("mmickd.commands.test:main", "test a checkpoint"),
     "dist-train": ("mmickd.commands.dist:train", "train with several processes"),
     "dist-test": ("mmickd.commands.dist:test", "test with several processes"),
-    "check": ("mmickd.commands.check:main", "look at a config before it trains"),
-    "bank": (
-        "mmickd.commands.bank:main",
-        "build a config's bank; list, verify, prune, export banks",
-    ),
-    "export-peer": ("mmickd.commands.export_peer:main", "write a peer as a plain checkpoint"),
-    "publish": ("mmickd.commands.publish:main", "write the student as a plain checkpoint"),
-    "gallery": ("mmickd.commands.gallery:main", "what is retrieved for images, and wrong labels"),
-    "compare": ("mmickd.commands.compare:main", "several students over paired seeds, one table"),
-    "tune": ("mmickd.commands.tune:main", "a search for weights and options, KD alone as hard"),
-    "env": ("mmickd.utils.collect_env:main", "the version table of the stack, for bug reports"),
+    "check": ("mmickd.commands.check:main", "check a config before training"),
+    "bank": ("mmickd.commands.bank:main", "build, list, verify, prune or export memory banks"),
+    "export-peer": ("mmickd.commands.publish:export_peer", "write a peer as a plain checkpoint"),
+    "publish": ("mmickd.commands.publish:publish", "write the student as a plain checkpoint"),
+    "gallery": ("mmickd.commands.gallery:main", "show retrieved rows of images, and label issues"),
+    "compare": ("mmickd.commands.compare:main", "train students over paired seeds, in one table"),
+    "tune": ("mmickd.commands.tune:main", "search for loss weights and options"),
+    "env": ("mmickd.utils.collect_env:main", "print all package versions, for bug reports"),
 }
-"""Name, the function that reads the rest of the command line, and a line on what it does."""
+"""Function and one-line help of each command; the function reads the rest of the command line."""
 
 
 def main() -> None:
-    """Run the command that the first word names, with the words behind it."""
+    """Run the command that the first argument names, with the other arguments."""
     parser = argparse.ArgumentParser(
         prog="mmickd",
         description="In-context knowledge distillation for mmsegmentation and mmpretrain.",
@@ -38,12 +35,15 @@ def main() -> None:
     )
     parser.add_argument("--version", action="version", version=f"mmickd {__version__}")
     parser.add_argument(
-        "command", choices=COMMANDS, metavar="COMMAND", help="see below; each has its own --help"
+        "command",
+        choices=COMMANDS,
+        metavar="COMMAND",
+        help="see below; each has its own --help",
     )
     command = parser.parse_args(sys.argv[1:2]).command
     sys.argv = [f"mmickd {command}", *sys.argv[2:]]
 
-    # Here, since it takes seconds: --help does without.
+    # here, since it takes seconds, and --help does not need it
     from mmickd.commands.arguments import run_command
 
     run_command(resolve_name(COMMANDS[command][0]))

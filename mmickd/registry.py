@@ -17,7 +17,7 @@ from mmengine.registry import Registry
 from mmengine.utils import get_object_from_string
 
 from mmickd.utils.errors import ICKDError, OptionError
-from mmickd.utils.quoting import quoted
+from mmickd.utils.text import safe_repr
 from mmickd.utils.validation import check_choice, check_dict, check_names, parameters_of
 
 HOOKS = Registry("hook", parent=MMENGINE_HOOKS, scope="mmickd", locations=["mmickd.hooks"])
@@ -94,7 +94,7 @@ def build_part(
     except ICKDError:
         raise
     except (TypeError, ValueError) as error:
-        raise ICKDError(f"{where} cannot be made of {quoted(options)}: {error}.") from error
+        raise ICKDError(f"{where} cannot be made of {safe_repr(options)}: {error}.") from error
 
 
 def _class_of(registry: Registry, kind: Any, where: str) -> Any:
@@ -114,7 +114,7 @@ def _class_of(registry: Registry, kind: Any, where: str) -> Any:
         imported = get_object_from_string(kind)
     except Exception as error:  # whatever a module of a user's own raises when it is imported
         raise ICKDError(
-            f"{where}={quoted(kind)} cannot be imported: {type(error).__name__}: {error}."
+            f"{where}={safe_repr(kind)} cannot be imported: {type(error).__name__}: {error}."
         ) from error
     if not inspect.isclass(imported):
         raise OptionError(

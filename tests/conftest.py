@@ -13,7 +13,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import pytest
 import torch
 
-from mmickd.utils.packages import import_formatter
+from mmickd.utils.packages import import_yapf
 from tests.helpers.logs import LogRecorder, record_log
 
 TESTS = Path(__file__).parent
@@ -22,7 +22,7 @@ SLOW_FOLDERS = ("runs", "gpu", "docs", "commands", "tools", "gallery", "configs"
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    import_formatter()  # before the workers start, whose runs would all import it at once
+    import_yapf()  # before the workers start, whose runs would all import it at once
     torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
     # never the user's cache: a bank in it would hide that building is broken
     config._mmickd_cache = tempfile.mkdtemp(prefix="mmickd-tests-")  # type: ignore[attr-defined]

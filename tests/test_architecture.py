@@ -20,7 +20,8 @@ FLOORS = [
     ["building", "storage"],
     ["training"],
     ["gallery"],
-    ["hooks", "experiments"],
+    ["hooks"],
+    ["experiments"],
     ["commands"],
     ["__main__"],
 ]

@@ -1,4 +1,4 @@
-"""Imported first by the tools: in a checkout its own package wins, installed or not."""
+"""Puts a checkout's package first on the import path, whether mmickd is installed or not."""
 
 import sys
 from pathlib import Path

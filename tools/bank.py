@@ -1,4 +1,4 @@
-"""The command of this name, see ``mmickd/commands/bank.py``."""
+"""Command-line tool ``bank``; see ``mmickd/commands/bank.py``."""
 
 import _checkout  # noqa: F401
 

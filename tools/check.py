@@ -1,4 +1,4 @@
-"""The command of this name, see ``mmickd/commands/check.py``."""
+"""Command-line tool ``check``; see ``mmickd/commands/check.py``."""
 
 import _checkout  # noqa: F401
 

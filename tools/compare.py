@@ -1,4 +1,4 @@
-"""The command of this name, see ``mmickd/commands/compare.py``."""
+"""Command-line tool ``compare``; see ``mmickd/commands/compare.py``."""
 
 import _checkout  # noqa: F401
 

@@ -1,4 +1,4 @@
-"""The command of this name, see ``mmickd/commands/dist.py``."""
+"""Command-line tool ``dist-train``; see ``mmickd/commands/dist.py``."""
 
 import _checkout  # noqa: F401
 

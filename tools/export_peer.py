@@ -1,9 +1,9 @@
-"""The command of this name, see ``mmickd/commands/export_peer.py``."""
+"""Command-line tool ``export-peer``; see ``mmickd/commands/publish.py``."""
 
 import _checkout  # noqa: F401
 
 from mmickd.commands.arguments import run_command
-from mmickd.commands.export_peer import main
+from mmickd.commands.publish import export_peer
 
 if __name__ == "__main__":
-    run_command(main)
+    run_command(export_peer)

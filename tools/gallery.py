@@ -1,4 +1,4 @@
-"""The command of this name, see ``mmickd/commands/gallery.py``."""
+"""Command-line tool ``gallery``; see ``mmickd/commands/gallery.py``."""
 
 import _checkout  # noqa: F401
 

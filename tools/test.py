@@ -1,4 +1,4 @@
-"""The command of this name, see ``mmickd/commands/test.py``."""
+"""Command-line tool ``test``; see ``mmickd/commands/test.py``."""
 
 import _checkout  # noqa: F401
 

@@ -1,4 +1,4 @@
-"""The command of this name, see ``mmickd/commands/train.py``."""
+"""Command-line tool ``train``; see ``mmickd/commands/train.py``."""
 
 import _checkout  # noqa: F401
 

@@ -1,4 +1,4 @@
-"""The command of this name, see ``mmickd/commands/tune.py``."""
+"""Command-line tool ``tune``; see ``mmickd/commands/tune.py``."""
 
 import _checkout  # noqa: F401
 

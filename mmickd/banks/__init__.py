@@ -1,4 +1,4 @@
-"""Memory banks: what they hold, and their options."""
+"""Memory banks and their options."""
 
 from mmickd.banks.memory_bank import MemoryBank
 from mmickd.banks.options import BankOptions

@@ -1,4 +1,4 @@
-"""A stretch of a memory bank's rows, searched like a bank of its own."""
+"""Consecutive rows of a memory bank, which are searched like a bank."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from mmickd.banks.exclusion import ImageIndex, mask_rows, slots_between
 
 
 class BankBlock:
-    """Rows of a bank from ``begin`` on; what it says of rows counts from there.
+    """``m`` consecutive rows of a bank; row 0 of the block is row ``begin`` of the bank.
 
-    It copies nothing, and making it does not wait for the device.
+    It copies no rows, and to construct it needs no host synchronisation.
 
     Args:
-        features: ``(m, D)``, those rows of the bank.
-        begin: the first of them.
-        offsets: ``(C + 1,)`` int64, of the bank.
-        max_class_size: of the bank.
-        images: of the bank.
+        features: ``(m, D)``; features of the rows.
+        begin: First row in the bank.
+        offsets: ``(C + 1,)`` int64; offsets of the bank.
+        max_class_size: Rows of the bank's largest class.
+        images: Index of the bank's images.
     """
 
     def __init__(
@@ -35,31 +35,19 @@ class BankBlock:
         self._width = min(max_class_size, len(features))
 
     def rows_of_class(self, labels: Tensor) -> tuple[Tensor, Tensor]:
-        """The block's rows of each class.
-
-        Args:
-            labels: ``(Q,)`` int64; a label below 0 has no rows.
-
-        Returns:
-            Int64 rows and bool mask, as many columns as one class can have rows here. Slots beyond
-            the last row repeat it.
-        """
-        own = labels.clamp(min=0)
+        """See :meth:`mmickd.banks.MemoryBank.rows_of_class`; here rows of the block."""
+        classes = labels.clamp(min=0)
         begin, end = (
-            self._offsets[at].clamp(self._begin, self._end) - self._begin for at in (own, own + 1)
+            self._offsets[at].clamp(self._begin, self._end) - self._begin
+            for at in (classes, classes + 1)
         )
         return slots_between(begin, torch.where(labels >= 0, end, begin), self._width)
 
     def leave_out(self, similarity: Tensor, ids: Tensor) -> None:
-        """Mask the queries' own images, in place.
-
-        Args:
-            similarity: ``(Q, m)``.
-            ids: ``(Q,)`` int64.
-        """
-        rows, found = self._images.rows_of(ids)
-        # The rows of an image rise, so that those of the block are neighbours among them.
-        begin, end = ((found & (rows < at)).sum(dim=1) for at in (self._begin, self._end))
-        slots, inside = slots_between(begin, end, rows.shape[1])
-        own = rows.gather(1, slots) - self._begin
-        mask_rows(similarity, own.clamp(0, len(self.features) - 1), inside)
+        """See :meth:`mmickd.banks.MemoryBank.leave_out`; ``similarity`` is ``(Q, m)``."""
+        rows, is_row = self._images.rows_of(ids)
+        # The rows of an image rise, so the block's rows are consecutive among them.
+        begin, end = ((is_row & (rows < at)).sum(dim=1) for at in (self._begin, self._end))
+        slots, is_inside = slots_between(begin, end, rows.shape[1])
+        rows = rows.gather(1, slots) - self._begin
+        mask_rows(similarity, rows.clamp(0, len(self.features) - 1), is_inside)

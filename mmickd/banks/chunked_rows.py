@@ -1,4 +1,4 @@
-"""Work on the rows of tensors that are too large for a second copy."""
+"""Operations on rows of tensors that are too large to hold twice."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from torch import Tensor
 from mmickd.utils.distributed import rows_per_chunk
 
 CHECKED_ROWS = 2**12
-"""Rows that are looked through for NaN at once."""
+"""Rows that are checked for NaN at once."""
 COLUMN_SHARE = 32
-"""One part in so many of a tensor is put into another order at once; all of it, if it is small."""
+"""A large tensor is reordered in chunks of at least 1/32 of its columns."""
 
 
 class GrowingRows:
-    """A ``(R, W)`` tensor that grows at its end, in blocks that are given back one by one.
+    """``(R, W)`` tensor that grows at its end, in blocks that are released one by one.
 
-    Growing copies nothing. A block is large enough that the system gets its memory back at once,
-    which it does not of small tensors.
+    Growing copies nothing. A block is so large that its memory returns to the operating system
+    when it is released, which that of small tensors does not.
 
     Args:
-        width: ``W``.
-        dtype: of the rows.
+        width: Width ``W``.
+        dtype: Dtype of the rows.
 
     Example:
         >>> rows = GrowingRows(width=2, dtype=torch.float16)
@@ -44,36 +44,36 @@ class GrowingRows:
         return self._count
 
     def append(self, rows: Tensor) -> None:
-        """Take ``(r, W)`` rows, from any device and of any floating dtype."""
+        """Append ``(r, W)`` rows, from any device and of any floating dtype."""
         while len(rows):
             place = self._count % self.rows_per_block
             if not place:
                 block = torch.empty(self.rows_per_block, self.width, dtype=self._dtype)
                 self._blocks.append(block)
-            taken = rows[: self.rows_per_block - place]
-            self._blocks[-1][place : place + len(taken)] = taken
-            self._count += len(taken)
-            rows = rows[len(taken) :]
+            fitting = rows[: self.rows_per_block - place]
+            self._blocks[-1][place : place + len(fitting)] = fitting
+            self._count += len(fitting)
+            rows = rows[len(fitting) :]
 
     def keep(self, rows: Tensor) -> None:
-        """Leave out all but ``rows``, in place.
+        """Remove all but ``rows``, in place.
 
         Args:
             rows: ``(R',)`` int64, rising.
         """
         size = self.rows_per_block
-        # A row moves towards the beginning or stays: what is overwritten was moved before.
-        for target, wanted in zip(self._blocks, rows.split(size), strict=False):
-            moved = torch.empty_like(target[: len(wanted)])
-            for number in (wanted // size).unique_consecutive().tolist():
-                here = wanted // size == number
-                moved[here] = self._blocks[number][wanted[here] - number * size]
-            target[: len(wanted)] = moved
+        # A row moves towards the beginning or stays: rows that are overwritten have moved before.
+        for target, kept in zip(self._blocks, rows.split(size), strict=False):
+            moved = torch.empty_like(target[: len(kept)])
+            for number in (kept // size).unique_consecutive().tolist():
+                is_here = kept // size == number
+                moved[is_here] = self._blocks[number][kept[is_here] - number * size]
+            target[: len(kept)] = moved
         self._count = len(rows)
         del self._blocks[-(-self._count // size) :]
 
     def drain(self) -> Iterator[Tensor]:
-        """The rows, block by block; each is forgotten here when the next one is asked for."""
+        """Yield the rows block by block; this object releases each block when it is yielded."""
         while self._blocks:
             block = self._blocks.pop(0)[: self._count]
             self._count -= len(block)
@@ -81,7 +81,7 @@ class GrowingRows:
 
 
 def reorder(rows: Tensor, order: Tensor) -> None:
-    """``rows[order]`` in place, some columns at a time.
+    """Set ``rows`` to ``rows[order]`` in place, some columns at a time.
 
     Args:
         rows: ``(R, W)``.
@@ -99,15 +99,15 @@ def reorder(rows: Tensor, order: Tensor) -> None:
 
 
 def is_finite(values: Tensor) -> bool:
-    """Whether no row of fp16 or fp32 values holds NaN or Inf, several times faster than isfinite.
+    """True if fp16 or fp32 rows hold neither NaN nor Inf; several times faster than isfinite.
 
-    These are the numbers whose exponent has all its bits set.
+    NaN and Inf are the numbers with all bits of the exponent set.
 
     Example:
         >>> is_finite(torch.ones(3, 2)), is_finite(torch.tensor([1.0, float("inf")]).half())
         (True, False)
     """
-    half = values.dtype == torch.float16
-    bits, exponent = (torch.int16, 0x7C00) if half else (torch.int32, 0x7F800000)
-    parts = values.view(bits).split(CHECKED_ROWS)
-    return all(bool(((part & exponent) != exponent).all()) for part in parts)
+    is_half = values.dtype == torch.float16
+    bits, exponent = (torch.int16, 0x7C00) if is_half else (torch.int32, 0x7F800000)
+    chunks = values.view(bits).split(CHECKED_ROWS)
+    return all(bool(((chunk & exponent) != exponent).all()) for chunk in chunks)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import torch
 from torch import Tensor
 
@@ -13,12 +15,12 @@ from mmickd.structures import Samples
 class MemoryBank:
     """Teacher features and logits of the training set, sorted by class and never changed.
 
-    Rows of one class are one slice, ``offsets[c]:offsets[c + 1]``; inside a class they keep the
-    order in which they came.
+    Rows of one class are one slice, ``offsets[c]:offsets[c + 1]``; within a class they keep the
+    order of ``samples``.
 
     Args:
-        samples: the rows, in any order; every label in ``[0, num_classes)``.
-        num_classes: number of classes ``C``; a class may have no row.
+        samples: Rows in any order; every label is in ``[0, num_classes)``.
+        num_classes: Number of classes ``C``; a class may have no rows.
 
     Raises:
         ValueError: if a label lies outside the classes, or the logits have another width.
@@ -30,7 +32,9 @@ class MemoryBank:
         ids (Tensor): ``(M,)`` int64; the image of each row.
         offsets (Tensor): ``(C + 1,)`` int64.
         num_classes (int): ``C``.
-        max_class_size (int): rows of the largest class.
+        max_class_size (int): Rows of the largest class.
+        is_queue (bool): False: training does not change the rows.
+        is_sharded (bool): False: all rows are on this rank.
 
     Example:
         >>> labels, ids = torch.tensor([1, 0, 1]), torch.tensor([5, 6, 7])
@@ -39,32 +43,35 @@ class MemoryBank:
         ([0, 1, 1], [6, 5, 7], [0, 1, 3])
     """
 
+    is_queue: Literal[False] = False
+    is_sharded: Literal[False] = False
+
     def __init__(self, samples: Samples, num_classes: int) -> None:
-        self._take(samples[torch.argsort(samples.labels, stable=True)], num_classes)
+        self._set_rows(samples[torch.argsort(samples.labels, stable=True)], num_classes)
 
     @classmethod
-    def of_sorted(cls, samples: Samples, num_classes: int) -> MemoryBank:
-        """The bank of rows that are sorted already; their memory becomes the bank's.
+    def from_sorted(cls, samples: Samples, num_classes: int) -> MemoryBank:
+        """Return a bank of rows that are sorted by class; they are not copied.
 
         Args:
-            samples: the rows, by class.
+            samples: Rows sorted by class.
             num_classes: ``C``.
 
         Raises:
-            ValueError: as the constructor, or if the labels are not sorted.
+            ValueError: like the constructor, or if the labels are not sorted.
 
         Example:
             >>> rows = Samples(torch.eye(2), torch.eye(2), torch.tensor([0, 1]), torch.arange(2))
-            >>> MemoryBank.of_sorted(rows, num_classes=2).features is rows.features
+            >>> MemoryBank.from_sorted(rows, num_classes=2).features is rows.features
             True
         """
         if not bool((samples.labels.diff() >= 0).all()):
             raise ValueError("the labels of the rows are not sorted")
         bank = cls.__new__(cls)
-        bank._take(samples, num_classes)
+        bank._set_rows(samples, num_classes)
         return bank
 
-    def _take(self, rows: Samples, num_classes: int) -> None:
+    def _set_rows(self, rows: Samples, num_classes: int) -> None:
         labels = rows.labels
         if rows.logits.shape[1] != num_classes:
             raise ValueError(
@@ -89,49 +96,48 @@ class MemoryBank:
         return self.features.shape[0]
 
     def __repr__(self) -> str:
-        used = int((self.offsets.diff() > 0).sum())
+        classes = int((self.offsets.diff() > 0).sum())
         width, dtype = self.features.shape[1], str(self.features.dtype).removeprefix("torch.")
         return (
-            f"MemoryBank({len(self)} rows of {used}/{self.num_classes} classes, "
+            f"MemoryBank({len(self)} rows of {classes}/{self.num_classes} classes, "
             f"{width} {dtype} features, {self.nbytes / 2**20:.1f} MiB)"
         )
 
     @property
     def device(self) -> torch.device:
-        """Where the rows lie."""
+        """Device of the rows."""
         return self.features.device
 
     @property
     def nbytes(self) -> int:
-        """Bytes of all rows."""
-        tensors: tuple[Tensor, ...] = (self.features, self.logits, self.labels, self.ids)
-        return sum(t.numel() * t.element_size() for t in tensors)
+        """Size of all rows in bytes."""
+        return sum(getattr(self, name).nbytes for name in Samples.names())
 
     @property
     def samples(self) -> Samples:
-        """The rows as one :class:`Samples`, sorted by class."""
+        """All rows as one :class:`Samples`, sorted by class."""
         return Samples(self.features, self.logits, self.labels, self.ids)
 
     def rows_of_class(self, labels: Tensor) -> tuple[Tensor, Tensor]:
-        """The rows of each class.
+        """Return the rows of each class.
 
         Args:
             labels: ``(Q,)`` int64; a label below 0 has no rows.
 
         Returns:
-            ``(Q, max_class_size)`` int64 rows and bool mask. Slots beyond the last row repeat it.
+            ``(Q, max_class_size)`` int64 rows and a bool mask. Masked slots repeat the last row.
         """
-        own = labels.clamp(min=0)
-        begin = self.offsets[own]
-        end = torch.where(labels >= 0, self.offsets[own + 1], begin)
+        classes = labels.clamp(min=0)
+        begin = self.offsets[classes]
+        end = torch.where(labels >= 0, self.offsets[classes + 1], begin)
         return slots_between(begin, end, self.max_class_size)
 
     def leave_out(self, similarity: Tensor, ids: Tensor) -> None:
-        """Mask the queries' own images, in place.
+        """Set the similarity of rows of the query's own image to -inf, in place.
 
         Args:
             similarity: ``(Q, M)``.
-            ids: ``(Q,)`` int64.
+            ids: ``(Q,)`` int64; the image of each query.
         """
         mask_rows(similarity, *self.rows_of_images(ids))
 
@@ -142,22 +148,23 @@ class MemoryBank:
             ids: ``(Q,)`` int64; an unknown image (below 0) has no rows.
 
         Returns:
-            ``(Q, R)`` int64 rows and bool mask, ``R`` the rows of the image that has most.
+            ``(Q, R)`` int64 rows and a bool mask; ``R`` is the number of rows of the image with
+            the most rows.
         """
         return self._images.rows_of(ids)
 
     def blocks(self, size: int) -> list[tuple[int, MemoryBank | BankBlock]]:
-        """The bank in stretches of ``size`` rows, each with its first row."""
+        """Return blocks of ``size`` consecutive rows, each with its first row."""
         if len(self) <= size:
             return [(0, self)]
-        about = self.offsets, self.max_class_size, self._images
+        index = self.offsets, self.max_class_size, self._images
         return [
-            (begin, BankBlock(self.features[begin : begin + size], begin, *about))
+            (begin, BankBlock(self.features[begin : begin + size], begin, *index))
             for begin in range(0, len(self), size)
         ]
 
     def to(self, device: torch.device | str) -> MemoryBank:
-        """The same bank on ``device``; itself where it lies there already."""
+        """Return the same bank on ``device``; itself if it is there already."""
         if torch.device(device) == self.device:
             return self
-        return MemoryBank.of_sorted(self.samples.to(device), self.num_classes)
+        return MemoryBank.from_sorted(self.samples.to(device), self.num_classes)

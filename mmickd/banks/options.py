@@ -1,4 +1,4 @@
-"""The hook's ``bank``."""
+"""Options of the hook's ``bank``."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from mmickd.utils.validation import (
 
 STORED_DTYPES = {"fp16": torch.float16, "fp32": torch.float32}
 MOST_WORKERS = 1024
-"""Processes that read images; each takes memory of its own."""
+"""Upper limit of ``num_workers``; each process takes memory."""
 DEFAULT_LIMIT = 50.0
-"""GiB that the banks of a cache folder may have together."""
+"""Default limit of the cache in GiB."""
 QUEUE_ROWS = 128
-"""Default capacity of a class in the queue of a teacher that learns."""
+"""Default rows per class of a queue."""
 FROZEN_ONLY = (
     "cache_dir",
     "cache_limit",
@@ -33,31 +33,31 @@ FROZEN_ONLY = (
     "batch_size",
     "num_workers",
 )
-"""Options that mean nothing for a queue."""
+"""Options that have no effect on queues."""
 
 
 @dataclass(frozen=True)
 class BankOptions:
-    """Options of a memory bank: its rows, and how it is read and kept.
+    """Options of a memory bank: which rows it holds, and how it is built and cached.
 
     Args:
-        cache_dir: where finished banks lie; 'auto': ``$MMICKD_CACHE_DIR`` or ``~/.cache/mmickd``;
-            None: nowhere.
-        cache_limit: GiB that the banks in ``cache_dir`` may have together, before the least
-            recently used ones are removed; None: no limit.
-        dtype: of stored features and logits, 'fp16' or 'fp32'.
-        capacity_per_class: rows per class; None: what the level has for default (all, 4096 at
-            pixel level), and :data:`QUEUE_ROWS` in the queue of a teacher that learns.
-        pixels_per_image: most pixels of one class from one image.
-        max_images: images to read; None: all.
-        seed: of the choice of rows and of anchors.
-        pipeline: transforms that read the training images; None: those of validation.
-        batch_size: images read at once; None: the training batch size.
-        num_workers: processes that read images; None: as many as in training.
-        shard: with several ranks, each keeps its part of the rows instead of all of them.
-        momentum: of peers that learn together. The rows of a network's queue, and what is asked of
-            them, come from its moving average (a momentum encoder, as in MoCo, arXiv 1911.05722),
-            which takes this share of it in a step; None: from the network itself.
+        cache_dir: Folder of finished banks. 'auto': ``$MMICKD_CACHE_DIR`` or ``~/.cache/mmickd``;
+            None: banks are not cached.
+        cache_limit: Size in GiB of all banks in ``cache_dir``, above which the least recently
+            used ones are removed; None: no limit.
+        dtype: Dtype of stored features and logits, 'fp16' or 'fp32'.
+        capacity_per_class: Rows per class; None: the default of the level (4096 at pixel level,
+            else all), or :data:`QUEUE_ROWS` for a queue.
+        pixels_per_image: Largest number of pixels of one class from one image.
+        max_images: Number of images to read; None: all.
+        seed: Seed of the choice of rows and of anchors.
+        pipeline: Transforms that read the training images; None: chosen automatically.
+        batch_size: Images read at once; None: the training batch size.
+        num_workers: Processes that read images; None: as many as in training.
+        shard: True: with several ranks, each keeps a part of the rows instead of all of them.
+        momentum: Online distillation only. The rows of a network's queue and its queries come from
+            a moving average of the network (a momentum encoder, as in MoCo, arXiv 1911.05722), to
+            which the present weights add this share in each step; None: from the network itself.
 
     Raises:
         ICKDError: if an option is out of range.
@@ -82,8 +82,8 @@ class BankOptions:
 
     def __post_init__(self) -> None:
         if self.cache_dir is not None:
-            needed = "it must be 'auto', the path of a folder, or None (no cache)."
-            check_path(self.cache_dir, "cache_dir", needed)
+            rule = "it must be 'auto', the path of a folder, or None (no cache)."
+            check_path(self.cache_dir, "cache_dir", rule)
         if self.cache_limit is not None:
             check_number(self.cache_limit, "cache_limit", above=0)
         check_choice(self.dtype, STORED_DTYPES, "dtype")
@@ -103,7 +103,7 @@ class BankOptions:
 
     @property
     def stored_dtype(self) -> torch.dtype:
-        """Of stored features and logits."""
+        """Dtype of stored features and logits."""
         return STORED_DTYPES[self.dtype]
 
     @property
@@ -111,31 +111,31 @@ class BankOptions:
         """Rows per class of a queue."""
         return self.capacity_per_class or QUEUE_ROWS
 
-    def capacity(self, of_level: int | None) -> int | None:
-        """Rows per class of a frozen bank; None: all.
+    def capacity(self, level_default: int | None) -> int | None:
+        """Return the rows per class of a frozen bank; None: all.
 
         Args:
-            of_level: the level's default.
+            level_default: Default of the level.
         """
-        return of_level if self.capacity_per_class is None else self.capacity_per_class
+        return level_default if self.capacity_per_class is None else self.capacity_per_class
 
-    def decisions(self, of_level: int | None) -> dict[str, str]:
-        """Options that decide which rows a bank holds, for its fingerprint.
+    def fingerprint_fields(self, level_default: int | None) -> dict[str, str]:
+        """Return the options that decide which rows a bank holds, for its fingerprint.
 
         Args:
-            of_level: the level's default capacity.
+            level_default: Default capacity of the level.
         """
-        decided = {
+        options = {
             "dtype": self.stored_dtype,
-            "capacity_per_class": self.capacity(of_level),
+            "capacity_per_class": self.capacity(level_default),
             "pixels_per_image": self.pixels_per_image,
             "max_images": self.max_images,
             "seed": self.seed,
         }
-        return {name: str(value) for name, value in decided.items()}
+        return {name: str(value) for name, value in options.items()}
 
     @property
-    def idle_for_queues(self) -> list[str]:
-        """Options that are set and mean nothing for a queue."""
+    def unused_by_queues(self) -> list[str]:
+        """Options that are set and have no effect on queues."""
         defaults = {field.name: field.default for field in fields(self)}
         return [name for name in FROZEN_ONLY if getattr(self, name) != defaults[name]]

@@ -1,4 +1,4 @@
-"""Rows that go from rank to rank: rank 0's bank to all, and the queries of all to all."""
+"""Communication of rows: from rank 0's bank to all ranks, and from all ranks to all."""
 
 from __future__ import annotations
 
@@ -13,62 +13,60 @@ from torch import Tensor
 from mmickd.banks.memory_bank import MemoryBank
 from mmickd.banks.shard import BankShard
 from mmickd.structures import Samples
-from mmickd.utils.distributed import broadcast_from_main, chunks_from_main
+from mmickd.utils.distributed import broadcast_chunks, broadcast_object
 
-Bank = MemoryBank | BankShard
-"""A frozen bank on a rank."""
+FrozenBank = MemoryBank | BankShard
+"""A frozen bank on one rank."""
 
 
-def replicate(bank: MemoryBank | None, device: torch.device | str = "cpu") -> MemoryBank:
-    """The whole of rank 0's bank, on every rank.
+def replicate_bank(bank: MemoryBank | None, device: torch.device | str = "cpu") -> MemoryBank:
+    """Return a copy of rank 0's bank on every rank.
 
     Args:
-        bank: on rank 0, on the CPU.
-        device: where it shall lie; the ranks receive it there piece by piece.
+        bank: Bank on rank 0, on the CPU; None on the other ranks.
+        device: Device of the copies, which receive the rows in chunks.
     """
     if dist.get_world_size() == 1:
         assert bank is not None
         return bank.to(device)
-    about = _about(bank)
+    meta = _broadcast_meta(bank)
     if bank is None:
-        rows = {name: _received(None, name, about, 0, 1, device) for name in Samples.names()}
-        return MemoryBank.of_sorted(Samples(**rows), about.num_classes)
+        rows = {name: _receive(None, name, meta, 0, 1, device) for name in Samples.names()}
+        return MemoryBank.from_sorted(Samples(**rows), meta.num_classes)
     for name in Samples.names():
-        for _ in chunks_from_main(getattr(bank, name), *about.forms[name]):
-            pass  # sent to the others; this rank has them
+        for _ in broadcast_chunks(getattr(bank, name), *meta.forms[name]):
+            pass  # the chunk is sent to the other ranks
     return bank.to(device)
 
 
-def deal(bank: MemoryBank | None, device: torch.device | str = "cpu") -> Bank:
-    """This rank's part of rank 0's bank; the bank itself where there is one rank only.
+def shard_bank(bank: MemoryBank | None, device: torch.device | str = "cpu") -> FrozenBank:
+    """Return this rank's part of rank 0's bank; the bank itself if there is only one rank.
 
-    The rows pass through in pieces, so that no rank but the first ever holds more than its own.
+    The rows are sent in chunks, so that only rank 0 ever holds more rows than its part.
 
     Args:
-        bank: on rank 0, on the CPU.
-        device: where it shall lie.
+        bank: Bank on rank 0, on the CPU; None on the other ranks.
+        device: Device of the parts.
     """
     rank, world_size = dist.get_dist_info()
     if world_size == 1:
         assert bank is not None
         return bank.to(device)
-    about = _about(bank)
-    rows = {
-        name: _received(bank, name, about, rank, world_size, device) for name in Samples.names()
-    }
-    part = MemoryBank.of_sorted(Samples(**rows), about.num_classes)
-    return BankShard(part, rank, world_size, about.num_rows, about.max_class_size)
+    meta = _broadcast_meta(bank)
+    rows = {name: _receive(bank, name, meta, rank, world_size, device) for name in Samples.names()}
+    part = MemoryBank.from_sorted(Samples(**rows), meta.num_classes)
+    return BankShard(part, rank, world_size, meta.num_rows, meta.max_class_size)
 
 
 @dataclass(frozen=True)
-class _About:
-    """What every rank is told of rank 0's bank before its rows.
+class _BankMeta:
+    """Sizes of rank 0's bank, which every rank gets before the rows.
 
     Args:
         num_classes: ``C``.
         num_rows: ``M``.
-        max_class_size: rows of the largest class.
-        forms: by tensor, its shape and dtype.
+        max_class_size: Rows of the largest class.
+        forms: Shape and dtype of each tensor.
     """
 
     num_classes: int
@@ -77,41 +75,41 @@ class _About:
     forms: dict[str, tuple[tuple[int, ...], torch.dtype]]
 
 
-def _about(bank: MemoryBank | None) -> _About:
-    about = None
+def _broadcast_meta(bank: MemoryBank | None) -> _BankMeta:
+    meta = None
     if bank is not None:
         tensors = {name: getattr(bank, name) for name in Samples.names()}
         forms = {name: (tuple(t.shape), t.dtype) for name, t in tensors.items()}
-        about = _About(bank.num_classes, len(bank), bank.max_class_size, forms)
-    known: _About = broadcast_from_main(about)
-    return known
+        meta = _BankMeta(bank.num_classes, len(bank), bank.max_class_size, forms)
+    received: _BankMeta = broadcast_object(meta)
+    return received
 
 
-def _received(
+def _receive(
     bank: MemoryBank | None,
     name: str,
-    about: _About,
+    meta: _BankMeta,
     first: int,
     step: int,
     device: torch.device | str,
 ) -> Tensor:
-    """Rows ``first``, ``first + step``, ... of a tensor of rank 0's bank."""
-    shape, dtype = about.forms[name]
+    """Receive rows ``first``, ``first + step``, ... of a tensor of rank 0's bank."""
+    shape, dtype = meta.forms[name]
     count = len(range(first, shape[0], step))
     rows = torch.empty((count, *shape[1:]), dtype=dtype, device=device)
     whole = None if bank is None else getattr(bank, name)
     filled = 0
-    for start, chunk in chunks_from_main(whole, shape, dtype):
-        own = chunk[(first - start) % step :: step]
-        rows[filled : filled + len(own)] = own
-        filled += len(own)
+    for start, chunk in broadcast_chunks(whole, shape, dtype):
+        part = chunk[(first - start) % step :: step]
+        rows[filled : filled + len(part)] = part
+        filled += len(part)
     return rows
 
 
 def gather_samples(samples: Samples) -> tuple[Samples, list[int]]:
-    """The rows of all ranks in the order of the ranks, and how many are of each.
+    """Return the rows of all ranks in the order of the ranks, and the number of rows of each.
 
-    All ranks call this together; with several of them the host reads the numbers.
+    All ranks call this together; with several ranks it needs a host synchronisation.
 
     Args:
         samples: ``(Q, ...)``; ``Q`` may differ between ranks.
@@ -119,19 +117,19 @@ def gather_samples(samples: Samples) -> tuple[Samples, list[int]]:
     world_size = dist.get_world_size()
     if world_size == 1:
         return samples, [len(samples)]
-    own = torch.tensor([len(samples)], device=samples.labels.device)
-    counts = torch.empty(world_size, dtype=own.dtype, device=own.device)
-    torch_dist.all_gather_into_tensor(counts, own)
+    count = torch.tensor([len(samples)], device=samples.labels.device)
+    counts = count.new_empty(world_size)
+    torch_dist.all_gather_into_tensor(counts, count)
     sizes = counts.tolist()
 
-    def gathered(rows: Tensor) -> Tensor:
+    def gather(rows: Tensor) -> Tensor:
         padded = F.pad(rows, (0, 0, 0, max(sizes) - rows.shape[0])).contiguous()
-        every = padded.new_empty((world_size * max(sizes), rows.shape[1]))
-        if not every.numel():
+        all_rows = padded.new_empty((world_size * max(sizes), rows.shape[1]))
+        if not all_rows.numel():
             return rows.new_empty((sum(sizes), rows.shape[1]))
-        torch_dist.all_gather_into_tensor(every, padded)
-        parts = every.split(max(sizes))
+        torch_dist.all_gather_into_tensor(all_rows, padded)
+        parts = all_rows.split(max(sizes))
         return torch.cat([part[:size] for part, size in zip(parts, sizes, strict=True)])
 
-    labels, ids = gathered(torch.stack([samples.labels, samples.ids], dim=1)).T.contiguous()
-    return Samples(gathered(samples.features), gathered(samples.logits), labels, ids), sizes
+    labels, ids = gather(torch.stack([samples.labels, samples.ids], dim=1)).T.contiguous()
+    return Samples(gather(samples.features), gather(samples.logits), labels, ids), sizes

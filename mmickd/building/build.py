@@ -15,16 +15,15 @@ from mmickd.banks.memory_bank import MemoryBank
 from mmickd.banks.options import BankOptions
 from mmickd.building.collector import RowCollector
 from mmickd.building.images import BankImages
-from mmickd.building.large_images import explained_batches, why_too_large
+from mmickd.building.large_images import explain_large_batches, why_too_large
 from mmickd.building.parcels import Parcel
 from mmickd.tasks import Task
 from mmickd.teachers import NetworkTeacher
-from mmickd.utils.distributed import failing_together
-from mmickd.utils.errors import ICKDError
-from mmickd.utils.memory import is_out_of_memory
-from mmickd.utils.progress import Progress
+from mmickd.utils.distributed import raise_on_all_ranks
+from mmickd.utils.errors import ICKDError, is_out_of_memory
+from mmickd.utils.timing import Progress
 
-LEAST_CLASSES = 2
+MIN_CLASSES = 2
 """Classes with rows, without which there is nothing to tell apart."""
 
 
@@ -35,7 +34,7 @@ def build_banks(
     teacher: NetworkTeacher,
     batch_size: int,
     num_workers: int,
-    least_classes: int = LEAST_CLASSES,
+    min_classes: int = MIN_CLASSES,
 ) -> dict[str, MemoryBank | None]:
     """One pass of the teacher over the training images; every rank takes its share.
 
@@ -49,14 +48,14 @@ def build_banks(
         teacher: built and probed.
         batch_size: images read at once; those of one size run through the teacher together.
         num_workers: processes that read images.
-        least_classes: classes that must have rows.
+        min_classes: classes that must have rows.
 
     Returns:
         By level, the bank of all images on rank 0, on the CPU; None on the other ranks.
 
     Raises:
         ICKDError: on every rank, if an image cannot be read or is labelled wrongly, the teacher
-            gives NaN or Inf, or fewer than ``least_classes`` classes have rows.
+            gives NaN or Inf, or fewer than ``min_classes`` classes have rows.
     """
     print_log(f"Building the memory bank from {len(images)} training images", logger="current")
     num_classes = teacher.tap.num_classes
@@ -68,14 +67,14 @@ def build_banks(
         )
         for level in levels
     }
-    with failing_together(), explained_batches(batch_size):
+    with raise_on_all_ranks(), explain_large_batches(batch_size):
         _collect(collectors, images, teacher, options, batch_size, num_workers)
-    with explained_batches(batch_size):
+    with explain_large_batches(batch_size):
         banks = {level: collector.finish() for level, collector in collectors.items()}
-    with failing_together():
+    with raise_on_all_ranks():
         for level, bank in banks.items():
             if bank is not None:
-                check_present_classes(level, bank.offsets.diff(), len(images), least_classes)
+                check_present_classes(level, bank.offsets.diff(), len(images), min_classes)
                 _check_range(bank)
     return banks
 
@@ -183,9 +182,7 @@ class NoRowsError(ICKDError):
         self.images = images
 
 
-def check_present_classes(
-    level: str, sizes: Tensor, images: int, least: int = LEAST_CLASSES
-) -> None:
+def check_present_classes(level: str, sizes: Tensor, images: int, least: int = MIN_CLASSES) -> None:
     """Check that a bank has rows of enough classes.
 
     Args:

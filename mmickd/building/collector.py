@@ -11,9 +11,9 @@ from mmickd.banks.memory_bank import MemoryBank
 from mmickd.sampling import smallest_per_class
 from mmickd.structures import Samples
 from mmickd.utils.distributed import (
-    broadcast_from_main,
-    from_all_ranks,
-    join_on_main,
+    broadcast_object,
+    gather_number,
+    gather_rows_on_main,
     rows_per_chunk,
 )
 
@@ -70,9 +70,9 @@ class RowCollector:
             raise ValueError("RowCollector needs at least one part")
         self._prune()
         numbers = self._choose()
-        counts = from_all_ranks(len(self))
+        counts = gather_number(len(self))
         joined = [
-            join_on_main(rows.drain(), counts, (rows.width,), self.dtype)
+            gather_rows_on_main(rows.drain(), counts, (rows.width,), self.dtype)
             for rows in (self._features, self._logits)
         ]
         if numbers is None:
@@ -86,7 +86,7 @@ class RowCollector:
         reorder(features, order)
         reorder(logits, order)
         samples = Samples(features, logits, labels[order], ids[order])
-        return MemoryBank.of_sorted(samples, self.num_classes)
+        return MemoryBank.from_sorted(samples, self.num_classes)
 
     def _prune(self) -> None:
         """Leave out what cannot be among the smallest keys."""
@@ -100,14 +100,14 @@ class RowCollector:
 
         The rows themselves travel only after that: rank 0 never holds more of them than the bank.
         """
-        counts, numbers = from_all_ranks(len(self)), self._numbers[0]
-        every = join_on_main(
+        counts, numbers = gather_number(len(self)), self._numbers[0]
+        every = gather_rows_on_main(
             numbers.split(rows_per_chunk(numbers.shape, numbers.dtype)), counts, (3,), torch.long
         )
         if self.capacity is None or len(counts) == 1:
             return every
         kept = None if every is None else _smallest(every, self.num_classes, self.capacity)
-        kept = broadcast_from_main(kept)
+        kept = broadcast_object(kept)
         begin = sum(counts[: dist.get_rank()])
         own = kept[(kept >= begin) & (kept < begin + len(self))] - begin
         self._keep(own)

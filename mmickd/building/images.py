@@ -10,13 +10,13 @@ import torch
 from mmengine.dataset import Compose
 from torch.utils.data import Dataset
 
-from mmickd.building.large_images import explained_image
+from mmickd.building.large_images import explain_large_image
 from mmickd.building.numbering import number_images, offsets_of
-from mmickd.building.parts import leaves, with_pipeline
+from mmickd.building.parts import leaf_datasets, with_pipeline
 from mmickd.sampling import image_id, keyed_hash
 from mmickd.utils.digest import Digest
 from mmickd.utils.errors import ICKDError
-from mmickd.utils.progress import Progress
+from mmickd.utils.timing import Progress
 
 REREADS = 7
 """Further reads of the first image that must agree: a coin flip passes once in 128 times."""
@@ -32,14 +32,14 @@ class BankImages(Dataset):
     Args:
         dataset: the live training set, wrappers included.
         pipelines: transform lists, or Composes; one for all parts of the data set, or one for
-            each of :func:`~mmickd.building.parts.leaves`.
+            each of :func:`~mmickd.building.parts.leaf_datasets`.
 
     Raises:
         ICKDError: if the data set has no images, or cannot be re-piped.
     """
 
     def __init__(self, dataset: Any, *pipelines: Any) -> None:
-        parts = leaves(dataset)
+        parts = leaf_datasets(dataset)
         self.pipelines = [p if callable(p) else Compose(p) for p in pipelines]
         of_parts = self.pipelines * len(parts) if len(pipelines) == 1 else self.pipelines
         self._parts = [with_pipeline(*pair) for pair in zip(parts, of_parts, strict=True)]
@@ -135,7 +135,7 @@ def check_first_sample(images: BankImages, has_label: Callable[[Any], bool]) -> 
         ICKDError: if it carries no label, or comes out differently the second time.
     """
     try:
-        with explained_image(images.name(0)):
+        with explain_large_image(images.name(0)):
             first = images[0]
     except ICKDError:
         raise

@@ -8,15 +8,14 @@ from typing import Any
 
 from PIL import Image
 
-from mmickd.utils.errors import ICKDError
-from mmickd.utils.memory import is_out_of_memory
-from mmickd.utils.quoting import told
+from mmickd.utils.errors import ICKDError, is_out_of_memory
+from mmickd.utils.text import error_text
 
 SMALLER = "Set bank.pipeline to transforms that make smaller images (a Resize or a crop)"
 
 
 @contextmanager
-def explained_image(name: str, sample: Any = None) -> Iterator[None]:
+def explain_large_image(name: str, sample: Any = None) -> Iterator[None]:
     """Explain that one image, read or run alone, does not fit into memory.
 
     Args:
@@ -35,7 +34,7 @@ def explained_image(name: str, sample: Any = None) -> Iterator[None]:
 
 
 def why_too_large(name: str, sample: Any, error: BaseException) -> str:
-    """Say what is too large, and what to set; see :func:`explained_image`."""
+    """Say what is too large, and what to set; see :func:`explain_large_image`."""
     if sample is None:
         what, size = "while it was read", _size_of_file(name)
     else:
@@ -43,8 +42,8 @@ def why_too_large(name: str, sample: Any, error: BaseException) -> str:
         what, size = "in the teacher", f", an image of {height}x{width} pixels,"
     return (
         f"out of memory: {name}{size} does not fit {what}, as the memory bank reads it "
-        f"({told(error)}). {SMALLER}; bank.batch_size such images are read at once, so a small one "
-        "may be needed as well."
+        f"({error_text(error)}). {SMALLER}; bank.batch_size such images are read at once, so a "
+        "small one may be needed as well."
     )
 
 
@@ -58,7 +57,7 @@ def _size_of_file(name: str) -> str:
 
 
 @contextmanager
-def explained_batches(batch_size: int) -> Iterator[None]:
+def explain_large_batches(batch_size: int) -> Iterator[None]:
     """Explain that batches, or the rows of the bank, do not fit into memory.
 
     Raises:
@@ -71,7 +70,7 @@ def explained_batches(batch_size: int) -> Iterator[None]:
             raise
         fewer = f"Set bank.batch_size to less than {batch_size} images at once"
         raise ICKDError(
-            f"out of memory while the memory bank was built ({told(error)}). "
+            f"out of memory while the memory bank was built ({error_text(error)}). "
             f"{fewer if batch_size > 1 else SMALLER}. If that does not help: fewer "
             "bank.num_workers where the host's (shared) memory runs out; bank.pipeline with a "
             "Resize or a crop where single images are large; bank.capacity_per_class where there "

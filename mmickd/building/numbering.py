@@ -59,7 +59,7 @@ def number_training_images(parts: Sequence[Any], is_read_already: bool) -> None:
     """Give training samples of joined data sets without paths the numbers that the bank knows.
 
     Args:
-        parts: of the live training set, see :func:`~mmickd.building.parts.leaves`; they are
+        parts: of the live training set, see :func:`~mmickd.building.parts.leaf_datasets`; they are
             changed.
         is_read_already: True if processes read a copy of it, which nothing can reach.
 

@@ -90,7 +90,7 @@ def _chained(first: Any, then: Any) -> Any:
     return Compose(chained)
 
 
-def leaves(dataset: Any) -> list[Any]:
+def leaf_datasets(dataset: Any) -> list[Any]:
     """The data sets of :func:`parts_of`.
 
     Raises:

@@ -56,7 +56,7 @@ def names_of(pipeline: Any) -> str:
     return ", ".join(name_of(transform) for transform in flatten(pipeline))
 
 
-def described(pipelines: Iterable[BankPipeline]) -> str:
+def describe_pipelines(pipelines: Iterable[BankPipeline]) -> str:
     """The pipelines that differ, in one line."""
     return "; ".join(dict.fromkeys(map(str, pipelines)))
 
@@ -80,7 +80,7 @@ def choose_pipelines(
         cfg: the whole config; it may have data sets that this run does not build.
 
     Returns:
-        One for each of :func:`~mmickd.building.parts.leaves`.
+        One for each of :func:`~mmickd.building.parts.leaf_datasets`.
 
     Raises:
         ICKDError: if none can be found or built, or training maps labels where the bank cannot

@@ -1,4 +1,4 @@
-"""Arguments that commands share, the config that they mean, and how a command ends."""
+"""Arguments that commands share, reading their config, and running a command to its exit code."""
 
 from __future__ import annotations
 
@@ -17,56 +17,101 @@ from mmengine.config import Config, DictAction
 
 from mmickd.utils.config import find_config
 from mmickd.utils.errors import ICKDError
-from mmickd.utils.packages import import_formatter, repair_scopes
+from mmickd.utils.packages import import_yapf, repair_scopes
 from mmickd.utils.paths import expand_path, expand_paths
 
-_OPTIONS_HELP = (
-    "override settings of the config: KEY=VALUE pairs, lists as KEY='[a,b]' or KEY=a,b, nested "
-    "ones as KEY='[(a,b),(c,d)]' without white space"
-)
+
+def positive_int(text: str) -> int:
+    """Read an integer of at least 1; a ``type`` for argparse."""
+    return integer(text, least=1)
 
 
-def add_common_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the arguments that training and testing share.
+def integer(text: str, least: int) -> int:
+    """Read an integer of at least ``least``."""
+    try:
+        if int(text) >= least:
+            return int(text)
+    except ValueError:
+        pass
+    raise argparse.ArgumentTypeError(f"must be an integer of at least {least}, got '{text}'")
 
-    Args:
-        parser: the parser to extend.
-    """
-    parser.add_argument("--work-dir", help="folder for logs, checkpoints and metrics")
-    parser.add_argument("--amp", action="store_true", help="automatic mixed precision")
+
+def positive_float(text: str) -> float:
+    """Read a number above 0; a ``type`` for argparse."""
+    number = non_negative_float(text)
+    if number == 0:
+        raise argparse.ArgumentTypeError(f"must be a number above 0, got '{text}'")
+    return number
+
+
+def non_negative_float(text: str) -> float:
+    """Read a number of at least 0; a ``type`` for argparse."""
+    try:
+        if float(text) >= 0:  # False for nan
+            return float(text)
+    except ValueError:
+        pass
+    raise argparse.ArgumentTypeError(f"must be a number of at least 0, got '{text}'")
+
+
+def add_config_argument(parser: argparse.ArgumentParser) -> None:
+    """Add the positional argument ``config``."""
     parser.add_argument(
-        "--no-pin-memory", action="store_true", help="switch pin_memory off in the dataloaders"
+        "config",
+        help="config file; a relative path is also looked up in the project and in the installed "
+        "package",
     )
+
+
+def add_cfg_options(parser: argparse.ArgumentParser) -> None:
+    """Add ``--cfg-options KEY=VALUE ...``."""
     parser.add_argument(
-        "--no-persistent-workers",
-        action="store_true",
-        help="switch persistent_workers off in the dataloaders",
+        "--cfg-options",
+        nargs="+",
+        action=DictAction,
+        metavar="KEY=VALUE",
+        help="override settings of the config; a list is written KEY='[a,b]' or KEY=a,b, a nested "
+        "one KEY='[(a,b),(c,d)]' without spaces",
     )
+
+
+def add_config_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the config and ``--cfg-options``."""
+    add_config_argument(parser)
     add_cfg_options(parser)
-    add_launcher_argument(parser)
 
 
 def add_launcher_argument(parser: argparse.ArgumentParser) -> None:
-    """Add what says who starts the processes.
-
-    Args:
-        parser: the parser to extend.
-    """
+    """Add ``--launcher``, which names the program that starts the processes."""
     parser.add_argument(
         "--launcher",
         choices=["none", "pytorch", "slurm", "mpi"],
         default="none",
-        help="job launcher",
+        help="program that starts the processes (default: none, a single process)",
     )
-    # torch.distributed.launch passes the one or the other, by its version
+    # torch.distributed.launch passes one or the other, depending on its version
     parser.add_argument("--local_rank", "--local-rank", type=int, default=0, help=argparse.SUPPRESS)
 
 
+def add_common_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the optional arguments of both training and testing."""
+    parser.add_argument("--work-dir", help="folder for logs, checkpoints and metrics")
+    parser.add_argument("--amp", action="store_true", help="use automatic mixed precision")
+    for option in ("pin-memory", "persistent-workers"):
+        parser.add_argument(
+            f"--no-{option}",
+            action="store_true",
+            help=f"set {option.replace('-', '_')}=False in the dataloaders",
+        )
+    add_cfg_options(parser)
+    add_launcher_argument(parser)
+
+
 def load_run_config(args: argparse.Namespace) -> Config:
-    """The config of a run, with the common arguments merged into it.
+    """Read the config of a run, and merge the common arguments into it.
 
     Args:
-        args: with ``config`` and what :func:`add_common_arguments` defines.
+        args: Has ``config`` and the arguments of :func:`add_common_arguments`.
 
     Raises:
         ICKDError: if the config cannot be found or read, or ``--cfg-options`` do not fit it.
@@ -75,15 +120,20 @@ def load_run_config(args: argparse.Namespace) -> Config:
     if args.work_dir is not None:
         cfg.work_dir = expand_path(args.work_dir)
     for split in ("train", "val", "test"):
-        _switch_off(cfg.get(f"{split}_dataloader"), args)
+        loader = cfg.get(f"{split}_dataloader")
+        if isinstance(loader, dict):
+            if args.no_pin_memory:
+                loader["pin_memory"] = False
+            if args.no_persistent_workers:
+                loader["persistent_workers"] = False
     return cfg
 
 
 def load_launched_config(args: argparse.Namespace) -> Config:
-    """The config of several processes, or of one.
+    """Read a config for one or several processes.
 
     Args:
-        args: with ``config``, ``cfg_options`` and what :func:`add_launcher_argument` defines.
+        args: Has ``config``, ``cfg_options`` and the arguments of :func:`add_launcher_argument`.
 
     Raises:
         ICKDError: if the config cannot be found or read, or ``--cfg-options`` do not fit it.
@@ -94,41 +144,20 @@ def load_launched_config(args: argparse.Namespace) -> Config:
     return cfg
 
 
-def add_config_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the arguments of commands that look at a run: the config, and what changes it.
-
-    Args:
-        parser: the parser to extend.
-    """
-    parser.add_argument(
-        "config", help="config file, also relative to the project or the installed package"
-    )
-    add_cfg_options(parser)
-
-
-def add_cfg_options(parser: argparse.ArgumentParser) -> None:
-    """Add ``--cfg-options KEY=VALUE ...``.
-
-    Args:
-        parser: the parser to extend.
-    """
-    parser.add_argument("--cfg-options", nargs="+", action=DictAction, help=_OPTIONS_HELP)
-
-
 def read_config(config: str, options: dict[str, Any] | None = None) -> Config:
-    """The config of a run of one process, with the defaults of the stock tools.
+    """Read the config of a run with one process, with the defaults of the stock tools.
 
     ``~`` and environment variables in its paths are expanded (:mod:`mmickd.utils.paths`).
 
     Args:
-        config: file, also relative to the project or the installed package.
-        options: of ``--cfg-options``.
+        config: Config file; a relative path is also looked up in the project and the package.
+        options: Settings of ``--cfg-options``.
 
     Raises:
         ICKDError: if the config cannot be found or read, or the options do not fit it.
     """
     repair_scopes()
-    import_formatter()
+    import_yapf()
     file = find_config(config, "CONFIG")
     try:
         cfg = Config.fromfile(file)
@@ -145,7 +174,7 @@ def read_config(config: str, options: dict[str, Any] | None = None) -> Config:
 
 
 def _set_loader_defaults(cfg: Config, key: str) -> None:
-    """Fill in the dataloader defaults of mmpretrain's own tools."""
+    """Set the dataloader defaults of mmpretrain's own tools, which mmseg's tools do not have."""
     loader = cfg.get(key)
     if not isinstance(loader, dict):
         return
@@ -153,26 +182,16 @@ def _set_loader_defaults(cfg: Config, key: str) -> None:
         loader.setdefault("pin_memory", torch.cuda.is_available())
         loader.setdefault("persistent_workers", loader.get("num_workers", 0) > 0)
         loader.setdefault("collate_fn", dict(type="default_collate"))
-    # torch refuses persistent workers where there is no worker, as with num_workers=0 given by hand
+    # torch rejects persistent workers with num_workers=0, which --cfg-options may set
     if loader.get("num_workers", 0) == 0:
         loader["persistent_workers"] = False
 
 
-def _switch_off(loader: Any, args: argparse.Namespace) -> None:
-    """What the common arguments switch off in a dataloader."""
-    if not isinstance(loader, dict):
-        return
-    if args.no_pin_memory:
-        loader["pin_memory"] = False
-    if args.no_persistent_workers:
-        loader["persistent_workers"] = False
-
-
 def build_runner(cfg: Config) -> Any:
-    """The runner that ``cfg`` asks for.
+    """Build the runner of a config.
 
     Args:
-        cfg: the whole config.
+        cfg: The whole config.
     """
     from mmengine.registry import RUNNERS
     from mmengine.runner import Runner
@@ -182,10 +201,10 @@ def build_runner(cfg: Config) -> Any:
 
 @contextmanager
 def explained_empty_data() -> Iterator[None]:
-    """Say what mmengine means where a data set has no image.
+    """Replace mmengine's error about a data set without images.
 
     Raises:
-        ICKDError: in the place of numpy's words.
+        ICKDError: in place of numpy's message.
     """
     try:
         yield
@@ -201,10 +220,10 @@ def explained_empty_data() -> Iterator[None]:
 def run_command(main: Callable[[], int | None]) -> None:
     """Run a command and end the process.
 
-    With code 2 and a plain message on :class:`ICKDError`, with 130 and one line on Ctrl-C.
+    An :class:`ICKDError` ends it with its message and code 2, Ctrl-C with one line and code 130.
 
     Args:
-        main: the work of the command; it may return an exit code.
+        main: Function of the command; it may return an exit code.
     """
     try:
         code = main()
@@ -213,7 +232,7 @@ def run_command(main: Callable[[], int | None]) -> None:
         sys.exit(130)
     except ICKDError as error:
         rank = os.environ.get("LOCAL_RANK", os.environ.get("SLURM_LOCALID", "0"))
-        if rank == "0":  # once per machine: the files of another one may be what is missing
+        if rank == "0":  # once on each machine, since a file may be missing on one of them only
             print(f"\nerror: {error}", file=sys.stderr, flush=True)
         sys.exit(2)
     leave_ranks()
@@ -224,10 +243,9 @@ def run_command(main: Callable[[], int | None]) -> None:
 def leave_ranks() -> None:
     """End distributed training before the process ends.
 
-    The threads of a gloo group that is still there abort a process that has done all of its work
-    (torch 2.11: 'terminate called without an active exception'), and the launcher takes the run for
-    failed.
+    The threads of an open gloo group abort a process that has finished its work (torch 2.11:
+    'terminate called without an active exception'), and the launcher reports the run as failed.
     """
     if torch_dist.is_available() and torch_dist.is_initialized():
-        gc.collect()  # what still holds the group: runners and wrappers are knots of references
+        gc.collect()  # runners and wrappers are reference cycles that hold the group
         torch_dist.destroy_process_group()

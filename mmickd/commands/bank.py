@@ -1,4 +1,4 @@
-"""Build a config's memory bank before training; list, verify, prune and export banks."""
+"""Build the memory banks of a config before training; list, verify, prune or export banks."""
 
 from __future__ import annotations
 
@@ -11,21 +11,22 @@ from mmickd.commands.arguments import (
     add_cfg_options,
     add_config_arguments,
     add_launcher_argument,
+    non_negative_float,
     run_command,
 )
-from mmickd.commands.banks.building import build
-from mmickd.commands.banks.contents import list_banks, prune, verify
-from mmickd.commands.banks.exporting import export
+from mmickd.commands.bank_building import build
+from mmickd.commands.bank_cache import list_banks, prune, verify
+from mmickd.commands.bank_export import export
 from mmickd.commands.terminal import add_json_argument
-from mmickd.storage.home import default_cache_dir
+from mmickd.storage.files import default_cache_dir
 
 EPILOG = """
-`bank CONFIG` is short for `bank build CONFIG`, and `bank` for `bank list`. A first word that is a
-command is never taken for a config (one that is called 'list': `bank build list`).
+`bank CONFIG` is short for `bank build CONFIG`, and `bank` for `bank list`. A config with the name
+of a command needs the long form: `bank build list`.
 
-exit codes: 0 done, 1 a bank or a name is broken or missing, 2 it cannot be done, 130 Ctrl-C
+exit codes: 0 done, 1 a bank or the names of its images are broken or missing, 2 error, 130 Ctrl-C
 """
-DO: dict[str, Callable[[argparse.Namespace], int | None]] = {
+FUNCTIONS: dict[str, Callable[[argparse.Namespace], int | None]] = {
     "build": build,
     "list": list_banks,
     "verify": verify,
@@ -40,17 +41,17 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         description=__doc__, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    for name, add, about in (
-        ("build", _add_build, "build the banks of a config, or read them, without training"),
-        ("list", _add_cache, "what lies in the cache"),
-        ("verify", _add_cache, "read every bank in the cache; exit code 1 if one is broken"),
+    for name, add_arguments, about in (
+        ("build", _add_build, "build the banks of a config, or find them, without training"),
+        ("list", _add_cache, "list the banks in the cache"),
+        ("verify", _add_cache, "read all banks in the cache; exit code 1 if one is broken"),
         ("prune", _add_prune, "remove banks from the cache"),
         ("export", _add_export, "write the rows of a bank with the paths of their images"),
     ):
-        one = commands.add_parser(name, help=about, description=f"{about[0].upper()}{about[1:]}.")
-        add(one)
-        add_json_argument(one)
-    args = parser.parse_args(_spelt_out(sys.argv[1:] if argv is None else argv))
+        command = commands.add_parser(name, help=about, description=f"{about.capitalize()}.")
+        add_arguments(command)
+        add_json_argument(command)
+    args = parser.parse_args(_with_command(sys.argv[1:] if argv is None else argv))
     if args.command == "prune" and not (
         args.max_gib is not None or args.older_than is not None or args.broken or args.all
     ):
@@ -58,9 +59,9 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     return args
 
 
-def _spelt_out(words: Sequence[str]) -> list[str]:
-    """The words with the command that was left out."""
-    if words and words[0] in (*DO, "-h", "--help"):
+def _with_command(words: Sequence[str]) -> list[str]:
+    """Return the command line with the command in front, also if the user left it out."""
+    if words and words[0] in (*FUNCTIONS, "-h", "--help"):
         return [*words]
     is_config = bool(words) and not words[0].startswith("-")
     return ["build" if is_config else "list", *words]
@@ -76,54 +77,49 @@ def _add_cache(parser: argparse.ArgumentParser) -> None:
         "--cache-dir",
         type=Path,
         default=default_cache_dir(),
-        help="folder of the banks; default: $MMICKD_CACHE_DIR, else ~/.cache/mmickd",
+        help="folder of the banks (default: $MMICKD_CACHE_DIR, else ~/.cache/mmickd)",
     )
 
 
 def _add_prune(parser: argparse.ArgumentParser) -> None:
     _add_cache(parser)
-    which = parser.add_argument_group("which banks (those in use stay)")
+    which = parser.add_argument_group("banks to remove (a bank that a process uses is kept)")
     which.add_argument(
-        "--max-gib", type=_amount, metavar="X", help="least recently used, until X GiB are left"
-    )
+        "--max-gib", type=non_negative_float, metavar="X",
+        help="the least recently used banks, until X GiB are left",
+    )  # fmt: skip
     which.add_argument(
-        "--older-than", type=_amount, metavar="DAYS", help="not used for so many days"
-    )
+        "--older-than", type=non_negative_float, metavar="DAYS",
+        help="banks that were not used for DAYS days",
+    )  # fmt: skip
     which.add_argument(
-        "--broken", action="store_true", help="incomplete or altered (reads every bank)"
+        "--broken", action="store_true", help="incomplete or altered banks (reads every bank)"
     )
-    which.add_argument("--all", action="store_true", help="all of them")
-    which.add_argument("--dry-run", action="store_true", help="only say what would be removed")
-
-
-def _amount(text: str) -> float:
-    value = float(text)
-    if not value >= 0:
-        raise argparse.ArgumentTypeError(f"{text} is below 0")
-    return value
+    which.add_argument("--all", action="store_true", help="all banks")
+    which.add_argument("--dry-run", action="store_true", help="only print what would be removed")
 
 
 def _add_export(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "bank",
         metavar="BANK",
-        help="a config, whose bank is built if it is missing; or a bank's folder, or its name in "
-        "the cache",
+        help="a config (its bank is built if it is missing), the folder of a bank, or the name of "
+        "a bank in the cache",
     )
     parser.add_argument(
         "--out", type=Path, required=True, metavar="FILE", help="file to write: .npz or .parquet"
     )
     parser.add_argument(
-        "--level", help="which bank of a config that has several: image, pixel, ..."
+        "--level", help="level of the bank (image, pixel, ...), if the config has several"
     )
     add_cfg_options(parser)
     _add_cache(parser)
 
 
 def main(argv: Sequence[str] | None = None) -> int | None:
-    """Do what the command line says."""
+    """Run the command of the command line."""
     args = parse_args(argv)
-    return DO[args.command](args)
+    return FUNCTIONS[args.command](args)
 
 
 if __name__ == "__main__":

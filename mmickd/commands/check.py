@@ -8,15 +8,20 @@ from collections.abc import Sequence
 
 from mmengine.config import Config
 
-from mmickd.commands.arguments import add_config_arguments, read_config, run_command
+from mmickd.commands.arguments import (
+    add_config_arguments,
+    integer,
+    read_config,
+    run_command,
+)
 from mmickd.commands.checking.collect import look
 from mmickd.commands.checking.console import show
 from mmickd.commands.checking.report import CheckReport
 from mmickd.commands.checking.size import sample_size
 from mmickd.commands.checking.to_json import as_json
 from mmickd.commands.launching import check_amp
-from mmickd.commands.needed_files import check_files
 from mmickd.commands.terminal import add_json_argument, console
+from mmickd.hooks.needed_files import check_files
 from mmickd.utils.errors import ICKDError
 from mmickd.utils.json_files import write_json
 
@@ -30,20 +35,13 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     add_config_arguments(parser)
     parser.add_argument(
         "--images",
-        type=_count,
+        type=lambda text: integer(text, least=2),
         metavar="N",
         help="training images that the small bank is built from; default: 512, or 8 per class if "
         "those are more; 64 for segmenters",
     )
     add_json_argument(parser)
     return parser.parse_args(argv)
-
-
-def _count(text: str) -> int:
-    value = int(text)
-    if value < 2:
-        raise argparse.ArgumentTypeError(f"{text} is below 2")
-    return value
 
 
 def _look(cfg: Config, images: int) -> CheckReport:

@@ -10,7 +10,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from mmickd.commands.arguments import run_command
+from mmickd.commands.arguments import positive_float, positive_int, run_command
 from mmickd.commands.terminal import add_json_argument, progress, show_markdown
 from mmickd.experiments.comparison import Comparison, read_comparison
 from mmickd.experiments.jobs import environment
@@ -74,28 +74,17 @@ def add_run_arguments(
         seeds: how many there are by default.
         which: what they are, for the help.
     """
-    parser.add_argument("--seeds", type=count, default=seeds, help=f"{which} ({seeds})")
+    parser.add_argument("--seeds", type=positive_int, default=seeds, help=f"{which} ({seeds})")
     cores = min(available_cores(), 4)
     parser.add_argument(
-        "--workers", type=count, default=cores,
+        "--workers", type=positive_int, default=cores,
         help="runs side by side, of one CPU thread each, on a GPU too (one per core, at most 4)",
     )  # fmt: skip
     parser.add_argument(
-        "--minutes", type=_time, help="stop after that time; the same command goes on from there"
+        "--minutes",
+        type=positive_float,
+        help="stop after that time; the same command goes on from there",
     )
-
-
-def count(text: str) -> int:
-    """An argument that is a number of things."""
-    if int(text) < 1:
-        raise argparse.ArgumentTypeError("must be at least 1")
-    return int(text)
-
-
-def _time(text: str) -> float:
-    if not float(text) > 0:
-        raise argparse.ArgumentTypeError("must be above 0")
-    return float(text)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -1,4 +1,4 @@
-"""Train or test with several processes on one machine or more, by torch's own launcher."""
+"""Train or test with several processes on one machine or more, started by torchrun."""
 
 from __future__ import annotations
 
@@ -21,25 +21,25 @@ def test(argv: Sequence[str] | None = None) -> None:
     _launch("test", ["config", "checkpoint"], argv, str(test.__doc__))
 
 
-def _launch(tool: str, given: list[str], argv: Sequence[str] | None, about: str) -> None:
+def _launch(tool: str, names: list[str], argv: Sequence[str] | None, description: str) -> None:
     parser = argparse.ArgumentParser(
-        description=about,
+        description=description,
         epilog="environment: PORT, and for several machines NNODES, NODE_RANK, MASTER_ADDR",
     )
-    for name in given:
+    for name in names:
         parser.add_argument(name)
-    parser.add_argument("processes", help="processes on this machine: one per GPU")
-    parser.add_argument("arguments", nargs=argparse.REMAINDER, help=f"as of {tool}")
+    parser.add_argument("processes", help="number of processes on this machine, one for each GPU")
+    parser.add_argument("arguments", nargs=argparse.REMAINDER, help=f"arguments of {tool}")
     args = parser.parse_args(argv)
 
-    from torch.distributed.run import main  # here, since it takes seconds: --help does without
+    from torch.distributed.run import main  # here, since it takes seconds, and --help needs none
 
     main(
         [
             *_rendezvous(),
             f"--nproc_per_node={args.processes}",
             str(_tool(tool)),
-            *(getattr(args, name) for name in given),
+            *(getattr(args, name) for name in names),
             "--launcher=pytorch",
             *args.arguments,
         ]
@@ -47,9 +47,9 @@ def _launch(tool: str, given: list[str], argv: Sequence[str] | None, about: str)
 
 
 def _rendezvous() -> list[str]:
-    """Where the processes of all machines meet."""
+    """Return torchrun's options by which the processes of all machines find each other."""
     nodes = os.environ.get("NNODES", "1")
-    # a free port, so that two runs on one machine do not meet
+    # a free port, so that two runs on one machine do not collide
     port = os.environ.get("PORT") or (_free_port() if nodes == "1" else "29500")
     return [
         f"--nnodes={nodes}",
@@ -60,16 +60,16 @@ def _rendezvous() -> list[str]:
 
 
 def _free_port() -> str:
-    with socket.socket() as one:
-        one.bind(("", 0))
-        return str(one.getsockname()[1])
+    with socket.socket() as free:
+        free.bind(("", 0))
+        return str(free.getsockname()[1])
 
 
 def _tool(name: str) -> Path:
-    """The script that each process runs: a checkout's own, or what the wheel carries.
+    """Return the script that each process runs: the wheel's copy, or the checkout's file.
 
-    A script, since ``python -m`` would let the working directory shadow whatever is installed.
+    It is a script, since ``python -m`` would prefer the working directory to the installed package.
     """
-    carried = _PACKAGE / ".mim" / "tools" / f"{name}.py"
-    beside = _PACKAGE.parent / "tools" / f"{name}.py"
-    return (carried if carried.is_file() else beside).resolve()
+    in_wheel = _PACKAGE / ".mim" / "tools" / f"{name}.py"
+    in_checkout = _PACKAGE.parent / "tools" / f"{name}.py"
+    return (in_wheel if in_wheel.is_file() else in_checkout).resolve()

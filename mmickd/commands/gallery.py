@@ -17,7 +17,12 @@ from torch import nn
 
 from mmickd.building.images import BankImages
 from mmickd.building.pipelines import choose_pipelines
-from mmickd.commands.arguments import add_config_arguments, read_config, run_command
+from mmickd.commands.arguments import (
+    add_config_arguments,
+    positive_int,
+    read_config,
+    run_command,
+)
 from mmickd.commands.open_run import OpenRun, open_run
 from mmickd.commands.terminal import add_json_argument, console, table
 from mmickd.gallery.backends import PictureWriter
@@ -33,7 +38,7 @@ from mmickd.teachers.checkpoint import load_checkpoint, state_dict_of
 from mmickd.teachers.loading import load_strictly
 from mmickd.utils.errors import ICKDError
 from mmickd.utils.json_files import write_json
-from mmickd.utils.modules import plain_copy
+from mmickd.utils.modules import copy_model
 
 EPILOG = """
 It leaves in DIR: index.html (one file, to be opened in a browser, without network or server),
@@ -66,13 +71,16 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         help="these images of the split, by their paths or the ends of these",
     )  # fmt: skip
     which.add_argument(
-        "--count", type=_count, default=48,
+        "--count", type=positive_int, default=48,
         help="so many queries by chance, as many of each class as there are (48)",
     )  # fmt: skip
     parser.add_argument("--seed", type=int, default=0, help="of the choice of queries (0)")
     parser.add_argument("--classes", nargs="+", metavar="NAME", help="only queries of these")
     parser.add_argument(
-        "--neighbours", type=_count, default=6, help="most positives, and negatives, shown (6)"
+        "--neighbours",
+        type=positive_int,
+        default=6,
+        help="most positives, and negatives, shown (6)",
     )
     parser.add_argument("--out", type=Path, metavar="DIR", help="folder (WORK_DIR/gallery)")
     parser.add_argument(
@@ -81,12 +89,6 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     )  # fmt: skip
     add_json_argument(parser)
     return parser.parse_args(argv)
-
-
-def _count(text: str) -> int:
-    if int(text) < 1:
-        raise argparse.ArgumentTypeError("must be at least 1")
-    return int(text)
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -176,7 +178,7 @@ def _students(
     """The student as the run would begin, and as it was trained."""
     voices = {BEFORE: StudentPredictor(student, layer)}
     if checkpoint is not None:
-        trained = plain_copy(student)
+        trained = copy_model(student)
         state = state_dict_of(load_checkpoint(checkpoint, option="--checkpoint"))
         load_strictly(trained, state, f"--checkpoint '{checkpoint}'", "the student of the config")
         voices[AFTER] = StudentPredictor(trained, layer)

@@ -1,4 +1,4 @@
-"""Makes distributed runs work on machines without an accelerator."""
+"""Adapting distributed runs to machines without an accelerator."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ from mmickd.utils.errors import ICKDError
 
 
 def on_cpu() -> bool:
-    """Whether runs go to the CPU, for want of anything faster."""
+    """True if runs use the CPU, since there is no accelerator."""
     return get_device() == "cpu"
 
 
 def prepare_launch(cfg: Config) -> None:
-    """Adapt ``cfg`` to a machine without an accelerator, in place; elsewhere do nothing.
+    """Adapt ``cfg`` in place to a machine without an accelerator; on others do nothing.
 
-    mmengine's own initialisation calls ``torch.cuda.set_device`` and hands the local rank to
-    ``DistributedDataParallel`` as a device, which both fail there. So the process group is made
-    here, with gloo, before the runner looks for one.
+    mmengine's initialisation calls ``torch.cuda.set_device`` and passes the local rank to
+    ``DistributedDataParallel`` as a device; both fail without one. So the process group is created
+    here, with gloo, before the runner needs it.
 
     Args:
-        cfg: the whole config, with ``launcher`` set.
+        cfg: The whole config, with ``launcher`` set.
 
     Raises:
-        ICKDError: if the launcher did not say who is who.
+        ICKDError: if the launcher did not set the rank and the world size.
     """
     launcher = cfg.get("launcher", "none")
     if launcher == "none" or not on_cpu():
@@ -44,56 +44,56 @@ def prepare_launch(cfg: Config) -> None:
         timeout = None if seconds is None else timedelta(seconds=seconds)
         torch_dist.init_process_group("gloo", timeout=timeout)
     use_cpu_wrapper(cfg)
-    asked = [part.pop("sync_bn", None) for part in (cfg, cfg.get("strategy") or {})]
-    if revert_sync_bn(cfg.get("model")) or any(asked):
+    converts = [part.pop("sync_bn", None) for part in (cfg, cfg.get("strategy") or {})]
+    if revert_sync_bn(cfg.get("model")) or any(converts):
         print_log(
-            "DistributedDataParallel refuses SyncBN on the CPU: BN is used in its place, with the "
-            "statistics of each process by itself.",
+            "DistributedDataParallel refuses SyncBN on the CPU: BN is used instead, with separate "
+            "statistics in each process.",
             logger="current",
         )
 
 
 def check_amp(cfg: Config) -> None:
-    """Stop if mixed precision is asked for where mmengine refuses it.
+    """Check that mixed precision is only used with an accelerator, as mmengine requires.
 
     Args:
-        cfg: the whole config.
+        cfg: The whole config.
 
     Raises:
-        ICKDError: if there is no accelerator.
+        ICKDError: if the config uses mixed precision and there is no accelerator.
     """
     wrapper = cfg.get("optim_wrapper") or {}
     if type_name(wrapper.get("type")) == "AmpOptimWrapper" and on_cpu():
         raise ICKDError(
             "Mixed precision (--amp, or optim_wrapper.type='AmpOptimWrapper') needs a GPU and none "
-            "is visible. Leave --amp out, or set optim_wrapper.type=OptimWrapper."
+            "is visible. Remove --amp, or set optim_wrapper.type=OptimWrapper."
         )
 
 
 def use_cpu_wrapper(cfg: Config) -> None:
-    """Set a model wrapper without devices, in place; what the config says of it is kept.
+    """Set a model wrapper without devices, in place; the config's other settings of it are kept.
 
     Args:
-        cfg: the whole config.
+        cfg: The whole config.
     """
     if type_name(cfg.get("runner_type", "Runner")) == "FlexibleRunner":
         _use_cpu_strategy(cfg)
         return
-    own = cfg.get("model_wrapper_cfg") or {}
-    cfg.model_wrapper_cfg = {**_ddp_wrapper(cfg), **own, "device_ids": None}
+    wrapper = cfg.get("model_wrapper_cfg") or {}
+    cfg.model_wrapper_cfg = {**_ddp_wrapper(cfg), **wrapper, "device_ids": None}
 
 
 def _use_cpu_strategy(cfg: Config) -> None:
-    """The same for FlexibleRunner, whose strategy has the wrapper."""
+    """Set the wrapper of FlexibleRunner, which is part of its strategy."""
     if cfg.get("strategy") is None:
         cfg.strategy = dict(type="DDPStrategy")
     kind = type_name(cfg.strategy.type)
-    own = cfg.strategy.get("model_wrapper") or {}
+    wrapper = cfg.strategy.get("model_wrapper") or {}
     if kind == "DDPStrategy":
-        cfg.strategy.model_wrapper = {**_ddp_wrapper(cfg), **own, "device_ids": None}
+        cfg.strategy.model_wrapper = {**_ddp_wrapper(cfg), **wrapper, "device_ids": None}
     elif kind == "FSDPStrategy":
         default = {"type": "MMFullyShardedDataParallel"}
-        cfg.strategy.model_wrapper = {**default, **own, "device_id": "cpu"}
+        cfg.strategy.model_wrapper = {**default, **wrapper, "device_id": "cpu"}
     else:
         raise ICKDError(
             f"strategy.type='{kind}' cannot train with several processes on the CPU: use "
@@ -110,29 +110,29 @@ def _ddp_wrapper(cfg: Config) -> dict[str, Any]:
 
 
 def revert_sync_bn(node: Any) -> bool:
-    """Turn every ``SyncBN`` of a model config into ``BN``, in place.
+    """Replace every ``SyncBN`` in a model's config by ``BN``, in place.
 
     Args:
-        node: a config, or a part of one.
+        node: Config of a model, or a part of it.
 
     Returns:
-        Whether there was one.
+        True if there was one.
     """
-    found = False
+    has_sync_bn = False
     if isinstance(node, MutableMapping):
         if type_name(node.get("type")) in ("SyncBN", "SyncBatchNorm", "MMSyncBN"):
             node["type"] = "BN"
-            found = True
+            has_sync_bn = True
         children = list(node.values())
     else:
         children = list(node) if isinstance(node, (list, tuple)) else []
     for child in children:
-        found = revert_sync_bn(child) or found
-    return found
+        has_sync_bn = revert_sync_bn(child) or has_sync_bn
+    return has_sync_bn
 
 
 def _set_rank_variables(launcher: str) -> None:
-    """Name ranks as torch does, where the launcher has names of its own.
+    """Set torch's environment variables for ranks from those of the launcher.
 
     Args:
         launcher: ``'pytorch'``, ``'slurm'`` or ``'mpi'``.

@@ -15,7 +15,7 @@ from mmengine.config import Config
 from mmengine.hooks import Hook
 from torch import nn
 
-from mmickd.building.build import LEAST_CLASSES
+from mmickd.building.build import MIN_CLASSES
 from mmickd.commands.arguments import build_runner, explained_empty_data
 from mmickd.hooks.attachment import Attachment
 from mmickd.hooks.entries import hook_entry
@@ -71,7 +71,7 @@ class OpenRun:
 
 
 @contextmanager
-def open_run(cfg: Config, least_classes: int = LEAST_CLASSES) -> Iterator[OpenRun]:
+def open_run(cfg: Config, min_classes: int = MIN_CLASSES) -> Iterator[OpenRun]:
     """Go the way of a training run up to its first step, and no further.
 
     All that would stop the run stops it here. Nothing is written into the run's work dir, and no
@@ -79,7 +79,7 @@ def open_run(cfg: Config, least_classes: int = LEAST_CLASSES) -> Iterator[OpenRu
 
     Args:
         cfg: the whole config; it is left as it is.
-        least_classes: classes that a frozen bank must have rows of.
+        min_classes: classes that a frozen bank must have rows of.
 
     Raises:
         ICKDError: if there is not exactly one :class:`~mmickd.ICKDHook`, or the run cannot begin.
@@ -93,7 +93,7 @@ def open_run(cfg: Config, least_classes: int = LEAST_CLASSES) -> Iterator[OpenRu
             cfg.visualizer = {**cfg.visualizer, "vis_backends": None}
         runner = build_runner(cfg)
         hook = next(hook for hook in runner.hooks if isinstance(hook, ICKDHook))
-        hook.least_classes = least_classes
+        hook.min_classes = min_classes
         runner.register_hook(_StopBeforeTraining(), priority="LOWEST")
         collector = _Collector()
         runner.logger.addHandler(collector)

@@ -1,4 +1,4 @@
-"""What commands show, and leave for scripts."""
+"""Printing tables, progress and Markdown, and the argument ``--json``."""
 
 from __future__ import annotations
 
@@ -14,69 +14,69 @@ from rich.table import Table
 from rich.text import Text
 
 PLAIN_WIDTH = 120
-"""Letters of a line where the output is no terminal."""
+"""Width in characters if the output is no terminal."""
 
 
 def console() -> Console:
-    """Where commands write: in colour on a terminal, plain lines of text in a file or a pipe."""
-    found = Console(highlight=False)
-    return found if found.is_terminal else Console(highlight=False, width=PLAIN_WIDTH)
+    """Return the console of the commands: coloured on a terminal, plain text in a file or pipe."""
+    terminal = Console(highlight=False)
+    return terminal if terminal.is_terminal else Console(highlight=False, width=PLAIN_WIDTH)
 
 
 def table(title: str, head: Sequence[str], rows: Sequence[Sequence[object]]) -> Table:
-    """A table, its first column to the left and the numbers to the right.
+    """Return a table whose first column is left-aligned, and the others right-aligned.
 
     Args:
-        title: above it.
-        head: names of the columns.
-        rows: cells, shown as they are, markup and all letters alike.
+        title: Title above the table.
+        head: Names of the columns.
+        rows: Cells of each row; rich's markup in them is printed, not interpreted.
 
     Example:
         >>> table("rows", ["class", "rows"], [["cat", 3]]).row_count
         1
     """
-    made = Table(title=title, title_justify="left", box=None, pad_edge=False)
+    grid = Table(title=title, title_justify="left", box=None, pad_edge=False)
     for number, name in enumerate(head):
-        made.add_column(name, justify="left" if number == 0 else "right", overflow="fold")
+        grid.add_column(name, justify="left" if number == 0 else "right", overflow="fold")
     for row in rows:
-        made.add_row(*(Text(str(cell)) for cell in row))
-    return made
+        grid.add_row(*(Text(str(cell)) for cell in row))
+    return grid
 
 
 Say = Callable[[str], None]
-"""Takes a line of plain text."""
+"""Function that prints a line of plain text."""
 
 
 @contextmanager
 def progress() -> Iterator[tuple[Say, Say]]:
-    """Where work of some length tells how it goes.
+    """Print lines about long work.
 
     Yields:
-        What takes the lines that stay, and what takes those on how far it is: the latest one alone
-        stands below the others on a terminal; in a file or a pipe all stay.
+        A function for messages, and one for the state of the work. A terminal shows all messages
+        and below them only the latest state; a file or a pipe gets every line.
     """
-    where = console()
-    if not where.is_terminal:
+    terminal = console()
+    if not terminal.is_terminal:
         say: Say = lambda line: print(line, flush=True)  # noqa: E731
         yield say, say
         return
-    # Without a thread of its own: beside one, starting a process is not safe.
-    with Live(console=where, auto_refresh=False, transient=True) as live:
+    # no refresh thread: forking a process beside a thread is not safe
+    with Live(console=terminal, auto_refresh=False, transient=True) as live:
         yield (
-            lambda line: where.print(Text(line)),
+            lambda line: terminal.print(Text(line)),
             lambda line: live.update(Text(line), refresh=True),
         )
 
 
 def show_markdown(text: str) -> None:
-    """Print Markdown, laid out on a terminal, as it is in a file or a pipe."""
-    where = console()
-    if where.is_terminal:
-        where.print(Markdown(text))
+    """Print Markdown: rendered on a terminal, unchanged in a file or a pipe."""
+    terminal = console()
+    if terminal.is_terminal:
+        terminal.print(Markdown(text))
     else:
         print(text)
 
 
 def add_json_argument(parser: argparse.ArgumentParser) -> None:
     """Add ``--json FILE``."""
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write what was found as JSON")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="also write the results as JSON")

@@ -1,4 +1,4 @@
-"""Test a checkpoint of any model of mmsegmentation or mmpretrain."""
+"""Test a checkpoint of a model of mmsegmentation or mmpretrain."""
 
 import argparse
 from collections.abc import Sequence
@@ -11,36 +11,40 @@ from mmengine.evaluator import DumpResults
 
 from mmickd.commands.arguments import (
     add_common_arguments,
+    add_config_argument,
     build_runner,
     load_run_config,
+    positive_int,
     run_command,
 )
 from mmickd.commands.launching import prepare_launch
-from mmickd.commands.needed_files import check_files
-from mmickd.utils.config import type_name
+from mmickd.hooks.needed_files import check_files
+from mmickd.utils.config import is_segmentation, type_name
 from mmickd.utils.errors import ICKDError
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(description="Test (and evaluate) a classifier or a segmenter")
-    parser.add_argument(
-        "config", help="config file, also relative to the project or the installed package"
-    )
+    parser = argparse.ArgumentParser(description="Test a checkpoint of a classifier or a segmenter")
+    add_config_argument(parser)
     parser.add_argument("checkpoint", help="checkpoint file or URL")
     parser.add_argument(
         "--out",
-        help="segmenter: folder for the predicted label maps; classifier: file for the results",
+        help="folder for the predicted label maps (segmenter), or file of the results (classifier)",
     )
     parser.add_argument(
-        "--out-item", choices=["metrics", "pred"], help="what --out holds for a classifier"
+        "--out-item", choices=["metrics", "pred"], help="content of --out of a classifier"
     )
-    parser.add_argument("--dump", metavar="FILE.pkl", help="file for all predictions, any model")
+    parser.add_argument("--dump", metavar="FILE.pkl", help="file for all predictions")
     parser.add_argument("--show", action="store_true", help="show the predictions in a window")
-    parser.add_argument("--show-dir", help="folder for painted pictures")
-    parser.add_argument("--interval", type=int, default=1, help="paint every n-th sample")
-    parser.add_argument("--wait-time", type=float, default=2, help="seconds that a window stays")
-    parser.add_argument("--tta", action="store_true", help="test-time augmentation")
+    parser.add_argument("--show-dir", help="folder for images with the predictions")
+    parser.add_argument(
+        "--interval", type=positive_int, default=1, metavar="N", help="draw every Nth image (1)"
+    )
+    parser.add_argument(
+        "--wait-time", type=float, default=2, metavar="SECONDS", help="time to show a window (2)"
+    )
+    parser.add_argument("--tta", action="store_true", help="use test-time augmentation")
     add_common_arguments(parser)
     args = parser.parse_args(argv)
     if args.out_item and not args.out:
@@ -73,7 +77,7 @@ def merge_args(cfg: Config, args: argparse.Namespace) -> None:
 
 
 def check_test_set(cfg: Config) -> None:
-    """Refuse a config that has nothing to test on.
+    """Check that a config has a test set.
 
     Raises:
         ICKDError: if ``test_dataloader``, ``test_evaluator`` or ``test_cfg`` is missing or None.
@@ -88,13 +92,8 @@ def check_test_set(cfg: Config) -> None:
         )
 
 
-def is_segmentation(cfg: Config) -> bool:
-    """Whether the run is one of mmseg."""
-    return bool(cfg.get("default_scope") == "mmseg")
-
-
 def enable_visualization(cfg: Config, args: argparse.Namespace) -> None:
-    """Switch the visualization hook on; its options differ between mmseg and mmpretrain."""
+    """Switch the visualization hook on, whose options differ between mmseg and mmpretrain."""
     hook = (cfg.get("default_hooks") or {}).get("visualization")
     if hook is None:
         raise ICKDError(
@@ -118,10 +117,10 @@ def enable_visualization(cfg: Config, args: argparse.Namespace) -> None:
 
 
 def enable_tta(cfg: Config) -> None:
-    """Wrap model and pipeline; a classifier without settings of its own is flipped.
+    """Wrap the model and change the pipeline; a classifier without ``tta_*`` settings is flipped.
 
     Raises:
-        ICKDError: if a segmenter has no settings for it, or the data set has no pipeline.
+        ICKDError: if a segmenter has no ``tta_*`` settings, or the data set has no pipeline.
     """
     pipeline: Any = cfg.get("tta_pipeline")
     model: Any = cfg.get("tta_model")
@@ -129,7 +128,7 @@ def enable_tta(cfg: Config) -> None:
     if is_segmentation(cfg) and missing:
         raise ICKDError(
             f"--tta needs {' and '.join(missing)} in the config of a segmenter: {cfg.filename} has "
-            "none. Add them, or leave --tta out."
+            "none. Add them, or remove --tta."
         )
     dataset = cfg.test_dataloader.dataset
     if not dataset.get("pipeline"):
@@ -144,17 +143,17 @@ def enable_tta(cfg: Config) -> None:
         flips = [dict(type="RandomFlip", prob=1.0), dict(type="RandomFlip", prob=0.0)]
         pipeline[-1] = dict(type="TestTimeAug", transforms=[flips, [pipeline[-1]]])
     dataset.pipeline = pipeline
-    wrapped = ConfigDict(model)  # not **model, by which classes would be dumped as bare names
+    wrapped = ConfigDict(model)  # with **model, classes would be dumped as bare names
     wrapped.module = cfg.model
     cfg.model = wrapped
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Test as the command line says."""
+    """Run the command."""
     args = parse_args(argv)
     cfg = load_run_config(args)
     merge_args(cfg, args)
-    # The teacher plays no part in a test; it need not be on this machine.
+    # a test needs neither teacher nor initial weights
     check_files({k: v for k, v in cfg.items() if k not in ("custom_hooks", "model")}, ("test",))
     prepare_launch(cfg)
     runner = build_runner(cfg)

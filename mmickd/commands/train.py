@@ -1,4 +1,4 @@
-"""Train any model of mmsegmentation or mmpretrain, with or without distillation."""
+"""Train a model of mmsegmentation or mmpretrain, with or without distillation."""
 
 import argparse
 import os
@@ -9,14 +9,15 @@ from mmengine.config import Config
 
 from mmickd.commands.arguments import (
     add_common_arguments,
+    add_config_argument,
     build_runner,
     explained_empty_data,
     load_run_config,
     run_command,
 )
 from mmickd.commands.launching import check_amp, prepare_launch
-from mmickd.commands.needed_files import check_files
-from mmickd.commands.resuming import latest_checkpoint
+from mmickd.hooks.needed_files import check_files
+from mmickd.training.resuming import latest_checkpoint
 from mmickd.utils.config import type_name
 from mmickd.utils.errors import ICKDError
 
@@ -26,25 +27,23 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description="Train a classifier or a segmenter, distilled if the config has an ICKDHook"
     )
-    parser.add_argument(
-        "config", help="config file, also relative to the project or the installed package"
-    )
+    add_config_argument(parser)
     parser.add_argument(
         "--resume",
         nargs="?",
         const="auto",
         metavar="CHECKPOINT",
-        help="resume from this checkpoint, or from the latest one in the work dir if none is given",
+        help="resume from CHECKPOINT, or without it from the latest one in the work dir",
     )
-    parser.add_argument("--no-validate", action="store_true", help="do not validate while training")
+    parser.add_argument("--no-validate", action="store_true", help="train without validation")
     parser.add_argument(
         "--auto-scale-lr",
         action="store_true",
-        help="scale the learning rate by actual over original batch size",
+        help="multiply the learning rate by batch size / auto_scale_lr.base_batch_size",
     )
-    parser.add_argument("--seed", type=int, help="seed of the run; at random if not given")
+    parser.add_argument("--seed", type=int, help="seed of the run (default: random)")
     parser.add_argument(
-        "--deterministic", action="store_true", help="use deterministic algorithms only"
+        "--deterministic", action="store_true", help="use only deterministic algorithms"
     )
     add_common_arguments(parser)
     return parser.parse_args(argv)
@@ -64,7 +63,7 @@ def merge_args(cfg: Config, args: argparse.Namespace) -> None:
         if "base_batch_size" not in (cfg.get("auto_scale_lr") or {}):
             raise ICKDError(
                 "--auto-scale-lr needs auto_scale_lr=dict(base_batch_size=...) in the config: the "
-                "batch size that its learning rate was chosen for."
+                "batch size that belongs to its learning rate."
             )
         cfg.auto_scale_lr.enable = True
     if args.seed is not None or args.deterministic:
@@ -77,10 +76,10 @@ def merge_args(cfg: Config, args: argparse.Namespace) -> None:
 
 
 def resume_latest(cfg: Config) -> None:
-    """Resume from the latest complete checkpoint in the work dir, else start as ``cfg`` says."""
+    """Resume from the latest complete checkpoint in the work dir, if there is one."""
     latest = latest_checkpoint(cfg.work_dir)
     if latest.path is not None or not (latest.warning or cfg.get("load_from")):
-        # mmengine looks by itself where it would find the same
+        # without a warning, mmengine itself finds the same checkpoint
         cfg.resume, cfg.load_from = True, latest.path if latest.warning else None
     if latest.warning and os.environ.get("LOCAL_RANK", "0") == "0":
         print(f"warning: {latest.warning}", file=sys.stderr, flush=True)
@@ -98,7 +97,7 @@ def enable_amp(cfg: Config) -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Train as the command line says."""
+    """Run the command."""
     args = parse_args(argv)
     cfg = load_run_config(args)
     merge_args(cfg, args)

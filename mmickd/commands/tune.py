@@ -7,8 +7,13 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from mmickd.commands.arguments import read_config, run_command
-from mmickd.commands.compare import add_run_arguments, count, stoppable, write_results
+from mmickd.commands.arguments import (
+    add_config_argument,
+    positive_int,
+    read_config,
+    run_command,
+)
+from mmickd.commands.compare import add_run_arguments, stoppable, write_results
 from mmickd.commands.terminal import add_json_argument, progress
 from mmickd.experiments.jobs import environment
 from mmickd.experiments.methods import metric_of, read_methods
@@ -44,10 +49,10 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
     )
+    add_config_argument(parser)
     parser.add_argument(
-        "config", help="config file, also relative to the project or the installed package"
+        "--trials", type=positive_int, required=True, help="of each of the two methods"
     )
-    parser.add_argument("--trials", type=count, required=True, help="of each of the two methods")
     parser.add_argument(
         "--cfg-options", nargs="+", default=[], metavar="KEY=VALUE", help="of every run's config"
     )

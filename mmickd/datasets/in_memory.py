@@ -14,7 +14,7 @@ from torch.utils.data import Dataset, get_worker_info
 from mmickd.datasets.augmentation import Chance, crop_and_flip
 from mmickd.registry import DATASETS
 from mmickd.utils.errors import ICKDError
-from mmickd.utils.progress import Progress
+from mmickd.utils.timing import Progress
 
 PLAN = (
     "It takes LoadImageFromFile, Resize, ResizeEdge and CenterCrop, then at most one RandomCrop, "

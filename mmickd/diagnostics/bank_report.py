@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from mmickd.banks.exclusion import has_voter, same_image
+from mmickd.banks.exclusion import has_class_neighbour, same_image
 from mmickd.banks.memory_bank import MemoryBank
 from mmickd.structures import Samples
 
@@ -74,7 +74,7 @@ def report_of(bank: MemoryBank, num_positives: int | None, exclude_same_id: bool
     compared = spaced(len(bank), COMPARED)
     queries = compared[spaced(len(compared), ASKED)]
     right = torch.cat([_right(bank.samples[rows]) for rows in compared.split(BLOCK)])
-    judged = queries[has_voter(bank, queries, compared, exclude_same_id)]
+    judged = queries[has_class_neighbour(bank, queries, compared, exclude_same_id)]
     is_named = (
         votes_of_others(bank, judged, compared, exclude_same_id).argmax(1) == bank.labels[judged]
     )

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from mmickd.banks.exclusion import has_voter
+from mmickd.banks.exclusion import has_class_neighbour
 from mmickd.banks.memory_bank import MemoryBank
 from mmickd.diagnostics.bank_report import (
     ASKED,
@@ -94,7 +94,7 @@ def share_of_wrong_labels(bank: MemoryBank, exclude_same_id: bool) -> float | No
     """
     compared = spaced(len(bank), COMPARED)
     asked = compared[spaced(len(compared), ASKED)]
-    asked = asked[has_voter(bank, asked, compared, exclude_same_id)]
+    asked = asked[has_class_neighbour(bank, asked, compared, exclude_same_id)]
     if not len(asked):
         return None
     votes = votes_of_others(bank, asked, compared, exclude_same_id)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from mmickd.banks.exclusion import has_voter, same_image
+from mmickd.banks.exclusion import has_class_neighbour, same_image
 from mmickd.banks.memory_bank import MemoryBank
 from mmickd.diagnostics.bank_report import VOTE_TEMPERATURE, spaced
 
@@ -78,7 +78,7 @@ def label_issues(bank: MemoryBank) -> LabelIssues:
         nearest, places = similarity.topk(min(VOTERS, len(compared)), dim=1)
         votes = _votes(nearest, voters.labels[places], bank.num_classes)
         own = votes.gather(1, bank.labels[rows, None])[:, 0]
-        judged = has_voter(bank, rows, compared, exclude_same_id=True)
+        judged = has_class_neighbour(bank, rows, compared, exclude_same_id=True)
         scores.append(torch.where(judged, 1 - own, 0.0).clamp(0, 1).cpu())
         suggested.append(torch.where(judged, votes.argmax(dim=1), bank.labels[rows]).cpu())
     return _by_image(bank, torch.cat(scores), torch.cat(suggested))

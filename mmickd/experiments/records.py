@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mmickd.experiments.training_log import ms_per_step, parts
+from mmickd.utils.atomic import atomic_write
 from mmickd.utils.json_files import to_json
 
 if TYPE_CHECKING:
@@ -50,6 +50,5 @@ def record(
 
 def write_lines(file: Path, records: Iterable[Mapping[str, Any]]) -> None:
     """Write one line of JSON for each; the file is the old or the new one, whatever happens."""
-    part = file.with_name(file.name + ".part")
-    part.write_text("".join(f"{to_json(entry)}\n" for entry in records))
-    os.replace(part, file)
+    with atomic_write(file) as temporary:
+        temporary.write_text("".join(f"{to_json(entry)}\n" for entry in records))

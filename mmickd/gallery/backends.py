@@ -10,7 +10,7 @@ from mmengine.logging import print_log
 from mmengine.visualization import Visualizer
 from PIL import Image
 
-from mmickd.utils.quoting import told
+from mmickd.utils.text import error_text
 
 
 class PictureWriter:
@@ -42,7 +42,7 @@ class PictureWriter:
                     self._failed.add(number)
                     print_log(
                         f"{type(target).__name__} does not take the picture {name} "
-                        f"({type(error).__name__}: {told(error)}). Everything else goes on; "
+                        f"({type(error).__name__}: {error_text(error)}). Everything else goes on; "
                         "this is not logged again. Look at visualizer.vis_backends.",
                         logger="current",
                         level=logging.WARNING,

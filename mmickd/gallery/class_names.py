@@ -6,7 +6,7 @@ import difflib
 from collections.abc import Sequence
 from typing import Any
 
-from mmickd.building.parts import leaves
+from mmickd.building.parts import leaf_datasets
 from mmickd.utils.errors import ICKDError
 
 
@@ -17,7 +17,7 @@ def class_names(dataset: Any, count: int) -> list[str]:
         dataset: live, wrappers included.
         count: of the classes.
     """
-    names = getattr(leaves(dataset)[0], "metainfo", {}).get("classes") or ()
+    names = getattr(leaf_datasets(dataset)[0], "metainfo", {}).get("classes") or ()
     return [str(name) for name in names] if len(names) == count else [str(n) for n in range(count)]
 
 

@@ -18,7 +18,7 @@ from mmickd.gallery.structures import Point, QueryExample, guesses
 from mmickd.gallery.student_predictor import StudentPredictor
 from mmickd.structures import NO_LABEL, Context, Samples, View
 from mmickd.utils.errors import ICKDError
-from mmickd.utils.progress import Progress
+from mmickd.utils.timing import Progress
 
 BEFORE, AFTER = "before", "after"
 """Names of the students that a case has a place for."""
@@ -73,7 +73,7 @@ class ContextReader:
         seed: int = 0,
     ) -> None:
         self.rows, self._asked = RowLocator(asked), asked
-        self._memory = asked.teacher.memory.apart()  # a run goes on as without these searches
+        self._memory = asked.teacher.memory.copy()  # a run goes on as without these searches
         self._task = asked.teacher.task
         self._level = self._task.levels[asked.level]
         self._neighbours, self._students, self._seed = neighbours, students, seed

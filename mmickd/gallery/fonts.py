@@ -11,7 +11,7 @@ from pathlib import Path
 from mmengine.logging import print_log
 from PIL import ImageFont
 
-from mmickd.utils.quoting import quoted
+from mmickd.utils.text import safe_repr
 
 SIZE = 13
 """Height of the letters, in pixels."""
@@ -93,10 +93,10 @@ class Fonts:
             return
         self._has_warned = True
         print_log(
-            f"no font of this machine has the letter {quoted(letter)} of {quoted(text.strip())}: "
-            "pictures show a box in its place. Install a font of the script (Debian: apt-get "
-            "install fonts-noto-cjk, or fonts-noto for all scripts); the HTML page uses the "
-            "browser's fonts. This is not logged again.",
+            f"no font of this machine has the letter {safe_repr(letter)} of "
+            f"{safe_repr(text.strip())}: pictures show a box in its place. Install a font of the "
+            "script (Debian: apt-get install fonts-noto-cjk, or fonts-noto for all scripts); the "
+            "HTML page uses the browser's fonts. This is not logged again.",
             logger="current",
             level=logging.WARNING,
         )

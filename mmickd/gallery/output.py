@@ -13,7 +13,7 @@ from mmickd.gallery.page import write_page
 from mmickd.gallery.pictures import draw_example
 from mmickd.gallery.structures import LabelIssue, QueryExample
 from mmickd.gallery.thumbnails import Thumbnails
-from mmickd.utils.progress import Progress
+from mmickd.utils.timing import Progress
 
 SHOWN_SUSPECTS = 100
 """Of the worst, in the page; the file has all."""

@@ -14,7 +14,7 @@ from mmickd.structures import Context
 from mmickd.teachers import NetworkTeacher
 from mmickd.training.preparation import ReadyRun
 from mmickd.utils.errors import ICKDError
-from mmickd.utils.progress import Progress
+from mmickd.utils.timing import Progress
 
 
 @dataclass(frozen=True)

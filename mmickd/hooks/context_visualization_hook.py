@@ -21,11 +21,11 @@ from mmickd.gallery.student_predictor import StudentPredictor
 from mmickd.gallery.thumbnails import Thumbnails
 from mmickd.hooks.ickd_hook import ICKDHook
 from mmickd.registry import HOOKS
-from mmickd.utils.distributed import failing_together
+from mmickd.utils.distributed import raise_on_all_ranks
 from mmickd.utils.errors import ICKDError
 from mmickd.utils.modules import is_sharded
-from mmickd.utils.quoting import told
 from mmickd.utils.random_state import preserved_random_state
+from mmickd.utils.text import error_text
 from mmickd.utils.validation import check_integer
 
 
@@ -90,7 +90,7 @@ class ContextVisualizationHook(Hook):
                 "priority of both as it is."
             )
         asked = GalleryBank.of(hook.ready)
-        with failing_together(), preserved_random_state():
+        with raise_on_all_ranks(), preserved_random_state():
             if dist.is_main_process():
                 self._open(runner, hook.ready.layer, asked)
 
@@ -108,8 +108,8 @@ class ContextVisualizationHook(Hook):
                 self._has_failed = True
                 print_log(
                     f"ContextVisualizationHook cannot make its pictures of iteration "
-                    f"{runner.iter + 1} ({type(error).__name__}: {told(error)}). Training goes on; "
-                    "this is not logged again.",
+                    f"{runner.iter + 1} ({type(error).__name__}: {error_text(error)}). Training "
+                    "goes on; this is not logged again.",
                     logger="current",
                     level=logging.WARNING,
                 )

@@ -14,7 +14,7 @@ from mmengine.model import is_model_wrapper
 from mmengine.runner import BaseLoop, Runner
 from torch import nn
 
-from mmickd.building.build import LEAST_CLASSES
+from mmickd.building.build import MIN_CLASSES
 from mmickd.hooks.attachment import Attachment
 from mmickd.hooks.other_hooks import is_read_now, refuse_several, warn_of_lost_hooks
 from mmickd.hooks.similarity import SimilarityWatch
@@ -64,7 +64,7 @@ class ICKDHook(Hook):
         exclude_same_id: leave out bank rows of the query's own image.
 
     Attributes:
-        least_classes (int): classes that a frozen bank must have rows of; ``mmickd check`` builds
+        min_classes (int): classes that a frozen bank must have rows of; ``mmickd check`` builds
             a small bank, which may miss classes that the training set has.
 
     Raises:
@@ -96,7 +96,7 @@ class ICKDHook(Hook):
         check_names(unknown, [*options, "priority"], "ICKDHook")
         repair_scopes()
         self._options = HookOptions.read({name: given[name] for name in options})
-        self.least_classes = LEAST_CLASSES
+        self.min_classes = MIN_CLASSES
         self._ready: ReadyRun | None = None
         self._distiller: Distiller | None = None
         self._attachment: Attachment | None = None
@@ -141,7 +141,7 @@ class ICKDHook(Hook):
         model = _unwrap(runner.model)
         begin = time.monotonic()
         with preserved_random_state():
-            ready = prepare(self._options, run_context(runner, model), self.least_classes)
+            ready = prepare(self._options, run_context(runner, model), self.min_classes)
         self._ready, self._distiller = ready, ready.distiller
         if runner.iter:  # resumed
             self._restore()

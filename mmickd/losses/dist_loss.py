@@ -11,7 +11,7 @@ from mmickd.losses.base import LogitLoss, reduce_loss, widen
 from mmickd.losses.scaling import divide_by_size
 from mmickd.registry import LOSSES
 from mmickd.structures import Queries
-from mmickd.utils.distributed import of_all_ranks
+from mmickd.utils.distributed import all_gather_with_grad
 from mmickd.utils.validation import check_number
 
 OfRanks = Callable[[Tensor], Tensor]
@@ -51,8 +51,8 @@ def dist_loss(
         valid: ``(Q,)`` bool; the queries that count (None: all). Others are in no column.
         reduction: 'mean', or 'none' for a number per query, of which ``intra`` is the same for all.
         of_ranks: gives a tensor of this rank and of those whose queries are in the same columns;
-            :func:`~mmickd.utils.distributed.of_all_ranks` makes a column that of the whole batch,
-            for which all ranks call it together.
+            :func:`~mmickd.utils.distributed.all_gather_with_grad` makes a column that of the whole
+            batch, for which all ranks call it together.
 
     Returns:
         Scalar, float32 (float64 for float64 input), 0 with gradient 0 when no query counts; or
@@ -127,5 +127,5 @@ class DISTLoss(LogitLoss):
             self.temperature,
             queries.valid,
             reduction="none",
-            of_ranks=of_all_ranks,
+            of_ranks=all_gather_with_grad,
         )

@@ -11,7 +11,7 @@ from mmickd.losses.schedules import TrainProgress, WeightSchedule
 from mmickd.registry import LOSSES, build_part
 from mmickd.utils.config import type_name
 from mmickd.utils.errors import ICKDError
-from mmickd.utils.quoting import quoted
+from mmickd.utils.text import safe_repr
 from mmickd.utils.validation import check_dict, check_names
 
 DEFAULT_TERMS = {"kd": "KDLoss", "picd": "PICDLoss", "nicd": "NICDLoss"}
@@ -158,8 +158,8 @@ class LossTerms:
                 or len(name) > LONGEST_NAME
             ):
                 raise ICKDError(
-                    f"{where} has a term {quoted(name)}: it must be a plain word without 'loss' in "
-                    f"it, since mmengine adds up whatever the log calls so, of at most "
+                    f"{where} has a term {safe_repr(name)}: it must be a plain word without 'loss' "
+                    f"in it, since mmengine adds up whatever the log calls so, of at most "
                     f"{LONGEST_NAME} letters."
                 )
         task = given.pop(TASK, {})

@@ -14,8 +14,7 @@ from mmickd.networks.classifier_layer import find_classifier, usual_layers
 from mmickd.networks.nan_guard import check_finite, image_name
 from mmickd.networks.taps import Tap, evaluating, out_width, require_layer
 from mmickd.structures import Batch
-from mmickd.utils.errors import ICKDError
-from mmickd.utils.memory import is_out_of_memory
+from mmickd.utils.errors import ICKDError, is_out_of_memory
 from mmickd.utils.modules import is_sharded
 
 CHECK_WEIGHTS = "Check the weights that it begins with (init_cfg, load_from)."

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from mmickd.structures import Tapped
 from mmickd.utils.errors import ICKDError
-from mmickd.utils.modules import get_module, plain_name
+from mmickd.utils.modules import get_module, name_without_wrappers
 
 LEAVES = (nn.Linear, nn.modules.conv._ConvNd)
 
@@ -161,7 +161,7 @@ def require_layer(model: nn.Module, layer: str) -> nn.Module:
     """
     module = get_module(model, layer)
     if module is None:
-        names = [plain_name(name) for name, _ in model.named_modules() if name]
+        names = [name_without_wrappers(name) for name, _ in model.named_modules() if name]
         near = difflib.get_close_matches(layer, names, n=1)
         hint = (
             f"Did you mean '{near[0]}'?"
@@ -174,7 +174,7 @@ def require_layer(model: nn.Module, layer: str) -> nn.Module:
 
 def leaf_names(model: nn.Module) -> list[str]:
     """Names of all Linear and Conv layers."""
-    return [plain_name(n) for n, m in model.named_modules() if isinstance(m, LEAVES)]
+    return [name_without_wrappers(n) for n, m in model.named_modules() if isinstance(m, LEAVES)]
 
 
 @contextmanager

@@ -1,7 +1,7 @@
-"""The folder of finished banks: one folder per fingerprint, never more of them than its limit.
+"""Cache of finished banks: a folder per fingerprint, up to a limit of their size.
 
-Nothing half written is ever taken for a bank, whatever does not match is left alone and reported in
-one line, and nothing is removed that is in use or that this package did not write.
+An unfinished bank is never used. A bank that does not match is left as it is, and the log says why.
+Nothing is removed that is in use, or that this package did not write.
 """
 
 from __future__ import annotations
@@ -19,20 +19,13 @@ from mmengine.logging import print_log
 
 from mmickd.banks.memory_bank import MemoryBank
 from mmickd.banks.options import DEFAULT_LIMIT
-from mmickd.storage.bank_files import (
-    FORMAT_VERSION,
-    fingerprint_of,
-    read_bank,
-    write_bank,
-)
-from mmickd.storage.entry import Entry, entry_of, lock_of, unreadable
-from mmickd.storage.files import is_old
-from mmickd.storage.home import expanded
+from mmickd.storage.bank_files import FORMAT_VERSION, fingerprint_of, read_bank, write_bank
+from mmickd.storage.entry import Entry, describe_read_error, entry_of, lock_of
+from mmickd.storage.files import MANIFEST, cache_folder, is_leftover, read_manifest
 from mmickd.storage.image_names import add_names, read_names
-from mmickd.storage.manifest import MANIFEST, read_manifest
 from mmickd.utils.errors import ICKDError
 from mmickd.utils.locking import locked
-from mmickd.utils.quoting import one_line
+from mmickd.utils.text import shorten
 
 FINGERPRINT = re.compile(r"[0-9a-f]{24}")
 GIB = 2**30
@@ -42,10 +35,10 @@ class BankCache:
     """Finished banks in a folder.
 
     Args:
-        root: the folder; made when the first bank is locked or written.
-        limit: GiB that :meth:`try_save` lets the banks have together; None: no limit.
-        about: names for people to read, written into each manifest beside what counts.
-        names: gives the names of all images that rows come from, for who traces a row back.
+        root: Folder of the cache; made when the first bank is locked or written.
+        limit: Limit of the size of all banks in GiB, kept by :meth:`try_save`; None: no limit.
+        about: Descriptions for people, which are written into each manifest.
+        names: Function that returns the names of all images that rows come from.
 
     Example:
         >>> import tempfile, torch
@@ -66,19 +59,19 @@ class BankCache:
         about: dict[str, str] | None = None,
         names: Callable[[], Iterable[str]] = tuple,
     ) -> None:
-        self.root = expanded(root)
+        self.root = cache_folder(root)
         self.limit = limit
         self.about = about or {}
         self.names = names
 
     def folder(self, fields: dict[str, Any]) -> Path:
-        """Where the bank that ``fields`` describe lies."""
+        """Return the folder of the bank that ``fields`` describe."""
         return self.root / fingerprint_of(fields)
 
     def lock(self, fields: dict[str, Any]) -> AbstractContextManager[bool]:
-        """Wait until no other run reads, builds or removes this bank, and keep others waiting.
+        """Wait until no other run reads, builds or removes this bank, and make others wait.
 
-        Where the folder cannot be locked, the run goes on without.
+        If the folder cannot be locked, the run continues without a lock.
         """
         folder = self.folder(fields)
         return locked(lock_of(folder), f"the {fields.get('level', 'memory')} bank {folder}")
@@ -86,24 +79,24 @@ class BankCache:
     def load(
         self, fields: dict[str, Any], width: int | None = None
     ) -> tuple[MemoryBank | None, str]:
-        """The bank that ``fields`` describe, and one line about it.
+        """Return the bank that ``fields`` describe, and a line for the log.
 
         Args:
-            fields: all that it depends on.
-            width: of its features; None: any.
+            fields: All that the bank depends on.
+            width: Width of its features; None: any.
 
         Returns:
-            The bank, or None where there is none that can be trusted; and what was found.
+            The bank, or None if there is no valid one; where it is, or why it cannot be used.
         """
         folder = self.folder(fields)
         try:
             if not folder.is_dir():
                 return None, self._nearest(fields)
             bank = read_bank(folder, fields, width)
-        except Exception as error:  # whatever files raise that anybody may have written
-            return None, f"the bank in {folder} {unreadable(error)}"
+        except Exception as error:  # any error that changed files cause
+            return None, f"the bank in {folder} {describe_read_error(error)}"
         with suppress(OSError):
-            os.utime(folder / MANIFEST)  # eviction goes by it
+            os.utime(folder / MANIFEST)  # eviction removes the least recently used bank
         return bank, f"memory bank from {folder}"
 
     def save(self, bank: MemoryBank, fields: dict[str, Any]) -> Path:
@@ -117,10 +110,10 @@ class BankCache:
         return folder
 
     def complete(self, fields: dict[str, Any]) -> None:
-        """Write the names of the images of a bank that lies here without, or with spoilt ones.
+        """Write the image names of a cached bank if they are missing or invalid.
 
         Raises:
-            OSError: if there is no bank, or the folder cannot be written.
+            OSError: if there is no such bank, or the folder cannot be written.
         """
         folder = self.folder(fields)
         with self.lock(fields):
@@ -130,14 +123,13 @@ class BankCache:
                 add_names(folder, self.names())
 
     def try_save(self, bank: MemoryBank, fields: dict[str, Any]) -> None:
-        """Write a bank if that is possible, and make room; a warning says if it is not."""
+        """Write a bank and make room for it; log a warning if it cannot be written."""
         try:
             folder = self.save(bank, fields)
         except OSError as error:
             print_log(
-                f"The memory bank cannot be cached in {self.root} ({error}): it stays in memory "
-                "and is built anew by the next run. Set bank.cache_dir to a folder that can be "
-                "written, or to None.",
+                f"The memory bank cannot be cached in {self.root} ({error}): the next run will "
+                "build it again. Set bank.cache_dir to a folder that can be written, or to None.",
                 logger="current",
                 level=30,
             )
@@ -146,65 +138,67 @@ class BankCache:
             self._make_room(folder)
 
     def entries(self) -> list[Entry]:
-        """Folders of banks, least recently used first; nothing that is not ours."""
-        found = []
+        """Return the banks, least recently used first; other folders are ignored."""
+        entries = []
         with suppress(OSError):
             for path in self.root.iterdir():
                 entry = entry_of(path) if FINGERPRINT.fullmatch(path.name) else None
                 if entry is not None:
-                    found.append(entry)
-        return sorted(found, key=lambda entry: (entry.used, entry.folder))
+                    entries.append(entry)
+        return sorted(entries, key=lambda entry: (entry.used, entry.folder))
 
     def prune(
         self,
-        wanted: Callable[[Entry], bool] = lambda entry: False,
+        is_chosen: Callable[[Entry], bool] = lambda entry: False,
         limit: float | None = None,
         keep: Path | None = None,
         dry_run: bool = False,
     ) -> list[tuple[Entry, bool]]:
-        """Remove banks.
+        """Remove the chosen banks, then the least recently used ones above a limit.
 
         Args:
-            wanted: which of them to remove in any case.
-            limit: GiB that may stay; the least recently used go first. None: no limit.
-            keep: a folder that stays in any case.
-            dry_run: remove nothing.
+            is_chosen: Condition of banks to remove in any case.
+            limit: Size in GiB that the remaining banks may have; None: no limit.
+            keep: Folder that stays in any case.
+            dry_run: True removes nothing.
 
         Returns:
-            What was chosen, and whether it is gone (what is in use stays).
+            Each bank to remove, and True if it is gone (a bank in use stays).
         """
-        found = self.entries()
-        total = sum(entry.nbytes for entry in found)
-        chosen = []
-        by_choice = [entry for entry in found if wanted(entry)]
-        for entry in [*by_choice, *(entry for entry in found if entry not in by_choice)]:
-            too_much = limit is not None and total > limit * GIB
-            if entry.folder != keep and (entry in by_choice or too_much):
-                gone = dry_run or entry.remove()
-                chosen.append((entry, gone))
-                total -= entry.nbytes if gone else 0
-        return chosen
+        entries = self.entries()
+        total = sum(entry.nbytes for entry in entries)
+        removed = []
+        chosen = [entry for entry in entries if is_chosen(entry)]
+        for entry in [*chosen, *(entry for entry in entries if entry not in chosen)]:
+            is_above = limit is not None and total > limit * GIB
+            if entry.folder != keep and (entry in chosen or is_above):
+                is_gone = dry_run or entry.remove()
+                removed.append((entry, is_gone))
+                total -= entry.nbytes if is_gone else 0
+        return removed
 
     def _make_room(self, keep: Path) -> None:
-        """Remove what killed writers left, then the least recently used banks above the limit."""
+        """Remove unfinished banks of killed runs, then the least recently used above the limit."""
 
-        def is_left(entry: Entry) -> bool:
-            return MANIFEST not in entry.names and is_old(entry.used)
+        def is_unfinished(entry: Entry) -> bool:
+            return MANIFEST not in entry.names and is_leftover(entry.used)
 
-        for entry, gone in self.prune(is_left, self.limit, keep):
-            limit = f"the cache was above bank.cache_limit={self.limit:g} GiB" if self.limit else ""
+        for entry, is_gone in self.prune(is_unfinished, self.limit, keep):
+            reason = "its writer did not finish"
+            if self.limit and not is_unfinished(entry):
+                reason = f"the cache was above bank.cache_limit={self.limit:g} GiB"
             used = time.strftime("%Y-%m-%d %H:%M", time.localtime(entry.used))
-            if gone:
+            if is_gone:
                 print_log(
                     f"Removed the memory bank {entry.folder} ({entry.nbytes / 2**20:.1f} MiB, last "
-                    f"used {used}): {'its writer did not finish' if is_left(entry) else limit}",
+                    f"used {used}): {reason}",
                     logger="current",
                 )
         for lock in self.root.glob("*.lock"):
-            orphaned = FINGERPRINT.fullmatch(lock.stem) and not lock.with_suffix("").exists()
-            if orphaned and not lock.is_symlink() and is_old(lock.stat().st_mtime):
-                with locked(lock) as free, suppress(OSError):
-                    lock.unlink() if free else None
+            is_orphan = FINGERPRINT.fullmatch(lock.stem) and not lock.with_suffix("").exists()
+            if is_orphan and not lock.is_symlink() and is_leftover(lock.stat().st_mtime):
+                with locked(lock) as is_free, suppress(OSError):
+                    lock.unlink() if is_free else None
         total = sum(entry.nbytes for entry in self.entries()) / GIB
         if self.limit is not None and total > self.limit:
             print_log(
@@ -214,39 +208,38 @@ class BankCache:
             )
 
     def _nearest(self, fields: dict[str, Any]) -> str:
-        """Why none of the banks that lie here is the right one."""
-        best: tuple[int, str] | None = None
-        wanted = {"format": FORMAT_VERSION, **fields}
+        """Return why no cached bank matches, with the fields in which the nearest one differs."""
+        nearest: tuple[int, str] | None = None
+        expected = {"format": FORMAT_VERSION, **fields}
         for entry in sorted(self.entries(), key=lambda entry: entry.folder):
             try:
                 manifest = read_manifest(entry.folder)
-                other = {"format": manifest["format"], **manifest["fields"]}
-            except Exception:  # as above
+                stored = {"format": manifest["format"], **manifest["fields"]}
+            except Exception:  # any error that changed files cause
                 continue
-            differing = sorted(k for k in wanted | other if wanted.get(k) != other.get(k))
-            text = f"the nearest one, {entry.folder}, has another {one_line(', '.join(differing))}"
-            if best is None or len(differing) < best[0]:
-                best = len(differing), text
-        return f"no bank of this teacher and data set in {self.root}" + (
-            f" ({best[1]})" if best else ""
-        )
+            differing = sorted(k for k in expected | stored if expected.get(k) != stored.get(k))
+            text = f"the nearest one, {entry.folder}, has another {shorten(', '.join(differing))}"
+            if nearest is None or len(differing) < nearest[0]:
+                nearest = len(differing), text
+        text = f"no bank of this teacher and data set in {self.root}"
+        return f"{text} ({nearest[1]})" if nearest else text
 
 
 @dataclass(frozen=True)
 class StoredBank:
-    """The place of a bank in a cache.
+    """Place of a bank in a cache.
 
     Args:
-        cache: where it lies, if it could be written.
-        fields: all that it depends on, as rank 0 knows them.
-        found: whether it lay there before.
+        cache: Cache of the bank; the bank is missing there if it could not be written.
+        fields: All that the bank depends on, on rank 0.
+        was_cached: True if the cache had the bank before this run.
     """
 
     cache: BankCache
     fields: dict[str, Any]
-    found: bool
+    was_cached: bool
 
     @property
     def folder(self) -> Path:
-        """Its folder."""
+        """Folder of the bank."""
         return self.cache.folder(self.fields)

@@ -1,8 +1,7 @@
-"""A folder of the cache: a bank, half of one, or nothing of ours."""
+"""A folder of the cache: a bank, an unfinished bank, or nothing that this package wrote."""
 
 from __future__ import annotations
 
-import os
 import stat
 from contextlib import suppress
 from dataclasses import dataclass
@@ -13,31 +12,32 @@ from mmickd.storage.bank_files import (
     FORMAT_VERSION,
     TEMPORARIES,
     TENSORS,
-    OtherBank,
+    BankMismatch,
     fingerprint_of,
     read_bank,
 )
+from mmickd.storage.files import MANIFEST, read_manifest
 from mmickd.storage.image_names import CHECKSUM, read_names
-from mmickd.storage.manifest import MANIFEST, read_manifest
 from mmickd.utils.errors import ICKDError
 from mmickd.utils.locking import locked
-from mmickd.utils.quoting import one_line
+from mmickd.utils.text import shorten
 
 
 def lock_of(folder: Path) -> Path:
-    """The lock file of a bank; outside of its folder, which comes and goes."""
+    """Return the lock file of a bank, which lies beside its folder: the folder may be removed."""
     return folder.with_name(f"{folder.name}.lock")
 
 
 @dataclass(frozen=True)
 class Entry:
-    """A folder of the cache: a bank, or half of one.
+    """Folder of the cache with a bank, or an unfinished one.
 
     Args:
-        folder: where it lies.
-        names: of its files.
-        nbytes: of all files.
-        used: when the bank was last read or written; of rubbish, when it was last changed.
+        folder: Path of the folder.
+        names: Names of its files.
+        nbytes: Size of all files.
+        used: Time at which the bank was last read or written; an unfinished bank has the time of
+            its last change.
     """
 
     folder: Path
@@ -47,11 +47,14 @@ class Entry:
 
     @property
     def is_whole(self) -> bool:
-        """Whether the files are there without which it is no bank."""
+        """True if it has the files that every bank needs."""
         return {MANIFEST, TENSORS} <= set(self.names)
 
     def fault(self) -> str:
-        """Why it cannot be used; empty if it can, or is another version's. Reads all of it."""
+        """Return why it cannot be used; empty if it can, or another version wrote it.
+
+        All of it is read.
+        """
         if not self.is_whole:
             return "is incomplete"
         try:
@@ -61,12 +64,12 @@ class Entry:
             if fingerprint_of(manifest["fields"]) != self.folder.name:
                 return "is another bank than its name says"
             read_bank(self.folder, manifest["fields"])
-        except Exception as error:  # whatever files raise that anybody may have written
-            return unreadable(error)
+        except Exception as error:  # any error that changed files cause
+            return describe_read_error(error)
         return ""
 
     def fault_of_names(self) -> str:
-        """Why the names of its images cannot be used; empty if they can, or it never had any."""
+        """Return why its image names cannot be used; empty if they can, or it never had any."""
         try:
             if CHECKSUM in read_manifest(self.folder):
                 read_names(self.folder)
@@ -75,18 +78,19 @@ class Entry:
         return ""
 
     def remove(self) -> bool:
-        """Take it away, unless somebody holds its lock; others may do the same at the same time.
+        """Remove the folder unless another process holds its lock.
 
-        Whoever reads the bank meanwhile builds it anew.
+        Several processes may do this at the same time. A process that is reading the bank
+        meanwhile builds it anew.
 
         Returns:
-            Whether it is gone.
+            True if the folder is gone.
         """
         lock = lock_of(self.folder)
-        with locked(lock) as free, suppress(OSError):
-            if not free:
+        with locked(lock) as is_free, suppress(OSError):
+            if not is_free:
                 return False
-            # The manifest first: without it the rest is no bank, should this be interrupted.
+            # The manifest first: if this is interrupted, the rest is no bank.
             for name in sorted(self.names, key=lambda name: name != MANIFEST):
                 (self.folder / name).unlink(missing_ok=True)
             self.folder.rmdir()
@@ -95,26 +99,23 @@ class Entry:
 
 
 def entry_of(folder: Path) -> Entry | None:
-    """A folder, if it is one (no link to one) and holds nothing but what a bank may leave."""
+    """Return the entry of a folder; None for a link, or if it holds any file not of a bank."""
     try:
         files = {item.name: item.lstat() for item in folder.iterdir()}
         about = folder.lstat()
-    except OSError:  # no folder, removed by another run, or not ours to read
+    except OSError:  # no folder, removed by another process, or not readable
         return None
-    known = all(name in FILES or name.startswith(TEMPORARIES) for name in files)
-    if not known or not all(map(_is_plain, files.values())) or not stat.S_ISDIR(about.st_mode):
+    are_ours = all(name in FILES or name.startswith(TEMPORARIES) for name in files)
+    has_folder = any(stat.S_ISDIR(file.st_mode) for file in files.values())
+    if not are_ours or has_folder or not stat.S_ISDIR(about.st_mode):
         return None
     last = [files[MANIFEST]] if MANIFEST in files else [about, *files.values()]
     nbytes = sum(file.st_size for file in files.values())
     return Entry(folder, tuple(files), nbytes, max(file.st_mtime for file in last))
 
 
-def _is_plain(file: os.stat_result) -> bool:
-    return not stat.S_ISDIR(file.st_mode)
-
-
-def unreadable(error: BaseException) -> str:
-    """What is said of a bank whose files raise this; it goes on 'the bank ...'."""
-    if isinstance(error, OtherBank):
+def describe_read_error(error: BaseException) -> str:
+    """Return why a bank cannot be used whose files raise this; completes 'the bank ...'."""
+    if isinstance(error, BankMismatch):
         return str(error)
-    return f"cannot be read ({one_line(f'{type(error).__name__}: {error}')})"
+    return f"cannot be read ({shorten(f'{type(error).__name__}: {error}')})"

@@ -1,26 +1,59 @@
-"""Files that anybody may have left, read with suspicion; files that are written whole or not."""
+"""Folder, manifests and files of the cache, read safely: others may have changed them.
+
+A folder of the cache is a bank once it has its manifest: what the bank depends on, and the
+checksums of the other files.
+"""
 
 from __future__ import annotations
 
+import json
 import os
 import stat
-import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
+from mmickd.utils.atomic import atomic_write
 from mmickd.utils.digest import sha256_of
+from mmickd.utils.errors import ICKDError
+from mmickd.utils.text import safe_repr
 
+MANIFEST = "manifest.json"
+MAX_MANIFEST_BYTES = 2**20
+"""Upper limit of the size of a manifest; ours have about 1 kB."""
 LEFTOVER_SECONDS = 24 * 3600.0
+"""Age from which an unfinished file counts as left behind by a killed process."""
+
+
+def default_cache_dir() -> Path:
+    """Return ``$MMICKD_CACHE_DIR``, else ``~/.cache/mmickd``.
+
+    Raises:
+        ICKDError: if the home directory is unknown.
+    """
+    return cache_folder(os.environ.get("MMICKD_CACHE_DIR") or "~/.cache/mmickd")
+
+
+def cache_folder(path: str | os.PathLike[str]) -> Path:
+    """Return a cache folder with ``~`` and environment variables replaced.
+
+    Raises:
+        ICKDError: if the home directory is unknown.
+    """
+    try:
+        return Path(os.path.expandvars(path)).expanduser()
+    except RuntimeError as error:
+        raise ICKDError(
+            f"no memory bank can be cached in {safe_repr(str(path))}: {error} Set bank.cache_dir, "
+            "or MMICKD_CACHE_DIR, to a folder, or bank.cache_dir to None."
+        ) from error
 
 
 def open_regular(path: Path) -> BinaryIO:
-    """Open a file for reading, but no link, device or pipe.
+    """Open a file for reading; links, devices and pipes are refused.
 
     Raises:
-        OSError: if it is one of these, or cannot be read.
+        OSError: if ``path`` is not a regular file, or cannot be read.
     """
     flags = os.O_RDONLY
     for name in ("O_NOFOLLOW", "O_NONBLOCK", "O_BINARY"):  # not every system has them
@@ -33,43 +66,52 @@ def open_regular(path: Path) -> BinaryIO:
 
 
 def refuse_link(folder: Path) -> None:
-    """Stop at a link, which could lead out of the cache.
+    """Refuse a link, which could lead out of the cache.
 
     Raises:
-        OSError: if it is one.
+        OSError: if ``folder`` is a link.
     """
     if folder.is_symlink():
         raise OSError(f"{folder} is a link")
 
 
 def sha256(path: Path) -> str:
-    """Checksum of a regular file.
+    """Return the checksum of a regular file.
 
     Raises:
-        OSError: if it is none, or cannot be read.
+        OSError: if ``path`` is not a regular file, or cannot be read.
     """
     with open_regular(path) as file:
         return sha256_of(file)
 
 
-def is_old(changed: float) -> bool:
-    """Whether what was changed then is believed to have no writer any more."""
+def is_leftover(changed: float) -> bool:
+    """True if an unfinished file, changed at this time, has no writer any more."""
     return changed < time.time() - LEFTOVER_SECONDS
 
 
-@contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """A temporary name beside ``path`` that replaces it when the block ends well."""
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    os.close(handle)
-    temporary = Path(name)
-    try:
-        yield temporary
-        umask = os.umask(0)
-        os.umask(umask)
-        temporary.chmod(0o666 & ~umask)  # mkstemp's 0600 locks out one's group
-        with temporary.open("r+b") as file:  # Windows flushes no file that cannot be written
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)  # gone already if it became the file
+def write_manifest(folder: Path, manifest: dict[str, Any]) -> None:
+    """Write the manifest of a folder, after all files that it describes.
+
+    Raises:
+        OSError: if it cannot be written.
+    """
+    with atomic_write(folder / MANIFEST) as temporary:
+        temporary.write_text(json.dumps(manifest, indent=2, sort_keys=True))
+
+
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """Return the manifest of a folder.
+
+    Raises:
+        OSError: if there is no such file, or it is not a regular file.
+        ValueError: if it is too large, or is no JSON dict with ``fields``.
+    """
+    with open_regular(folder / MANIFEST) as file:
+        data = file.read(MAX_MANIFEST_BYTES + 1)
+    if len(data) > MAX_MANIFEST_BYTES:
+        raise ValueError(f"{MANIFEST} is larger than {MAX_MANIFEST_BYTES} bytes")
+    manifest = json.loads(data)
+    if not isinstance(manifest, dict) or not isinstance(manifest.get("fields"), dict):
+        raise ValueError(f"{MANIFEST} does not describe a bank")
+    return manifest

@@ -1,7 +1,7 @@
-"""The names of the images that the rows of a bank come from, in a file beside its tensors.
+"""Names of the images that the rows of a bank come from, in a file beside its tensors.
 
-Rows hold ids, which are hashes of names: the file needs the names only, and each proves itself. No
-run reads it; it is for people, and for commands that show or export rows.
+Rows hold ids, which are hashes of these names. Training does not read the file; commands that show
+or export rows do.
 """
 
 from __future__ import annotations
@@ -11,59 +11,53 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from mmickd.sampling import image_id
-from mmickd.storage.files import open_regular, replacing, sha256
-from mmickd.storage.manifest import read_manifest, write_manifest
+from mmickd.storage.files import open_regular, read_manifest, sha256, write_manifest
+from mmickd.utils.atomic import atomic_write
 from mmickd.utils.errors import ICKDError
-from mmickd.utils.quoting import told
+from mmickd.utils.text import error_text
 
 NAMES = "images.jsonl"
-"""A JSON string per line, in ASCII: whatever a path holds, newlines too, a line is a name."""
+"""File with a JSON string in ASCII per line: a path may hold any character, even a newline."""
 CHECKSUM = "images_sha256"
-"""In the manifest; banks of earlier versions have none."""
+"""Key of the file's checksum in the manifest; banks of earlier versions have none."""
 
 
 def write_names(folder: Path, names: Iterable[str]) -> str:
-    """Write the file.
+    """Write the file and return its checksum, for the manifest.
 
     Args:
-        folder: of the bank.
-        names: of all images that its rows may come from; more do no harm.
-
-    Returns:
-        The checksum, for the manifest.
+        folder: Folder of the bank.
+        names: Names of all images that its rows may come from, and perhaps more.
 
     Raises:
         OSError: if it cannot be written.
     """
-    with replacing(folder / NAMES) as temporary:
+    with atomic_write(folder / NAMES) as temporary:
         with temporary.open("w", encoding="ascii") as file:
             file.writelines(f"{json.dumps(name)}\n" for name in names)
         return sha256(temporary)
 
 
 def add_names(folder: Path, names: Iterable[str]) -> None:
-    """Write the file for a bank that lies there without it, or with a spoilt one.
+    """Write the file for a bank whose file is missing or invalid.
 
     Raises:
         OSError: if it cannot be written, or there is no bank.
-        ValueError: if the manifest describes none.
+        ValueError: if the manifest is invalid.
     """
     manifest = read_manifest(folder)
     write_manifest(folder, {**manifest, CHECKSUM: write_names(folder, names)})
 
 
 def read_names(folder: Path) -> dict[int, str]:
-    """The images of a bank.
-
-    Args:
-        folder: of the bank.
+    """Return the images of the bank in a folder.
 
     Returns:
-        By id, as the bank's ``ids`` have it, the path of the image ('#12' for number 12 of a data
-        set without paths). An image that is missing here is not known; none has a wrong name.
+        By id (of the bank's ``ids``), the path of the image, or '#12' for number 12 of a data set
+        without paths. Ids of unknown images are missing.
 
     Raises:
-        ICKDError: if there is no such file, or it is not as it was written.
+        ICKDError: if there is no such file, or it was changed.
 
     Example:
         >>> import tempfile, torch
@@ -75,16 +69,16 @@ def read_names(folder: Path) -> dict[int, str]:
         >>> bank = MemoryBank(Samples(torch.eye(2), torch.eye(2), torch.tensor([0, 1]), ids), 2)
         >>> with tempfile.TemporaryDirectory() as root:
         ...     folder = BankCache(root, names=lambda: names).save(bank, {"level": "image"})
-        ...     found = read_names(folder)
-        >>> [found[number] for number in bank.ids.tolist()]
+        ...     image_names = read_names(folder)
+        >>> [image_names[number] for number in bank.ids.tolist()]
         ['cat/0.png', 'dog/1.png']
     """
     try:
         return {image_id(name): name for name in _names(folder)}
-    except Exception as error:  # whatever a file leads to that anybody may have written
+    except Exception as error:  # any error that changed files cause
         raise ICKDError(
-            f"the names of the images of the bank in {folder} are not known ({told(error)}): "
-            "`mmickd bank CONFIG` with the config of its run writes them."
+            f"the image names of the bank in {folder} cannot be read ({error_text(error)}): "
+            "`mmickd bank CONFIG` with the config of its run writes them again."
         ) from error
 
 

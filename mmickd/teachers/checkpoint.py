@@ -21,8 +21,8 @@ from mmickd.teachers.formats import fault_of_file, is_safetensors
 from mmickd.teachers.loading import load_strictly
 from mmickd.utils.errors import ICKDError
 from mmickd.utils.paths import expand_path
-from mmickd.utils.quoting import one_line
-from mmickd.utils.validation import check_flag, check_source
+from mmickd.utils.text import shorten
+from mmickd.utils.validation import check_flag, check_path_or_url
 
 
 class TeacherWeights:
@@ -35,7 +35,7 @@ class TeacherWeights:
 
     def __init__(self, checkpoint: str | os.PathLike[str] | None, trust: bool) -> None:
         if checkpoint is not None:
-            check_source(checkpoint, "checkpoint")
+            check_path_or_url(checkpoint, "checkpoint")
         check_flag(trust, "trust_checkpoint")
         self.checkpoint = "" if checkpoint is None else expand_path(checkpoint)
         self._trust = trust
@@ -132,7 +132,7 @@ def load_checkpoint(
         reason = str(error).rpartition("WeightsUnpickler error: ")[2].strip().partition("\n")[0]
         raise ICKDError(
             f"{option} '{path}' cannot be read, it may be truncated: "
-            f"{one_line(reason) or type(error).__name__}"
+            f"{shorten(reason) or type(error).__name__}"
         ) from error
     if not isinstance(checkpoint, dict):
         raise ICKDError(f"{option} '{path}' holds no dict of weights.")

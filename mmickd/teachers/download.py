@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import uuid
 from http.client import HTTPException
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -14,11 +13,12 @@ import torch
 from mmengine.logging import print_log
 
 from mmickd.teachers.formats import fault_of_file
+from mmickd.utils.atomic import atomic_write
 from mmickd.utils.digest import digest, sha256_of
-from mmickd.utils.distributed import failing_together
+from mmickd.utils.distributed import raise_on_all_ranks
 from mmickd.utils.errors import ICKDError
 from mmickd.utils.locking import locked
-from mmickd.utils.quoting import one_line, told
+from mmickd.utils.text import error_text, shorten
 
 TIMEOUT_SECONDS = 60.0
 """How long a server may say nothing."""
@@ -76,13 +76,13 @@ def fetch(url: str) -> Path:
         ICKDError: on every rank, if one cannot get it.
     """
     check_url(url)
-    with failing_together():
+    with raise_on_all_ranks():
         file = local_file(url)
         try:
             _obtain(url, file)
         except (OSError, ValueError, HTTPException) as error:
             raise ICKDError(
-                f"teacher.checkpoint {one_line(url)} cannot be downloaded ({told(error)}). "
+                f"teacher.checkpoint {shorten(url)} cannot be downloaded ({error_text(error)}). "
                 f"Download it by hand to {file}, or set teacher.checkpoint to a local file."
             ) from error
     return file
@@ -104,17 +104,11 @@ def _obtain(url: str, file: Path) -> None:
         if not fault:
             return
         print_log(f"Downloading {url} to {file}, which {fault}", logger="current")
-        # Under another name until it is known to be whole; one of its own where nothing can be
-        # locked.
-        partial = file.with_name(f"{file.name}.{uuid.uuid4().hex}.partial")
-        try:
-            _download(url, partial)
-            fault = _fault(partial, file.name)
+        with atomic_write(file) as temporary:
+            _download(url, temporary)
+            fault = _fault(temporary, file.name)
             if fault:
                 raise OSError(f"what came {fault}")
-            os.replace(partial, file)
-        finally:
-            partial.unlink(missing_ok=True)
 
 
 def _download(url: str, file: Path) -> None:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from mmickd.utils.errors import ICKDError
-from mmickd.utils.quoting import one_line, told
+from mmickd.utils.text import error_text, shorten
 
 MAX_NAMES = 3
 """Keys shown in an error message."""
@@ -76,8 +76,8 @@ def _load(model: nn.Module, state: Mapping[str, Any]) -> tuple[list[str], list[s
     try:
         model.load_state_dict(state, strict=False)
     except Exception as error:  # whatever a module's conversion makes of other weights
-        lines = str(error).split("\n\t")[1:] or [told(error)]
-        refused = [one_line(OTHER_SHAPE.sub(r"\1 of shape \2 for \3", line), 120) for line in lines]
+        lines = str(error).split("\n\t")[1:] or [error_text(error)]
+        refused = [shorten(OTHER_SHAPE.sub(r"\1 of shape \2 for \3", line), 120) for line in lines]
     finally:
         for hook in hooks:
             hook.remove()

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from mmickd.structures import Tapped
 from mmickd.teachers.normalization import InputConverter
 from mmickd.teachers.self_teacher import SelfTeacher
-from mmickd.utils.modules import plain_copy
+from mmickd.utils.modules import copy_model
 
 
 class MomentumEncoder:
@@ -36,7 +36,7 @@ class MomentumEncoder:
         device: torch.device,
     ) -> None:
         self._average = SelfTeacher(momentum=momentum)
-        self._average.adopt(plain_copy(network), network, device)
+        self._average.adopt(copy_model(network), network, device)
         self._average.attach(layer)
         self._converter = converter
         self._tapped: Tapped | None = None

@@ -13,7 +13,7 @@ from mmickd.teachers.checkpoint import TeacherWeights
 from mmickd.teachers.models import build_network, model_config, without_initialisation
 from mmickd.teachers.network import NetworkTeacher
 from mmickd.teachers.run_context import RunContext
-from mmickd.utils.config import ConfigLike, check_reference, find_config, load_config
+from mmickd.utils.config import ConfigLike, check_config_reference, find_config, load_config
 
 
 @TEACHERS.register_module()
@@ -52,7 +52,7 @@ class OfflineTeacher(NetworkTeacher):
         feature_grid: int = 4,
     ) -> None:
         super().__init__(layer, dtype, features, feature_grid)
-        check_reference(cfg, "cfg")
+        check_config_reference(cfg, "cfg")
         self.cfg = cfg
         self.weights = TeacherWeights(checkpoint, trust_checkpoint)
         self._classes: tuple[str, ...] | None = None

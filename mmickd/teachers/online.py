@@ -24,7 +24,7 @@ from mmickd.teachers.momentum_encoder import MomentumEncoder
 from mmickd.teachers.normalization import InputConverter
 from mmickd.teachers.peer import Peer, trained_peer
 from mmickd.teachers.run_context import RunContext, TrainingTools
-from mmickd.utils.config import ConfigLike, check_reference, find_config, load_config
+from mmickd.utils.config import ConfigLike, check_config_reference, find_config, load_config
 from mmickd.utils.errors import ICKDError, OptionError
 from mmickd.utils.modules import is_sharded
 from mmickd.utils.validation import check_choice, check_flag, check_integer
@@ -88,7 +88,7 @@ class OnlineTeacher(Teacher):
         _check_kind(schedulers, "param_scheduler", Mapping, "a dict or a list of dicts")
         for one in _listed(cfg):
             if one is not None:
-                check_reference(one, "cfg")
+                check_config_reference(one, "cfg")
         if not isinstance(layer, str):
             raise OptionError("layer", layer, "it must be 'auto' or the name of a layer.")
         if losses is not None:

@@ -17,8 +17,8 @@ from mmickd.teachers.loading import load_weights
 from mmickd.teachers.normalization import InputConverter
 from mmickd.teachers.run_context import RunContext, TrainingTools
 from mmickd.utils.errors import ICKDError
-from mmickd.utils.quoting import told
 from mmickd.utils.state_structure import check_same_structure
+from mmickd.utils.text import error_text
 
 
 class Peer:
@@ -150,7 +150,7 @@ class Peer:
             self._random.load_state_dict(state["random"])
         except Exception as error:  # whatever a damaged state leads to
             raise ICKDError(
-                f"the resumed checkpoint holds another {self.name} ({told(error)}). "
+                f"the resumed checkpoint holds another {self.name} ({error_text(error)}). "
                 "Resume with the config that it was trained with."
             ) from error
 

@@ -15,10 +15,10 @@ from mmickd.teachers.checkpoint import TeacherWeights
 from mmickd.teachers.loading import load_strictly
 from mmickd.teachers.network import NetworkTeacher
 from mmickd.teachers.run_context import RunContext
-from mmickd.utils.distributed import buffers_from_main
+from mmickd.utils.distributed import broadcast_buffers
 from mmickd.utils.errors import ICKDError
-from mmickd.utils.modules import is_sharded, plain_copy
-from mmickd.utils.quoting import quoted
+from mmickd.utils.modules import copy_model, is_sharded
+from mmickd.utils.text import safe_repr
 from mmickd.utils.validation import check_choice, check_integer, check_number
 
 MODES = ("ema", "snapshot", "checkpoint")
@@ -125,7 +125,7 @@ class SelfTeacher(NetworkTeacher):
                 "SelfTeacher copies the student, of which each rank has only a part under FSDP: "
                 "use DDP."
             )
-        model = plain_copy(run.student)
+        model = copy_model(run.student)
         if self.is_frozen:
             self._classes = self.weights.load_into(model, "the student")
         self._begin()
@@ -150,7 +150,7 @@ class SelfTeacher(NetworkTeacher):
             if self._epochs % self.interval == 0:
                 # not strictly: Swin V2 does not take back all buffers that it gives
                 self.model.load_state_dict(student.state_dict(), strict=False)
-                buffers_from_main(self.model)
+                broadcast_buffers(self.model)
                 self._taken = True
         return {}
 
@@ -167,7 +167,7 @@ class SelfTeacher(NetworkTeacher):
         for name in own.keys() - set(averaged):  # counters
             own[name].copy_(theirs[name])
         # a rank's running statistics are its own; a resumed run has those of rank 0 alone
-        buffers_from_main(self.model)
+        broadcast_buffers(self.model)
 
     def own_state(self) -> dict[str, Any]:
         """See :meth:`NetworkTeacher.own_state`."""
@@ -187,16 +187,17 @@ class SelfTeacher(NetworkTeacher):
         """
         if state.get("mode") != self.mode:
             raise ICKDError(
-                f"the resumed checkpoint holds a SelfTeacher of mode {quoted(state.get('mode'))}, "
-                f"the config has '{self.mode}'. Resume with the config that it was trained with."
+                f"the resumed checkpoint holds a SelfTeacher of mode "
+                f"{safe_repr(state.get('mode'))}, the config has '{self.mode}'. Resume with the "
+                "config that it was trained with."
             )
         steps, epochs, taken = (state.get(name) for name in ("steps", "epochs", "taken"))
         counts = [number for number in (steps, epochs) if type(number) is int and number >= 0]
         if len(counts) < 2 or not isinstance(taken, bool):
             raise ICKDError(
-                f"the resumed checkpoint holds a SelfTeacher after steps={quoted(steps)}, "
-                f"epochs={quoted(epochs)}, taken={quoted(taken)}, which cannot be. Resume from an "
-                "earlier checkpoint."
+                f"the resumed checkpoint holds a SelfTeacher after steps={safe_repr(steps)}, "
+                f"epochs={safe_repr(epochs)}, taken={safe_repr(taken)}, which cannot be. Resume "
+                "from an earlier checkpoint."
             )
         weights: dict[str, Tensor] = state.get("model", {})
         load_strictly(self.model, weights, "the teacher in the resumed checkpoint", "the student")

@@ -18,6 +18,7 @@ from mmickd.sampling import image_id
 from mmickd.structures import Batch, Context, Queries, Tapped, View
 from mmickd.teachers.base import Source, Teacher
 from mmickd.utils.errors import ICKDError
+from mmickd.utils.timing import Stopwatch
 
 
 class Distiller:
@@ -37,6 +38,7 @@ class Distiller:
         self.teacher, self.terms, self.levels = teacher, terms, tuple(levels)
         self._anchors, self._seed = anchors, seed
         self.watch = NanGuard()
+        self._retrieval_time = Stopwatch()
         self._weights: dict[str, float] = {}
 
     def step(
@@ -71,7 +73,7 @@ class Distiller:
 
     def retrieval_seconds(self) -> float:
         """Time that searching took since the last call."""
-        return sum(memory.seconds() for memory in self.teacher.memories.values())
+        return self._retrieval_time.collect()
 
     def _losses(
         self,
@@ -172,7 +174,7 @@ class Distiller:
         for level in self.levels if others else ():
             seed = image_id(f"{self._seed}/{iteration}")
             chosen = source.task.levels[level].queries(view, self._anchors, seed)
-            queries = _with_context(chosen, level, others, source.memory)
+            queries = _with_context(chosen, level, others, source.memory, self._retrieval_time)
             suffix = self._suffix(level)
             asked += [_LossInput(t, q, suffix) for t, q in zip(others, queries, strict=True)]
         return asked
@@ -204,14 +206,18 @@ def _everywhere(view: View) -> Queries:
     )
 
 
-def _with_context(view: View, level: str, terms: Sequence[Term], memory: Memory) -> list[Queries]:
+def _with_context(
+    view: View, level: str, terms: Sequence[Term], memory: Memory, stopwatch: Stopwatch
+) -> list[Queries]:
     """The queries of a level, for each term with as many rows as it wants; searched for once."""
     assert view.student_logits is not None
     samples, losses = view.samples(), [term.loss for term in terms]
     wanted = [loss.num_positives for loss in losses]
     num_positives = None if None in wanted else max(n for n in wanted if n is not None)
     num_negatives = max(loss.num_negatives for loss in losses)
-    positives, negatives = memory.query(level, samples, num_positives, num_negatives)
+    with stopwatch.timed(samples.features.device):
+        positives, negatives = memory.query(level, samples, num_positives, num_negatives)
+    memory.stage(level, samples)
     return [
         Queries(
             student_logits=view.student_logits.flatten(0, 1),

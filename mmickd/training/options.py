@@ -16,7 +16,7 @@ from mmickd.retrieval import BaseRetriever
 from mmickd.tasks import Level, level_names
 from mmickd.teachers import Teacher
 from mmickd.utils.errors import ICKDError, OptionError
-from mmickd.utils.quoting import quoted
+from mmickd.utils.text import safe_repr
 from mmickd.utils.validation import check_choice, check_dict, check_flag, check_integer
 
 
@@ -62,9 +62,9 @@ class HookOptions:
                 "bank.momentum is for the queues of peers (OnlineTeacher); the average of a "
                 "SelfTeacher has its own, teacher.momentum."
             )
-        if self.bank.idle_for_queues and not self.teacher.is_frozen:
+        if self.bank.unused_by_queues and not self.teacher.is_frozen:
             print_log(
-                f"bank.{', bank.'.join(self.bank.idle_for_queues)}: for the bank of a frozen "
+                f"bank.{', bank.'.join(self.bank.unused_by_queues)}: for the bank of a frozen "
                 "teacher. This teacher learns, and its queue is fed by the steps: without effect "
                 "here.",
                 logger="current",
@@ -168,9 +168,11 @@ def _levels(level: Any) -> tuple[str, ...] | None:
     levels = [level] if isinstance(level, str) else level
     known = level_names()
     if not isinstance(levels, (list, tuple)) or not levels:
-        raise ICKDError(f"level={quoted(level)}: it must be one of {', '.join(known)}, or a list.")
+        raise ICKDError(
+            f"level={safe_repr(level)}: it must be one of {', '.join(known)}, or a list."
+        )
     for one in levels:
         check_choice(one, known, "level")
     if len(set(levels)) != len(levels):
-        raise ICKDError(f"level={quoted(level)} names a level twice.")
+        raise ICKDError(f"level={safe_repr(level)} names a level twice.")
     return tuple(levels)

@@ -12,21 +12,21 @@ from mmengine.logging import print_log
 from mmickd.banks.memory_bank import MemoryBank
 from mmickd.banks.options import BankOptions
 from mmickd.banks.queue_bank import QueueBank
-from mmickd.banks.ranks import Bank
-from mmickd.building.agreement import check_agreement, check_keys
-from mmickd.building.build import LEAST_CLASSES, build_banks
+from mmickd.banks.ranks import FrozenBank
+from mmickd.building.build import MIN_CLASSES, build_banks
 from mmickd.building.images import BankImages, check_first_sample
-from mmickd.building.large_images import explained_image
+from mmickd.building.large_images import explain_large_image
 from mmickd.building.numbering import number_training_images
-from mmickd.building.parts import leaves
-from mmickd.building.pipelines import BankPipeline, choose_pipelines, described
+from mmickd.building.parts import leaf_datasets
+from mmickd.building.pipeline_checks import check_image_keys, check_pipelines
+from mmickd.building.pipelines import BankPipeline, choose_pipelines, describe_pipelines
 from mmickd.diagnostics.inspection import inspect_bank
 from mmickd.losses.terms import LossTerms
 from mmickd.networks.dry_run import dry_run, training_batch
 from mmickd.retrieval.memory import Memory
 from mmickd.storage.cache import BankCache, StoredBank
-from mmickd.storage.get_or_build import obtain_banks
-from mmickd.storage.home import default_cache_dir
+from mmickd.storage.files import default_cache_dir
+from mmickd.storage.get_or_build import get_or_build_banks
 from mmickd.structures import Batch
 from mmickd.tasks import task_for
 from mmickd.teachers import NetworkTeacher, Teacher
@@ -42,7 +42,7 @@ from mmickd.training.checks import (
 from mmickd.training.distiller import Distiller
 from mmickd.training.options import HookOptions
 from mmickd.utils.digest import digest
-from mmickd.utils.distributed import failing_together, patient_ranks
+from mmickd.utils.distributed import long_timeout_group, raise_on_all_ranks
 from mmickd.utils.errors import OptionError
 
 PROBED = 2
@@ -89,23 +89,23 @@ class _Checked:
     queued: tuple[str, ...]
 
 
-def prepare(options: HookOptions, run: RunContext, least_classes: int = LEAST_CLASSES) -> ReadyRun:
+def prepare(options: HookOptions, run: RunContext, min_classes: int = MIN_CLASSES) -> ReadyRun:
     """Check everything, build the teacher, get the banks.
 
     Args:
         options: of the hook.
         run: parts of the runner.
-        least_classes: classes that a frozen bank must have rows of.
+        min_classes: classes that a frozen bank must have rows of.
 
     Raises:
         ICKDError: on every rank, with what is wrong, where, and what to do.
     """
     teacher, bank = options.teacher, options.bank
-    with patient_ranks():
+    with long_timeout_group():
         teacher.fetch()
-        with failing_together():
+        with raise_on_all_ranks():
             checked = _check(options, teacher, run)
-        banks, stored = _frozen_banks(checked, options, run, least_classes)
+        banks, stored = _frozen_banks(checked, options, run, min_classes)
 
     def remember(width: int) -> Memory:
         shape = checked.num_classes, bank.queue_capacity, width
@@ -120,9 +120,8 @@ def prepare(options: HookOptions, run: RunContext, least_classes: int = LEAST_CL
         return Memory(
             {**banks, **queues},
             options.retriever,
-            run.device,
             options.exclude_same_id,
-            asks_by_stored=options.query == "bank",
+            query_by_stored=options.query == "bank",
         )
 
     teacher.open(remember, bank.momentum)
@@ -142,7 +141,7 @@ def _check(options: HookOptions, teacher: Teacher, run: RunContext) -> _Checked:
     retrieves = any(one.retrieving for one in all_terms)
 
     if retrieves and (options.exclude_same_id or options.query == "bank"):
-        number_training_images(leaves(run.train_dataset), run.is_read_already)
+        number_training_images(leaf_datasets(run.train_dataset), run.is_read_already)
     count = min(PROBED, run.batch_size)
     batch = training_batch(run.student, run.train_dataset, run.collate, count, task.check_sample)
     usual = task.classifier_names(run.student)
@@ -161,7 +160,7 @@ def _check(options: HookOptions, teacher: Teacher, run: RunContext) -> _Checked:
             # Before any image is read: transforms may keep what they meet.
             fields = _fields(options.bank, levels, images, teacher)
             _check_bank_images(images, teacher, batch, options.exclude_same_id)
-            check_agreement(run.train_dataset, pipelines)
+            check_pipelines(run.train_dataset, pipelines)
     else:
         options.check_queue(all_terms)
         warn_of_early_weights(all_terms, teacher.lags_student)
@@ -175,7 +174,7 @@ def _check(options: HookOptions, teacher: Teacher, run: RunContext) -> _Checked:
 def bank_pipelines(bank: BankOptions, run: RunContext) -> list[BankPipeline]:
     """Return the pipeline of each part of the training set for the bank, and log them."""
     pipelines = choose_pipelines(bank.pipeline, run.train_dataset, run.val_dataset, run.cfg)
-    line = f"The memory bank reads the training images by {described(pipelines)}"
+    line = f"The memory bank reads the training images by {describe_pipelines(pipelines)}"
     print_log(line, logger="current")
     return pipelines
 
@@ -194,12 +193,12 @@ def _check_bank_images(
 ) -> None:
     """Read the first image of the bank, compare it with a training batch, run the teacher on it."""
     sample = check_first_sample(images, teacher.task.has_label)
-    check_keys(images)
+    check_image_keys(images)
     teacher.task.check_sample(sample["data_samples"], images.name(0))
     warn_of_sizes(teacher.task, batch.inputs, sample["inputs"])
     if excludes_same_id:
         check_identity(batch.data_samples[0].metainfo, sample["data_samples"].metainfo)
-    with explained_image(images.name(0), sample):
+    with explain_large_image(images.name(0), sample):
         teacher.view_of_bank_images([sample])
 
 
@@ -210,8 +209,8 @@ def _annotation(dataset: Any) -> dict[str, Any]:
 
 
 def _frozen_banks(
-    checked: _Checked, options: HookOptions, run: RunContext, least_classes: int
-) -> tuple[dict[str, Bank], dict[str, StoredBank]]:
+    checked: _Checked, options: HookOptions, run: RunContext, min_classes: int
+) -> tuple[dict[str, FrozenBank], dict[str, StoredBank]]:
     """By level, the bank of a frozen teacher on the run's device, and its place in the cache."""
     teacher, bank = options.teacher, options.bank
     images = checked.images
@@ -224,14 +223,14 @@ def _frozen_banks(
         built.extend(levels)
         batch_size = bank.batch_size or run.batch_size
         num_workers = run.num_workers if bank.num_workers is None else bank.num_workers
-        return build_banks(levels, bank, images, teacher, batch_size, num_workers, least_classes)
+        return build_banks(levels, bank, images, teacher, batch_size, num_workers, min_classes)
 
     def inspect(level: str, whole: MemoryBank | None) -> None:
         if whole is not None:
             inspect_bank(level, whole, checked.terms, options.exclude_same_id)
 
     cache = _cache(bank, teacher, images)
-    banks = obtain_banks(
+    banks = get_or_build_banks(
         checked.fields,
         cache,
         build,
@@ -266,6 +265,6 @@ def _fields(
     }
     capacities = {level: teacher.task.levels[level].capacity for level in levels}
     return {
-        level: {**shared, "level": level, **bank.decisions(capacity)}
+        level: {**shared, "level": level, **bank.fingerprint_fields(capacity)}
         for level, capacity in capacities.items()
     }

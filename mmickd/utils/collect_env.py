@@ -1,4 +1,4 @@
-"""The version table of the stack, for bug reports."""
+"""Print the versions of all packages that a run uses, for bug reports."""
 
 from __future__ import annotations
 
@@ -14,44 +14,44 @@ from pathlib import Path
 
 import mmickd
 
-# module, its distribution in the onedl fork, its distributions upstream
-_TWINS = {
+# module: distribution of the onedl fork, distributions of upstream
+_FORKED = {
     "mmengine": ("onedl-mmengine", ("mmengine", "mmengine-lite")),
     "mmcv": ("onedl-mmcv", ("mmcv", "mmcv-lite", "mmcv-full")),
     "mmseg": ("onedl-mmsegmentation", ("mmsegmentation",)),
     "mmpretrain": ("onedl-mmpretrain", ("mmpretrain", "mmcls")),
 }
-_OTHERS = {
+_UPSTREAM_ONLY = {
     "torch": ("torch",),
     "numpy": ("numpy",),
     "safetensors": ("safetensors",),
     "faiss": ("faiss-gpu", "faiss-gpu-cu12", "faiss-gpu-cu11", "faiss-cpu"),
 }
-_LONG = ("PyTorch", "PyTorch compiling details", "MMEngine", "numpy_random_seed")
-"""Of mmengine's table, what is of no use here or stands here already."""
+_LEFT_OUT = ("PyTorch", "PyTorch compiling details", "MMEngine", "numpy_random_seed")
+"""Rows of mmengine's table that are left out."""
 
 
 def collect_env() -> dict[str, str]:
-    """Versions of everything that takes part in a run: mmengine's table, and ours.
+    """Return the versions of all packages that a run uses: mmengine's table, and ours.
 
     Returns:
-        Name to version, in the order to print. Packages are named with the distribution that they
-        came from, since some exist as a onedl and as an upstream one.
+        Name to version, in the order of printing. The version includes the distribution that the
+        package was installed by, since some have a onedl and an upstream distribution.
     """
     packages = _packages()
     env = {"mmickd": packages.pop("mmickd")}
     try:
-        from mmengine.utils.dl_utils import collect_env as of_mmengine
+        from mmengine.utils.dl_utils import collect_env as mmengine_env
 
-        env.update({k: str(v) for k, v in of_mmengine().items() if k not in _LONG})
-    except Exception as error:  # as with a torchvision of another build than torch
+        env.update({k: str(v) for k, v in mmengine_env().items() if k not in _LEFT_OUT})
+    except Exception as error:  # for example torchvision of another build than torch
         env["stack"] = f"does not import: {type(error).__name__}: {error}"
     return {**env, **packages}
 
 
 @cache
 def software_and_device() -> dict[str, str]:
-    """What a run's figures may depend on, in short and without a path: see :func:`collect_env`.
+    """Return the packages and the device that a run's figures may depend on, without any path.
 
     Example:
         >>> sorted(software_and_device())[:3]
@@ -66,32 +66,30 @@ def software_and_device() -> dict[str, str]:
 
 
 def _packages() -> dict[str, str]:
-    """Versions of the packages, ours first."""
-    found = {"mmickd": mmickd.__version__ + _git_revision()}
-    packages = {module: (fork, *upstream) for module, (fork, upstream) in _TWINS.items()}
-    for name, distributions in {**_OTHERS, **packages}.items():
+    """Return the versions of the packages, ours first."""
+    table = {"mmickd": mmickd.__version__ + _git_revision()}
+    packages = {module: (fork, *upstream) for module, (fork, upstream) in _FORKED.items()}
+    for name, distributions in {**_UPSTREAM_ONLY, **packages}.items():
         versions = ", ".join(f"{_version(d)} ({d})" for d in distributions if _version(d))
-        by_path = name in _TWINS and find_spec(name) is not None
-        found[name] = versions or ("from a source folder" if by_path else "not installed")
-    return found
+        by_path = name in _FORKED and find_spec(name) is not None
+        table[name] = versions or ("from a source folder" if by_path else "not installed")
+    return table
 
 
 def conflicts() -> list[str]:
-    """Modules that are installed twice, under one name.
+    """Return a sentence for each module that two installed distributions provide.
 
-    Returns:
-        One sentence for each module whose fork and upstream distribution stand side by side: the
-        files of one have overwritten the other's.
+    If the fork and upstream are both installed, the files of one have overwritten the other's.
     """
-    found = []
-    for module, (fork, upstream) in _TWINS.items():
+    sentences = []
+    for module, (fork, upstream) in _FORKED.items():
         both = [name for name in (fork, *upstream) if _version(name)]
         if len(both) > 1:
-            found.append(
-                f"{' and '.join(both)} are installed side by side and share the module {module}. "
+            sentences.append(
+                f"{' and '.join(both)} are both installed and share the module {module}. "
                 f"Run `pip uninstall {' '.join(both)}`, then install the one that you want."
             )
-    return found
+    return sentences
 
 
 def _version(distribution: str) -> str | None:
@@ -102,18 +100,18 @@ def _version(distribution: str) -> str | None:
 
 
 def _git_revision() -> str:
-    """``' (git 1a2b3c4)'`` in a checkout, else nothing."""
+    """Return ``' (git 1a2b3c4)'`` in a checkout, else an empty text."""
     root = Path(__file__).resolve().parents[2]
     command = ["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=7"]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)
+        result = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)
     except (OSError, subprocess.SubprocessError):
         return ""
-    return f" (git {done.stdout.strip()})" if (root / ".git").exists() else ""
+    return f" (git {result.stdout.strip()})" if (root / ".git").exists() else ""
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Print the table, then what is wrong with it."""
+    """Print the table, and a warning for each conflict."""
     argparse.ArgumentParser(description=__doc__).parse_args(argv)
     env = collect_env()
     width = max(map(len, env))

@@ -1,4 +1,4 @@
-"""Config references: a file, a Config, a dict, or ``package::path``."""
+"""Finding and reading configs: a file, a Config, a dict, or ``package::path``."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from mmengine.utils import get_installed_path
 from mmickd.utils.errors import ICKDError
 from mmickd.utils.packages import is_installed, repair_scopes
 from mmickd.utils.paths import expand_path
-from mmickd.utils.quoting import quoted
+from mmickd.utils.text import safe_repr
 from mmickd.utils.validation import check_path
 
 ConfigLike: TypeAlias = "str | os.PathLike[str] | dict[str, Any] | Config"
 
 
 def type_name(kind: Any) -> str:
-    """Name of a registered class, given as itself or as a string, with a scope or without.
+    """Return the name of the class that ``type=`` of a config refers to, without its scope.
 
     Args:
-        kind: what stands behind ``type``.
+        kind: Value of ``type``: a class, or its name with or without a scope or module.
 
     Example:
         >>> type_name("mmickd.ICKDHook"), type_name(Config), type_name(None)
@@ -33,11 +33,27 @@ def type_name(kind: Any) -> str:
     return getattr(kind, "__name__", str(kind or "")).rpartition(".")[2]
 
 
-def check_reference(reference: Any, option: str) -> None:
-    """Refuse what can be no config.
+def is_segmentation(cfg: Mapping[str, Any]) -> bool:
+    """True if a config trains or tests a segmenter of mmseg.
+
+    Only for decisions before a model is built, about options of mmseg's own tools; where there is
+    a model, its :class:`~mmickd.tasks.Task` is responsible.
+
+    Args:
+        cfg: The whole config.
+
+    Example:
+        >>> is_segmentation({"default_scope": "mmseg"}), is_segmentation({})
+        (True, False)
+    """
+    return bool(cfg.get("default_scope") == "mmseg")
+
+
+def check_config_reference(reference: Any, option: str) -> None:
+    """Reject a value that is no path, ``Config`` or dict.
 
     Raises:
-        OptionError: if it is no file, ``Config`` or dict.
+        OptionError: for any other value.
     """
     needed = "it must be a file, a Config or a dict."
     if not isinstance(reference, (Mapping, Config)):
@@ -45,11 +61,11 @@ def check_reference(reference: Any, option: str) -> None:
 
 
 def find_file(reference: str | os.PathLike[str], option: str) -> str:
-    """A file of the working directory, else of the project or the installed package.
+    """Return the path of a file in the working directory, else in the project or the package.
 
     Args:
-        reference: its path; what lies in the working directory comes first.
-        option: name of the option, for the message.
+        reference: Absolute or relative path of the file.
+        option: Name of the option, for the message.
 
     Raises:
         ICKDError: if there is no such file.
@@ -61,11 +77,11 @@ def find_file(reference: str | os.PathLike[str], option: str) -> str:
 
 
 def find_config(reference: str | os.PathLike[str], option: str) -> str:
-    """The config file that ``reference`` means; nothing is ever installed for it.
+    """Return the path of a config file; nothing is ever installed to find it.
 
     Args:
-        reference: see :func:`find_file`; or ``mmseg::...`` / ``mmpretrain::...``.
-        option: name of the option, for the message.
+        reference: Path as in :func:`find_file`, or ``mmseg::...`` / ``mmpretrain::...``.
+        option: Name of the option, for the message.
 
     Raises:
         ICKDError: if there is no such file or package.
@@ -86,7 +102,7 @@ def find_config(reference: str | os.PathLike[str], option: str) -> str:
 
 def _first_file(candidates: list[Path], reference: str, option: str) -> str:
     for candidate in candidates:
-        if os.path.isfile(candidate):  # False for names that are too long, too
+        if os.path.isfile(candidate):  # False, not an error, if the name is too long
             return str(candidate)
     raise ICKDError(
         f"{option}='{reference}' does not exist (looked for {candidates[0]}). Give the path of a "
@@ -95,23 +111,24 @@ def _first_file(candidates: list[Path], reference: str, option: str) -> str:
 
 
 def load_config(reference: ConfigLike, option: str) -> Config:
-    """A copy of the config that ``reference`` means.
+    """Return a copy of the config that ``reference`` refers to.
 
     Args:
-        reference: see :func:`find_config`; a dict may be a whole config or a model alone.
-        option: name of the option, for the message.
+        reference: Path as in :func:`find_config`, a ``Config``, or a dict with a whole config or
+            only its model.
+        option: Name of the option, for the message.
 
     Raises:
         ICKDError: if it cannot be found or read, or has no model.
     """
-    check_reference(reference, option)
+    check_config_reference(reference, option)
     if isinstance(reference, (str, os.PathLike)):
         reference = find_config(reference, option)
     try:
-        # parts of it are copied later on: a config that cannot be (of a module) fails here
+        # parts are copied later: a config that cannot be copied must fail here
         cfg = copy.deepcopy(_read(reference))
-    except Exception as error:  # whatever mmengine says of a file or a dict
-        raise ICKDError(f"{option}={quoted(reference)} cannot be read: {error}") from error
+    except Exception as error:  # mmengine raises many kinds
+        raise ICKDError(f"{option}={safe_repr(reference)} cannot be read: {error}") from error
     model = cfg.get("model")
     if not isinstance(model, Mapping) or "type" not in model:
         raise ICKDError(f"{option} has no model: it must be the config of a trained model.")
@@ -127,20 +144,20 @@ def _read(source: str | dict[str, Any] | Config) -> Config:
     return Config(data if "model" in data else {"model": data})
 
 
-def parse_options(given: Sequence[str]) -> dict[str, Any]:
-    """What ``KEY=VALUE`` pairs of ``--cfg-options`` mean.
+def parse_options(pairs: Sequence[str]) -> dict[str, Any]:
+    """Return the values of ``KEY=VALUE`` pairs, parsed as ``--cfg-options`` does.
 
     Raises:
-        ICKDError: if one is no such pair.
+        ICKDError: if a pair has no ``=``.
 
     Example:
         >>> parse_options(["a.b=1e-3", "c=[x,None]"])
         {'a.b': 0.001, 'c': ['x', None]}
     """
-    found = {}
-    for option in given:
-        key, equals, value = option.partition("=")
+    options = {}
+    for pair in pairs:
+        key, equals, value = pair.partition("=")
         if not equals:
-            raise ICKDError(f"'{option}' is no option of a config: KEY=VALUE is needed.")
-        found[key] = DictAction._parse_iterable(value)
-    return found
+            raise ICKDError(f"'{pair}' is no option of a config: it must be KEY=VALUE.")
+        options[key] = DictAction._parse_iterable(value)
+    return options

@@ -1,4 +1,4 @@
-"""Copies of objects that are used beside the originals."""
+"""Copies of objects that keep the state of the originals."""
 
 from __future__ import annotations
 
@@ -15,29 +15,29 @@ def copy_with_state(original: T, shared: Iterable[Any] = ()) -> T:
     Attributes that cannot be copied (modules, locks, handles of a GPU library) are shared.
 
     Args:
-        original: to be copied.
-        shared: objects that the copy refers to wherever the original does.
+        original: The object to copy.
+        shared: Objects that are not copied: the copy refers to them like the original.
 
     Example:
         >>> import random
         >>> class Dice:
         ...     def __init__(self):
-        ...         self.chance, self.module = random.Random(0), random
+        ...         self.generator, self.module = random.Random(0), random
         >>> dice = Dice()
         >>> other = copy_with_state(dice)
-        >>> other.module is dice.module, other.chance.random() == dice.chance.random()
+        >>> other.module is dice.module, other.generator.random() == dice.generator.random()
         (True, True)
     """
     memo = {id(thing): thing for thing in shared}
     try:
         return copy.deepcopy(original, dict(memo))
-    except Exception:  # whatever an object raises that refuses to be copied
-        made = copy.copy(original)
+    except Exception:  # an object may raise anything when it is copied
+        clone = copy.copy(original)
     for name, value in vars(original).items():
-        tried = dict(memo)  # a copy that fails half-way leaves parts behind
+        trial = dict(memo)  # a copy that fails half-way leaves entries in it
         try:
-            vars(made)[name] = copy.deepcopy(value, tried)
+            vars(clone)[name] = copy.deepcopy(value, trial)
         except Exception:
             continue
-        memo = tried
-    return made
+        memo = trial
+    return clone

@@ -1,4 +1,4 @@
-"""Messages between the ranks that mmengine.dist has no words for, most of them before training."""
+"""Communication between the ranks that mmengine.dist lacks, most of it before training."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from torch import Tensor, nn
 from mmickd.utils.errors import ICKDError
 
 PATIENCE = timedelta(days=1)
-"""How long a rank waits for the others while the bank is built, read or downloaded."""
+"""Timeout while a rank waits for the others to build, read or download a bank."""
 CHUNK_BYTES = 2**26
-"""Bytes that one message carries, so that a bank in transit does not take the memory of two."""
+"""Bytes of one message, so that sending a bank does not take the memory of two."""
 
 _group: Any = None
 
 
 @contextmanager
-def patient_ranks() -> Iterator[None]:
-    """Messages of this module go through a group of endless patience inside.
+def long_timeout_group() -> Iterator[None]:
+    """Send the messages of this module through a gloo group with a long timeout inside.
 
-    What precedes training takes ranks very different times: one reads the cache while the others
-    wait, one has the slow disk. The run's own group would time out (NCCL after 10 minutes), and
-    would move a bank through a GPU's memory; this one is gloo. All ranks enter together.
+    Before training, ranks take very different times: one reads the cache while the others wait, or
+    one has a slow disk. The run's default group would time out (NCCL after 10 minutes) and would
+    move a bank through GPU memory. All ranks must enter together.
     """
     global _group
     if not dist.is_distributed() or _group is not None:
@@ -38,22 +38,22 @@ def patient_ranks() -> Iterator[None]:
     try:
         yield
     finally:
-        # Its threads must not see the end of the process.
+        # Its threads abort the process if they still run at its end.
         group, _group = _group, None
         torch_dist.destroy_process_group(group)
 
 
-def patient_group() -> Any:
-    """The group of :func:`patient_ranks`; outside of it the run's own."""
+def current_group() -> Any:
+    """Return the group of :func:`long_timeout_group`; outside of it None, the default group."""
     return _group
 
 
-def from_all_ranks(number: int) -> list[int]:
-    """The ``number`` of every rank, on every rank."""
-    return [int(n) for n in dist.all_gather(torch.tensor([number]), patient_group())]
+def gather_number(number: int) -> list[int]:
+    """Return the ``number`` of every rank, on every rank."""
+    return [int(n) for n in dist.all_gather(torch.tensor([number]), current_group())]
 
 
-class _OfAllRanks(torch.autograd.Function):
+class _AllGatherWithGrad(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:
         return torch.stack(dist.all_gather(x.contiguous()))
@@ -65,30 +65,30 @@ class _OfAllRanks(torch.autograd.Function):
         return gradient[dist.get_rank()]
 
 
-def of_all_ranks(x: Tensor) -> Tensor:
-    """``(W, ...)``: the tensor of every rank, of one shape, on every rank.
+def all_gather_with_grad(x: Tensor) -> Tensor:
+    """Return the tensors of all ``W`` ranks, of equal shape, as ``(W, ...)`` on every rank.
 
-    All ranks call it together, and go backward through it together: the gradient of ``x`` is the
-    sum of what all of them make of it.
+    All ranks must call it together, forward and backward: the gradient of ``x`` is the sum of the
+    gradients on all ranks.
 
     Example:
-        >>> of_all_ranks(torch.tensor([1.0, 2.0]))  # one rank
+        >>> all_gather_with_grad(torch.tensor([1.0, 2.0]))  # one rank
         tensor([[1., 2.]])
     """
-    return _OfAllRanks.apply(x) if dist.get_world_size() > 1 else x[None]
+    return _AllGatherWithGrad.apply(x) if dist.get_world_size() > 1 else x[None]
 
 
-def join_on_main(
+def gather_rows_on_main(
     pieces: Iterable[Tensor], counts: Sequence[int], shape: tuple[int, ...], dtype: torch.dtype
 ) -> Tensor | None:
-    """Rows of all ranks, in the order of the ranks, on rank 0.
+    """Return the rows of all ranks on rank 0, in the order of the ranks.
 
     Args:
-        pieces: this rank's rows on the CPU, in pieces of :func:`rows_per_chunk` rows, the last one
-            perhaps shorter; each is read before the next one is asked for.
-        counts: by rank, how many rows it has.
-        shape: of a row.
-        dtype: of the rows.
+        pieces: This rank's rows on the CPU, in pieces of :func:`rows_per_chunk` rows (the last may
+            be shorter); each is used before the next is generated.
+        counts: Number of rows of each rank.
+        shape: Shape of a row.
+        dtype: Dtype of the rows.
 
     Returns:
         ``(sum(counts), *shape)`` on rank 0, None on the others.
@@ -96,39 +96,39 @@ def join_on_main(
     if not dist.is_main_process():
         for piece in pieces:
             if len(piece):
-                torch_dist.send(piece, dst=0, group=patient_group())
+                torch_dist.send(piece, dst=0, group=current_group())
         return None
     rows = torch.empty((sum(counts), *shape), dtype=dtype)
     filled = 0
     for piece in pieces:
         rows[filled : filled + len(piece)] = piece
         filled += len(piece)
-    for rank, theirs in enumerate(rows[filled:].split(counts[1:]), 1):
-        for piece in theirs.split(rows_per_chunk(theirs.shape, dtype)):
+    for rank, received in enumerate(rows[filled:].split(counts[1:]), 1):
+        for piece in received.split(rows_per_chunk(received.shape, dtype)):
             if len(piece):
-                torch_dist.recv(piece, src=rank, group=patient_group())
+                torch_dist.recv(piece, src=rank, group=current_group())
     return rows
 
 
-def broadcast_from_main(value: Any) -> Any:
-    """Rank 0's picklable ``value``, on every rank."""
+def broadcast_object(value: Any) -> Any:
+    """Return rank 0's picklable ``value`` on every rank."""
     values = [value]
-    dist.broadcast_object_list(values, src=0, group=patient_group())
+    dist.broadcast_object_list(values, src=0, group=current_group())
     return values[0]
 
 
-def chunks_from_main(
+def broadcast_chunks(
     rows: Tensor | None, shape: tuple[int, ...], dtype: torch.dtype
 ) -> Iterator[tuple[int, Tensor]]:
-    """Rank 0's ``rows`` piece by piece, on every rank.
+    """Send rank 0's ``rows`` to every rank, chunk by chunk.
 
     Args:
-        rows: ``(R, ...)`` on the CPU, on rank 0.
-        shape: of ``rows``, on every rank.
-        dtype: of ``rows``, on every rank.
+        rows: ``(R, ...)`` on the CPU of rank 0; None on the other ranks.
+        shape: Shape of ``rows``, on every rank.
+        dtype: Dtype of ``rows``, on every rank.
 
     Yields:
-        First row and ``(r, ...)`` rows of each piece.
+        Index of the chunk's first row, and its rows ``(r, ...)``.
     """
     step = rows_per_chunk(shape, dtype)
     for start in range(0, shape[0], step):
@@ -138,16 +138,16 @@ def chunks_from_main(
         else:
             chunk = torch.empty((length, *shape[1:]), dtype=dtype)
         if dist.get_world_size() > 1:
-            dist.broadcast(chunk, src=0, group=patient_group())
+            dist.broadcast(chunk, src=0, group=current_group())
         yield start, chunk
 
 
 @torch.no_grad()
-def buffers_from_main(model: nn.Module) -> None:
-    """Take over rank 0's floating buffers (running statistics), in one message; in place.
+def broadcast_buffers(model: nn.Module) -> None:
+    """Copy rank 0's floating-point buffers (running statistics) to all ranks, in one message.
 
     Args:
-        model: on every rank the same but for its buffers.
+        model: Model that differs between the ranks only in its buffers; changed in place.
     """
     buffers = [buffer for buffer in model.buffers() if buffer.is_floating_point()]
     if dist.get_world_size() == 1 or not buffers:
@@ -159,27 +159,27 @@ def buffers_from_main(model: nn.Module) -> None:
 
 
 def rows_per_chunk(shape: tuple[int, ...], dtype: torch.dtype) -> int:
-    """How many rows of a tensor one message carries, at least 1."""
+    """Return the number of rows in one message, at least 1."""
     return max(1, CHUNK_BYTES // max(1, dtype.itemsize * torch.Size(shape[1:]).numel()))
 
 
 @contextmanager
-def failing_together() -> Iterator[None]:
-    """Raise on every rank what one rank raises, so that none waits for the others in vain.
+def raise_on_all_ranks() -> Iterator[None]:
+    """Raise on every rank if one rank raises inside, so that no rank waits for it forever.
 
-    What is inside may communicate between the ranks only where none can have failed before.
+    The block may communicate between the ranks only as long as none of them can have failed.
 
     Raises:
-        Exception: that of this rank.
+        Exception: the exception of this rank.
         ICKDError: with the message of the first other rank that failed.
     """
     error: Exception | None = None
     try:
         yield
-    except Exception as caught:  # whatever it is, the other ranks must not wait for this one
-        error = caught
+    except Exception as exception:  # of any kind: the other ranks must not wait
+        error = exception
     message = "" if error is None else f"{type(error).__name__}: {error}"
-    messages = dist.all_gather_object(message, group=patient_group())
+    messages = dist.all_gather_object(message, group=current_group())
     if error is not None:
         raise error
     for rank, message in enumerate(messages):

@@ -1,23 +1,24 @@
-"""The errors that a user is meant to read without a traceback."""
+"""Errors that users read without a traceback, and recognising out-of-memory errors."""
 
+import re
 from typing import Any
 
-from mmickd.utils.quoting import printable, quoted
+from mmickd.utils.text import escape_and_shorten, safe_repr
 
 LONGEST_LINE = 600
-"""Characters of a message, and of each line below it."""
+"""Maximum number of characters of a message, and of each line below it."""
 
 
 class ICKDError(ValueError):
-    """Something in a config or in its files that stops the run before the first step.
+    """Problem in a config or in its files that stops the run before the first step.
 
-    The message says in one or two sentences what is wrong, where, and what to do.
-    ``tools/train.py`` and ``tools/test.py`` print it without a traceback and end with exit code 2.
-    Whatever it quotes (file names, other errors), it is printable and short.
+    The message says in one or two sentences what is wrong, where, and what to do. The commands
+    print it without a traceback and end with exit code 2. Each line is printable and short, also
+    if it quotes file names or other errors.
 
     Args:
-        message: one paragraph.
-        lines: below it, such as a list of files.
+        message: One paragraph.
+        lines: Further lines below it, such as a list of files.
 
     Example:
         >>> print(ICKDError("no teacher" + chr(10) + "is there.", "  teacher.pth"))
@@ -26,19 +27,19 @@ class ICKDError(ValueError):
     """
 
     def __init__(self, message: str, *lines: str) -> None:
-        super().__init__(*(printable(line, LONGEST_LINE) for line in (message, *lines)))
+        super().__init__(*(escape_and_shorten(line, LONGEST_LINE) for line in (message, *lines)))
 
     def __str__(self) -> str:
         return "\n".join(self.args)
 
 
 class OptionError(ICKDError):
-    """The value of one option is not possible.
+    """Invalid value of one option.
 
     Args:
-        name: of the option; who builds the object that has it puts its own name before it.
-        value: that was given.
-        needed: what would be possible, as in 'it must be positive.'.
+        name: Name of the option; :meth:`inside` puts the names of the options around it in front.
+        value: The invalid value.
+        needed: The rule for valid values, as in 'it must be positive.'.
 
     Example:
         >>> str(OptionError("temperature", 0, "it must be positive.").inside("losses.kd"))
@@ -46,12 +47,33 @@ class OptionError(ICKDError):
     """
 
     def __init__(self, name: str, value: Any, needed: str) -> None:
-        super().__init__(f"{name}={quoted(value)}: {needed}")
+        super().__init__(f"{name}={safe_repr(value)}: {needed}")
         self.name, self.value, self.needed = name, value, needed
 
-    def __reduce__(self) -> tuple[Any, ...]:  # an exception is copied by its message else
+    def __reduce__(self) -> tuple[Any, ...]:  # pickle would pass the message as the name
         return OptionError, (self.name, self.value, self.needed)
 
     def inside(self, where: str) -> "OptionError":
-        """The same error of an option that belongs to a larger one."""
+        """Return the same error with the name of the enclosing option in front."""
         return OptionError(f"{where}.{self.name}", self.value, self.needed)
+
+
+_WORDS = re.compile(
+    "out of (shared )?memory|not enough memory|insufficient memory|_STATUS_ALLOC_FAILED|"
+    "can(not|'t) allocate memory",
+    re.IGNORECASE,
+)
+"""Words in the messages of torch, CUDA's libraries, the operating system and OpenCV."""
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """True if the error means that the device or the host ran out of memory.
+
+    Example:
+        >>> is_out_of_memory(MemoryError()), is_out_of_memory(RuntimeError("CUDA out of memory."))
+        (True, True)
+        >>> is_out_of_memory(OSError(12, "Cannot allocate memory")), is_out_of_memory(ValueError())
+        (True, False)
+    """
+    is_of_allocator = isinstance(error, (RuntimeError, OSError)) or type(error).__module__ == "cv2"
+    return isinstance(error, MemoryError) or (is_of_allocator and bool(_WORDS.search(str(error))))

@@ -1,17 +1,18 @@
-"""JSON for scripts, written atomically."""
+"""JSON files that other programs read."""
 
 from __future__ import annotations
 
 import json
 import math
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from mmickd.utils.atomic import atomic_write
+
 
 def to_json(value: Any, indent: int | None = None) -> str:
-    """Return JSON, with null for a number that is not finite, which JSON does not have.
+    """Return JSON, with null in place of NaN and Inf, which JSON does not have.
 
     Example:
         >>> to_json({"last": float("nan"), "seeds": (1, 2)})
@@ -29,8 +30,7 @@ def _finite(value: Any) -> Any:
 
 
 def write_json(file: Path, value: Any) -> None:
-    """Write a value for scripts; the file is the old or the new one, whatever happens."""
+    """Write a value as JSON, atomically; its folder is made."""
     file.parent.mkdir(parents=True, exist_ok=True)
-    part = file.with_name(file.name + ".part")
-    part.write_text(to_json(value, indent=2) + "\n")
-    os.replace(part, file)
+    with atomic_write(file) as temporary:
+        temporary.write_text(to_json(value, indent=2) + "\n")

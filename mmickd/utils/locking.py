@@ -1,4 +1,4 @@
-"""One process makes a thing, the others wait for it: locks that die with their process."""
+"""File locks that end with their process: one process writes a file, the others wait."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ from mmengine.logging import print_log
 
 REMIND_SECONDS = 60.0
 MISSES = 3
-"""Tries in which the lock file was missing, until it is believed that none can be made."""
+"""Failed attempts without a lock file, after which the place counts as one without locks."""
 
 
 @contextmanager
 def locked(path: Path, waits_for: str | None = None) -> Iterator[bool]:
-    """Hold a lock, or nothing where the place cannot be locked.
+    """Hold a file lock inside; go on without one if the file system has no locks.
 
-    The kernel keeps the lock, so that it ends with the process, however that ends. Only processes
-    of machines that share the file system's locks see each other's.
+    The kernel keeps the lock, so that it ends with the process, however the process ends. Processes
+    on other machines see it only if their file system shares its locks.
 
     Args:
-        path: the lock file; made with its folder where it is missing.
-        waits_for: what is locked, for the log; None does not wait for others.
+        path: The lock file; it and its folder are created if missing.
+        waits_for: What the lock protects, for the log; None: do not wait for other processes.
 
     Yields:
-        False if another holds it, and it is not waited for.
+        False if another process holds the lock and ``waits_for`` is None, else True.
     """
     try:
         lock = _acquire(path, 0) if waits_for is None else _wait(path, waits_for)
@@ -41,31 +41,31 @@ def locked(path: Path, waits_for: str | None = None) -> Iterator[bool]:
 
 
 def _wait(path: Path, what: str) -> FileLock | None:
-    misses, waited = 0, False
+    misses, has_waited = 0, False
     while True:
         try:
-            return _acquire(path, REMIND_SECONDS if waited else 0)
+            return _acquire(path, REMIND_SECONDS if has_waited else 0)
         except Timeout:
             if not path.exists():
-                # Removed in this moment; or it cannot be made, which filelock takes
-                # for a lock that is held.
+                # Removed at this moment; or it cannot be created, which filelock reports as a
+                # lock that another process holds.
                 misses += 1
                 if misses == MISSES:
                     return None
                 continue
-        waited = True
+        has_waited = True
         print_log(
-            f"Waiting for {what}: another process holds the lock {path}. It is freed as soon as "
-            "that process is done, or dies.",
+            f"Waiting for {what}: another process holds the lock {path}. The lock is released "
+            "when that process finishes or dies.",
             logger="current",
         )
 
 
 def _acquire(path: Path, timeout: float) -> FileLock | None:
-    """The held lock; None where the place cannot be locked.
+    """Return the lock, held; None if the file system has no locks.
 
     Raises:
-        Timeout: if another holds it.
+        Timeout: if another process holds it.
     """
     lock = FileLock(path, poll_interval=0.2)
     try:
@@ -75,10 +75,10 @@ def _acquire(path: Path, timeout: float) -> FileLock | None:
         if not isinstance(lock, SoftFileLock):
             raise
     except (OSError, NotImplementedError) as error:
-        print_log(f"{path} cannot be locked ({error}), going on", logger="current", level=10)
+        print_log(f"{path} cannot be locked ({error})", logger="current", level=10)
         return None
     if not isinstance(lock, SoftFileLock):
         return lock
-    # filelock's way where the kernel has no locks: a file that a killed run would leave for ever.
+    # filelock falls back to a plain file, which a killed run would leave behind for ever.
     lock.release()
     return None

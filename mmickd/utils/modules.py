@@ -1,4 +1,4 @@
-"""Modules by their names, wrapped or not, and copies of them."""
+"""Finding and copying modules, wrapped (DDP, FSDP, torch.compile) or not."""
 
 from __future__ import annotations
 
@@ -7,44 +7,44 @@ import copy
 from torch import nn
 
 WRAPPER_PARTS = ("_fsdp_wrapped_module", "_checkpoint_wrapped_module", "_orig_mod", "module")
-"""Path components that wrappers of torch insert into module names."""
+"""Components that the wrappers of torch insert into module names."""
 
 
-def plain_name(name: str) -> str:
-    """``name`` without the components that wrappers insert.
+def name_without_wrappers(name: str) -> str:
+    """Return ``name`` without the components that wrappers insert.
 
     Example:
-        >>> plain_name("decode_head._fsdp_wrapped_module.conv_seg")
+        >>> name_without_wrappers("decode_head._fsdp_wrapped_module.conv_seg")
         'decode_head.conv_seg'
     """
     return ".".join(part for part in name.split(".") if part not in WRAPPER_PARTS)
 
 
 def get_module(model: nn.Module, name: str) -> nn.Module | None:
-    """The module called ``name`` in ``model``, wrappers or not; None if there is none.
+    """Return the module called ``name`` in ``model``; None if there is none.
 
-    When the name leads to a wrapper, what it wraps is returned.
+    The name is without wrappers, and so is the returned module.
     """
-    found = None
+    innermost = None
     for full_name, module in model.named_modules():
-        if full_name and plain_name(full_name) == name:
-            found = module  # named_modules is top down: the innermost one comes last
-    return found
+        if full_name and name_without_wrappers(full_name) == name:
+            innermost = module  # named_modules is top down
+    return innermost
 
 
 def is_sharded(model: nn.Module) -> bool:
-    """Whether FSDP keeps a part of the weights only, so that ``model`` runs in its wrapper only.
+    """True if FSDP shards the weights, so that ``model`` can only run inside its wrapper.
 
-    Told by what FSDP marks modules with: the wrapper may lie around ``model``, out of sight.
+    The wrapper may lie around ``model``, so this reads the marks that FSDP sets on modules.
     """
     return any(getattr(module, "_is_fsdp_managed_module", False) for module in model.modules())
 
 
-def plain_copy(model: nn.Module) -> nn.Module:
-    """A copy whose methods are its own.
+def copy_model(model: nn.Module) -> nn.Module:
+    """Return a deep copy of a model whose methods belong to the copy.
 
-    ``torch.compile`` as mmengine uses it puts a method of the one model into the model's
-    ``__dict__``, by which a copy would run the original.
+    mmengine's ``torch.compile`` stores a bound method in the model's ``__dict__``; a plain deep
+    copy would keep it and run the original model.
     """
     bound = {n: v for n, v in vars(model).items() if callable(v) and hasattr(type(model), n)}
     for name in bound:

@@ -1,4 +1,4 @@
-"""Repairs of the stack around mmickd, and references to its packages."""
+"""Workarounds for the packages around mmickd."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from mmickd.utils.errors import ICKDError
 
 
 def repair_scopes() -> None:
-    """Let ``mmseg::...`` mean the installed mmseg, whatever its distribution is called.
+    """Let ``mmseg::...`` refer to the installed mmseg, whatever its distribution is called.
 
-    mmengine maps the scope to the distribution ``mmsegmentation``; where mmseg comes from
-    ``onedl-mmsegmentation`` it would not find it, or even install the other one over it. A module
-    name is accepted in place of the distribution.
+    mmengine maps the scope to the distribution ``mmsegmentation``. If mmseg was installed by
+    ``onedl-mmsegmentation``, mmengine does not find it and may install the other one over it.
+    mmengine also accepts the module name in place of the distribution.
     """
     for module, package in config_utils.MODULE2PACKAGE.items():
         if importlib.util.find_spec(module) is None:
@@ -28,17 +28,17 @@ def repair_scopes() -> None:
             config_utils.MODULE2PACKAGE[module] = module
 
 
-def import_formatter(seconds: float = 10.0) -> None:
-    """Import yapf, by which mmengine writes configs, while other processes do so too.
+def import_yapf(seconds: float = 10.0) -> None:
+    """Import yapf, which mmengine formats configs with, although other processes import it too.
 
-    yapf 0.43 moves its cache of grammars into place before all of it is written. Another process
-    that imports it in this moment, as the ranks of a first run on a machine do, reads half a file.
+    yapf 0.43 publishes its cache of grammars before it is completely written. A process that
+    imports yapf at that moment (another rank of the first run on a machine) reads half a file.
 
     Args:
-        seconds: how long another process is given to write it.
+        seconds: Time that the other process has to finish writing.
 
     Raises:
-        ICKDError: if the file stays as it is, since that process was killed.
+        ICKDError: if the file stays incomplete, since the other process was killed.
     """
     deadline = time.monotonic() + seconds
     while True:
@@ -48,13 +48,12 @@ def import_formatter(seconds: float = 10.0) -> None:
         except (EOFError, pickle.UnpicklingError) as error:
             if time.monotonic() > deadline:
                 raise ICKDError(
-                    "yapf cannot read its own cache, which a process left half written: remove the "
-                    "folder YAPF in the caches of this user (~/.cache/YAPF unless XDG_CACHE_HOME "
-                    "is set)."
+                    "yapf cannot read its cache, which another process left incomplete. Remove the "
+                    "folder ~/.cache/YAPF ($XDG_CACHE_HOME/YAPF if that variable is set)."
                 ) from error
         time.sleep(0.1)
 
 
 def is_installed(module: str) -> bool:
-    """Whether ``module`` can be imported."""
+    """True if ``module`` can be imported."""
     return importlib.util.find_spec(module) is not None

@@ -1,4 +1,4 @@
-"""Paths with a home directory or environment variables in them."""
+"""Expansion of ``~`` and environment variables in paths."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def expand_path(path: str | os.PathLike[str]) -> str:
     """Return the path with ``~``, ``$NAME`` and ``${NAME}`` replaced.
 
     Args:
-        path: of a file or folder. A URL is returned as it is, and so is a variable that is not set.
+        path: Path of a file or folder. A URL, or a variable that is not set, stays as it is.
     """
     text = os.fspath(path)
     return text if "://" in text else os.path.expanduser(os.path.expandvars(text))
@@ -27,19 +27,19 @@ def expand_paths(config: Any) -> None:
     """Expand the paths of data sets, weights, caches and work dirs in a config, in place.
 
     mmengine and mmseg open paths as they are written, mmpretrain expands ``~`` in some of them.
-    After this call a path means the same to all of them.
+    After this call all of them open the same file.
 
     Args:
-        config: a config, or a part of it; values of ``data_root``, ``data_prefix``, ``ann_file``,
-            ``checkpoint``, ``load_from``, ``cache_dir`` and ``work_dir`` are expanded at any depth,
-            those in lists and dicts of paths too.
+        config: A config, or a part of one. The paths of ``data_root``, ``data_prefix``,
+            ``ann_file``, ``checkpoint``, ``load_from``, ``cache_dir`` and ``work_dir`` are expanded
+            at any depth, also in lists and dicts of paths.
     """
     if isinstance(config, Mapping):
         for key, value in list(config.items()):
             if isinstance(value, (str, os.PathLike)):
                 if key in _PATH_KEYS:
                     config[key] = expand_path(value)  # type: ignore[index]
-            elif key in _PATH_KEYS and _is_of_paths(value):
+            elif key in _PATH_KEYS and _holds_paths(value):
                 config[key] = _expanded(value)  # type: ignore[index]
             else:
                 expand_paths(value)
@@ -48,8 +48,8 @@ def expand_paths(config: Any) -> None:
             expand_paths(part)
 
 
-def _is_of_paths(value: Any) -> bool:
-    """True if the value is a list or dict of paths, not of settings, which have a ``type``."""
+def _holds_paths(value: Any) -> bool:
+    """True if the value is a list or dict of paths; a dict with a ``type`` is something else."""
     return isinstance(value, (list, tuple)) or (isinstance(value, Mapping) and "type" not in value)
 
 

@@ -12,7 +12,7 @@ import torch
 
 @contextmanager
 def preserved_random_state() -> Iterator[None]:
-    """Restore the generators of python, numpy, torch and every CUDA device on exit.
+    """Restore the generators of python, numpy, torch and all CUDA devices on exit.
 
     Example:
         >>> before = torch.get_rng_state()
@@ -32,7 +32,7 @@ def preserved_random_state() -> Iterator[None]:
 
 
 def draws_random_numbers(run: Callable[[], object]) -> bool:
-    """Whether ``run()`` draws from the generators of python, numpy or torch (CPU).
+    """True if ``run()`` draws from the generators of python, numpy or torch (CPU).
 
     Example:
         >>> draws_random_numbers(lambda: torch.rand(3)), draws_random_numbers(lambda: torch.ones(3))

@@ -1,4 +1,4 @@
-"""How long a part of the step takes, without making the host wait for the device."""
+"""A stopwatch for parts of a training step, and progress lines for long work."""
 
 from __future__ import annotations
 
@@ -8,24 +8,22 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
+from mmengine.logging import print_log
+
+PROGRESS_SECONDS = 5.0
 
 
 class Stopwatch:
-    """Times blocks on the CPU's clock, or by events on a CUDA device.
+    """Timer of blocks, by the CPU's clock or by events on a CUDA device."""
 
-    Args:
-        device: where the timed work runs.
-    """
-
-    def __init__(self, device: torch.device) -> None:
-        self._cuda = device.type == "cuda"
+    def __init__(self) -> None:
         self._events: deque[tuple[torch.cuda.Event, torch.cuda.Event]] = deque()
         self._seconds = 0.0
 
     @contextmanager
-    def timed(self) -> Iterator[None]:
-        """Time what runs inside."""
-        if self._cuda:
+    def timed(self, device: torch.device) -> Iterator[None]:
+        """Time the work of the block, which runs on ``device``."""
+        if device.type == "cuda":
             events = (torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True))
             events[0].record()
             yield
@@ -37,9 +35,45 @@ class Stopwatch:
             self._seconds += time.perf_counter() - begin
 
     def collect(self) -> float:
-        """Seconds of all blocks that have ended by now, and forget them."""
+        """Return the seconds of all blocks that ended since the last call."""
         while self._events and self._events[0][1].query():
             first, last = self._events.popleft()
             self._seconds += first.elapsed_time(last) / 1000
         seconds, self._seconds = self._seconds, 0.0
         return seconds
+
+
+class Progress:
+    """Progress log of rank 0: a line every few seconds, and one at the end.
+
+    Args:
+        total: Number of steps.
+        unit: What a step processes, in the plural.
+        what: Name of the work, at the beginning of each line.
+        quiet: Log nothing if the work ends before the first line is due.
+
+    Example:
+        >>> progress = Progress(2, "files", "training images", quiet=True)
+        >>> progress.step(), progress.step(), progress.done
+        (None, None, 2)
+    """
+
+    def __init__(self, total: int, unit: str, what: str, quiet: bool = False) -> None:
+        self.total, self.unit, self.what, self.quiet = total, unit, what, quiet
+        self.done = 0
+        self.begin = self.last = time.monotonic()
+
+    def step(self) -> None:
+        """Count one step as done."""
+        self.done += 1
+        now = time.monotonic()
+        ends = self.done == self.total and not (self.quiet and self.last == self.begin)
+        if now - self.last < PROGRESS_SECONDS and not ends:
+            return
+        self.last = now
+        left = (now - self.begin) / self.done * (self.total - self.done)
+        print_log(
+            f"{self.what}: {self.done}/{self.total} {self.unit}, {now - self.begin:.0f} s, "
+            f"{left:.0f} s left",
+            logger="current",
+        )

@@ -1,4 +1,4 @@
-"""Checking what a config says, before anything is built from it."""
+"""Validation of config values, before anything is built from them."""
 
 from __future__ import annotations
 
@@ -11,41 +11,41 @@ from typing import Any
 from urllib.parse import urlparse
 
 from mmickd.utils.errors import ICKDError, OptionError
-from mmickd.utils.quoting import quoted
+from mmickd.utils.text import safe_repr
 
 POSITIVE = "a number above 0", "a positive number"
 LARGEST_INTEGER = 2**32 - 1
-"""Of an option: no size is larger, and no seed of numpy's."""
+"""Largest integer of an option: the largest seed of numpy, and more than any size."""
 SMALLEST, LARGEST = 1e-12, 1e12
-"""Numbers by which losses can be multiplied and divided, and stay finite in float32."""
+"""Range of numbers that losses can be multiplied or divided by and stay finite in float32."""
 
 
 def check_names(
-    given: Iterable[str], allowed: Iterable[str], where: str, otherwise: str = ""
+    names: Iterable[str], allowed: Iterable[str], where: str, otherwise: str = ""
 ) -> None:
-    """Refuse names that do not exist.
+    """Reject names that are not allowed.
 
     Args:
-        given: names in the config.
-        allowed: names that exist.
-        where: which part of the config, for the message.
-        otherwise: what else would be possible, for the message where no name is near.
+        names: Names in the config.
+        allowed: Allowed names.
+        where: Part of the config, for the message.
+        otherwise: Further possibilities, for the message if no allowed name is similar.
 
     Raises:
-        ICKDError: with the nearest right name.
+        ICKDError: with the most similar allowed name.
     """
     allowed = list(allowed)
-    for name in given:
+    for name in names:
         if name in allowed:
             continue
-        near = nearest(name, allowed, cutoff=0.5)
+        similar = nearest(name, allowed, cutoff=0.5)
         listed = f"it takes {', '.join(allowed)}{otherwise}."
-        hint = f"did you mean '{near}'?" if near else listed
-        raise ICKDError(f"{where} has no option {quoted(name)}: {hint}")
+        hint = f"did you mean '{similar}'?" if similar else listed
+        raise ICKDError(f"{where} has no option {safe_repr(name)}: {hint}")
 
 
-def nearest(name: Any, known: Iterable[str], cutoff: float = 0.6) -> str | None:
-    """The known name that is most like ``name``; None where none is, or ``name`` is no text.
+def nearest(name: Any, allowed: Iterable[str], cutoff: float = 0.6) -> str | None:
+    """Return the allowed name most similar to ``name``; None if none is, or ``name`` is no text.
 
     Example:
         >>> nearest("pixl", ["image", "pixel"])
@@ -53,31 +53,31 @@ def nearest(name: Any, known: Iterable[str], cutoff: float = 0.6) -> str | None:
     """
     if not isinstance(name, str):
         return None
-    return next(iter(difflib.get_close_matches(name, list(known), n=1, cutoff=cutoff)), None)
+    return next(iter(difflib.get_close_matches(name, list(allowed), n=1, cutoff=cutoff)), None)
 
 
-def check_dict(given: Any, where: str, allowed: Iterable[str] | None = None) -> dict[str, Any]:
-    """``given`` as a dict; None is an empty one.
+def check_dict(value: Any, where: str, allowed: Iterable[str] | None = None) -> dict[str, Any]:
+    """Return a copy of the dict ``value``; an empty dict for None.
 
     Args:
-        given: of a config.
-        where: which part of the config, for the message.
-        allowed: names that exist; None: any.
+        value: Value in the config.
+        where: Part of the config, for the message.
+        allowed: Allowed keys; None: any.
 
     Raises:
-        ICKDError: if it is no dict, or has an unknown name.
+        ICKDError: if it is no dict, or a key is not allowed.
     """
-    if given is None:
+    if value is None:
         return {}
-    if not isinstance(given, Mapping):
-        raise ICKDError(f"{where} must be a dict, got {quoted(given)}.")
+    if not isinstance(value, Mapping):
+        raise ICKDError(f"{where} must be a dict, got {safe_repr(value)}.")
     if allowed is not None:
-        check_names(given, allowed, where)
-    return dict(given)
+        check_names(value, allowed, where)
+    return dict(value)
 
 
 def parameters_of(kind: Callable[..., Any]) -> list[str]:
-    """Names of the arguments that a class is made with.
+    """Return the names of the arguments of a class or function.
 
     Example:
         >>> parameters_of(OptionError)
@@ -91,7 +91,7 @@ def parameters_of(kind: Callable[..., Any]) -> list[str]:
 def check_integer(
     value: Any, least: int, name: str, none: bool = False, most: int = LARGEST_INTEGER
 ) -> None:
-    """Refuse all but integers from ``least`` to ``most`` (and None, if allowed).
+    """Reject all but integers from ``least`` to ``most`` (and None if ``none``).
 
     Raises:
         OptionError: with the range.
@@ -113,15 +113,15 @@ def check_number(
     most: float = math.inf,
     infinite: bool = False,
 ) -> None:
-    """Refuse all but numbers of a range, and of a size that losses can be computed with.
+    """Reject all but numbers of a range that losses can be computed with.
 
     Args:
-        value: of a config.
-        name: of the option.
-        above: bound below, which it must not reach.
-        least: bound below, which it may reach.
-        most: bound above, which it may reach.
-        infinite: whether infinity is a number.
+        value: Value in the config.
+        name: Name of the option.
+        above: Exclusive lower bound.
+        least: Inclusive lower bound.
+        most: Inclusive upper bound.
+        infinite: True if infinity is allowed.
 
     Raises:
         OptionError: with the range.
@@ -134,7 +134,7 @@ def check_number(
     """
     real = isinstance(value, (int, float)) and not isinstance(value, bool)
     inside = real and above < value <= most and value >= least
-    smallest = SMALLEST if above == 0 else -LARGEST  # what must not be 0 is divided by
+    smallest = SMALLEST if above == 0 else -LARGEST  # an option that must not be 0 is a divisor
     if inside and (smallest <= value <= LARGEST or (infinite and value == math.inf)):
         return
     if inside and value != math.inf:
@@ -147,23 +147,23 @@ def check_number(
 
 
 def check_choice(value: Any, choices: Iterable[Any], name: str) -> None:
-    """Refuse what is none of the choices.
+    """Reject a value that is none of the choices.
 
     Raises:
-        OptionError: with the choices, the nearest first if one is near.
+        OptionError: with the choices, and the most similar one.
     """
     choices = list(choices)
-    # 1 is no True, and an array has no truth value
+    # type: 1 == True; and comparing an array gives no bool
     if any(type(value) is type(choice) and value == choice for choice in choices):
         return
-    near = nearest(value, map(str, choices))
-    hint = f" Did you mean '{near}'?" if near else ""
+    similar = nearest(value, map(str, choices))
+    hint = f" Did you mean '{similar}'?" if similar else ""
     listed = ", ".join(str(c) for c in choices)
     raise OptionError(name, value, f"it must be one of {listed}.{hint}")
 
 
 def check_flag(value: Any, name: str) -> None:
-    """Refuse all but True and False.
+    """Reject all but True and False.
 
     Raises:
         OptionError: for anything else.
@@ -171,8 +171,8 @@ def check_flag(value: Any, name: str) -> None:
     check_choice(value, (True, False), name)
 
 
-def check_source(value: Any, name: str) -> None:
-    """Refuse what is neither a path nor a URL.
+def check_path_or_url(value: Any, name: str) -> None:
+    """Reject a value that is neither a path nor a URL.
 
     Raises:
         OptionError: for anything else.
@@ -186,15 +186,15 @@ def check_source(value: Any, name: str) -> None:
 
 
 def check_path(value: Any, name: str, needed: str) -> None:
-    """Refuse what can be no path of a file or folder.
+    """Reject a value that cannot be the path of a file or folder.
 
     Args:
-        value: of a config.
-        name: of the option.
-        needed: what it may be, for the message.
+        value: Value in the config.
+        name: Name of the option.
+        needed: The rule for valid values, for the message.
 
     Raises:
-        OptionError: for what is no text, is empty, or holds a NUL or half of a character.
+        OptionError: if it is no text, is empty, or contains a NUL or an unpaired surrogate.
     """
     try:
         is_path = isinstance(value, (str, os.PathLike)) and os.fspath(value)

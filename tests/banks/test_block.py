@@ -1,4 +1,4 @@
-"""A stretch of a bank says of its rows what the bank says of them."""
+"""A block of a bank gives the rows of classes and images that the bank gives."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ def test_rows_of_classes_and_images_are_those_of_the_bank(seed: int, rows: int, 
     bank, query = MemoryBank(samples(g, rows, 4, 3, 6), 3), samples(g, 7, 4, 3, 6, least_label=-1)
     whole = torch.zeros(7, rows)
     bank.leave_out(whole, query.ids)
-    seen = 0
+    next_row = 0
     for begin, block in bank.blocks(size):
         part = torch.zeros(7, len(block.features))
         end = begin + part.shape[1]
-        assert begin == seen and torch.equal(block.features, bank.features[begin:end])
+        assert begin == next_row and torch.equal(block.features, bank.features[begin:end])
         block.leave_out(part, query.ids)
         assert torch.equal(part, whole[:, begin:end])
-        slots, found = block.rows_of_class(query.labels)
+        slots, mask = block.rows_of_class(query.labels)
         for i, label in enumerate(query.labels):
-            own = (bank.labels[begin:end] == label).nonzero()[:, 0]
-            assert torch.equal(slots[i, found[i]], own)
-        seen = end
-    assert seen == rows
+            expected = (bank.labels[begin:end] == label).nonzero()[:, 0]
+            assert torch.equal(slots[i, mask[i]], expected)
+        next_row = end
+    assert next_row == rows

@@ -1,4 +1,4 @@
-"""Whose rows are a query's own."""
+"""Rows of the query's own image, and queries without a neighbour of their class."""
 
 from __future__ import annotations
 
@@ -7,39 +7,39 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mmickd.banks import MemoryBank, QueueBank
-from mmickd.banks.exclusion import ImageIndex, has_voter, same_image
+from mmickd.banks.exclusion import ImageIndex, has_class_neighbour, same_image
 from mmickd.structures import Samples
 from tests.helpers.bank_cases import check_rows, numbered
 
 images = st.lists(st.integers(-1, 4), max_size=40)
-asked_for = st.lists(st.integers(-1, 7), max_size=6)
+query_images = st.lists(st.integers(-1, 7), max_size=6)
 
 
-def whole(values: list[int]) -> torch.Tensor:
+def int64(values: list[int]) -> torch.Tensor:
     return torch.tensor(values, dtype=torch.long)
 
 
 @settings(max_examples=100, deadline=None)
-@given(images, asked_for)
-def test_rows_of_an_image(rows: list[int], asked: list[int]):
-    ids, query = whole(rows), whole(asked)
+@given(images, query_images)
+def test_rows_of_an_image(rows: list[int], query_ids: list[int]):
+    ids, query = int64(rows), int64(query_ids)
     index = ImageIndex(ids)
     check_rows(ids, query, *index.rows_of(query), index.largest)
 
 
 def test_an_unknown_image_has_no_rows():
-    index = ImageIndex(whole([-1, -1, 3]))
+    index = ImageIndex(int64([-1, -1, 3]))
     assert index.largest == 1
-    assert index.rows_of(whole([-1]))[1].tolist() == [[False]]
-    assert ImageIndex(whole([-1])).largest == 0
+    assert index.rows_of(int64([-1]))[1].tolist() == [[False]]
+    assert ImageIndex(int64([-1])).largest == 0
 
 
 @settings(max_examples=100, deadline=None)
-@given(images, asked_for)
-def test_the_same_image_is_a_known_one_of_the_same_number(rows: list[int], asked: list[int]):
-    got = same_image(whole(rows), whole(asked))
-    assert got.shape == (len(asked), len(rows))
-    assert got.tolist() == [[own == row and own >= 0 for row in rows] for own in asked]
+@given(images, query_images)
+def test_only_known_images_with_the_same_id_are_the_same(rows: list[int], query_ids: list[int]):
+    result = same_image(int64(rows), int64(query_ids))
+    assert result.shape == (len(query_ids), len(rows))
+    assert result.tolist() == [[query == row and query >= 0 for row in rows] for query in query_ids]
 
 
 def test_rows_may_differ_from_query_to_query():
@@ -48,24 +48,24 @@ def test_rows_may_differ_from_query_to_query():
 
 
 @settings(max_examples=100, deadline=None)
-@given(images, asked_for)
+@given(images, query_images)
 def test_both_banks_leave_out_the_rows_of_the_same_image_and_no_others(
-    rows: list[int], asked: list[int]
+    rows: list[int], query_ids: list[int]
 ):
-    """Which the frozen bank finds by an index, and the queue by comparing."""
-    given_rows = numbered([i % 2 for i in range(len(rows))], 2)
-    samples = Samples(given_rows.features, given_rows.logits, given_rows.labels, whole(rows))
+    """The frozen bank has an index of its images, the queue compares all ids."""
+    drawn = numbered([i % 2 for i in range(len(rows))], 2)
+    samples = Samples(drawn.features, drawn.logits, drawn.labels, int64(rows))
     frozen, queue = MemoryBank(samples, 2), QueueBank(2, max(1, len(rows)), 3)
     queue.push(samples)
-    query = whole(asked)
+    query = int64(query_ids)
     for bank in (frozen, queue):
-        similarity = torch.rand(len(asked), len(bank))
+        similarity = torch.rand(len(query_ids), len(bank))
         before = similarity.clone()
         bank.leave_out(similarity, query)
         masked = same_image(bank.ids, query)
         if bank is queue:
             slots = torch.arange(queue.max_class_size)
-            masked |= (slots >= queue.counts[:, None]).flatten()  # nothing lies there
+            masked |= (slots >= queue.counts[:, None]).flatten()  # empty
         assert torch.equal(similarity, before.masked_fill(masked, -torch.inf))
 
 
@@ -75,21 +75,21 @@ def test_both_banks_leave_out_the_rows_of_the_same_image_and_no_others(
     st.sets(st.integers(0, 11)),
     st.booleans(),
 )
-def test_a_row_has_a_voter_where_a_loop_finds_one(
-    rows: list[tuple[int, int]], voting: set[int], exclude: bool
+def test_rows_with_a_class_neighbour_are_those_of_a_loop(
+    rows: list[tuple[int, int]], chosen: set[int], exclude: bool
 ):
-    labels, ids = whole([label for label, _ in rows]), whole([image for _, image in rows])
+    labels, ids = int64([label for label, _ in rows]), int64([image for _, image in rows])
     features = torch.zeros(len(rows), 2)
     bank = MemoryBank(Samples(features, torch.zeros(len(rows), 3), labels, ids), 3)
-    voters = [row for row in sorted(voting) if row < len(rows)]
+    candidates = [row for row in sorted(chosen) if row < len(rows)]
     expected = [
         any(
-            bank.labels[voter] == bank.labels[row]
-            and voter != row
-            and not (exclude and bank.ids[voter] == bank.ids[row] != -1)
-            for voter in voters
+            bank.labels[candidate] == bank.labels[row]
+            and candidate != row
+            and not (exclude and bank.ids[candidate] == bank.ids[row] != -1)
+            for candidate in candidates
         )
         for row in range(len(rows))
     ]
-    found = has_voter(bank, torch.arange(len(rows)), whole(voters), exclude)
-    assert found.tolist() == expected
+    result = has_class_neighbour(bank, torch.arange(len(rows)), int64(candidates), exclude)
+    assert result.tolist() == expected

@@ -36,28 +36,28 @@ def test_rows_are_kept_and_sorted_stably(case, dtype):
 
 @settings(max_examples=100, deadline=None)
 @given(st.lists(st.integers(0, 3), max_size=40), st.lists(st.integers(-1, 3), max_size=6))
-def test_rows_of_a_class(labels, asked):
-    bank, query = MemoryBank(numbered(labels, 4), 4), torch.tensor(asked, dtype=torch.long)
+def test_rows_of_a_class(labels, query_labels):
+    bank, query = MemoryBank(numbered(labels, 4), 4), torch.tensor(query_labels, dtype=torch.long)
     check_rows(bank.labels, query, *bank.rows_of_class(query), bank.max_class_size)
 
 
-def test_building_from_its_own_rows_changes_nothing():
+def test_a_bank_of_the_rows_of_a_bank_is_the_same():
     bank = MemoryBank(numbered([2, 0, 2, 1, 0], 3), 3)
     again = MemoryBank(bank.samples, 3)
     for name in (*Samples.names(), "offsets"):
         assert torch.equal(getattr(again, name), getattr(bank, name))
 
 
-def test_it_does_not_share_memory_with_a_later_change():
+def test_a_bank_copies_its_rows():
     rows = numbered([0, 1, 1], 2)
     bank = MemoryBank(rows, 2)
     rows.logits.fill_(-5)
     assert bank.logits[0, 0] == 0
 
 
-def test_sorted_rows_are_taken_as_they_are():
+def test_sorted_rows_are_not_copied():
     rows = numbered([0, 1, 1], 2)
-    bank = MemoryBank.of_sorted(rows, 2)
+    bank = MemoryBank.from_sorted(rows, 2)
     for name in Samples.names():
         assert getattr(bank, name) is getattr(rows, name)
     again = MemoryBank(rows, 2)
@@ -67,9 +67,9 @@ def test_sorted_rows_are_taken_as_they_are():
 @pytest.mark.parametrize(
     ("labels", "message"), [([1, 0], "not sorted"), ([-1, 0], "must lie in"), ([0, 3], "must lie")]
 )
-def test_rows_that_are_not_sorted_or_of_no_class_are_not_taken(labels, message):
+def test_from_sorted_refuses_unsorted_rows_and_labels_outside_of_the_classes(labels, message):
     with pytest.raises(ValueError, match=message):
-        MemoryBank.of_sorted(numbered(labels, 3), 3)
+        MemoryBank.from_sorted(numbered(labels, 3), 3)
 
 
 @pytest.mark.parametrize("labels", [[0, -1], [0, 3], [7]])

@@ -1,4 +1,4 @@
-"""The hook's ``bank``, read alone; how a run says what is wrong is in tests/runs."""
+"""Options of the hook's ``bank``; the errors of a whole run are tested in tests/runs."""
 
 from __future__ import annotations
 
@@ -25,45 +25,48 @@ OTHER: dict[str, Any] = dict(
     shard=True,
     momentum=0.5,
 )
-"""Of every option another value than its default."""
+"""A value of every option that is not its default."""
 
 
-def test_every_option_has_another_value_here():
+def test_every_option_has_another_value():
     defaults = BankOptions()
     assert list(OTHER) == [field.name for field in fields(BankOptions)]
     assert all(getattr(defaults, name) != value for name, value in OTHER.items())
 
 
 @pytest.mark.parametrize("name", OTHER)
-def test_the_fingerprint_follows_what_decides_the_rows_and_nothing_else(name: str):
-    """Another folder, limit or batch must not build the bank again; the pipeline has its own."""
-    decides = {"dtype", "capacity_per_class", "pixels_per_image", "max_images", "seed"}
+def test_the_fingerprint_depends_on_options_that_decide_the_rows_alone(name: str):
+    """Another folder, limit or batch does not change the rows; the pipeline is its own field."""
+    deciding = {"dtype", "capacity_per_class", "pixels_per_image", "max_images", "seed"}
     other = BankOptions(**{name: OTHER[name]})
-    assert (other.decisions(None) != BankOptions().decisions(None)) == (name in decides)
+    assert (other.fingerprint_fields(None) != BankOptions().fingerprint_fields(None)) == (
+        name in deciding
+    )
 
 
-def test_a_level_has_a_capacity_which_the_option_overrides():
+def test_the_option_overrides_the_capacity_of_the_level():
     assert BankOptions().capacity(4096) == 4096 and BankOptions().capacity(None) is None
-    given = BankOptions(capacity_per_class=64)
-    assert given.capacity(4096) == given.capacity(None) == 64
-    assert BankOptions().decisions(4096) == BankOptions(capacity_per_class=4096).decisions(None)
+    options = BankOptions(capacity_per_class=64)
+    assert options.capacity(4096) == options.capacity(None) == 64
+    same = BankOptions(capacity_per_class=4096)
+    assert BankOptions().fingerprint_fields(4096) == same.fingerprint_fields(None)
 
 
-def test_a_queue_has_a_capacity_of_its_own():
+def test_queue_capacity():
     assert BankOptions().queue_capacity == 128
     assert BankOptions(capacity_per_class=9).queue_capacity == 9
 
 
-def test_rows_are_stored_as_the_option_says():
+def test_stored_dtype():
     assert BankOptions().stored_dtype == torch.float16
     assert BankOptions(dtype="fp32").stored_dtype == torch.float32
 
 
 @pytest.mark.parametrize("name", OTHER)
-def test_options_of_frozen_banks_are_idle_for_queues_once_they_are_set(name: str):
-    assert BankOptions().idle_for_queues == []
-    idle = BankOptions(**{name: OTHER[name]}).idle_for_queues
-    assert idle == ([name] if name in FROZEN_ONLY else [])
+def test_options_of_frozen_banks_are_unused_by_queues_once_they_are_set(name: str):
+    assert BankOptions().unused_by_queues == []
+    unused = BankOptions(**{name: OTHER[name]}).unused_by_queues
+    assert unused == ([name] if name in FROZEN_ONLY else [])
 
 
 @pytest.mark.parametrize(
@@ -79,12 +82,12 @@ def test_options_of_frozen_banks_are_idle_for_queues_once_they_are_set(name: str
         ("pipeline", 3),
     ],
 )
-def test_values_that_cannot_be(name: str, value: object):
+def test_invalid_values(name: str, value: object):
     with pytest.raises(OptionError, match=rf"^{name}="):
         BankOptions(**{name: value})
 
 
-def test_a_wrong_value_is_named_by_its_option():
+def test_the_error_has_option_and_value():
     with pytest.raises(OptionError) as caught:
         BankOptions(momentum=1.5)
     assert (caught.value.name, caught.value.value) == ("momentum", 1.5)

@@ -45,9 +45,9 @@ def images_of(cfg, scope):
     return BankImages(dataset, cfg.val_dataloader.dataset.pipeline)
 
 
-def build(made, scope, level, batch_size=4, workers=0, least_classes=2, **options):
+def build(made, scope, level, batch_size=4, workers=0, min_classes=2, **options):
     options = BankOptions(**{"dtype": "fp32", **options})
-    return build_banks([level], options, *made[scope], batch_size, workers, least_classes)[level]
+    return build_banks([level], options, *made[scope], batch_size, workers, min_classes)[level]
 
 
 def equal(a, b, exactly=True):
@@ -93,7 +93,7 @@ def test_any_number_of_ranks_offers_the_same_rows(made, monkeypatch, world_size)
     parts = []
     for rank in range(world_size):
         monkeypatch.setattr(building.dist, "get_dist_info", lambda r=rank: (r, world_size))
-        parts.append(build(made, "mmseg", "pixel", batch_size=2, least_classes=0).samples)
+        parts.append(build(made, "mmseg", "pixel", batch_size=2, min_classes=0).samples)
     rows = Samples.cat(parts)
     assert len(rows) == len(want)
 

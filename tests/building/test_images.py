@@ -17,10 +17,10 @@ from mmengine.dataset import (
 )
 
 from mmickd.building.images import BankImages, check_first_sample
-from mmickd.building.parts import leaves
+from mmickd.building.parts import leaf_datasets
 from mmickd.sampling import image_id
 from mmickd.tasks.base import data_sample_id
-from mmickd.utils import progress
+from mmickd.utils import timing
 from mmickd.utils.errors import ICKDError
 from tests.helpers.tiny import make_class_folders, make_scenes
 
@@ -150,7 +150,7 @@ def test_concat_inside_of_repeat_and_mmseg_mix(scenes):
     concat = ConcatDataset([one, seg(scenes, pipeline)])
     both = RepeatDataset(one, times=2)
     both.dataset = concat  # as mmengine builds it from nested configs
-    assert [type(leaf).__name__ for leaf in leaves(both)] == ["BaseSegDataset"] * 2
+    assert [type(leaf).__name__ for leaf in leaf_datasets(both)] == ["BaseSegDataset"] * 2
     inner = dict(
         type="BaseSegDataset", data_root=str(scenes), img_suffix=".png", pipeline=LOAD,
         data_prefix=dict(img_path="img_dir/train", seg_map_path="ann_dir/train"),
@@ -324,7 +324,7 @@ def test_a_first_image_that_cannot_be_read(data, tmp_path, pretrain_scope):
 def test_a_torch_subset_is_refused() -> None:
     """Its indices would be lost, and with them which images are held out."""
     with pytest.raises(ICKDError, match="Subset"):
-        leaves(torch.utils.data.Subset([1, 2, 3], [0]))
+        leaf_datasets(torch.utils.data.Subset([1, 2, 3], [0]))
 
 
 class Annotated:
@@ -367,10 +367,10 @@ def test_the_digest_sees_annotations_and_files(tmp_path):
 
 def test_a_long_look_at_the_files_shows_progress(dataset, monkeypatch):
     lines = []
-    monkeypatch.setattr(progress, "print_log", lambda text, logger: lines.append(text))
+    monkeypatch.setattr(timing, "print_log", lambda text, logger: lines.append(text))
     images = BankImages(dataset, [])
     images.digest()
     assert not lines  # quick
-    monkeypatch.setattr(progress, "PROGRESS_SECONDS", 0.0)
+    monkeypatch.setattr(timing, "PROGRESS_SECONDS", 0.0)
     images.digest()
     assert len(lines) == len(images) and f"1/{len(images)} images" in lines[0]

@@ -12,12 +12,11 @@ import torch
 from mmengine.dataset import BaseDataset
 from PIL import Image
 
-from mmickd.building.agreement import check_agreement
 from mmickd.building.images import BankImages, check_first_sample
-from mmickd.building.large_images import explained_batches, explained_image
+from mmickd.building.large_images import explain_large_batches, explain_large_image
+from mmickd.building.pipeline_checks import check_pipelines
 from mmickd.building.pipelines import BankPipeline
-from mmickd.utils.errors import ICKDError
-from mmickd.utils.memory import is_out_of_memory
+from mmickd.utils.errors import ICKDError, is_out_of_memory
 from tests.helpers import toys
 from tests.helpers.tiny import plain_config_text, run
 
@@ -37,18 +36,18 @@ def test_every_library_s_words_are_known(error: Exception) -> None:
     assert is_out_of_memory(error)
     sample = dict(inputs=torch.zeros(3, 5, 7))
     wanted = r"a\.png.* 5x7 pixels" + REMEDY
-    with pytest.raises(ICKDError, match=wanted), explained_image("a.png", sample):
+    with pytest.raises(ICKDError, match=wanted), explain_large_image("a.png", sample):
         raise error
     wanted = r"bank\.batch_size to less than 2 .*bank\.capacity_per"
-    with pytest.raises(ICKDError, match=wanted), explained_batches(2):
+    with pytest.raises(ICKDError, match=wanted), explain_large_batches(2):
         raise error
-    with pytest.raises(ICKDError) as told, explained_batches(1):
+    with pytest.raises(ICKDError) as told, explain_large_batches(1):
         raise error
     assert "bank.batch_size" not in str(told.value) and "bank.pipeline" in str(told.value)
 
 
 def test_other_errors_pass() -> None:
-    for explained in (explained_image("a.png"), explained_batches(2)):
+    for explained in (explain_large_image("a.png"), explain_large_batches(2)):
         with pytest.raises(KeyError), explained:
             raise KeyError("img")
 
@@ -77,7 +76,7 @@ def test_an_image_that_cannot_be_loaded_has_its_size_of_the_file(tmp_path: Path)
         check_first_sample(BankImages(files, [too_large]), bool)
     chosen = BankPipeline(too_large, "", too_large, loading=too_large)
     with pytest.raises(ICKDError, match=wanted):
-        check_agreement(files, [chosen])
+        check_pipelines(files, [chosen])
 
 
 def test_the_first_whole_image_that_the_teacher_cannot_take(monkeypatch: Any) -> None:

@@ -11,10 +11,10 @@ from mmengine.hooks import Hook
 from mmpretrain.datasets import PackInputs
 from torch.utils.data import DataLoader
 
-from mmickd.building.agreement import check_keys
 from mmickd.building.images import BankImages
 from mmickd.building.numbering import Numbered, number_training_images
-from mmickd.building.parts import leaves
+from mmickd.building.parts import leaf_datasets
+from mmickd.building.pipeline_checks import check_image_keys
 from mmickd.datasets import InMemoryDataset
 from mmickd.registry import DATASETS
 from mmickd.sampling import image_id
@@ -88,12 +88,14 @@ def test_the_bank_and_training_give_each_image_one_id(kind: str) -> None:
     train, keys = joined(kind)
     want = {value: image_id(key) for value, key in keys.items()}
     images = BankImages(train, PACK[0])
-    before = [dict(vars(part)) for part in leaves(train)]
-    assert [vars(part) for part in leaves(train)] == before  # the live data set stays as it is
+    before = [dict(vars(part)) for part in leaf_datasets(train)]
+    assert [
+        vars(part) for part in leaf_datasets(train)
+    ] == before  # the live data set stays as it is
     assert list(images.names()) == list(keys.values())
     for _ in range(2):
         assert found(images[n] for n in range(len(images))) == want
-        number_training_images(leaves(train), is_read_already=False)
+        number_training_images(leaf_datasets(train), is_read_already=False)
         assert found(train[n] for n in range(len(train))) == want
         images = BankImages(train, PACK[0])
     loader = DataLoader(train, num_workers=1, collate_fn=lambda sample: sample, batch_size=None)
@@ -119,10 +121,10 @@ class OwnNumbers(GreyPart):
 
 
 def test_a_part_that_is_packed_under_other_numbers_is_refused() -> None:
-    check_keys(BankImages(concat(GreyPart(0), GreyPart(50)), PACK[0]))
-    check_keys(BankImages(OwnNumbers(50), PACK[0]))
+    check_image_keys(BankImages(concat(GreyPart(0), GreyPart(50)), PACK[0]))
+    check_image_keys(BankImages(OwnNumbers(50), PACK[0]))
     with pytest.raises(ICKDError, match=r"sample 3 .*img_path"):
-        check_keys(BankImages(concat(GreyPart(0), OwnNumbers(50)), PACK[0]))
+        check_image_keys(BankImages(concat(GreyPart(0), OwnNumbers(50)), PACK[0]))
 
 
 @pytest.mark.parametrize("is_frozen", [True, False])

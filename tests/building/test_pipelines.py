@@ -10,7 +10,7 @@ import pytest
 import torch
 from mmengine.dataset import BaseDataset, ConcatDataset, RepeatDataset
 
-from mmickd.building.pipelines import choose_pipelines, described
+from mmickd.building.pipelines import choose_pipelines, describe_pipelines
 from mmickd.utils.errors import ICKDError
 
 
@@ -66,7 +66,7 @@ def loader(kind: Any = "Pictures", pipeline: Any = EVAL, **more: Any) -> dict[st
 
 def chosen(val: Any = None, option: Any = None, train: Any = None, **cfg: Any) -> str:
     train = dataset() if train is None else train
-    return described(choose_pipelines(option, train, val, cfg))
+    return describe_pipelines(choose_pipelines(option, train, val, cfg))
 
 
 def test_the_option_comes_first_and_the_line_tells_its_transforms() -> None:

@@ -1,4 +1,4 @@
-"""The words of ``mmickd bank``, and ``tools/bank.py``."""
+"""The command line of ``mmickd bank``, and ``tools/bank.py``."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ SCRIPT = Path(__file__).parents[2] / "tools" / "bank.py"
         (["export", "run.py", "--out", "x.npz"], "export"),
     ],
 )
-def test_a_word_that_is_no_command_is_a_config(args: list[str], command: str) -> None:
+def test_a_first_word_that_is_no_command_is_a_config(args: list[str], command: str) -> None:
     assert bank.parse_args(args).command == command
 
 
@@ -47,14 +47,14 @@ def test_a_word_that_is_no_command_is_a_config(args: list[str], command: str) ->
         ["list", "config.py"],
     ],
 )
-def test_arguments_that_do_not_fit(args, capsys):
+def test_invalid_arguments(args, capsys):
     with pytest.raises(SystemExit) as end:
         bank.parse_args(args)
     assert end.value.code == 2 and "usage:" in capsys.readouterr().err
 
 
 def test_as_a_script_without_an_installation(tmp_path):
-    """From another folder; the cache folder of the environment variable, which is not there."""
+    """It runs in another folder; the cache folder is set by an environment variable and missing."""
     done = subprocess.run(
         [sys.executable, str(SCRIPT)],
         cwd=tmp_path,

@@ -1,4 +1,4 @@
-"""Rows that can be told apart, and what holds for rows that are looked up by class or image."""
+"""Numbered rows, and a check of the rows of a class or an image."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from mmickd.structures import Samples
 
 
 def numbered(labels: list[int], classes: int, dtype: torch.dtype = torch.float32) -> Samples:
-    """Row i carries i in each of its four parts."""
+    """Return rows whose four tensors hold the number of the row."""
     n = len(labels)
     row = torch.arange(n)
     return Samples(
@@ -20,22 +20,22 @@ def numbered(labels: list[int], classes: int, dtype: torch.dtype = torch.float32
     )
 
 
-def check_rows(values: Tensor, query: Tensor, got: Tensor, found: Tensor, width: int) -> None:
-    """``got[found]`` are the rows whose value (0 or more) is that of the query, in order.
+def check_rows(values: Tensor, query: Tensor, rows: Tensor, mask: Tensor, width: int) -> None:
+    """Check that ``rows[mask]`` are the rows with the value (0 or more) of each query, in order.
 
     Args:
         values: ``(M,)``; class or image of each row.
-        query: ``(Q,)``; what was looked up.
-        got: ``(Q, width)`` rows.
-        found: ``(Q, width)`` bool.
-        width: rows of the value that has most.
+        query: ``(Q,)``; class or image of each query.
+        rows: ``(Q, width)`` rows.
+        mask: ``(Q, width)`` bool.
+        width: Number of rows of the value with the most rows.
     """
-    known = [v for v in values.tolist() if v >= 0]
-    assert width == max([known.count(v) for v in known], default=0)
-    assert got.shape == found.shape == (len(query), width)
-    for value, own, there in zip(query.tolist(), got, found, strict=True):
-        want = [r for r, v in enumerate(values.tolist()) if v == value and v >= 0]
-        assert own[there].tolist() == want
-        # What fills the slots beyond is one of the rows too, so that masking twice is harmless.
-        assert not want or set(own.tolist()) == set(want)
-        assert bool(((own >= 0) & (own < len(values))).all())
+    valid = [v for v in values.tolist() if v >= 0]
+    assert width == max([valid.count(v) for v in valid], default=0)
+    assert rows.shape == mask.shape == (len(query), width)
+    for value, slots, is_row in zip(query.tolist(), rows, mask, strict=True):
+        expected = [r for r, v in enumerate(values.tolist()) if v == value and v >= 0]
+        assert slots[is_row].tolist() == expected
+        # Masked slots repeat one of the rows, so that masking twice is harmless.
+        assert not expected or set(slots.tolist()) == set(expected)
+        assert bool(((slots >= 0) & (slots < len(values))).all())

@@ -9,8 +9,7 @@ from safetensors.torch import save_file
 
 from mmickd.banks import MemoryBank
 from mmickd.storage.bank_files import TENSORS
-from mmickd.storage.files import sha256
-from mmickd.storage.manifest import MANIFEST
+from mmickd.storage.files import MANIFEST, sha256
 from mmickd.structures import Samples
 
 FIELDS = {"level": "image", "teacher_weights": "abc", "images": "def", "num_classes": 3}

@@ -1,4 +1,4 @@
-"""A teacher's memory: asked in a step, fed after it, saved with the run."""
+"""A teacher's memory: queried in a step, fed after it, saved with the run."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ CLASSES, WIDTH = 3, 5
 
 
 def rows(count: int, seed: int = 0, **fields: Any) -> Samples:
-    """Rows of known images, each another one, in turn of each class; or as ``fields`` say."""
-    made = samples(torch.Generator().manual_seed(seed), count, WIDTH, CLASSES, 1)
-    given = dict(labels=torch.arange(count) % CLASSES, ids=torch.arange(count) + 100 * seed)
-    return Samples(made.features, made.logits, **{**given, **fields})
+    """Rows of distinct images, with the classes in turn; ``fields`` replaces labels or ids."""
+    drawn = samples(torch.Generator().manual_seed(seed), count, WIDTH, CLASSES, 1)
+    defaults = dict(labels=torch.arange(count) % CLASSES, ids=torch.arange(count) + 100 * seed)
+    return Samples(drawn.features, drawn.logits, **{**defaults, **fields})
 
 
 def queue(capacity: int = 4) -> QueueBank:
@@ -32,197 +32,174 @@ def memory(banks: dict[str, Any], **options: Any) -> Memory:
     return Memory(banks, TorchRetriever(), **options)
 
 
-def same(a: Context, b: Context) -> bool:
+def is_same(a: Context, b: Context) -> bool:
     return all(torch.equal(x, vars(b)[name]) for name, x in vars(a).items())
 
 
-def test_an_answer_is_what_the_retriever_finds_in_the_bank_of_the_level() -> None:
+def test_a_query_searches_the_bank_of_its_level() -> None:
     banks = {"pixel": MemoryBank(rows(12), CLASSES), "region": MemoryBank(rows(9, 1), CLASSES)}
     query = rows(5, seed=2)
     for level, bank in banks.items():
-        got = memory(banks).query(level, query, 2, 3)
-        want = TorchRetriever().search(bank, query, 2, 3)
-        assert all(same(a, b) for a, b in zip(got, want, strict=True))
-        assert got[0].mask.shape == (5, 2) and bool(got[1].mask.all())
+        result = memory(banks).query(level, query, 2, 3)
+        expected = TorchRetriever().search(bank, query, 2, 3)
+        assert all(is_same(a, b) for a, b in zip(result, expected, strict=True))
+        assert result[0].mask.shape == (5, 2) and bool(result[1].mask.all())
 
 
-def test_a_memory_apart_searches_the_same_banks_and_leaves_no_trace() -> None:
+def test_queries_of_a_copy_leave_the_memory_as_it_is() -> None:
     bank = MemoryBank(rows(60), CLASSES)
-    own, plain = (Memory({"image": bank}, RandomRetriever()) for _ in range(2))
-    apart = own.apart()
-    assert apart.banks["image"] is bank
-    answers = [apart.query("image", rows(5, seed=2), 4, 4) for _ in range(2)]
-    assert own.seconds() == 0 < apart.seconds()
-    wanted = [plain.query("image", rows(5, seed=2), 4, 4) for _ in range(2)]
-    got = [own.query("image", rows(5, seed=2), 4, 4) for _ in range(2)]
-    for first, second, third in zip(answers, wanted, got, strict=True):
-        assert all(same(a, b) and same(b, c) for a, b, c in zip(first, second, third, strict=True))
-    assert not same(wanted[0][0], wanted[1][0])
+    original, untouched = (Memory({"image": bank}, RandomRetriever()) for _ in range(2))
+    copy = original.copy()
+    assert copy.banks["image"] is bank
+
+    def query_twice(memory: Memory) -> list[Context]:
+        return [memory.query("image", rows(5, seed=2), 4, 4)[0] for _ in range(2)]
+
+    first, expected, result = map(query_twice, (copy, untouched, original))
+    for contexts in zip(first, expected, result, strict=True):
+        assert is_same(contexts[0], contexts[1]) and is_same(contexts[1], contexts[2])
+    assert not is_same(*expected)
 
 
 @pytest.mark.parametrize("exclude", [True, False])
-def test_the_queries_own_images_are_left_out_if_that_is_wanted(exclude: bool) -> None:
-    asked = memory({"image": MemoryBank(rows(6), CLASSES)}, exclude_same_id=exclude)
-    positives, _ = asked.query(
-        "image", rows(6), 2, 0
-    )  # two rows of each class, one of them its own
+def test_the_queries_own_images_are_left_out_by_option(exclude: bool) -> None:
+    bank = MemoryBank(rows(6), CLASSES)  # two rows of each class, one of them of the query's image
+    positives, _ = memory({"image": bank}, exclude_same_id=exclude).query("image", rows(6), 2, 0)
     assert positives.mask.sum(dim=1).tolist() == [1 if exclude else 2] * 6
 
 
 @pytest.mark.parametrize(
-    ("level", "wanted"), [("region", (2, 3)), ("image", (0, 0))], ids=["no bank", "nothing wanted"]
+    ("level", "numbers"), [("region", (2, 3)), ("image", (0, 0))], ids=["no bank", "no rows"]
 )
-def test_nothing_is_found_where_there_is_no_bank_or_nothing_is_wanted(
-    level: str, wanted: tuple[int, int]
+def test_the_context_is_empty_without_a_bank_or_without_rows_to_retrieve(
+    level: str, numbers: tuple[int, int]
 ) -> None:
-    asked = memory({"image": MemoryBank(rows(6), CLASSES)})
-    for context in asked.query(level, rows(4), *wanted):
+    for context in memory({"image": MemoryBank(rows(6), CLASSES)}).query(level, rows(4), *numbers):
         assert context.mask.shape == (4, 0) and context.logits.shape == (4, 0, CLASSES)
-    assert asked.seconds() == 0.0  # it did not search
 
 
-def test_a_whole_class_is_wanted_by_none() -> None:
-    asked = memory({"image": MemoryBank(rows(9), CLASSES)})
-    positives, negatives = asked.query("image", rows(4, seed=1), None, 0)
+def test_none_retrieves_the_whole_class() -> None:
+    bank = MemoryBank(rows(9), CLASSES)
+    positives, negatives = memory({"image": bank}).query("image", rows(4, seed=1), None, 0)
     assert positives.mask.tolist() == [[True] * 3] * 4 and negatives.mask.shape == (4, 0)
 
 
-def test_a_queue_is_fed_with_what_was_asked_after_it_was_asked() -> None:
-    bank, query = queue(), rows(5)
-    asked = memory({"image": bank})
-    positives, negatives = asked.query("image", query, 1, 1)
-    assert not bool(positives.found.any()) and not bool(negatives.found.any())
-    assert int(bank.counts.sum()) == 0  # of one step no query finds another
-    asked.feed()
-    assert bank.counts.tolist() == [2, 2, 1]
-    other = rows(3, seed=1)
-    positives, _ = asked.query("image", other, 4, 0)
-    found = [set(bank.ids[own[own >= 0]].tolist()) for own in positives.indices]
-    assert found == [{0, 3}, {1, 4}, {2}]
-
-
-def test_what_was_asked_is_fed_once() -> None:
+def test_staged_rows_are_in_the_queue_after_feed_and_not_before() -> None:
     bank = queue()
-    asked = memory({"image": bank})
-    asked.query("image", rows(3), 1, 1)
-    for _ in range(3):  # steps in which nobody asks
-        asked.feed()
+    fed = memory({"image": bank})
+    fed.query("image", rows(5), 1, 1)
+    fed.feed()
+    assert int(bank.counts.sum()) == 0  # a query alone is not fed
+    fed.stage("image", rows(5))
+    for context in fed.query("image", rows(5), 1, 1):
+        assert not bool(context.found.any())
+    fed.feed()
+    assert bank.counts.tolist() == [2, 2, 1]
+    positives, _ = fed.query("image", rows(3, seed=1), 4, 0)
+    ids = [set(bank.ids[indices[indices >= 0]].tolist()) for indices in positives.indices]
+    assert ids == [{0, 3}, {1, 4}, {2}]
+
+
+def test_rows_that_are_staged_twice_in_a_step_are_fed_once() -> None:
+    """Two students may query the memory of one source by the same batch."""
+    bank = queue()
+    fed = memory({"image": bank})
+    for _ in range(2):
+        fed.stage("image", rows(3))
+    for _ in range(3):  # no rows are staged in the second and third step
+        fed.feed()
         assert bank.counts.tolist() == [1, 1, 1]
 
 
-def test_who_asks_twice_in_a_step_feeds_once() -> None:
-    """Two learners may ask the memory of one source about the same batch."""
-    bank = queue()
-    asked = memory({"image": bank})
-    for _ in range(2):
-        asked.query("image", rows(3), 1, 1)
-    asked.feed()
-    assert bank.counts.tolist() == [1, 1, 1]
-
-
-def test_a_queue_is_fed_also_if_nothing_was_wanted_of_it() -> None:
-    """Weights that grow later find a queue that is full already."""
-    bank = queue()
-    asked = memory({"image": bank})
-    asked.query("image", rows(3), 0, 0)
-    asked.feed()
-    assert bank.counts.tolist() == [1, 1, 1]
-
-
-def test_each_level_is_fed_with_its_own_queries() -> None:
+def test_each_level_is_fed_with_its_own_rows() -> None:
     pixels, regions = queue(), queue()
-    asked = memory({"pixel": pixels, "region": regions})
-    asked.query("pixel", rows(6), 1, 1)
-    asked.query("region", rows(3, seed=1), 1, 1)
-    asked.feed()
+    fed = memory({"pixel": pixels, "region": regions})
+    fed.stage("pixel", rows(6))
+    fed.stage("region", rows(3, seed=1))
+    fed.feed()
     assert pixels.counts.tolist() == [2, 2, 2] and regions.counts.tolist() == [1, 1, 1]
     assert set(regions.ids[regions.ids >= 0].tolist()) == {100, 101, 102}
 
 
-def test_queries_without_a_class_do_not_get_into_the_queue() -> None:
+def test_rows_without_a_class_do_not_get_into_the_queue() -> None:
     bank = queue()
-    asked = memory({"image": bank})
-    asked.query("image", rows(3, labels=torch.tensor([0, -1, -1])), 1, 1)
-    asked.feed()
+    fed = memory({"image": bank})
+    fed.stage("image", rows(3, labels=torch.tensor([0, -1, -1])))
+    fed.feed()
     assert bank.counts.tolist() == [1, 0, 0]
 
 
-@pytest.mark.parametrize("made", [MemoryBank(rows(12), CLASSES), queue()])
+@pytest.mark.parametrize("bank", [MemoryBank(rows(12), CLASSES), queue()])
 @pytest.mark.parametrize("huge", [13, 10**7])
-def test_no_more_is_asked_than_the_bank_can_give(made: Any, huge: int) -> None:
-    """Padded to 10**7 columns, the answer alone would take minutes, and gigabytes."""
-    asked, query = memory({"image": made}), rows(3, seed=1)
-    want = TorchRetriever().search(made, query, 4, 12)
-    got = asked.query("image", query, huge, huge)
-    assert all(same(a, b) for a, b in zip(got, want, strict=True))
-    fewer = asked.query("image", query, 2, 3)
+def test_contexts_are_no_wider_than_the_bank(bank: Any, huge: int) -> None:
+    """Padded to 10**7 columns, a context alone would take minutes, and gigabytes."""
+    queried, query = memory({"image": bank}), rows(3, seed=1)
+    expected = TorchRetriever().search(bank, query, 4, 12)
+    result = queried.query("image", query, huge, huge)
+    assert all(is_same(a, b) for a, b in zip(result, expected, strict=True))
+    fewer = queried.query("image", query, 2, 3)
     assert fewer[0].mask.shape == (3, 2) and fewer[1].mask.shape == (3, 3)
 
 
-def test_a_frozen_bank_stays() -> None:
+def test_a_frozen_bank_is_not_fed() -> None:
     bank = MemoryBank(rows(6), CLASSES)
-    asked = memory({"image": bank})
-    asked.query("image", rows(3, seed=1), 1, 1)
-    asked.feed()
-    assert len(bank) == 6 and asked.banks["image"] is bank
+    fed = memory({"image": bank})
+    fed.stage("image", rows(3, seed=1))
+    fed.feed()
+    assert len(bank) == 6 and fed.banks["image"] is bank
 
 
-def test_stored_queries_ask_by_the_rows_of_the_bank() -> None:
+def test_query_by_stored_takes_the_features_of_the_bank() -> None:
     bank = MemoryBank(rows(9), CLASSES)
     turned = Samples(-rows(9).features, rows(9).logits, rows(9).labels, rows(9).ids)
-    by_stored = memory({"image": bank}, asks_by_stored=True).query("image", turned, 2, 2)
-    want = TorchRetriever().search(bank, rows(9), 2, 2)
+    by_stored = memory({"image": bank}, query_by_stored=True).query("image", turned, 2, 2)
+    expected = TorchRetriever().search(bank, rows(9), 2, 2)
     by_view = memory({"image": bank}).query("image", turned, 2, 2)
-    assert all(same(a, b) for a, b in zip(by_stored, want, strict=True))
-    assert not same(by_view[0], want[0])
+    assert all(is_same(a, b) for a, b in zip(by_stored, expected, strict=True))
+    assert not is_same(by_view[0], expected[0])
 
 
-def test_searching_takes_time_which_is_told_once() -> None:
-    asked = memory({"image": MemoryBank(rows(30), CLASSES)})
-    asked.query("image", rows(5), 3, 3)
-    assert asked.seconds() > 0 and asked.seconds() == 0
-
-
-def fed(count: int, capacity: int = 4) -> Memory:
+def fed_memory(steps: int, capacity: int = 4) -> Memory:
     """A memory of two queues and a frozen bank."""
     frozen = MemoryBank(rows(6), CLASSES)
-    made = memory({"pixel": queue(capacity), "region": queue(capacity), "image": frozen})
-    for step in range(count):
+    fed = memory({"pixel": queue(capacity), "region": queue(capacity), "image": frozen})
+    for step in range(steps):
         for place, level in enumerate(("pixel", "region")):
-            made.query(level, rows(4, seed=1 + 2 * step + place), 0, 0)
-        made.feed()
-    return made
+            fed.stage(level, rows(4, seed=1 + 2 * step + place))
+        fed.feed()
+    return fed
 
 
-@pytest.mark.parametrize("begin", ["", "peer0."])
-def test_a_restored_memory_goes_on_as_if_nothing_had_happened(begin: str) -> None:
-    first, second = fed(2), fed(0)
-    state = {f"{begin}{level}": queue for level, queue in first.state_dict().items()}
+@pytest.mark.parametrize("prefix", ["", "peer0."])
+def test_a_restored_memory_continues_exactly(prefix: str) -> None:
+    first, second = fed_memory(2), fed_memory(0)
+    state = {f"{prefix}{level}": queue for level, queue in first.state_dict().items()}
     state = {name: {k: v.clone() for k, v in queue.items()} for name, queue in state.items()}
-    second.load_state_dict({**state, "peer1.pixel": {}}, begin)  # among others
-    for made in (first, second):
-        made.query("pixel", rows(4, seed=9), 0, 0)
-        made.feed()
+    second.load_state_dict({**state, "peer1.pixel": {}}, prefix)
+    for fed in (first, second):
+        fed.stage("pixel", rows(4, seed=9))
+        fed.feed()
     for level in ("pixel", "region"):
-        for name, want in first.banks[level].state_dict().items():
-            assert torch.equal(second.banks[level].state_dict()[name], want), (level, name)
+        for name, expected in first.banks[level].state_dict().items():
+            assert torch.equal(second.banks[level].state_dict()[name], expected), (level, name)
 
 
 def test_the_state_holds_queues_alone() -> None:
-    state = fed(1).state_dict()
+    state = fed_memory(1).state_dict()
     assert list(state) == ["pixel", "region"]
     assert all(value.device.type == "cpu" for queue in state.values() for value in queue.values())
     assert memory({}).state_dict() == {}
 
 
-def test_a_state_of_another_size_is_refused_with_the_name() -> None:
-    state = {f"student.{level}": queue for level, queue in fed(1, capacity=3).state_dict().items()}
-    with pytest.raises(ICKDError, match=r"holds another student\.pixel queue \(.*is wanted\)"):
-        fed(0).load_state_dict(state, "student.")
+def test_a_state_of_another_size_is_refused_with_the_name_of_the_queue() -> None:
+    state = fed_memory(1, capacity=3).state_dict()
+    state = {f"student.{level}": queue for level, queue in state.items()}
+    with pytest.raises(ICKDError, match=r"student\.pixel queue \(.*features"):
+        fed_memory(0).load_state_dict(state, "student.")
 
 
-def test_a_state_without_a_queue_is_refused_with_the_name() -> None:
-    state = fed(1).state_dict()
+def test_a_state_without_a_queue_is_refused_with_its_name() -> None:
+    state = fed_memory(1).state_dict()
     del state["region"]
-    with pytest.raises(ICKDError, match=r"holds another region queue \(.*are missing"):
-        fed(0).load_state_dict(state)
+    with pytest.raises(ICKDError, match=r"region queue \(.*missing"):
+        fed_memory(0).load_state_dict(state)

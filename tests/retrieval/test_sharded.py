@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from mmickd.banks import MemoryBank
-from mmickd.banks.ranks import deal
+from mmickd.banks.ranks import shard_bank
 from mmickd.banks.shard import BankShard
 from mmickd.retrieval import BaseRetriever, FaissRetriever, RandomRetriever, TorchRetriever
 from mmickd.retrieval.sharded import ShardedRetriever, fetch_rows
@@ -46,7 +46,7 @@ def compare(kind: type[BaseRetriever]) -> int:
         torch.manual_seed(seed)
         split = shares(len(query), world_size, seed)
         own = query[slice(sum(split[:rank]), sum(split[: rank + 1]))]
-        shard = deal(bank if rank == 0 else None)
+        shard = shard_bank(bank if rank == 0 else None)
         assert isinstance(shard, BankShard)
         assert len(shard) == len(bank) and shard.max_class_size == bank.max_class_size
         assert shard.part.features.dtype == bank.features.dtype
@@ -78,7 +78,7 @@ def draw_from_shards() -> tuple[torch.Tensor, torch.Tensor]:
     g = torch.Generator().manual_seed(0)
     bank = MemoryBank(samples(g, 60, 6, 1, 1000), 1)
     query = samples(g, 1, 6, 1, 1000)
-    shard = deal(bank if torch.distributed.get_rank() == 0 else None)
+    shard = shard_bank(bank if torch.distributed.get_rank() == 0 else None)
     assert isinstance(shard, BankShard)
     retriever = ShardedRetriever(RandomRetriever())
     chosen = torch.zeros(400, 60)
@@ -109,7 +109,7 @@ def fetch() -> None:
 def fetch_in_pieces() -> None:
     rank = torch.distributed.get_rank()
     bank = make_case(1)[0]
-    shard = deal(bank if rank == 0 else None)
+    shard = shard_bank(bank if rank == 0 else None)
     assert isinstance(shard, BankShard)
     for wanted in (torch.randperm(len(bank))[: 5 + rank], torch.zeros(0, dtype=torch.long)):
         for name in ("logits", "ids"):

@@ -16,10 +16,10 @@ from mmickd.banks import BankOptions, MemoryBank
 from mmickd.building.build import build_banks
 from mmickd.sampling import keyed_hash
 from mmickd.storage.cache import BankCache
-from mmickd.storage.get_or_build import obtain_banks
+from mmickd.storage.get_or_build import get_or_build_banks
 from mmickd.structures import Samples
 from mmickd.utils import distributed
-from mmickd.utils.distributed import patient_ranks
+from mmickd.utils.distributed import long_timeout_group
 from tests.helpers.ranks import on_ranks
 
 BOUND = 1.3
@@ -108,8 +108,8 @@ def measure_peaks(folder: str, capacity: int | None) -> dict[str, float]:
     fields = {"image": {"level": "image", "capacity_per_class": str(capacity)}}
 
     def obtain(shard: bool) -> Any:
-        with patient_ranks():
-            return obtain_banks(fields, BankCache(folder), build(capacity), shard)["image"]
+        with long_timeout_group():
+            return get_or_build_banks(fields, BankCache(folder), build(capacity), shard)["image"]
 
     peaks = {}
     for phase in ("built", "read", "sharded"):

@@ -1,21 +1,23 @@
-"""What is read from the cache is what was written, or nothing, with the reason."""
+"""A bank from the cache is the one that was written, or None with the reason."""
 
 import json
 import os
 import shutil
 import struct
 import time
+from pathlib import Path
 
 import pytest
 import torch
+from mmengine.logging import MMLogger
 from safetensors.torch import load_file
 
 from mmickd.storage.bank_files import FORMAT_VERSION, TENSORS
 from mmickd.storage.cache import BankCache
-from mmickd.storage.home import default_cache_dir
+from mmickd.storage.files import MANIFEST, default_cache_dir
 from mmickd.storage.image_names import NAMES
-from mmickd.storage.manifest import MANIFEST
 from mmickd.structures import Samples
+from mmickd.utils.errors import ICKDError
 from tests.helpers.stored_banks import FIELDS, make_bank, rejected, rewrite
 
 
@@ -39,16 +41,16 @@ def test_round_trip_is_exact(tmp_path, dtype):
     assert sorted(p.name for p in folder.iterdir()) == [TENSORS, NAMES, MANIFEST]
 
 
-def test_the_manifest_remembers_the_last_use(stored):
+def test_the_time_of_the_manifest_is_that_of_the_last_use(stored):
     cache, folder = stored
     os.utime(folder / MANIFEST, (1, 1))
     rejected(cache, {**FIELDS, "images": "x"})
-    assert (folder / MANIFEST).stat().st_mtime == 1  # looked at, not used
+    assert (folder / MANIFEST).stat().st_mtime == 1  # read, not used
     assert cache.load(FIELDS)[0] is not None
     assert time.time() - (folder / MANIFEST).stat().st_mtime < 3600
 
 
-def test_names_for_people_do_not_move_the_folder(tmp_path):
+def test_descriptions_for_people_do_not_change_the_fingerprint(tmp_path):
     named = BankCache(tmp_path, about={"teacher_checkpoint": "../../iter_9.pth"})
     folder = named.save(make_bank(), FIELDS)
     assert folder == BankCache(tmp_path).folder(FIELDS)
@@ -107,31 +109,25 @@ def test_fields_of_another_kind(stored, fields):
     "text",
     ["", "{", "not json", "[]", "null", "3", "{}", '{"format": 1}', "\x00", "[" * 100_000],
 )
-def test_manifest_that_is_none(stored, text):
+def test_an_invalid_manifest(stored, text):
     cache, folder = stored
     (folder / MANIFEST).write_text(text)
     assert str(folder) in rejected(cache)
-    # Neither does it disturb the look for the nearest bank.
+    # The search for the nearest bank goes on, too.
     rejected(cache, {**FIELDS, "images": "x"})
 
 
-def test_manifest_in_no_encoding(stored):
+def test_a_manifest_that_is_no_text(stored):
     cache, folder = stored
     (folder / MANIFEST).write_bytes(b"\xff\xfe\x00{")
     assert "cannot be read" in rejected(cache)
 
 
 @pytest.mark.parametrize("name", [MANIFEST, TENSORS])
-def test_a_missing_file(stored, name):
+def test_a_missing_file_and_a_folder_in_its_place(stored, name):
     cache, folder = stored
     (folder / name).unlink()
     assert "cannot be read" in rejected(cache)
-
-
-@pytest.mark.parametrize("name", [MANIFEST, TENSORS])
-def test_a_folder_in_place_of_a_file(stored, name):
-    cache, folder = stored
-    (folder / name).unlink()
     (folder / name).mkdir()
     assert "cannot be read" in rejected(cache)
 
@@ -152,7 +148,7 @@ def test_a_folder_in_place_of_a_file(stored, name):
     ids=["missing", "extra", "short", "range", "float", "shape", "width", "three", "none"],
 )
 def test_other_tensors_than_a_bank_has(stored, change):
-    """Even if the checksum was made anew, only a bank is taken for a bank."""
+    """They are refused even with the right checksum."""
     cache, folder = stored
     tensors = load_file(folder / TENSORS)
     change(tensors)
@@ -180,14 +176,14 @@ def test_manifest_with_another_number_of_classes(stored, num_classes):
     ],
     ids=["longer-than-memory", "longer-than-file", "empty", "huge-shape", "pickle"],
 )
-def test_a_header_that_lies(stored, header):
+def test_a_false_header(stored, header):
     cache, folder = stored
     (folder / TENSORS).write_bytes(header)
     rewrite(folder)
     assert "cannot be read" in rejected(cache)
 
 
-def test_a_killed_writer_leaves_nothing_that_is_taken_for_a_bank(stored):
+def test_what_a_killed_writer_leaves_is_no_bank(stored):
     cache, folder = stored
     good = {p.name: p.read_bytes() for p in folder.iterdir()}
     states = [
@@ -215,7 +211,7 @@ def test_an_old_manifest_with_new_tensors_is_refused(stored):
     assert "truncated or was altered" in rejected(cache)
 
 
-def test_a_failing_writer_leaves_no_rubbish(tmp_path, monkeypatch):
+def test_a_failing_writer_leaves_no_files(tmp_path, monkeypatch):
     cache = BankCache(tmp_path)
 
     def full(*args):
@@ -252,17 +248,14 @@ def test_a_folder_that_cannot_be_made(tmp_path, where, caplog):
         cache.save(make_bank(), FIELDS)
 
 
-def test_try_save_warns_and_goes_on(tmp_path, capsys):
-    from mmengine.logging import MMLogger
-
+def test_try_save_warns_and_continues(tmp_path):
     logger = MMLogger.get_instance("cache_test")
     (tmp_path / "file").write_text("")
     lines = []
     for handler in logger.handlers:
         handler.emit = lambda record: lines.append((record.levelname, record.getMessage()))
     BankCache(tmp_path / "file" / "cache").try_save(make_bank(), FIELDS)
-    assert len(lines) == 1 and lines[0][0] == "WARNING"
-    assert "stays in memory" in lines[0][1] and "bank.cache_dir" in lines[0][1]
+    assert len(lines) == 1 and lines[0][0] == "WARNING" and "bank.cache_dir" in lines[0][1]
 
 
 def test_default_folder(monkeypatch, tmp_path):
@@ -271,4 +264,13 @@ def test_default_folder(monkeypatch, tmp_path):
     monkeypatch.setenv("MMICKD_CACHE_DIR", "")
     monkeypatch.setenv("HOME", str(tmp_path))
     assert default_cache_dir() == tmp_path / ".cache" / "mmickd"
-    assert BankCache("~/x").root == tmp_path / "x"
+    assert BankCache("~/x").root == tmp_path / "x" and BankCache("x").root == Path("x")
+
+
+def test_an_unknown_home_directory_is_an_error(monkeypatch):
+    """The user id of a container may have none."""
+    with pytest.raises(ICKDError, match=r"'~nobody-here/x'.*bank\.cache_dir"):
+        BankCache("~nobody-here/x")
+    monkeypatch.setenv("MMICKD_CACHE_DIR", "~nobody-here")
+    with pytest.raises(ICKDError, match="MMICKD_CACHE_DIR"):
+        default_cache_dir()

@@ -1,4 +1,4 @@
-"""The cache stays below its limit, and nothing goes that is in use or not ours."""
+"""The cache stays below its limit; banks in use and files of others are not removed."""
 
 import os
 import threading
@@ -11,8 +11,8 @@ from mmickd.storage import cache as module
 from mmickd.storage.bank_files import TENSORS
 from mmickd.storage.cache import GIB, BankCache
 from mmickd.storage.entry import lock_of
+from mmickd.storage.files import MANIFEST
 from mmickd.storage.image_names import NAMES
-from mmickd.storage.manifest import MANIFEST
 from tests.helpers.stored_banks import FIELDS, make_bank
 
 DAY = 24 * 3600
@@ -31,11 +31,11 @@ def age(path, days):
 def logged(monkeypatch):
     lines = []
 
-    def note(line, **_):
+    def collect(line, **_):
         if "cached in" not in line:
             lines.append(line)
 
-    monkeypatch.setattr(module, "print_log", note)
+    monkeypatch.setattr(module, "print_log", collect)
     return lines
 
 
@@ -49,11 +49,11 @@ def filled(tmp_path):
 
 
 def numbers(cache):
-    """Which banks are there."""
+    """Numbers of the banks in the cache."""
     return {n for n in range(9) if cache.load(fields(n))[0] is not None}
 
 
-def test_the_least_recently_used_go(filled, logged):
+def test_the_least_recently_used_are_removed(filled, logged):
     cache, nbytes = filled
     assert cache.load(fields(3))[0] is not None  # used now
     cache.limit = 3.5 * nbytes / GIB
@@ -67,7 +67,7 @@ def test_the_least_recently_used_go(filled, logged):
 
 
 @pytest.mark.parametrize("limit", [None, 50.0])
-def test_below_the_limit_nothing_goes(filled, logged, limit):
+def test_below_the_limit_nothing_is_removed(filled, logged, limit):
     cache, _ = filled
     cache.limit = limit
     cache.try_save(make_bank(), fields(8))
@@ -79,7 +79,7 @@ def test_the_bank_just_written_stays_even_if_it_is_too_large(filled, logged):
     cache.limit = 0.5 * nbytes / GIB
     cache.try_save(make_bank(), fields(8))
     assert numbers(cache) == {8}
-    assert "the rest is in use" in logged[-1]
+    assert "bank.cache_limit" in logged[-1]
 
 
 def test_a_locked_bank_stays(filled, logged):
@@ -92,18 +92,18 @@ def test_a_locked_bank_stays(filled, logged):
     assert numbers(cache) == {8}
 
 
-def strangers(root):
-    """What is no bank of ours, though it may look like one."""
-    one, two, three = (root / (letter * 24) for letter in "abc")
-    for folder in (one, two / TENSORS):
+def write_other_files(root):
+    """Files and folders that are no bank, though some look like one."""
+    first, second, link = (root / (letter * 24) for letter in "abc")
+    for folder in (first, second / TENSORS):
         folder.mkdir(parents=True)
-    for file in (one / MANIFEST, one / "notes.txt", root / "README", root / ("d" * 24)):
+    for file in (first / MANIFEST, first / "notes.txt", root / "README", root / ("d" * 24)):
         file.write_text("x" * 10_000)
     precious = root / "precious"
     precious.mkdir()
     (precious / MANIFEST).write_text("{}")
     (precious / TENSORS).write_text("x" * 10_000)
-    three.symlink_to(precious)
+    link.symlink_to(precious)
     (root / "not-a-fingerprint.lock").write_text("")
     for path in root.rglob("*"):
         if not path.is_symlink():
@@ -111,12 +111,12 @@ def strangers(root):
     return sorted(path for path in root.rglob("*"))
 
 
-def test_only_our_folders_are_touched(tmp_path):
-    theirs = strangers(tmp_path)
+def test_other_files_are_left_alone(tmp_path):
+    paths = write_other_files(tmp_path)
     cache = BankCache(tmp_path, limit=1e-9)
     cache.try_save(make_bank(), FIELDS)
     cache.prune(lambda entry: True)
-    assert sorted(tmp_path.rglob("*")) == theirs
+    assert sorted(tmp_path.rglob("*")) == paths
 
 
 def test_a_link_in_a_bank_is_removed_and_not_followed(tmp_path):
@@ -130,13 +130,13 @@ def test_a_link_in_a_bank_is_removed_and_not_followed(tmp_path):
     assert not folder.exists() and precious.read_text() == "x"
 
 
-def test_what_killed_writers_left_goes_after_a_day(filled, logged):
+def test_unfinished_banks_are_removed_after_a_day(filled, logged):
     cache, _ = filled
-    kept = cache.folder(fields(8))
-    kept.mkdir()
+    target = cache.folder(fields(8))
+    target.mkdir()
     half, young = cache.folder(fields(5)), cache.folder(fields(6))
     files = [half / TENSORS, half / f".{MANIFEST}.x", half / f".{NAMES}.v", young / f".{TENSORS}.y"]
-    for file in [*files, kept / f".{TENSORS}.z", cache.folder(fields(1)) / f".{TENSORS}.w"]:
+    for file in [*files, target / f".{TENSORS}.z", cache.folder(fields(1)) / f".{TENSORS}.w"]:
         file.parent.mkdir(exist_ok=True)
         file.write_text("x")
         if file.parent != young:
@@ -150,13 +150,13 @@ def test_what_killed_writers_left_goes_after_a_day(filled, logged):
     assert not half.exists() and not lock.exists()
     assert (young / f".{TENSORS}.y").exists() and new_lock.exists()
     assert numbers(cache) == {0, 1, 2, 3, 8}
-    assert len(logged) == 1 and "did not finish" in logged[0]
-    cache.try_save(make_bank(), fields(1))  # what lies beside a bank goes when it is written anew
-    for folder in (kept, cache.folder(fields(1))):
+    assert len(logged) == 1 and str(half) in logged[0]
+    cache.try_save(make_bank(), fields(1))  # leftovers go when a bank is written again
+    for folder in (target, cache.folder(fields(1))):
         assert sorted(path.name for path in folder.iterdir()) == [TENSORS, NAMES, MANIFEST]
 
 
-def test_a_lock_of_a_run_that_builds_is_not_taken_for_rubbish(tmp_path):
+def test_the_lock_of_a_run_that_builds_stays(tmp_path):
     cache = BankCache(tmp_path)
     with cache.lock(fields(1)):
         age(lock_of(cache.folder(fields(1))), 2)
@@ -164,8 +164,8 @@ def test_a_lock_of_a_run_that_builds_is_not_taken_for_rubbish(tmp_path):
         assert lock_of(cache.folder(fields(1))).exists()
 
 
-def test_many_at_once(tmp_path, logged):
-    """Runs that save, evict and read the same few banks: each reads a right bank or builds."""
+def test_many_runs_save_evict_and_read_the_same_banks(tmp_path, logged):
+    """Each reads a right bank or builds it."""
     right, failures = make_bank(), []
     BankCache(tmp_path).save(right, fields(0))
     limit = 1.5 * BankCache(tmp_path).entries()[0].nbytes / GIB
@@ -174,11 +174,11 @@ def test_many_at_once(tmp_path, logged):
         cache = BankCache(tmp_path, limit=limit)
         try:
             for step in range(25):
-                one = fields((seed + step) % 3)
-                with cache.lock(one):
-                    bank, _ = cache.load(one)
+                bank_fields = fields((seed + step) % 3)
+                with cache.lock(bank_fields):
+                    bank, _ = cache.load(bank_fields)
                     if bank is None:
-                        cache.try_save(right, one)
+                        cache.try_save(right, bank_fields)
                     elif not bool((bank.features == right.features).all()):
                         failures.append("another bank")
                 cache.load(fields((seed + step + 1) % 3))  # without a lock, as a reader may
@@ -193,38 +193,38 @@ def test_many_at_once(tmp_path, logged):
     assert failures == [] and len(logged) > 5
 
 
-def test_two_that_remove_the_same(filled):
+def test_a_bank_can_be_removed_twice(filled):
     cache, _ = filled
     entry = cache.entries()[0]
     assert entry.remove() and entry.remove()
 
 
 @pytest.mark.parametrize("step", ["sha256", "_read_tensors"])
-def test_a_reader_that_loses_its_bank_builds_anew(filled, monkeypatch, step):
-    """Removed after it has read the manifest, and after it has read the checksum."""
+def test_a_reader_whose_bank_is_removed_builds_it_anew(filled, monkeypatch, step):
+    """It is removed after the manifest, or the checksum, has been read."""
     cache, _ = filled
     victim, inner = cache.folder(fields(0)), getattr(bank_files, step)
 
-    def losing(*args):
+    def remove_first(*args):
         assert len(cache.prune(lambda entry: entry.folder == victim)) == 1
         return inner(*args)
 
     with monkeypatch.context() as patch:
-        patch.setattr(bank_files, step, losing)
+        patch.setattr(bank_files, step, remove_first)
         bank, line = cache.load(fields(0))
     assert bank is None and "cannot be read" in line
     assert cache.load(fields(0))[0] is None
 
 
-def test_prune_by_hand(filled):
+def test_prune(filled):
     cache, nbytes = filled
-    chosen = cache.prune(lambda entry: False, limit=2.5 * nbytes / GIB, dry_run=True)
-    assert len(chosen) == 2 and numbers(cache) == {0, 1, 2, 3}
-    for number in range(4):  # loading has touched them
+    removed = cache.prune(lambda entry: False, limit=2.5 * nbytes / GIB, dry_run=True)
+    assert len(removed) == 2 and numbers(cache) == {0, 1, 2, 3}
+    for number in range(4):  # loading has changed their times
         age(cache.folder(fields(number)) / MANIFEST, days=number + 1)
     old = time.time() - 3.5 * DAY
-    chosen = cache.prune(lambda entry: entry.used < old, limit=2.5 * nbytes / GIB)
-    assert [gone for _, gone in chosen] == [True, True] and numbers(cache) == {0, 1}
+    removed = cache.prune(lambda entry: entry.used < old, limit=2.5 * nbytes / GIB)
+    assert [is_gone for _, is_gone in removed] == [True, True] and numbers(cache) == {0, 1}
     with cache.lock(fields(0)):
-        assert sorted(gone for _, gone in cache.prune(lambda entry: True)) == [False, True]
+        assert sorted(is_gone for _, is_gone in cache.prune(lambda entry: True)) == [False, True]
     assert numbers(cache) == {0}

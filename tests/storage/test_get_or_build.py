@@ -1,10 +1,10 @@
-"""From the cache where it is right, else built and cached."""
+"""A valid bank of the cache is used; any other is built and cached."""
 
 import torch
 
 from mmickd.storage.bank_files import TENSORS
 from mmickd.storage.cache import BankCache
-from mmickd.storage.get_or_build import obtain_banks
+from mmickd.storage.get_or_build import get_or_build_banks
 from tests.helpers.stored_banks import make_bank
 
 FIELDS = {"pixel": {"level": "pixel", "a": 1}, "region": {"level": "region", "a": 1}}
@@ -12,37 +12,37 @@ FIELDS = {"pixel": {"level": "pixel", "a": 1}, "region": {"level": "region", "a"
 
 class Builder:
     def __init__(self):
-        self.asked = []
+        self.calls = []
 
     def __call__(self, levels):
-        self.asked.append(levels)
+        self.calls.append(levels)
         return {level: make_bank(seed=len(level)) for level in levels}
 
 
 def test_only_what_is_missing_is_built(tmp_path):
     cache = BankCache(tmp_path)
     first, second, third = Builder(), Builder(), Builder()
-    banks = obtain_banks(FIELDS, cache, first)
-    assert list(banks) == ["pixel", "region"] and first.asked == [["pixel", "region"]]
-    again = obtain_banks(FIELDS, cache, second)
-    assert second.asked == []
+    banks = get_or_build_banks(FIELDS, cache, first)
+    assert list(banks) == ["pixel", "region"] and first.calls == [["pixel", "region"]]
+    again = get_or_build_banks(FIELDS, cache, second)
+    assert second.calls == []
     for level in FIELDS:
         assert torch.equal(again[level].features, banks[level].features)
 
     (cache.folder(FIELDS["region"]) / TENSORS).write_bytes(b"broken")
-    repaired = obtain_banks(FIELDS, cache, third)
-    assert third.asked == [["region"]] and list(repaired) == ["pixel", "region"]
+    repaired = get_or_build_banks(FIELDS, cache, third)
+    assert third.calls == [["region"]] and list(repaired) == ["pixel", "region"]
     assert cache.load(FIELDS["region"])[0] is not None
 
 
 def test_without_a_cache_everything_is_built():
     builder = Builder()
-    obtain_banks(FIELDS, None, builder)
-    obtain_banks(FIELDS, None, builder)
-    assert builder.asked == [["pixel", "region"]] * 2
+    get_or_build_banks(FIELDS, None, builder)
+    get_or_build_banks(FIELDS, None, builder)
+    assert builder.calls == [["pixel", "region"]] * 2
 
 
 def test_a_cache_that_cannot_be_written_does_not_stop_the_run(tmp_path):
     (tmp_path / "file").write_text("")
-    banks = obtain_banks(FIELDS, BankCache(tmp_path / "file" / "cache"), Builder())
+    banks = get_or_build_banks(FIELDS, BankCache(tmp_path / "file" / "cache"), Builder())
     assert len(banks["pixel"]) == 20

@@ -1,4 +1,4 @@
-"""Names of images beside a bank: the right ones or none, and no run needs them."""
+"""Names of images beside a bank: right names or an error; training does not need them."""
 
 from __future__ import annotations
 
@@ -16,9 +16,8 @@ from hypothesis import strategies as st
 from mmickd.banks import MemoryBank
 from mmickd.sampling import image_id
 from mmickd.storage.cache import BankCache
-from mmickd.storage.files import sha256
+from mmickd.storage.files import MANIFEST, sha256
 from mmickd.storage.image_names import CHECKSUM, NAMES, add_names, read_names
-from mmickd.storage.manifest import MANIFEST
 from mmickd.structures import Samples
 from mmickd.utils.errors import ICKDError
 from tests.helpers.stored_banks import FIELDS
@@ -45,7 +44,7 @@ def stored(tmp_path: Path) -> tuple[BankCache, Path]:
 
 
 def make_old(folder: Path) -> None:
-    """As an earlier version wrote it."""
+    """Make the folder one of an earlier version."""
     (folder / NAMES).unlink()
     manifest = json.loads((folder / MANIFEST).read_text())
     del manifest[CHECKSUM]
@@ -71,7 +70,7 @@ def put_a_folder(folder: Path) -> None:
     (folder / NAMES).mkdir()
 
 
-SPOILINGS: dict[str, tuple[Callable[[Path], None], str]] = {
+CHANGES: dict[str, tuple[Callable[[Path], None], str]] = {
     "old": (make_old, "an earlier version"),
     "missing": (lambda folder: (folder / NAMES).unlink(), "No such file"),
     "truncated": (lambda folder: os.truncate(folder / NAMES, 20), "altered"),
@@ -84,24 +83,24 @@ SPOILINGS: dict[str, tuple[Callable[[Path], None], str]] = {
 }
 
 
-@pytest.mark.parametrize("how", SPOILINGS)
-def test_spoilt_names_are_no_names_and_the_bank_stays(
+@pytest.mark.parametrize("how", CHANGES)
+def test_changed_names_are_an_error_and_the_bank_stays(
     stored: tuple[BankCache, Path], how: str
 ) -> None:
     cache, folder = stored
-    spoil, reason = SPOILINGS[how]
-    spoil(folder)
-    with pytest.raises(ICKDError, match=rf"not known \(.*{reason}.*`mmickd bank CONFIG`"):
+    change, reason = CHANGES[how]
+    change(folder)
+    with pytest.raises(ICKDError, match=rf"image names .*\(.*{reason}.*`mmickd bank CONFIG`"):
         read_names(folder)
-    assert len(cache.load(FIELDS)[0] or ()) == 3, "no run reads them"
-    if how not in ("folder",):
+    assert len(cache.load(FIELDS)[0] or ()) == 3
+    if how != "folder":
         assert [entry.fault() for entry in cache.entries()] == [""]
         cache.complete(FIELDS)
         assert sorted(read_names(folder).values()) == PATHS
         assert len(cache.load(FIELDS)[0] or ()) == 3
 
 
-def test_sound_names_are_left_as_they_are(stored: tuple[BankCache, Path]) -> None:
+def test_valid_names_are_left_as_they_are(stored: tuple[BankCache, Path]) -> None:
     cache, folder = stored
     before = (folder / NAMES).stat().st_ino, (folder / MANIFEST).stat().st_ino
     cache.complete(FIELDS)
@@ -110,17 +109,17 @@ def test_sound_names_are_left_as_they_are(stored: tuple[BankCache, Path]) -> Non
 
 @pytest.mark.parametrize("text", ["3\n", "[]\n", '"a"', '"x"\n{', '"\\ud800"\n', "null\n", "\n"])
 def test_a_forged_checksum_gives_no_wrong_name(stored: tuple[BankCache, Path], text: str) -> None:
-    """A name is that of the id it has the hash of, whoever wrote it."""
+    """The id is the hash of the name, so a name cannot belong to another id."""
     cache, folder = stored
     (folder / NAMES).write_text(text)
     manifest = json.loads((folder / MANIFEST).read_text())
     manifest[CHECKSUM] = sha256(folder / NAMES)
     (folder / MANIFEST).write_text(json.dumps(manifest))
     try:
-        found = read_names(folder)
+        names = read_names(folder)
     except ICKDError:
-        found = {}
-    assert not set(found) & {image_id(name) for name in PATHS}
+        names = {}
+    assert not set(names) & {image_id(name) for name in PATHS}
     assert cache.load(FIELDS)[0] is not None
 
 
@@ -135,7 +134,7 @@ def test_killed_between_names_and_manifest(stored: tuple[BankCache, Path]) -> No
     assert sorted(read_names(folder).values()) == PATHS
 
 
-def test_they_are_a_part_of_the_entry(stored: tuple[BankCache, Path]) -> None:
+def test_names_are_a_part_of_the_entry(stored: tuple[BankCache, Path]) -> None:
     cache, folder = stored
     (folder / f".{NAMES}.x").write_text("being written")
     (entry,) = cache.entries()
@@ -144,15 +143,14 @@ def test_they_are_a_part_of_the_entry(stored: tuple[BankCache, Path]) -> None:
     assert entry.remove() and not folder.exists()
 
 
-def test_no_folder_no_names(tmp_path: Path) -> None:
-    with pytest.raises(ICKDError, match="not known"):
+def test_names_of_a_missing_folder_are_an_error(tmp_path: Path) -> None:
+    with pytest.raises(ICKDError, match="image names"):
         read_names(tmp_path / "none")
     with pytest.raises(OSError):
         cache_of(tmp_path).complete(FIELDS)
 
 
-# what a path of Linux can be, as Python reads it: any text but NUL, bytes that are no UTF-8 as
-# surrogates
+# Letters of a Linux path in Python: all but NUL; bytes that are no UTF-8 are surrogates.
 path_letters = st.one_of(
     st.characters(exclude_categories=["Cs"], exclude_characters="\0"),
     st.characters(min_codepoint=0xDC80, max_codepoint=0xDCFF, categories=["Cs"]),
@@ -166,7 +164,7 @@ def test_names_of_any_letters(names: list[str]) -> None:
     with tempfile.TemporaryDirectory() as root:
         bank = bank_of(names)
         folder = BankCache(root, names=lambda: names).save(bank, FIELDS)
-        found = read_names(folder)
-        assert [found[number] for number in bank.ids.tolist()] == names
+        stored = read_names(folder)
+        assert [stored[number] for number in bank.ids.tolist()] == names
         lines = (folder / NAMES).read_bytes().splitlines()
         assert len(lines) == len(names) and all(line.isascii() for line in lines)

@@ -165,7 +165,7 @@ def test_what_it_has_learnt_and_its_queues_are_saved_together() -> None:
     rows = Samples(
         torch.eye(2, WIDTH), torch.ones(2, CLASSES), torch.tensor([0, 2]), torch.arange(2)
     )
-    teacher.memory.query("image", rows, 1, 1)
+    teacher.memory.stage("image", rows)
     teacher.memory.feed()
     state = teacher.state_dict()
     assert set(state) == {"teacher", "banks"} and teacher.state_key in state

@@ -1,4 +1,4 @@
-"""Config references."""
+"""Finding and reading configs."""
 
 import os
 import subprocess
@@ -16,10 +16,10 @@ def test_config_by_file_from_anywhere(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert load_config("mine.py", "o").model.type == "A"
     assert load_config(tmp_path / "mine.py", "o").model.type == "A"
-    # Shipped ones are found from any working directory ...
+    # Configs of the project are found from any working directory ...
     shipped = "configs/teachers/deeplabv3_r50_camvid.py"
     assert os.path.isfile(find_config(shipped, "o"))
-    # ... but what lies in the working directory comes first.
+    # ... but files in the working directory come first.
     (tmp_path / "configs" / "teachers").mkdir(parents=True)
     (tmp_path / shipped).write_text("model = dict(type='B')\n")
     assert load_config(shipped, "o").model.type == "B"
@@ -29,35 +29,40 @@ def test_config_by_file_from_anywhere(tmp_path, monkeypatch):
 
 def test_config_objects_are_copied():
     cfg = Config(dict(model=dict(type="A", parts=[dict(x=1)])))
-    for given in (cfg, cfg.to_dict(), ConfigDict(cfg.to_dict()), dict(type="A", parts=[dict(x=1)])):
-        loaded = load_config(given, "o")
+    for reference in (
+        cfg,
+        cfg.to_dict(),
+        ConfigDict(cfg.to_dict()),
+        dict(type="A", parts=[dict(x=1)]),
+    ):
+        loaded = load_config(reference, "o")
         assert loaded.model.type == "A"
         loaded.model.parts[0].x = 2
     assert cfg.model.parts[0].x == 1
 
 
-@pytest.mark.parametrize("given", [{}, dict(model={}), dict(optimizer=1), Config(dict(a=1))])
-def test_config_without_a_model(given):
+@pytest.mark.parametrize("reference", [{}, dict(model={}), dict(optimizer=1), Config(dict(a=1))])
+def test_config_without_a_model(reference):
     with pytest.raises(ICKDError, match="o has no model"):
-        load_config(given, "o")
+        load_config(reference, "o")
 
 
-@pytest.mark.parametrize("given", [None, 3, [], b"x", "", "a\0b", object()])
-def test_what_is_no_config(given):
+@pytest.mark.parametrize("reference", [None, 3, [], b"x", "", "a\0b", object()])
+def test_a_value_that_is_no_config(reference):
     with pytest.raises(OptionError, match=r"^o=.*it must be a file, a Config or a dict\.$"):
-        load_config(given, "o")
+        load_config(reference, "o")
 
 
 @pytest.mark.parametrize(
-    "given",
-    [{1: 2}, dict(model=3), dict(model=dict(type="A", part=os)), "a" * 5000, "~nobody/x.py"],
+    "reference",
+    [{1: 2}, dict(model=3), dict(model=dict(type="A", part=os)), "a" * 5000, "~no-such-user/x.py"],
 )
-def test_a_config_that_cannot_be_read(given):
+def test_a_config_that_cannot_be_read(reference):
     with pytest.raises(ICKDError, match=r"^o(=| has no model)"):
-        load_config(given, "o")
+        load_config(reference, "o")
 
 
-def test_config_that_cannot_be_had(tmp_path):
+def test_a_config_file_that_is_broken_or_missing(tmp_path):
     (tmp_path / "bad.py").write_text("model = dict(\n")
     with pytest.raises(ICKDError, match="cannot be read"):
         load_config(str(tmp_path / "bad.py"), "teacher.cfg")

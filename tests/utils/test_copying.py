@@ -1,4 +1,4 @@
-"""Copies that are used beside the originals."""
+"""Copies that keep the state of the originals."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from mmickd.utils.copying import copy_with_state
 
 
 class Stateful:
-    """Things that can be copied, and things that cannot."""
+    """Object with attributes that can be copied and attributes that cannot."""
 
     def __init__(self, bank: Any) -> None:
         self.bank, self.lock, self.module = bank, threading.Lock(), random
@@ -25,7 +25,7 @@ class Stateful:
         self.drawn.append(int(torch.randint(10**9, (), generator=self.generator)))
 
 
-def test_state_is_copied_and_what_cannot_be_copied_is_shared() -> None:
+def test_state_is_copied_and_other_attributes_are_shared() -> None:
     bank = object()
     first = Stateful(bank)
     first.draw()
@@ -38,7 +38,7 @@ def test_state_is_copied_and_what_cannot_be_copied_is_shared() -> None:
     assert first.drawn == second.drawn
 
 
-def test_shared_objects_inside_of_others_stay() -> None:
+def test_shared_objects_inside_a_dict_are_not_copied() -> None:
     bank = torch.zeros(3)
     copied = copy_with_state({"bank": bank, "counts": torch.zeros(2)}, shared=[bank])
     assert copied["bank"] is bank

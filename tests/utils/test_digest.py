@@ -1,4 +1,4 @@
-"""The same things have the same digest, others another."""
+"""Equal values have equal digests, different values have different ones."""
 
 import functools
 import os
@@ -30,15 +30,15 @@ class Slotted:
         self.value = value
 
 
-def one():
+def first():
     return 1
 
 
-def two():
+def second():
     return 2
 
 
-def test_equal_values_at_other_addresses_in_another_order():
+def test_order_and_addresses_do_not_matter():
     a = Thing(size=(3, 4), inner=Thing(name="x", mean=np.arange(3.0)), keys={"a", "b", "c"})
     b = Thing(keys={"c", "b", "a"}, inner=Thing(mean=np.arange(3.0), name="x"), size=(3, 4))
     assert digest([a, {"p": 1, "q": 2}]) == digest([b, {"q": 2, "p": 1}])
@@ -69,8 +69,8 @@ def test_equal_values_at_other_addresses_in_another_order():
         (Thing(a=1), Thing(a=2)),
         (Thing(a=1), Other(a=1)),
         (Thing, Other),
-        (one, two),
-        (functools.partial(one, 1), functools.partial(one, 2)),
+        (first, second),
+        (functools.partial(first, 1), functools.partial(first, 2)),
         (Thing(a=1).__init__, Thing(a=2).__init__),
         (Slotted(1), Slotted(2)),
         (Path("a"), Path("b")),
@@ -84,21 +84,21 @@ def test_different_values_differ(a, b):
     assert digest(a) == digest(a)
 
 
-def test_object_arrays_go_by_value():
+def test_object_arrays_are_digested_by_value():
     def make():
         return np.array([{"name": "x" * 50}, [1.5, "y" * 50]], dtype=object)
 
     assert digest(make()) == digest(make())
 
 
-def test_a_cycle_ends():
+def test_a_reference_cycle_is_digested():
     a, b = Thing(x=1), Thing(x=1)
     a.me, b.me = a, b
     assert digest(a) == digest(b)
 
 
 def test_the_same_in_another_process():
-    """Sets of strings have another order in each process, addresses too."""
+    """The order of sets of strings, and addresses, differ between processes."""
     code = (
         "import functools, re; from pathlib import Path; import numpy as np, torch\n"
         "from mmengine.dataset import Compose\n"
@@ -109,11 +109,11 @@ def test_the_same_in_another_process():
         "t.pipeline = Compose([len]); t.pattern = re.compile('x'); t.lower = 'X'.lower\n"
         "print(digest([t, torch.float16, np.float32(2)]))"
     )
-    outs = set()
+    digests = set()
     for seed in ("1", "2"):
         env = {**os.environ, "PYTHONHASHSEED": seed}
         run = subprocess.run(
             [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=env
         )
-        outs.add(run.stdout.strip().splitlines()[-1])
-    assert len(outs) == 1
+        digests.add(run.stdout.strip().splitlines()[-1])
+    assert len(digests) == 1

@@ -1,4 +1,4 @@
-"""Of two runs that want one bank, one builds and the other reads; a dead run blocks nobody."""
+"""File locks: one of two runs builds a bank, the other waits and reads it; dead runs hold none."""
 
 import os
 import subprocess
@@ -22,7 +22,7 @@ DEADLINE = 120.0
 
 
 class Run:
-    """A process of ``lock_user.py`` whose output is read while it runs."""
+    """Process of ``lock_user.py`` whose output is read while it runs."""
 
     def __init__(self, root, mode):
         self.lines = []
@@ -43,7 +43,7 @@ class Run:
             self.lines.append(line.strip())
 
     def until(self, word):
-        """The first line with ``word``, once it is there."""
+        """Wait for a line with ``word``, and return it."""
         end = time.monotonic() + DEADLINE
         while time.monotonic() < end:
             for line in list(self.lines):
@@ -60,7 +60,7 @@ class Run:
 
 @pytest.fixture
 def start(tmp_path):
-    """Starts runs that share a cache, and ends them."""
+    """Function that starts runs with one cache; they are ended after the test."""
     runs = []
 
     def started(mode):
@@ -75,7 +75,7 @@ def start(tmp_path):
 
 @pytest.fixture
 def logged(monkeypatch):
-    """What this process logs."""
+    """Lines that this process logs."""
     lines = []
     monkeypatch.setattr(locking, "print_log", lambda line, **_: lines.append(line))
     return lines
@@ -87,7 +87,7 @@ def test_the_second_run_waits_and_reads_what_the_first_wrote(tmp_path, start):
     second = start("load")
     line = second.until("Waiting for")
     assert f"the image bank {BankCache(tmp_path).folder(FIELDS)}" in line
-    assert str(lock_of(BankCache(tmp_path).folder(FIELDS))) in line and "or dies" in line
+    assert str(lock_of(BankCache(tmp_path).folder(FIELDS))) in line
     time.sleep(1)
     assert not any("bank from" in line or "Building" in line for line in second.lines)
     first.go_on()
@@ -98,8 +98,8 @@ def test_the_second_run_waits_and_reads_what_the_first_wrote(tmp_path, start):
     assert torch.equal(bank.features, make_bank(seed=7).features)
 
 
-def test_a_killed_run_with_workers_frees_its_lock(start):
-    """Workers are forked while the lock is held; they must not keep it when their run is dead."""
+def test_a_killed_run_with_workers_releases_its_lock(start):
+    """Workers are forked while the lock is held; they must not keep it after their run dies."""
     first = start("workers")
     first.until("held")
     second = start("load")
@@ -109,7 +109,7 @@ def test_a_killed_run_with_workers_frees_its_lock(start):
     second.until("Building: no bank")
 
 
-def test_a_lock_that_is_not_waited_for(tmp_path):
+def test_without_waiting_a_held_lock_yields_false(tmp_path):
     path = tmp_path / "x.lock"
     with locked(path) as free, locked(path) as again:
         assert free and not again
@@ -117,7 +117,7 @@ def test_a_lock_that_is_not_waited_for(tmp_path):
         assert free
 
 
-def test_the_lock_is_given_back_when_the_block_fails(tmp_path):
+def test_the_lock_is_released_when_the_block_fails(tmp_path):
     path = tmp_path / "x.lock"
     with pytest.raises(KeyError), locked(path, "x"):
         raise KeyError
@@ -125,7 +125,7 @@ def test_the_lock_is_given_back_when_the_block_fails(tmp_path):
         assert free
 
 
-def test_the_reminder_comes_again(tmp_path, monkeypatch, logged):
+def test_the_reminder_is_repeated(tmp_path, monkeypatch, logged):
     monkeypatch.setattr(locking, "REMIND_SECONDS", 0.01)
     holder = FileLock(tmp_path / "x.lock", thread_local=False)
     holder.acquire()
@@ -142,25 +142,25 @@ def test_the_reminder_comes_again(tmp_path, monkeypatch, logged):
     assert len(logged) >= 3 and all("Waiting for the bank" in line for line in logged)
 
 
-def test_banks_have_locks_of_their_own(tmp_path):
+def test_each_bank_has_its_lock(tmp_path):
     cache = BankCache(tmp_path)
     with cache.lock(FIELDS), cache.lock({**FIELDS, "level": "pixel"}):
         assert len(list(tmp_path.iterdir())) == 2
-    assert not cache.folder(FIELDS).exists()  # the folder of a bank is no place for its lock
+    assert not cache.folder(FIELDS).exists()  # the lock does not lie in the bank's folder
 
 
 @pytest.mark.parametrize("place", ["file/cache/x.lock", "l" * 300, "folder", "link"])
-def test_what_cannot_be_locked_does_not_stop_the_run(tmp_path, place):
+def test_a_place_without_locks_does_not_stop_the_run(tmp_path, place):
     (tmp_path / "file").write_text("precious")
     (tmp_path / "folder").mkdir()
     (tmp_path / "link").symlink_to(tmp_path / "file")
     with locked(tmp_path / place, "x"), locked(tmp_path / place) as free:
-        assert free  # nobody holds it, since nobody can
+        assert free
     assert (tmp_path / "file").read_text() == "precious"
 
 
 def test_a_lock_file_that_never_appears_is_not_waited_for(tmp_path, monkeypatch, logged):
-    """As on /proc, where filelock takes 'no such file' for 'held by another'."""
+    """Filelock reports 'no such file' as 'held by another process', on /proc for example."""
 
     def held(self, **_):
         raise Timeout(self.lock_file)
@@ -173,7 +173,7 @@ def test_a_lock_file_that_never_appears_is_not_waited_for(tmp_path, monkeypatch,
 
 @pytest.mark.filterwarnings("ignore:flock not supported")
 def test_a_kernel_without_locks(tmp_path, monkeypatch):
-    """filelock then makes a file that a killed run would leave for ever; we do without."""
+    """filelock would then create a file that a killed run leaves for ever; we use no lock."""
     import fcntl
 
     def missing(*_):

@@ -1,4 +1,4 @@
-"""References to the packages of the stack."""
+"""Workarounds for mmengine's scopes and yapf's cache."""
 
 import os
 import subprocess
@@ -19,7 +19,7 @@ def test_repairing_the_scopes(monkeypatch):
     monkeypatch.setattr(config_utils, "MODULE2PACKAGE", scopes)
     repair_scopes()
     assert scopes == {"mmseg": "mmseg", "mmengine": "mmengine", "mmnothing": "mmnothing"}
-    # A distribution that is there is left alone.
+    # An installed distribution stays.
     monkeypatch.setattr(config_utils, "MODULE2PACKAGE", {"torch": "torch", "yaml": "PyYAML"})
     repair_scopes()
     assert config_utils.MODULE2PACKAGE == {"torch": "torch", "yaml": "PyYAML"}
@@ -27,7 +27,7 @@ def test_repairing_the_scopes(monkeypatch):
 
 
 def test_a_base_of_mmseg_resolves_after_the_repair(tmp_path):
-    """In a fresh process: what the repair is for, mmengine's own reading of 'mmseg::'."""
+    """mmengine itself resolves 'mmseg::', in a new process."""
     (tmp_path / "c.py").write_text(
         "_base_ = ['mmseg::fcn/fcn_r18-d8_4xb2-80k_cityscapes-512x1024.py']\n"
     )
@@ -45,10 +45,10 @@ def test_a_base_of_mmseg_resolves_after_the_repair(tmp_path):
 
 
 @contextmanager
-def _half_written(cache: Path, left: int, seconds: float) -> Iterator[subprocess.Popen[str]]:
-    """A process that imports yapf's formatter, begun when one of yapf's grammars is half written.
+def incomplete_cache(cache: Path, left: int, seconds: float) -> Iterator[subprocess.Popen[str]]:
+    """Start a process that imports yapf while one of its grammars is half written.
 
-    In the end the grammar is whole.
+    The grammar is completed at the end of the block.
     """
     env = {**os.environ, "XDG_CACHE_HOME": str(cache)}
     subprocess.run([sys.executable, "-c", "import yapf.yapflib.yapf_api"], env=env, check=True)
@@ -56,9 +56,9 @@ def _half_written(cache: Path, left: int, seconds: float) -> Iterator[subprocess
     whole = grammar.read_bytes()
     grammar.write_bytes(whole[:left])
     code = (
-        "from mmickd.utils.packages import import_formatter\n"
+        "from mmickd.utils.packages import import_yapf\n"
         "print('begins', flush=True)\n"
-        f"import_formatter({seconds})\n"
+        f"import_yapf({seconds})\n"
         "from yapf.yapflib.yapf_api import FormatCode\n"
         "print(FormatCode('a  =  1')[0])\n"
     )
@@ -70,15 +70,15 @@ def _half_written(cache: Path, left: int, seconds: float) -> Iterator[subprocess
 
 
 @pytest.mark.parametrize("left", [0, 1000])
-def test_a_half_written_cache_of_yapf_is_waited_for(tmp_path, left):
-    with _half_written(tmp_path, left, seconds=60.0) as process:
+def test_an_incomplete_cache_of_yapf_is_waited_for(tmp_path, left):
+    with incomplete_cache(tmp_path, left, seconds=60.0) as process:
         assert process.stdout.readline() == "begins\n"
         time.sleep(1.0)
     out, err = process.communicate(timeout=60)
     assert out == "a = 1\n\n", err
 
 
-def test_a_cache_of_yapf_that_stays_half_written_is_told(tmp_path):
-    with _half_written(tmp_path, 0, seconds=0.2) as process:
+def test_a_cache_of_yapf_that_stays_incomplete_is_reported(tmp_path):
+    with incomplete_cache(tmp_path, 0, seconds=0.2) as process:
         _, err = process.communicate(timeout=60)
-    assert process.returncode and "remove the folder YAPF in the caches" in err
+    assert process.returncode and "ICKDError" in err and "/.cache/YAPF" in err

@@ -1,4 +1,4 @@
-"""The run's random numbers."""
+"""The run's random state."""
 
 import random
 
@@ -18,12 +18,12 @@ def test_random_state_is_preserved_even_by_an_error():
         random.seed(1), np.random.seed(1), torch.manual_seed(1)
 
     seed()
-    want = [draws(), draws()]
+    expected = [draws(), draws()]
     seed()
-    got = [draws()]
+    result = [draws()]
     with pytest.raises(RuntimeError), preserved_random_state():
         random.seed(9), np.random.seed(9), torch.manual_seed(9)
         draws()
         raise RuntimeError
-    got.append(draws())
-    assert got == want
+    result.append(draws())
+    assert result == expected

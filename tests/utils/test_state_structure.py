@@ -1,4 +1,4 @@
-"""States of another form than those that they shall replace."""
+"""Structure of a loaded state against the state that it replaces."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ STATES = st.recursive(
 
 
 @given(STATES)
-def test_a_state_is_of_its_own_form(state: Any) -> None:
+def test_a_state_has_its_own_structure(state: Any) -> None:
     check_same_structure(state, state, "it")
 
 
 @pytest.mark.parametrize(
-    ("saved", "own"),
+    ("saved", "current"),
     [
         (2, 0.5),
         (1e300, 1),
@@ -39,12 +39,12 @@ def test_a_state_is_of_its_own_form(state: Any) -> None:
         ((1, 2), [3, 4]),
     ],
 )
-def test_what_may_differ(saved: Any, own: Any) -> None:
-    check_same_structure(saved, own, "it")
+def test_numbers_switches_and_new_keys_may_differ(saved: Any, current: Any) -> None:
+    check_same_structure(saved, current, "it")
 
 
 @pytest.mark.parametrize(
-    ("saved", "own", "words"),
+    ("saved", "current", "words"),
     [
         ("x", 0.5, "it is 'x'"),
         (None, 0.5, "it is None"),
@@ -62,6 +62,8 @@ def test_what_may_differ(saved: Any, own: Any) -> None:
         ("ab", [1, 2], "it is 'ab'"),
     ],
 )
-def test_what_must_not_differ(saved: Any, own: Any, words: str) -> None:
+def test_types_shapes_texts_and_missing_keys_are_rejected(
+    saved: Any, current: Any, words: str
+) -> None:
     with pytest.raises(ValueError, match=f"^{words}"):
-        check_same_structure(saved, own, "it")
+        check_same_structure(saved, current, "it")

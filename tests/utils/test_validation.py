@@ -17,12 +17,12 @@ from mmickd.utils.validation import (
     check_names,
     check_number,
     check_path,
-    check_source,
+    check_path_or_url,
     nearest,
     parameters_of,
 )
 
-HUGE = pytest.param(10**5000, id="huge")  # too long for Python to write it
+HUGE = pytest.param(10**5000, id="huge")  # Python refuses to print it
 
 
 def test_check_names():
@@ -36,9 +36,9 @@ def test_check_names():
 
 
 def test_check_dict():
-    given = ConfigDict(a=1)
-    got = check_dict(given, "x", ["a"])
-    assert got == {"a": 1} and got is not given
+    value = ConfigDict(a=1)
+    result = check_dict(value, "x", ["a"])
+    assert result == {"a": 1} and result is not value
     assert check_dict(None, "x") == {}
     for wrong in ([], "a", 3):
         with pytest.raises(ICKDError, match="x must be a dict"):
@@ -75,7 +75,7 @@ def test_check_flag(wrong):
         check_flag(wrong, "f")
 
 
-def test_an_option_error_takes_the_name_of_what_it_is_in():
+def test_an_option_error_names_the_enclosing_options():
     with pytest.raises(OptionError) as caught:
         check_integer(0, 1, "num_positives")
     assert str(caught.value.inside("picd").inside("losses")).startswith(
@@ -105,12 +105,12 @@ def test_an_integer_that_is_too_large(wrong):
 
 
 @pytest.mark.parametrize("wrong", [1e-320, 1e-13, 1e13, 10**400, 1e300])
-def test_a_number_that_float32_cannot_be_computed_with(wrong):
+def test_a_number_that_overflows_float32(wrong):
     with pytest.raises(OptionError, match=r"^t=.*it must lie between 1e-12 and 1e\+12\."):
         check_number(wrong, "t", above=0)
 
 
-def test_what_is_not_divided_by_may_be_tiny():
+def test_a_number_that_is_no_divisor_may_be_tiny():
     check_number(1e-300, "weight", least=0)
     check_number(1e12, "weight", least=0)
 
@@ -138,12 +138,12 @@ def test_check_path(tmp_path):
             check_path(wrong, "p", "it must be a path.")
 
 
-def test_check_source():
+def test_check_path_or_url():
     for right in ("a.pth", Path("a.pth"), "https://host/a.pth"):
-        check_source(right, "s")
+        check_path_or_url(right, "s")
     for wrong in ("http://[", "", 3, None):
         with pytest.raises(OptionError, match=r"^s=.*: it must be a path or a URL\.$"):
-            check_source(wrong, "s")
+            check_path_or_url(wrong, "s")
 
 
 def test_nearest():
@@ -153,7 +153,7 @@ def test_nearest():
 
 def test_parameters_of():
     class Thing:
-        def __init__(self, a, b=2, *rest, **others):
+        def __init__(self, a, b=2, *args, **kwargs):
             pass
 
     assert parameters_of(Thing) == ["a", "b"]

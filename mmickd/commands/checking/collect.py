@@ -8,7 +8,7 @@ from torch import Tensor
 from mmickd.banks.memory_bank import MemoryBank
 from mmickd.banks.queue_bank import QueueBank
 from mmickd.building.build import NoRowsError, check_present_classes
-from mmickd.building.pipelines import described
+from mmickd.building.pipelines import describe_pipelines
 from mmickd.commands.checking.report import CheckReport, FrozenBankReport, ImagesReport
 from mmickd.commands.checking.rules import (
     warning_of_one_class,
@@ -46,7 +46,7 @@ def look(cfg: Config, images: int) -> CheckReport:
         if options.teacher.is_frozen:
             set_hook_options(small, bank={"max_images": taken, "cache_dir": None})
         try:
-            with open_run(small, least_classes=1) as run:  # a class may be missing in a few images
+            with open_run(small, min_classes=1) as run:  # a class may be missing in a few images
                 return _look(run, options)
         except NoRowsError as error:
             if error.images < taken or taken == most:  # the run itself has no more images
@@ -145,7 +145,7 @@ def _look_at_frozen(
             complete=complete,
             wrong_labels=share_of_wrong_labels(sampled, options.exclude_same_id),
         )
-    return ImagesReport(len(images), len(taken), described(pipelines)), frozen
+    return ImagesReport(len(images), len(taken), describe_pipelines(pipelines)), frozen
 
 
 def _of_numbers(sizes: Tensor, run: OpenRun) -> list[str]:

@@ -13,8 +13,8 @@ from torch import Tensor
 
 from mmickd.banks.memory_bank import MemoryBank
 from mmickd.building.images import BankImages
-from mmickd.commands.test import is_segmentation
 from mmickd.structures import NO_ID
+from mmickd.utils.config import is_segmentation
 
 LEAST_IMAGES = 512
 """Images that a small bank is built from; of a segmenter each gives many rows:"""

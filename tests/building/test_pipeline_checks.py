@@ -10,9 +10,9 @@ import pytest
 import torch
 from mmengine.dataset import BaseDataset, ClassBalancedDataset, ConcatDataset, RepeatDataset
 
-from mmickd.building.agreement import check_agreement
 from mmickd.building.images import BankImages
-from mmickd.building.pipelines import choose_pipelines, described
+from mmickd.building.pipeline_checks import check_pipelines
+from mmickd.building.pipelines import choose_pipelines, describe_pipelines
 from mmickd.utils.errors import ICKDError
 
 
@@ -103,7 +103,7 @@ VAL = part("val", 200, halve, pack, test_mode=True)
 def banked(train: Any, val: Any = VAL, option: Any = None) -> list[tuple[int, int, int]]:
     """Value and width of each image as the bank reads it, and its label."""
     pipelines = choose_pipelines(option, train, val, {})
-    check_agreement(train, pipelines)
+    check_pipelines(train, pipelines)
     images = BankImages(train, *(pipeline.transforms for pipeline in pipelines))
     samples = [images[n] for n in range(len(images))]
     return [
@@ -144,7 +144,7 @@ def test_every_part_keeps_its_loading_and_its_labels(second: list[Any], nesting:
 
 def test_the_log_names_what_differs() -> None:
     train = ConcatDataset([part("first", 10, crop, pack), part("second", 50, Shift(2), crop, pack)])
-    assert described(choose_pipelines(None, train, VAL, {})) == (
+    assert describe_pipelines(choose_pipelines(None, train, VAL, {})) == (
         "Load, halve, pack (loading of the training set, geometry of the validation set); "
         "Load, Shift, halve, pack (loading of the training set, geometry of the validation set)"
     )
@@ -154,8 +154,10 @@ def test_a_config_s_pipeline_whose_store_lacks_the_training_images_gives_its_geo
     cfg = dict(val_dataloader=dict(dataset=dict(type="Pictures", pipeline=VAL.pipeline.transforms)))
     train = part("first", 10, crop, pack)
     pipelines = choose_pipelines(None, train, None, cfg)
-    assert described(pipelines).startswith("Load, halve, pack (loading of the training set")
-    check_agreement(train, pipelines)
+    assert describe_pipelines(pipelines).startswith(
+        "Load, halve, pack (loading of the training set"
+    )
+    check_pipelines(train, pipelines)
 
 
 def test_bank_pipeline_is_taken_as_it_is() -> None:
@@ -263,7 +265,7 @@ def test_own_mapping_of_a_segmenter_and_its_zero_label(tmp_path: Path) -> None:
 
     def maps(train: Any) -> list[np.ndarray]:
         pipelines = choose_pipelines(None, train, val, {})
-        check_agreement(train, pipelines)
+        check_pipelines(train, pipelines)
         images = BankImages(train, *(pipeline.transforms for pipeline in pipelines))
         assert all(images[n]["inputs"].shape[1:] == (24, 32) for n in range(len(images)))
         return [images[n]["data_samples"].gt_sem_seg.data.numpy()[0] for n in range(len(images))]

@@ -1,4 +1,4 @@
-"""What lies in a cache of banks: listed, verified, pruned."""
+"""``bank list``, ``bank verify`` and ``bank prune``: the banks in a cache."""
 
 from __future__ import annotations
 
@@ -10,28 +10,28 @@ from mmickd.commands.terminal import console, table
 from mmickd.storage.bank_files import FORMAT_VERSION
 from mmickd.storage.cache import BankCache
 from mmickd.storage.entry import Entry
-from mmickd.storage.manifest import read_manifest
+from mmickd.storage.files import read_manifest
 from mmickd.utils.json_files import write_json
-from mmickd.utils.quoting import one_line
+from mmickd.utils.text import shorten
 
 HEAD = ("folder", "level", "teacher", "rows", "classes", "MiB", "last used", "state")
 WIDTHS = {"level": 10, "teacher": 24, "rows": 10, "classes": 7}
-"""Characters that are shown of what a manifest says, so that a row is a line."""
+"""Maximum number of characters of a value of the manifest, so that a bank takes one line."""
 
 
 def list_banks(args: argparse.Namespace) -> None:
-    """Print a table, the bank used last at its end."""
+    """Print a table of the banks, the most recently used last."""
     cache = BankCache(args.cache_dir)
-    found = [facts_of(entry) for entry in cache.entries()]
-    if found:
-        console().print(table("memory banks", HEAD, [_row(facts) for facts in found]))
+    banks = [facts_of(entry) for entry in cache.entries()]
+    if banks:
+        console().print(table("memory banks", HEAD, [_row(facts) for facts in banks]))
     print(_total(cache))
     if args.json is not None:
-        write_json(args.json, {"cache_dir": str(cache.root), "banks": found})
+        write_json(args.json, {"cache_dir": str(cache.root), "banks": banks})
 
 
 def facts_of(entry: Entry) -> dict[str, Any]:
-    """What the manifest says of a bank; its tensors are not looked at."""
+    """Return the facts about a bank from its manifest, without reading its tensors."""
     facts: dict[str, Any] = {
         **dict.fromkeys(WIDTHS, ""),
         "folder": entry.folder.name,
@@ -49,15 +49,15 @@ def facts_of(entry: Entry) -> dict[str, Any]:
             facts["rows"] = manifest.get("rows", "")
             facts["classes"] = manifest.get("num_classes", "")
             facts["state"] = "ok" if manifest.get("format") == FORMAT_VERSION else "other format"
-        except Exception:  # whatever a file leads to that anybody may have written
+        except Exception:  # the file may hold anything
             facts["state"] = "broken"
     return facts
 
 
 def _row(facts: dict[str, Any]) -> tuple[str, ...]:
-    shown = [one_line(facts[key], width) for key, width in WIDTHS.items()]
+    values = [shorten(facts[key], width) for key, width in WIDTHS.items()]
     size = f"{facts['bytes'] / 2**20:.1f}"
-    return facts["folder"], *shown, size, facts["last_used"], facts["state"]
+    return facts["folder"], *values, size, facts["last_used"], facts["state"]
 
 
 def verify(args: argparse.Namespace) -> int:
@@ -66,48 +66,50 @@ def verify(args: argparse.Namespace) -> int:
     Returns:
         1 if a bank, or the names of its images, cannot be used, else 0.
     """
-    cache, found = BankCache(args.cache_dir), []
+    cache, results = BankCache(args.cache_dir), []
     for entry in cache.entries():
-        fault, names, state = entry.fault(), "", facts_of(entry)["state"]
+        fault, fault_of_names, state = entry.fault(), "", facts_of(entry)["state"]
         line = fault or "ok"
         if state == "other format":
-            line = fault or "skipped, it is of another format"
-        elif not fault and (names := entry.fault_of_names()):
-            line = f"ok, but {names}"
+            line = fault or "skipped, it has another format"
+        elif not fault and (fault_of_names := entry.fault_of_names()):
+            line = f"ok, but {fault_of_names}"
         print(f"{entry.folder.name}: {line}", flush=True)
-        found.append({"folder": entry.folder.name, "fault": fault, "fault_of_names": names})
-    broken = sum(bool(one["fault"]) for one in found)
+        results.append(
+            {"folder": entry.folder.name, "fault": fault, "fault_of_names": fault_of_names}
+        )
+    broken = sum(bool(result["fault"]) for result in results)
     print(f"{broken} broken in {cache.root}")
     if args.json is not None:
-        write_json(args.json, {"cache_dir": str(cache.root), "banks": found, "broken": broken})
-    return int(any(one["fault"] or one["fault_of_names"] for one in found))
+        write_json(args.json, {"cache_dir": str(cache.root), "banks": results, "broken": broken})
+    return int(any(result["fault"] or result["fault_of_names"] for result in results))
 
 
 def prune(args: argparse.Namespace) -> None:
-    """Remove what the arguments choose."""
+    """Remove the banks that the arguments select."""
     cache = BankCache(args.cache_dir)
     oldest = time.time() - (args.older_than or 0) * 24 * 3600
 
-    def wanted(entry: Entry) -> bool:
-        old = args.older_than is not None and entry.used < oldest
-        return args.all or old or (args.broken and bool(entry.fault()))
+    def is_selected(entry: Entry) -> bool:
+        is_old = args.older_than is not None and entry.used < oldest
+        return args.all or is_old or (args.broken and bool(entry.fault()))
 
     verb = "would remove" if args.dry_run else "removed"
-    chosen = cache.prune(wanted, args.max_gib, dry_run=args.dry_run)
-    for entry, gone in chosen:
-        about = f"{entry.folder.name} ({entry.nbytes / 2**20:.1f} MiB)"
-        print(f"{verb} {about}" if gone else f"kept {about}: it is in use, or cannot be removed")
+    selected = cache.prune(is_selected, args.max_gib, dry_run=args.dry_run)
+    for entry, is_gone in selected:
+        bank = f"{entry.folder.name} ({entry.nbytes / 2**20:.1f} MiB)"
+        print(f"{verb} {bank}" if is_gone else f"kept {bank}: it is in use, or cannot be removed")
     if not args.dry_run:
         print(_total(cache))
     if args.json is not None:
         names = {
-            key: [entry.folder.name for entry, gone in chosen if gone == is_gone]
-            for key, is_gone in (("removed", True), ("kept", False))
+            key: [entry.folder.name for entry, is_gone in selected if is_gone == value]
+            for key, value in (("removed", True), ("kept", False))
         }
         write_json(args.json, {"cache_dir": str(cache.root), **names, "dry_run": args.dry_run})
 
 
 def _total(cache: BankCache) -> str:
-    found = cache.entries()
-    gib = sum(entry.nbytes for entry in found) / 2**30
-    return f"{len(found)} bank{'s' * (len(found) != 1)}, {gib:.2f} GiB in {cache.root}"
+    banks = cache.entries()
+    gib = sum(entry.nbytes for entry in banks) / 2**30
+    return f"{len(banks)} bank{'s' * (len(banks) != 1)}, {gib:.2f} GiB in {cache.root}"

@@ -21,7 +21,7 @@ CASES = {"mmpretrain": ["image"], "mmseg": ["pixel", "region"]}
 
 
 def written(cfg: Config, folder: Path) -> str:
-    """The config as a file."""
+    """Write a config to a file, and return its path."""
     with plain_config_text():
         cfg.dump(folder / "run.py")
     return str(folder / "run.py")
@@ -39,27 +39,26 @@ def call(*words: str) -> int:
 
 
 @pytest.mark.parametrize("scope", CASES)
-def test_built_once_found_by_the_next_call_and_by_the_run(
+def test_a_bank_is_built_once_and_found_by_the_next_call_and_by_the_run(
     scope: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    cfg, facts = config(scope, tmp_path / "cache"), tmp_path / "facts.json"
+    cfg, out = config(scope, tmp_path / "cache"), tmp_path / "facts.json"
     file = written(cfg, tmp_path)
-    for found in (False, True):
-        assert call(file, "--json", str(facts)) == 0
-        banks = json.loads(facts.read_text())["banks"]
+    for is_found in (False, True):
+        assert call(file, "--json", str(out)) == 0
+        banks = json.loads(out.read_text())["banks"]
         stored = toys.cached_banks(tmp_path / "cache")
-        assert [one["level"] for one in banks] == CASES[scope]
-        for one in banks:
-            folder = Path(one["folder"])
-            assert one["found"] is found and one["rows"] == len(stored[one["level"]]["labels"])
-            assert one["bytes"] == sum(part.stat().st_size for part in folder.iterdir())
-            assert set(stored[one["level"]]["ids"].tolist()) == set(read_names(folder))
-        shown = capsys.readouterr().out.splitlines()
-        assert shown[-1] == f"written to {facts}"
-        assert [f"{one['level']} bank: {one['folder']}" for one in banks] == shown[
-            -1 - len(banks) : -1
-        ]
-        assert ("found" if found else "built") in shown[-2 - len(banks)]
+        assert [facts["level"] for facts in banks] == CASES[scope]
+        for facts in banks:
+            folder, rows = Path(facts["folder"]), stored[facts["level"]]
+            assert facts["found"] is is_found and facts["rows"] == len(rows["labels"])
+            assert facts["bytes"] == sum(part.stat().st_size for part in folder.iterdir())
+            assert set(rows["ids"].tolist()) == set(read_names(folder))
+        lines = capsys.readouterr().out.splitlines()
+        assert all(f"{facts['level']} bank: {facts['folder']}" in lines for facts in banks)
+        states = [line.split()[-1] for line in lines]
+        assert states.count("found" if is_found else "built") == len(banks)
+        assert states[-1] == str(out)
     assert not Path(cfg.work_dir).joinpath("run.py").exists(), "nothing is left in the work dir"
     assert call("verify", "--cache-dir", str(tmp_path / "cache")) == 0
     assert "Building" not in toys.log_of(run(cfg))
@@ -77,7 +76,7 @@ def test_an_older_bank_gets_its_names(tmp_path: Path) -> None:
     assert tensors.stat().st_ino == inode, "it was not built anew"
 
 
-def test_what_no_bank_comes_of(tmp_path: Path) -> None:
+def test_configs_whose_runs_have_no_bank(tmp_path: Path) -> None:
     toy, cache = toys.classifier(), dict(cache_dir=str(tmp_path / "cache"))
     cases = {
         "cache_dir=None": toy.distilled(bank=dict(cache_dir=None)),
@@ -91,7 +90,7 @@ def test_what_no_bank_comes_of(tmp_path: Path) -> None:
             call(written(cfg, tmp_path))
     missing = toy.distilled(bank=cache)
     missing.train_dataloader.dataset.data_root = str(tmp_path / "none")
-    with pytest.raises(ICKDError, match="does not exist"):
+    with pytest.raises(ICKDError, match="missing or empty"):
         call(written(missing, tmp_path))
     assert not (tmp_path / "cache").exists()
 
@@ -99,7 +98,7 @@ def test_what_no_bank_comes_of(tmp_path: Path) -> None:
 def test_a_cache_that_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     file = written(config("mmpretrain", tmp_path / "file" / "cache"), tmp_path)
-    with pytest.raises(ICKDError, match=r"does not lie in .*bank\.cache_dir"):
+    with pytest.raises(ICKDError, match=r"file/cache.*bank\.cache_dir"):
         call(file)
 
 
@@ -111,7 +110,7 @@ def test_stopped_in_the_middle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("mmickd.building.build.is_finite", interrupted)  # the last thing looked at
+        patch.setattr("mmickd.building.build.is_finite", interrupted)  # the last check of a batch
         with pytest.raises(KeyboardInterrupt):
             call(file)
     assert not list(tmp_path.glob("cache/*/*"))
@@ -127,5 +126,5 @@ def build_rank(file: str) -> int:
 def test_several_ranks_build_the_bank_of_one(tmp_path: Path) -> None:
     call(written(config("mmseg", tmp_path / "one"), tmp_path))
     assert on_ranks(2, build_rank, written(config("mmseg", tmp_path / "two"), tmp_path)) == [0, 0]
-    one, two = toys.cached_banks(tmp_path / "one"), toys.cached_banks(tmp_path / "two")
-    assert toys.same_state(one, two) and set(two) == set(CASES["mmseg"])
+    first, second = (toys.cached_banks(tmp_path / name) for name in ("one", "two"))
+    assert toys.same_state(first, second) and set(second) == set(CASES["mmseg"])

@@ -11,14 +11,14 @@ import pytest
 from mmickd.commands import bank
 from mmickd.storage.bank_files import TENSORS
 from mmickd.storage.cache import BankCache
+from mmickd.storage.files import MANIFEST
 from mmickd.storage.image_names import NAMES
-from mmickd.storage.manifest import MANIFEST
 from tests.helpers.stored_banks import FIELDS, make_bank
 
 
 @pytest.fixture
 def banks(tmp_path):
-    """Four banks: sound, altered, without a manifest, of another version; and the cache."""
+    """A cache of four banks: complete, altered, without a manifest, of another format."""
     about = {"teacher_checkpoint": "iter_9.pth", "teacher_config": "deeplab.py"}
     cache = BankCache(tmp_path, about=about)
     folders = [cache.save(make_bank(), {**FIELDS, "images": str(n)}) for n in range(4)]
@@ -34,13 +34,13 @@ def banks(tmp_path):
 
 
 def call(capsys, cache, *args):
-    """What is printed, and the exit code."""
+    """Run a command; return its output lines and exit code."""
     code = bank.main([*args, "--cache-dir", str(cache.root)]) or 0
     return capsys.readouterr().out.splitlines(), code
 
 
-def found(tmp_path):
-    """What ``--json`` has written."""
+def results(tmp_path):
+    """Read the JSON that ``--json`` wrote."""
     return json.loads((tmp_path / "found.json").read_text())
 
 
@@ -53,34 +53,34 @@ def test_list(banks, capsys, tmp_path):
     lines, code = call(capsys, cache, "--json", str(tmp_path / "found.json"))
     assert code == 0 and len(lines) == 7
     rows = {line.split()[0]: line for line in lines[2:-1]}
-    assert set(rows) == set(names) and lines[2].startswith(names[0])  # longest unused
-    states = ["ok", "ok", "incomplete", "other format"]  # it does not read tensors
+    assert set(rows) == set(names) and lines[2].startswith(names[0])  # least recently used
+    states = ["ok", "ok", "incomplete", "other format"]  # list reads no tensors
     for name, state in zip(names, states, strict=True):
         assert rows[name].endswith(f"  {state}")
     assert rows[names[0]].split()[1:6] == ["image", "iter_9.pth,", "deeplab.py", "20", "3"]
     assert lines[-1] == f"4 banks, 0.00 GiB in {cache.root}"
-    (first, *_) = found(tmp_path)["banks"]
+    (first, *_) = results(tmp_path)["banks"]
     assert (first["folder"], first["rows"], first["classes"]) == (names[0], 20, 3)
-    assert [one["state"] for one in found(tmp_path)["banks"]].count("ok") == 2
+    assert [facts["state"] for facts in results(tmp_path)["banks"]].count("ok") == 2
 
 
 def test_verify(banks, capsys, tmp_path):
     cache, names = banks
     lines, code = call(capsys, cache, "verify", "--json", str(tmp_path / "found.json"))
-    assert code == 1 and found(tmp_path)["broken"] == 2
-    assert {one["folder"]: bool(one["fault"]) for one in found(tmp_path)["banks"]} == dict(
+    assert code == 1 and results(tmp_path)["broken"] == 2
+    assert {facts["folder"]: bool(facts["fault"]) for facts in results(tmp_path)["banks"]} == dict(
         zip(names, [False, True, True, False], strict=True)
     )
-    said = dict(line.split(": ", 1) for line in lines[:-1])
-    assert said[names[0]] == "ok" and "another format" in said[names[3]]
-    assert "checksum" in said[names[1]] and said[names[2]] == "is incomplete"
+    states = dict(line.split(": ", 1) for line in lines[:-1])
+    assert states[names[0]] == "ok" and "another format" in states[names[3]]
+    assert "checksum" in states[names[1]] and states[names[2]] == "is incomplete"
     assert lines[-1].startswith("2 broken")
     call(capsys, cache, "prune", "--broken")
     assert left(cache) == {names[0], names[3]}
     assert call(capsys, cache, "verify")[1] == 0
 
 
-def test_spoilt_names_are_a_fault_for_which_no_bank_goes(banks, capsys):
+def test_broken_image_names_are_a_fault_but_the_bank_is_kept(banks, capsys):
     cache, names = banks
     call(capsys, cache, "prune", "--broken")
     (cache.root / names[0] / NAMES).write_text('"x"')
@@ -127,10 +127,10 @@ def test_prune(banks, capsys, tmp_path):
     assert left(cache) == set(names[1:])
     call(capsys, cache, "prune", "--max-gib", "0", "--json", str(tmp_path / "found.json"))
     assert left(cache) == set()
-    assert set(found(tmp_path)["removed"]) == set(names[1:]) and found(tmp_path)["kept"] == []
+    assert set(results(tmp_path)["removed"]) == set(names[1:]) and results(tmp_path)["kept"] == []
 
 
-def test_what_is_in_use_is_kept(banks, capsys):
+def test_a_bank_in_use_is_kept(banks, capsys):
     cache, names = banks
     with cache.lock({**FIELDS, "images": "0"}):
         lines, code = call(capsys, cache, "prune", "--all")

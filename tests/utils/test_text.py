@@ -1,4 +1,4 @@
-"""What messages quote is short and printable."""
+"""Texts and values in messages: short and printable."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 from mmengine.config import ConfigDict
 
-from mmickd.utils.quoting import LONGEST_QUOTE, printable, quoted
+from mmickd.utils.text import MAX_LENGTH, escape_and_shorten, safe_repr
 
 
 @given(st.text(max_size=400), st.integers(5, 100))
 def test_any_text_becomes_printable_and_short(text: str, longest: int) -> None:
-    shown = printable(text, longest)
+    shown = escape_and_shorten(text, longest)
     assert shown.isprintable() and len(shown) <= longest
-    assert printable(shown, longest) == shown
+    assert escape_and_shorten(shown, longest) == shown
 
 
 def test_text_that_is_printable_and_short_stays() -> None:
     text = "  teacher.pth  (\u00e9t\u00e9)"
-    assert printable(text, 60) == text
+    assert escape_and_shorten(text, 60) == text
 
 
 @pytest.mark.parametrize(
@@ -39,27 +39,27 @@ def test_text_that_is_printable_and_short_stays() -> None:
         ("a" * 500 + "end", "aaa...end"),
     ],
 )
-def test_what_becomes_of_other_text(text: str, shown: str) -> None:
-    assert printable(text, 9 if "..." in shown else 60) == shown
+def test_other_text_is_escaped_or_shortened(text: str, shown: str) -> None:
+    assert escape_and_shorten(text, 9 if "..." in shown else 60) == shown
 
 
 @pytest.mark.parametrize("value", [0, -1.5, math.nan, None, True, "a'b", [1], (1, "x"), Path("x")])
-def test_a_small_value_is_quoted_as_python_writes_it(value: Any) -> None:
-    assert quoted(value) == repr(value)
+def test_the_repr_of_a_small_value_is_pythons(value: Any) -> None:
+    assert safe_repr(value) == repr(value)
 
 
-def test_a_large_value_is_not_written_whole() -> None:
-    assert quoted([0] * 10**6) == "[0, 0, 0, 0, 0, 0, ...]"
-    assert quoted(ConfigDict({str(i): i for i in range(99)})).endswith(", ...}")
-    assert quoted("x" * 10**7).count("x") < LONGEST_QUOTE
-    assert quoted(10**5000) == "<integer of 16610 bits>"
+def test_the_repr_of_a_large_value_is_shortened() -> None:
+    assert safe_repr([0] * 10**6) == "[0, 0, 0, 0, 0, 0, ...]"
+    assert safe_repr(ConfigDict({str(i): i for i in range(99)})).endswith(", ...}")
+    assert safe_repr("x" * 10**7).count("x") < MAX_LENGTH
+    assert safe_repr(10**5000) == "<integer of 16610 bits>"
     for value in ({"a": [["b" * 999] * 99] * 99}, torch.ones(99, 99), np.ones((99, 99))):
-        assert quoted(value).isprintable() and len(quoted(value)) <= LONGEST_QUOTE
+        assert safe_repr(value).isprintable() and len(safe_repr(value)) <= MAX_LENGTH
 
 
-def test_a_value_of_which_nothing_can_be_said() -> None:
-    class Unspeakable:
+def test_the_repr_of_a_value_whose_repr_fails() -> None:
+    class Broken:
         def __repr__(self) -> str:
             raise RuntimeError
 
-    assert quoted([Unspeakable()]).startswith("[<Unspeakable instance at")
+    assert safe_repr([Broken()]).startswith("[<Broken instance at")

@@ -13,13 +13,12 @@ from mmickd.sampling import image_id
 from mmickd.structures import NO_ID
 from mmickd.tasks.base import data_sample_id
 from mmickd.utils.digest import digest
-from mmickd.utils.errors import ICKDError
-from mmickd.utils.memory import is_out_of_memory
-from mmickd.utils.quoting import told
+from mmickd.utils.errors import ICKDError, is_out_of_memory
 from mmickd.utils.random_state import preserved_random_state
+from mmickd.utils.text import error_text
 
 
-def check_agreement(dataset: Any, pipelines: Sequence[BankPipeline]) -> None:
+def check_pipelines(dataset: Any, pipelines: Sequence[BankPipeline]) -> None:
     """Read a few images of each part both ways, and compare pictures and labels.
 
     Geometry is left out of both. A pipeline of ``bank.pipeline`` is taken as it is.
@@ -37,7 +36,7 @@ def check_agreement(dataset: Any, pipelines: Sequence[BankPipeline]) -> None:
                 _check_part(part, pipeline)
 
 
-def check_keys(images: BankImages) -> None:
+def check_image_keys(images: BankImages) -> None:
     """Samples of each part of joined data sets must carry what tells their images apart.
 
     Raises:
@@ -70,7 +69,7 @@ def _check_part(part: Part, pipeline: BankPipeline) -> None:
                 continue
             raise ICKDError(
                 f"the pipeline that reads the training images for the memory bank, {pipeline}, "
-                f"fails on {_name(part, place)} ({told(error)}). Mend the image, or set "
+                f"fails on {_name(part, place)} ({error_text(error)}). Mend the image, or set "
                 "bank.pipeline to transforms that load it, load its label, and pack them."
             ) from error
         if not in_bank:

@@ -16,8 +16,8 @@ from mmickd.banks import MemoryBank
 from mmickd.commands import bank
 from mmickd.sampling import image_id
 from mmickd.storage.cache import BankCache
+from mmickd.storage.files import MANIFEST
 from mmickd.storage.image_names import NAMES
-from mmickd.storage.manifest import MANIFEST
 from mmickd.structures import Samples
 from mmickd.utils.errors import ICKDError
 from tests.helpers import toys
@@ -30,7 +30,7 @@ PATHS = ["a/0.png", "b\n1.png", NO_UTF8]
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """A bank of which all images are known."""
+    """Folder of a bank with the paths of all its images."""
     ids = torch.tensor([image_id(name) for name in PATHS])
     half = torch.float16
     rows = Samples(torch.rand(3, 4).to(half), torch.rand(3, 2).to(half), torch.arange(3) // 2, ids)
@@ -44,7 +44,7 @@ def export(source: Path | str, out: Path, *words: str) -> int:
 
 
 def test_by_config_every_row_has_its_picture(tmp_path: Path, capsys: Any) -> None:
-    """Built at once; rows are those of the bank, and each label that of the folder of its image."""
+    """The bank is built; the file has its rows, and each label matches the folder of its image."""
     cfg = toys.classifier().distilled(bank=dict(cache_dir=str(tmp_path / "cache")))
     with plain_config_text():
         cfg.dump(tmp_path / "run.py")
@@ -59,13 +59,13 @@ def test_by_config_every_row_has_its_picture(tmp_path: Path, capsys: Any) -> Non
     pictures = {str(path) for path in (toys.classifier().data / "train").rglob("*.png")}
     assert set(rows["images"].tolist()) == pictures
     assert [int(Path(path).parent.name[1:]) for path in rows["images"]] == rows["labels"].tolist()
-    found = json.loads(facts.read_text())
-    assert (found["rows"], found["rows_without_image"]) == (len(pictures), 0)
+    result = json.loads(facts.read_text())
+    assert (result["rows"], result["rows_without_image"]) == (len(pictures), 0)
     assert f"written to {out}" in capsys.readouterr().out.splitlines()
     assert [path.name for path in out.parent.iterdir()] == [out.name]
 
 
-def test_of_two_levels_one_is_named(tmp_path: Path) -> None:
+def test_with_two_levels_one_must_be_named(tmp_path: Path) -> None:
     toy = toys.segmenter()
     cache = dict(cache_dir=str(tmp_path / "cache"), pixels_per_image=2)
     cfg = toy.distilled(level=["pixel", "region"], bank=cache)
@@ -83,8 +83,8 @@ def test_by_name_in_the_cache_and_by_folder(folder: Path, tmp_path: Path) -> Non
     words = "--cache-dir", str(folder.parent)
     assert export(folder.name, tmp_path / "one.npz", *words) == 0
     assert export(folder, tmp_path / "two.npz", "--level", "image") == 0
-    one, two = np.load(tmp_path / "one.npz"), np.load(tmp_path / "two.npz")
-    assert one["images"].tolist() == two["images"].tolist() == PATHS
+    for name in ("one.npz", "two.npz"):
+        assert np.load(tmp_path / name)["images"].tolist() == PATHS
     with pytest.raises(ICKDError, match="of level image, not of --level=pixel"):
         export(folder, tmp_path / "three.npz", "--level", "pixel")
 
@@ -109,7 +109,7 @@ def test_parquet_needs_an_extra(
 
 
 def test_without_names(tmp_path: Path, capsys: Any) -> None:
-    """As of an older bank, and of one whose names do not cover its rows."""
+    """An older bank has no names of images, another has none for its rows."""
     cache = BankCache(tmp_path / "cache")
     for number, spoil in enumerate((lambda f: (f / NAMES).unlink(), lambda f: None)):
         folder = cache.save(make_bank(), {**FIELDS, "images": str(number)})

@@ -1,4 +1,4 @@
-"""Files that a config names are looked for before anything is built."""
+"""Files that a config names are checked before anything is built."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import pytest
 from mmengine.model import PretrainedInit
 
 from mmickd.commands.arguments import read_config
-from mmickd.commands.needed_files import check_files, needed_files
 from mmickd.hooks import ICKDHook
+from mmickd.hooks.needed_files import check_files, needed_files
 from mmickd.utils.errors import ICKDError
 
 
@@ -61,7 +61,7 @@ def test_missing_root_is_named_once_with_its_keys_and_the_hint(root):
     assert text.count("gone") == 1  # the root, not each thing below it
     assert "train_dataloader.dataset.data_root, val_dataloader.dataset.data_root" in text
     assert "python tools/make_it.py" in text
-    assert str(root) in text  # a relative path says little without the folder it starts from
+    assert str(root) in text  # the folder that the relative path starts from
 
 
 @pytest.mark.parametrize(
@@ -86,7 +86,7 @@ def test_wrapped_datasets(root):
     assert "train_dataloader.dataset.dataset.datasets.1.data_prefix" in message(cfg)
 
 
-def test_a_split_that_is_switched_off_is_not_looked_for(root):
+def test_a_split_that_is_switched_off_is_not_checked(root):
     check_files(dict(val_cfg=None, val_dataloader=loader(data_root="gone")))
     assert "gone" in message(dict(val_cfg={}, val_dataloader=loader(data_root="gone")))
 
@@ -118,7 +118,7 @@ def test_teacher(root):
 
 
 class OwnHook(ICKDHook):
-    """A hook of a user's own."""
+    """Hook that a user derived."""
 
 
 @pytest.mark.parametrize(
@@ -141,7 +141,7 @@ def test_initial_weights(root):
     check_files(dict(model=dict(backbone=backbone)))
 
 
-def test_needs_are_listed_without_touching_the_disk():
+def test_needs_are_listed_without_reading_the_disk():
     cfg = dict(test_dataloader=loader(data_root="s3://bucket/data", ann_file="a.txt"))
     needs = list(needed_files(cfg, ["test"]))
     assert [need.path for need in needs] == ["s3://bucket/data", "s3://bucket/data/a.txt"]
@@ -161,7 +161,7 @@ LOAD = dict(type="LoadImageFromFile")
         dict(pipeline=[dict(LOAD, backend_args=PETREL)]),
     ],
 )
-def test_what_another_backend_reads_is_not_looked_for_on_the_disk(root, remote):
+def test_files_of_other_backends_are_not_checked(root, remote):
     gone = dict(data_root="gone", data_prefix="no", ann_file="no.txt")
     check_files(dict(train_dataloader=loader(**gone, **remote)))
     inner = loader(**gone, **remote)["dataset"]
@@ -178,15 +178,15 @@ def test_what_another_backend_reads_is_not_looked_for_on_the_disk(root, remote):
         dict(pipeline=None),
     ],
 )
-def test_what_the_local_backend_reads_is_looked_for(root, local):
+def test_files_of_the_local_backend_are_checked(root, local):
     assert "gone" in message(dict(train_dataloader=loader(data_root="gone", **local)))
 
 
 def test_an_empty_folder_counts_as_missing(tmp_path: Path) -> None:
-    """mmengine would stop at it with a message about arrays."""
+    """mmengine would stop with a message about arrays."""
     (tmp_path / "img_dir").mkdir()
     dataset = dict(type="X", data_root=str(tmp_path), data_prefix=dict(img_path="img_dir"))
-    with pytest.raises(ICKDError, match="empty folder") as caught:
+    with pytest.raises(ICKDError, match="missing or empty") as caught:
         check_files(dict(train_dataloader=dict(dataset=dataset)), splits=("train",))
     assert str(tmp_path / "img_dir") in str(caught.value)
 
@@ -208,7 +208,7 @@ def test_an_empty_folder_counts_as_missing(tmp_path: Path) -> None:
     ],
 )
 @pytest.mark.parametrize("scope", ["mmseg", "mmpretrain"])
-def test_the_verdict_is_that_of_the_data_set(root, names, scope, monkeypatch):
+def test_the_check_agrees_with_the_data_set(root, names, scope, monkeypatch):
     module = pytest.importorskip(f"{scope}.datasets")
     monkeypatch.setenv("HOME", str(root))
     monkeypatch.setenv("PLACE", str(root / "data"))
@@ -233,7 +233,7 @@ def test_the_verdict_is_that_of_the_data_set(root, names, scope, monkeypatch):
     if is_there:
         check_files(cfg)
     else:
-        assert "does not exist" in message(cfg)
+        assert "missing or empty" in message(cfg)
 
 
 def test_a_variable_that_is_not_set_is_named(root, monkeypatch):

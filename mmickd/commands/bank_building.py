@@ -1,0 +1,143 @@
+"""``bank build``: build the banks of a config, or find them in the cache, without training."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from mmengine import dist
+from mmengine.config import Config
+
+from mmickd.commands.arguments import load_launched_config
+from mmickd.commands.launching import prepare_launch
+from mmickd.commands.open_run import OpenRun, open_run
+from mmickd.commands.terminal import console, table
+from mmickd.hooks.entries import hook_entry
+from mmickd.hooks.needed_files import check_files
+from mmickd.storage.cache import StoredBank
+from mmickd.storage.entry import entry_of
+from mmickd.storage.files import read_manifest
+from mmickd.utils.errors import ICKDError
+from mmickd.utils.json_files import write_json
+
+
+@dataclass(frozen=True)
+class BankFacts:
+    """Facts about a bank in the cache.
+
+    Args:
+        level: Level of its rows.
+        folder: Folder of the bank.
+        rows: Number of rows.
+        bytes: Size of all its files.
+        found: True if it was in the cache already, False if it was built now.
+    """
+
+    level: str
+    folder: str
+    rows: int
+    bytes: int
+    found: bool
+
+
+def build(args: argparse.Namespace) -> None:
+    """Build the banks of a config, or find them in the cache, and print a table of them."""
+    begin = time.monotonic()
+    banks = banks_of(load_launched_config(args))
+    if not dist.is_main_process():
+        return
+    seconds = time.monotonic() - begin
+    head = ("level", "rows", "MiB", "")
+    rows = [
+        (bank.level, bank.rows, f"{bank.bytes / 2**20:.1f}", "found" if bank.found else "built")
+        for bank in banks
+    ]
+    console().print(table(f"ready after {seconds:.1f} s", head, rows))
+    for bank in banks:
+        print(f"{bank.level} bank: {bank.folder}")
+    if args.json is not None:
+        write_json(args.json, {"seconds": seconds, "banks": [asdict(bank) for bank in banks]})
+        print(f"written to {args.json}")
+
+
+def banks_of(cfg: Config) -> list[BankFacts]:
+    """Return the banks of a config, one for each level; missing ones are built.
+
+    The names of their images are written as well. Ranks other than 0 return an empty list.
+
+    Args:
+        cfg: The whole config.
+
+    Raises:
+        ICKDError: if runs of the config need no bank, keep it in memory, or cannot begin.
+    """
+    options = hook_entry(cfg).get("bank")
+    if isinstance(options, dict) and options.get("cache_dir", "auto") is None:
+        raise ICKDError(
+            f"{cfg.filename} has bank.cache_dir=None, so its banks are only kept in memory: set it "
+            "to a folder, or remove it, so that a run finds the banks that are built now."
+        )
+    check_files(cfg)
+    prepare_launch(cfg)
+    with open_run(cfg) as run:
+        if not run.stored:
+            raise ICKDError(f"{cfg.filename} needs no bank before training: {_why_no_bank(run)}.")
+        if not dist.is_main_process():
+            return []
+        return [_facts(level, stored) for level, stored in run.stored.items()]
+
+
+def bank_of(cfg: Config, level: str | None) -> Path:
+    """Return the folder of one bank of a config; a missing bank is built.
+
+    Args:
+        cfg: The whole config.
+        level: Level of the bank; None: the only one.
+
+    Raises:
+        ICKDError: if there is no bank of this level, or ``level`` is None and there are several;
+            or as :func:`banks_of`.
+    """
+    folders = {bank.level: Path(bank.folder) for bank in banks_of(cfg)}
+    if level is None and len(folders) == 1:
+        return next(iter(folders.values()))
+    if level not in folders:
+        raise ICKDError(
+            f"{cfg.filename} has banks of the levels {', '.join(folders)}: name one by --level."
+        )
+    return folders[level]
+
+
+def _why_no_bank(run: OpenRun) -> str:
+    if run.distiller.teacher.is_frozen:
+        return "none of its losses retrieves rows"
+    return (
+        "its teacher learns while the student does, and fills a queue in memory. Only a frozen "
+        "teacher (OfflineTeacher, or SelfTeacher with mode='checkpoint') has a bank"
+    )
+
+
+def _facts(level: str, stored: StoredBank) -> BankFacts:
+    folder = stored.folder
+    try:
+        stored.cache.complete(stored.fields)
+    except OSError as error:  # the bank was not written, or its folder is read-only
+        if not stored.was_cached:
+            raise _not_written(stored) from error
+        print(f"warning: the names of its images cannot be written ({error})", file=sys.stderr)
+    entry = entry_of(folder)
+    if entry is None or not entry.is_whole:
+        raise _not_written(stored)
+    return BankFacts(
+        level, str(folder), read_manifest(folder)["rows"], entry.nbytes, stored.was_cached
+    )
+
+
+def _not_written(stored: StoredBank) -> ICKDError:
+    return ICKDError(
+        f"the bank was built, but could not be written to {stored.folder}, see the warnings above: "
+        "set bank.cache_dir, or MMICKD_CACHE_DIR, to a folder that can be written."
+    )

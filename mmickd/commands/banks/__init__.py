@@ -1,1 +1,0 @@
-"""What ``mmickd bank`` does, a file for each kind of thing."""
