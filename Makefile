@@ -9,7 +9,7 @@ PYTEST_ARGS ?= -n auto --maxprocesses 4 --dist loadfile
 export OMP_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo test lint types gpu-test fault-test clean
+.PHONY: help env demo test quick-test gpu-test fault-test clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  \1\t/' | expand -t 14
@@ -31,6 +31,9 @@ test: env ## lint, types and the whole test suite
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+quick-test: env ## the tests that are not marked slow (less than 3 minutes)
+	$(BIN)/python -m pytest -m "not slow" $(PYTEST_ARGS)
 
 # With PYTHON=... the tests run in that interpreter, which brings its own stack.
 GPU_PYTHON := $(if $(PYTHON),$(PYTHON),$(BIN)/python)

@@ -1,4 +1,4 @@
-"""Inputs and reduced values of a single loss."""
+"""Losses asked as a step asks them."""
 
 from __future__ import annotations
 
@@ -19,22 +19,22 @@ def queries(
     negatives: Context | None = None,
     **fields: Any,
 ) -> Queries:
-    """Return valid queries of class 0, with other ``fields`` if given."""
+    """Queries of class 0 that are all valid, or as ``fields`` say."""
     labels = torch.zeros(len(student), dtype=torch.long)
-    empty = Context.empty(teacher)
-    defaults = dict(
+    nothing = Context.empty(teacher)
+    given = dict(
         student_logits=student,
         teacher_logits=teacher,
         student_features=student,
         features=teacher,
         labels=labels,
         valid=labels >= 0,
-        positives=positives or empty,
-        negatives=negatives or empty,
+        positives=positives or nothing,
+        negatives=negatives or nothing,
     )
-    return Queries(**{**defaults, **fields})
+    return Queries(**{**given, **fields})
 
 
-def mean_of(loss: BaseLoss, loss_queries: Queries) -> Tensor:
-    """Return the mean of a loss over the queries that count, on one rank."""
-    return reduce_loss(loss(loss_queries), loss.counted(loss_queries))
+def mean_of(loss: BaseLoss, asked: Queries) -> Tensor:
+    """What one rank makes of a loss."""
+    return reduce_loss(loss(asked), loss.counted(asked))

@@ -1,10 +1,10 @@
-"""Toy networks of a few layers."""
+"""Networks of a few layers."""
 
 from torch import nn
 
 
 class Net(nn.Module):
-    """Two layers; the second one outputs the logits, and ``aux`` with ``twice``."""
+    """Two layers; the second makes the logits."""
 
     def __init__(self, twice=False):
         super().__init__()
