@@ -25,7 +25,7 @@ BASES = {
 
 @pytest.mark.parametrize("base", BASES)
 @pytest.mark.parametrize("block", CONFIGS, ids=["offline", "self"])
-def test_a_config_adds_the_hook_and_keeps_those_of_its_base(
+def test_a_config_adds_the_hook_and_keeps_the_hooks_of_its_base(
     block: str, base: str, tmp_path: Path
 ) -> None:
     path = tmp_path / "run.py"

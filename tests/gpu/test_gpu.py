@@ -283,7 +283,7 @@ def test_retrieval_does_not_synchronise_the_host(
     assert counts[-1] <= kd_count
 
 
-def test_images_on_the_gpu_are_those_of_the_cpu(tmp_path: Path) -> None:
+def test_images_on_the_gpu_equal_those_of_the_cpu(tmp_path: Path) -> None:
     init_default_scope("mmpretrain")
     cfg = classifier_config(make_class_folders(tmp_path), tmp_path).train_dataloader.dataset
     cfg.pipeline.insert(1, dict(type="RandomCrop", crop_size=16, padding=4))

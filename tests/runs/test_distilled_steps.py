@@ -25,7 +25,7 @@ def record_searches(cfg: Any) -> tuple[Runner, SearchRecorder]:
     return run(cfg, recorder), recorder
 
 
-def test_losses_are_those_of_the_pure_functions() -> None:
+def test_losses_equal_the_pure_functions() -> None:
     weights = dict(kd=0.5, picd=2.0, nicd=3.0)
     losses: dict[str, dict[str, Any]] = {k: dict(loss_weight=v) for k, v in weights.items()}
     runner, recorder = record_searches(toys.classifier().distilled(losses=losses))

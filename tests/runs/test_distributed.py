@@ -51,7 +51,7 @@ def train_rank(file: Path) -> str:
 
 
 @pytest.mark.parametrize("scope", CASES)
-def test_bank_and_parameters_are_those_of_one_rank(scope: str) -> None:
+def test_bank_and_parameters_equal_those_of_one_rank(scope: str) -> None:
     cache = toys.new_folder()
     run(config(scope, cache))
     expected = toys.cached_banks(cache)

@@ -103,7 +103,7 @@ def test_resuming_without_the_encoders_is_refused() -> None:
     [
         (dict(type="OnlineTeacher"), 0.0, "bank.momentum=0.0"),
         (dict(type="OnlineTeacher"), "slow", "bank.momentum='slow'"),
-        (dict(type="SelfTeacher"), 0.1, "has its own, teacher.momentum"),
+        (dict(type="SelfTeacher"), 0.1, "teacher.momentum"),
     ],
 )
 def test_bad_momentum(teacher: dict[str, Any], momentum: Any, words: str) -> None:

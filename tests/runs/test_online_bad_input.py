@@ -9,7 +9,6 @@ from mmengine.config import Config
 
 from mmickd.hooks import ICKDHook
 from mmickd.losses.terms import LossTerms
-from mmickd.utils.errors import ICKDError
 from tests.helpers import toys
 from tests.helpers.bad_input import assert_stops
 from tests.helpers.learning_runs import learning_config, online_config, wider
@@ -122,18 +121,9 @@ QUEUES = {
 }
 
 
-@pytest.mark.parametrize("case", QUEUES)
-def test_options_that_a_queue_does_not_support(case: str) -> None:
-    options, words = QUEUES[case]
-    with pytest.raises(ICKDError) as error:
-        capacity(**options)
-    for word in words:
-        assert word in str(error.value)
-
-
 @pytest.mark.parametrize("teacher", [ONLINE, SELF], ids=["online", "self"])
-@pytest.mark.parametrize("case", ["query", "positives"])
-def test_such_options_stop_the_run(case: str, teacher: dict[str, Any]) -> None:
+@pytest.mark.parametrize("case", QUEUES)
+def test_options_of_a_frozen_bank_stop_the_run(case: str, teacher: dict[str, Any]) -> None:
     options, words = QUEUES[case]
     assert_stops(learning_config("mmpretrain", "image", 2, teacher, **options), *words)
 

@@ -35,6 +35,7 @@ def frozen() -> Config:
 
 CHECKPOINTS: dict[str, tuple[Callable[[], Config], Callable[..., Config]]] = {
     "plain; peers now": (without_hook, peers),
+    "plain; SelfTeacher now": (without_hook, past),
     "offline teacher; peers now": (frozen, peers),
     "SelfTeacher; peers now": (past, peers),
     "peers; SelfTeacher now": (peers, past),

@@ -87,35 +87,12 @@ def test_the_checkpoint_is_plain_but_for_one_key() -> None:
     assert toys.same_state(stock.model.state_dict(), checkpoint["state_dict"])
 
 
-def test_a_checkpoint_without_a_teacher_is_refused_or_resumed_fresh() -> None:
-    cfg = self_config("mmpretrain", "image", iters=2)
-    hooks, cfg.custom_hooks = cfg.custom_hooks, []
-    run(cfg)
-    cfg.custom_hooks, cfg.resume, cfg.train_cfg.max_iters = hooks, True, 4
-    assert "teacher.resume='fresh'" in stop_message(cfg)
-    cfg.custom_hooks[0].teacher.resume = "fresh"
-    assert "mmickd" in toys.checkpoint_of(run(cfg))
-
-
 def test_a_checkpoint_of_another_queue_is_refused() -> None:
     cfg = self_config("mmpretrain", "image", iters=2)
     run(cfg)
     cfg.custom_hooks[0].bank = dict(capacity_per_class=64)
     cfg.resume, cfg.train_cfg.max_iters = True, 4
     assert "image queue" in stop_message(cfg)
-
-
-@pytest.mark.parametrize(
-    ("options", "word"),
-    [
-        (dict(bank=dict(capacity_per_class=8)), "losses.picd.num_positives=16"),
-        (dict(query="bank"), "query='bank'"),
-        (dict(bank=dict(shard=True)), "bank.shard=True"),
-        (dict(retriever=dict(type="FaissRetriever")), "FaissRetriever"),
-    ],
-)
-def test_options_of_a_frozen_bank_are_refused(options: dict[str, Any], word: str) -> None:
-    assert word in stop_message(self_config("mmpretrain", "image", **options))
 
 
 def test_an_earlier_checkpoint_teaches_like_an_offline_teacher() -> None:
