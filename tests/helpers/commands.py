@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -10,7 +11,11 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
+from mmengine.config import Config
+
+from tests.helpers import toys
 from tests.helpers.forkserver import run_python
+from tests.helpers.tiny import dump
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -56,6 +61,22 @@ def command(
             timeout=timeout,
         )
     return CommandResult(process.returncode, process.stdout, time.monotonic() - start)
+
+
+def config_folder(toy: toys.Toy, **configs: Config) -> Path:
+    """Write configs by name, and the teacher (``teacher.py``, ``teacher.pth``), to a new folder."""
+    folder = toys.new_folder()
+    for name, cfg in dict(configs, teacher=toy.teacher_cfg).items():
+        dump(cfg, folder / f"{name}.py")
+    (folder / "teacher.pth").symlink_to(toy.checkpoint)
+    return folder
+
+
+def logged_losses(work_dir: Path) -> list[dict[str, float]]:
+    """Return the lines of the latest log that have a loss, one per step."""
+    path = max(work_dir.glob("*/vis_data/scalars.json"))
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    return [line for line in lines if "loss" in line]
 
 
 def stock_tool(package: str, name: str) -> Path:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import sys
 from pathlib import Path
@@ -11,40 +10,31 @@ import pytest
 import torch
 
 from tests.helpers import toys
-from tests.helpers.commands import ROOT, CommandResult, command
+from tests.helpers.commands import ROOT, CommandResult, command, config_folder, logged_losses
 from tests.helpers.logs import BUILDS, READS
-from tests.helpers.tiny import dump, history, run
+from tests.helpers.tiny import history, run
 
 DOUBLE_KD = "custom_hooks.0.losses.kd.loss_weight=2.0"
 
 
 def make_folder(scope: str) -> Path:
     """Return a folder with ``run.py`` and its files, with paths relative to the folder."""
-    toy, folder = toys.toy(scope), toys.new_folder()
+    toy = toys.toy(scope)
     cfg = toy.distilled(bank=dict(cache_dir="banks"), losses=dict(kd=dict(loss_weight=1.0)))
     cfg.custom_hooks[0].teacher = dict(cfg="teacher.py", checkpoint="teacher.pth")
     cfg.work_dir = "out"
-    dump(cfg, folder / "run.py")
-    dump(toy.teacher_cfg, folder / "teacher.py")
-    (folder / "teacher.pth").symlink_to(toy.checkpoint)
-    return folder
+    return config_folder(toy, run=cfg)
 
 
 def tool(name: str, folder: Path, *words: str) -> CommandResult:
     return command(sys.executable, ROOT / f"tools/{name}.py", "run.py", *words, cwd=folder)
 
 
-def logged(folder: Path) -> list[dict[str, float]]:
-    path = max(folder.glob("*/vis_data/scalars.json"))
-    lines = [json.loads(line) for line in path.read_text().splitlines()]
-    return [line for line in lines if "loss" in line]
-
-
 @pytest.mark.parametrize("scope", toys.SCOPES)
 def test_train_resume_and_test(scope: str) -> None:
     folder = make_folder(scope)
     tool("train", folder, "--cfg-options", "train_cfg.max_iters=2", DOUBLE_KD).ok()
-    first = logged(folder / "out")
+    first = logged_losses(folder / "out")
     assert len(first) == 2
     reference = run(toys.toy(scope).distilled())
     for term, factor in (("loss_kd", 2), ("loss_nicd", 1)):
@@ -53,7 +43,7 @@ def test_train_resume_and_test(scope: str) -> None:
 
     resumed = tool("train", folder, "--resume").ok()
     assert f"{READS}banks/" in resumed and BUILDS not in resumed
-    (third,) = logged(folder / "out")
+    (third,) = logged_losses(folder / "out")
     assert third["step"] == 3
     checkpoint = torch.load(folder / "out/iter_3.pth", weights_only=False)
     assert checkpoint["meta"]["iter"] == 3

@@ -10,8 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.helpers import toys
-from tests.helpers.commands import ROOT, CommandResult, command
-from tests.helpers.tiny import dump
+from tests.helpers.commands import ROOT, CommandResult, command, config_folder, logged_losses
 
 PARTS = """
 from mmpretrain.evaluation import Accuracy
@@ -57,12 +56,10 @@ NAMES = dict(
 
 def make_folder(names: str) -> Path:
     """Return a folder with ``run.py``, which imports classes, and its files."""
-    toy, folder = toys.classifier(), toys.new_folder()
+    toy = toys.classifier()
     student = toy.student(train_cfg__max_iters=2, train_cfg__val_interval=2)
     student.pop("work_dir")
-    dump(student, folder / "student.py")
-    dump(toy.teacher_cfg, folder / "teacher.py")
-    (folder / "teacher.pth").symlink_to(toy.checkpoint)
+    folder = config_folder(toy, student=student)
     (folder / "user_parts.py").write_text(PARTS)
     (folder / "run.py").write_text(CONFIG.format(**NAMES[names]))
     return folder
@@ -73,12 +70,6 @@ def mmickd(folder: Path, *words: str) -> CommandResult:
     return command(sys.executable, "-m", "mmickd", *words, cwd=folder, **env)
 
 
-def losses(folder: Path) -> list[float]:
-    path = max(folder.glob("*/vis_data/scalars.json"))
-    lines = [json.loads(line) for line in path.read_text().splitlines()]
-    return [line["loss"] for line in lines if "loss" in line]
-
-
 @pytest.mark.parametrize("names", NAMES)
 def test_the_dumped_config_trains_the_same_run(names: str) -> None:
     folder = make_folder(names)
@@ -86,7 +77,10 @@ def test_the_dumped_config_trains_the_same_run(names: str) -> None:
     mmickd(folder, "train", "run.py", "--work-dir", "one", "--cfg-options", weight).ok()
     mmickd(folder, "train", "one/run.py", "--work-dir", "two").ok()
     mmickd(folder, "train", "run.py", "--work-dir", "other").ok()
-    assert losses(folder / "one") == losses(folder / "two") != losses(folder / "other")
+    first, second, other = (
+        [line["loss"] for line in logged_losses(folder / name)] for name in ("one", "two", "other")
+    )
+    assert first == second != other
     mmickd(folder, "bank", "build", "two/run.py").ok()
 
 

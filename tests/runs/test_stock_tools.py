@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import sys
 from dataclasses import dataclass
@@ -12,8 +11,14 @@ import pytest
 import torch
 
 from tests.helpers import toys
-from tests.helpers.commands import CommandResult, blocked_mmickd, command, stock_tool
-from tests.helpers.tiny import dump
+from tests.helpers.commands import (
+    CommandResult,
+    blocked_mmickd,
+    command,
+    config_folder,
+    logged_losses,
+    stock_tool,
+)
 
 HOOK = """
 custom_hooks = [
@@ -38,21 +43,13 @@ class StockRuns:
     tested: CommandResult
 
 
-def losses(folder: Path) -> list[dict[str, float]]:
-    (path,) = folder.glob("*/vis_data/scalars.json")
-    lines = [json.loads(line) for line in path.read_text().splitlines()]
-    return [line for line in lines if "loss" in line]
-
-
 @pytest.fixture(scope="module", params=toys.SCOPES)
 def runs(request: pytest.FixtureRequest) -> StockRuns:
     scope = request.param
-    toy, folder = toys.toy(scope), toys.new_folder()
+    toy = toys.toy(scope)
     # mmpretrain's tool would switch persistent workers on, which need workers
     loaders = {f"{s}_dataloader__persistent_workers": False for s in ("train", "val", "test")}
-    dump(toy.student(**loaders), folder / "plain.py")
-    dump(toy.teacher_cfg, folder / "teacher.py")
-    (folder / "teacher.pth").symlink_to(toy.checkpoint)
+    folder = config_folder(toy, plain=toy.student(**loaders))
     plain = (folder / "plain.py").read_text()
     (folder / "distilled.py").write_text(plain + HOOK.format(more=""))
     (folder / "off.py").write_text(plain + HOOK.format(more=OFF))
@@ -80,7 +77,7 @@ def test_the_hook_needs_few_lines() -> None:
 
 def test_the_stock_train_tool_distils(runs: StockRuns) -> None:
     runs.distilled.ok()
-    logged = losses(runs.folder / "out_distilled")
+    logged = logged_losses(runs.folder / "out_distilled")
     assert len(logged) == 3
     for line in logged:
         parts = [v for k, v in line.items() if "loss" in k and k != "loss"]
@@ -143,6 +140,9 @@ def test_weight_zero_is_the_stock_run_bit_for_bit(runs: StockRuns) -> None:
     )
     for part in ("state_dict", "optimizer"):
         assert toys.same_state(off[part], plain[part])
-    totals = [[line["loss"] for line in losses(runs.folder / f"out_{n}")] for n in ("off", "plain")]
+    totals = [
+        [line["loss"] for line in logged_losses(runs.folder / f"out_{name}")]
+        for name in ("off", "plain")
+    ]
     assert totals[0] == totals[1]
     assert not toys.same_state(off["state_dict"], distilled["state_dict"])
