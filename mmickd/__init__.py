@@ -1,7 +1,7 @@
 """In-context knowledge distillation for mmsegmentation and mmpretrain.
 
-The public names are here too (``from mmickd import ICKDHook``); what one is of is imported when it
-is asked for, so that ``import mmickd`` costs nothing.
+All public names can be imported from here (``from mmickd import ICKDHook``). The module of a name
+is imported at its first use, so that ``import mmickd`` is fast.
 """
 
 from importlib import import_module
@@ -34,18 +34,11 @@ if TYPE_CHECKING:
         PLDLoss,
         RelationalLoss,
         WTTMLoss,
-        context_kd_loss,
-        cwd_loss,
         dist_loss,
         dkd_loss,
         kd_loss,
-        label_smoothing_loss,
-        membership_loss,
         nicd_loss,
         picd_loss,
-        pld_loss,
-        relational_loss,
-        wttm_loss,
     )
     from mmickd.registry import LOSSES, RETRIEVERS, TASKS, TEACHERS
     from mmickd.retrieval import BaseRetriever, FaissRetriever, RandomRetriever, TorchRetriever
@@ -108,18 +101,11 @@ __all__ = [
     "View",
     "WTTMLoss",
     "__version__",
-    "context_kd_loss",
-    "cwd_loss",
     "dist_loss",
     "dkd_loss",
     "kd_loss",
-    "label_smoothing_loss",
-    "membership_loss",
     "nicd_loss",
     "picd_loss",
-    "pld_loss",
-    "relational_loss",
-    "wttm_loss",
 ]
 
 _ROOMS = (
@@ -133,12 +119,12 @@ _ROOMS = (
     "teachers",
     "hooks",
 )
-"""Modules of the public names, lower rooms first."""
+"""Modules of the public names, in the order of their imports."""
 
-if not TYPE_CHECKING:  # or type checkers would take any name for one of them
+if not TYPE_CHECKING:  # with it, type checkers would accept any name
 
     def __getattr__(name: str) -> Any:
-        """A public name, at its first use."""
+        """Import a public name at its first use."""
         if name in __all__:
             for room in _ROOMS:
                 module = import_module(f"mmickd.{room}")

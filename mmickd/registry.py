@@ -1,8 +1,8 @@
-"""Registries of mmickd, and building from them what a config describes.
+"""Registries of mmickd, and construction of their objects from configs.
 
-Those that mmengine knows are children of mmengine's root registries with the scope ``mmickd``:
-``type='mmickd.X'`` resolves from any config, in the stock tools too, without ``custom_imports``
-(mmengine imports ``mmickd.registry`` by itself when it meets the scope).
+``HOOKS``, ``MODELS`` and ``DATASETS`` are children of mmengine's root registries with the scope
+``mmickd``: ``type='mmickd.X'`` resolves from any config, also in the stock tools, without
+``custom_imports`` (mmengine imports ``mmickd.registry`` when a config uses the scope).
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ TEACHERS = Registry("teacher", scope="mmickd", locations=["mmickd.teachers"])
 
 
 def registered(registry: Registry) -> dict[str, Any]:
-    """Everything in a registry by name, in the order in which it was registered.
+    """Return the classes of a registry by name, in the order of their registration.
 
     Example:
         >>> "KDLoss" in registered(LOSSES)
@@ -45,28 +45,25 @@ def registered(registry: Registry) -> dict[str, Any]:
 
 def build_part(
     registry: Registry,
-    given: Any,
+    cfg: Any,
     default: str,
     where: str,
     beside: tuple[str, ...] = (),
     base: type = object,
 ) -> Any:
-    """An object as a config describes it, after a look at its type and its options' names.
+    """Build an object from its config, after a check of its type and the names of its options.
 
     Args:
-        registry: of this module.
-        given: dict with ``type`` (a name, the class itself, or where it can be imported from, as
-            mmengine dumps classes) and options; None: the default.
-        default: name of the type where the config gives none.
-        where: which part of the config, for messages.
-        beside: names that the caller has taken out of the config already, for the message.
-        base: what its class is derived from.
-
-    Returns:
-        The object.
+        registry: Registry of this module.
+        cfg: Dict of options and ``type`` (a registered name, a class, or the path that a class is
+            imported by, as mmengine dumps classes); None: no options.
+        default: Type of a config without ``type``.
+        where: Name of this part of the config, for messages.
+        beside: Further option names that the caller has removed from the config, for the message.
+        base: Required base class.
 
     Raises:
-        ICKDError: if the type or an option is unknown or impossible.
+        ICKDError: If the type or an option is unknown or impossible.
 
     Example:
         >>> build_part(LOSSES, dict(temperature=2), "KDLoss", "losses.kd").temperature
@@ -76,17 +73,17 @@ def build_part(
             ...
         mmickd.utils.errors.OptionError: losses.kd.temperature=0: it must be a positive number.
     """
-    options = check_dict(given, where)
+    options = check_dict(cfg, where)
     kind = _class_of(registry, options.pop("type", default), f"{where}.type")
     if not (inspect.isclass(kind) and issubclass(kind, base)):
-        home = base.__module__.rpartition(".")[0]
-        raise ICKDError(f"{where}.type: {kind.__name__} is no {home}.{base.__name__}.")
+        package = base.__module__.rpartition(".")[0]
+        raise ICKDError(f"{where}.type: {kind.__name__} is no {package}.{base.__name__}.")
     parameters = inspect.signature(kind).parameters
     if not any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
         check_names(options, [*parameters_of(kind), *beside], where)
     for name in parameters_of(kind):
         if parameters[name].default is inspect.Parameter.empty and name not in options:
-            raise ICKDError(f"{where}.{name} is not set: {kind.__name__} needs it.")
+            raise ICKDError(f"{where}.{name} is not set: {kind.__name__} requires it.")
     try:
         return kind(**options)
     except OptionError as error:
@@ -94,14 +91,14 @@ def build_part(
     except ICKDError:
         raise
     except (TypeError, ValueError) as error:
-        raise ICKDError(f"{where} cannot be made of {safe_repr(options)}: {error}.") from error
+        raise ICKDError(f"{where} cannot be built from {safe_repr(options)}: {error}.") from error
 
 
 def _class_of(registry: Registry, kind: Any, where: str) -> Any:
-    """The class that a name means; registered ones come first.
+    """Return the class of a registered name or an import path; registered names come first.
 
     Raises:
-        ICKDError: if there is none.
+        ICKDError: If there is no such class.
     """
     if inspect.isclass(kind):
         return kind
@@ -112,7 +109,7 @@ def _class_of(registry: Registry, kind: Any, where: str) -> Any:
         return kinds[name]
     try:
         imported = get_object_from_string(kind)
-    except Exception as error:  # whatever a module of a user's own raises when it is imported
+    except Exception as error:  # any error of a user's module while it is imported
         raise ICKDError(
             f"{where}={safe_repr(kind)} cannot be imported: {type(error).__name__}: {error}."
         ) from error

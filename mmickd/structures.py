@@ -1,10 +1,10 @@
-"""The currencies: what taps, task adapters, banks, retrievers and losses hand each other."""
+"""Data structures that taps, task adapters, banks, retrievers and losses exchange."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from copy import copy
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -15,10 +15,13 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 NO_LABEL = -1
-"""Label of a row that is no query: padding of a fixed-size batch, a mixed image, a void pixel."""
+"""Label of a row without a class: padding of a fixed-size batch, a mixed image, a void pixel."""
 
 NO_ID = -1
-"""Id of a row whose image is not known: it excludes nothing and is excluded from nothing."""
+"""Id of a row whose image is unknown: it excludes no row and no row excludes it."""
+
+LazyTensor = Tensor | Callable[[], Tensor]
+"""A tensor, or the function that computes it when it is first read."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,8 +29,8 @@ class Tapped:
     """Input and output of a classifier layer in one forward pass.
 
     Args:
-        features: ``(B, D)`` or ``(B, D, h, w)``.
-        logits: ``(B, C)`` or ``(B, C, h, w)``.
+        features: Input of the layer, ``(B, D)`` or ``(B, D, h, w)``.
+        logits: Output of the layer, ``(B, C)`` or ``(B, C, h, w)``.
 
     Example:
         >>> Tapped(torch.zeros(2, 8), torch.zeros(2, 3)).logits.shape
@@ -38,13 +41,13 @@ class Tapped:
     logits: Tensor
 
     def detach(self) -> Tapped:
-        """The same values without gradients."""
+        """Return the same values without gradients."""
         return Tapped(self.features.detach(), self.logits.detach())
 
 
 @dataclass(frozen=True, eq=False)
 class Batch:
-    """A training batch as the student gets it.
+    """Training batch as the student gets it.
 
     Args:
         inputs: ``(B, 3, h, w)``, normalised and augmented.
@@ -60,7 +63,7 @@ class Batch:
 
     @property
     def input_shape(self) -> tuple[int, int]:
-        """``(h, w)`` in pixels, padding included."""
+        """``(h, w)`` of the inputs in pixels, padding included."""
         return self.inputs.shape[-2], self.inputs.shape[-1]
 
 
@@ -69,11 +72,11 @@ class Samples:
     """Queries, or rows of a bank: images, pixels or regions.
 
     Args:
-        features: ``(Q, D)`` floating point; the teacher's features, L2-normalised along ``D`` by
-            the task adapter, so that a dot product is the cosine similarity.
+        features: ``(Q, D)`` floating point; the teacher's features. The task adapter L2-normalises
+            them along ``D``, so that a dot product is the cosine similarity.
         logits: ``(Q, C)`` floating point; the teacher's logits.
         labels: ``(Q,)`` int64 in ``[0, C)``; :data:`NO_LABEL` marks a row to be left out.
-        ids: ``(Q,)`` int64; the image that each row comes from, :data:`NO_ID` where unknown.
+        ids: ``(Q,)`` int64; the image of each row, :data:`NO_ID` where it is unknown.
 
     Raises:
         ValueError: if the shapes do not fit each other.
@@ -104,25 +107,25 @@ class Samples:
 
     @classmethod
     def names(cls) -> tuple[str, ...]:
-        """Names of the four tensors, in order."""
+        """Return the names of the four tensors, in order."""
         return tuple(f.name for f in fields(cls))
 
     def __len__(self) -> int:
         return self.features.shape[0]
 
     def __getitem__(self, rows: Tensor | slice) -> Samples:
-        """The given rows, as new ``Samples``."""
+        """Return the selected rows as new ``Samples``."""
         return Samples(*(getattr(self, name)[rows] for name in self.names()))
 
     def to(self, device: torch.device | str) -> Samples:
-        """The same rows on ``device``."""
+        """Return the same rows on ``device``."""
         return Samples(
             *(getattr(self, name).to(device, non_blocking=True) for name in self.names())
         )
 
     @staticmethod
     def cat(parts: Sequence[Samples]) -> Samples:
-        """Rows of all ``parts``, in order.
+        """Return the rows of all ``parts``, in order.
 
         Raises:
             ValueError: if ``parts`` is empty.
@@ -134,22 +137,22 @@ class Samples:
 
 @dataclass(frozen=True, eq=False)
 class View:
-    """A batch as teacher (and student) see it at ``L`` locations per image.
+    """Outputs of teacher and student for a batch, at ``L`` locations per image.
 
-    An image of a classifier is one location; a cell of a segmenter's logits grid is one. What a
-    level chooses among the locations is a view again.
+    A location is an image of a classifier, or a cell of a segmenter's logits grid. The locations
+    that a level chooses form a view again.
 
     Args:
         features: ``(B, L, D)``; the teacher's features, not normalised.
-        logits: ``(B, L, C)``; the teacher's.
+        logits: ``(B, L, C)``; the teacher's logits.
         labels: ``(B, L)`` int64; :data:`NO_LABEL` where a location has no class (void, padding,
             mixed image).
-        valid: ``(B, L)`` bool; where vanilla KD applies.
-        ids: ``(B,)`` int64; the images.
+        valid: ``(B, L)`` bool; True where vanilla KD applies.
+        ids: ``(B,)`` int64; ids of the images.
         student_logits: ``(B, L, C)``; None while a bank is built.
-        student_features: makes the student's ``(B, L, D')``, which few losses ask for.
-        places: makes ``(B, L, 2)``: x and y of each location as shares of the image's width and
-            height; None where a location is no point of an image.
+        student_features: Function that computes the student's ``(B, L, D')``; few losses need it.
+        places: Function that computes ``(B, L, 2)``: x and y of each location as shares of the
+            image's width and height. None where a location is no point of an image.
 
     Example:
         >>> labels, ids = torch.tensor([[1, -1]]), torch.tensor([7])
@@ -169,17 +172,17 @@ class View:
 
     @property
     def num_classes(self) -> int:
-        """``C``."""
+        """Number of classes ``C``."""
         return self.logits.shape[2]
 
     @property
     def location_ids(self) -> Tensor:
-        """``(B * L,)``; the image of each location."""
+        """``(B * L,)`` int64; id of the image of each location."""
         batch, locations = self.labels.shape
         return self.ids.repeat_interleave(locations, output_size=batch * locations)
 
     def samples(self) -> Samples:
-        """All ``B * L`` locations as the teacher sees them, in float32."""
+        """Return the teacher's outputs at all ``B * L`` locations, in float32."""
         features = F.normalize(self.features.flatten(0, 1).float(), dim=1)
         logits = self.logits.flatten(0, 1).float()
         return Samples(features, logits, self.labels.flatten(), self.location_ids)
@@ -192,12 +195,12 @@ class Context:
     Args:
         similarity: ``(Q, K)`` float32; cosine to the query, 0 where masked.
         logits: ``(Q, K, C)`` float32; the teacher's logits of the rows, 0 where masked.
-        mask: ``(Q, K)`` bool; True where a row was found. The valid ones come first.
+        mask: ``(Q, K)`` bool; True where a row was found. Valid rows come first.
         indices: ``(Q, K)`` int64; rows of the bank, -1 where masked.
 
     Example:
-        >>> nothing = Context.empty(torch.zeros(5, 3))
-        >>> nothing.mask.shape, bool(nothing.found.any())
+        >>> empty = Context.empty(torch.zeros(5, 3))
+        >>> empty.mask.shape, bool(empty.has_rows.any())
         (torch.Size([5, 0]), False)
     """
 
@@ -207,33 +210,29 @@ class Context:
     indices: Tensor
 
     @property
-    def found(self) -> Tensor:
-        """``(Q,)`` bool; the queries that have a row at all."""
+    def has_rows(self) -> Tensor:
+        """``(Q,)`` bool; True for each query that has a row."""
         return self.mask.any(dim=1)
-
-    def columns(self, begin: int = 0, end: int | None = None) -> Self:
-        """Rows ``begin`` to ``end`` of each query, counted from the most similar one."""
-        return type(self)(*(t[:, begin:end] for t in self._tensors()))
 
     def best(self, count: int | None) -> Self:
         """Return the ``count`` rows of each query that the retriever ranks first (None: all)."""
-        return self.columns(0, count)
+        return type(self)(*(t[:, :count] for t in self._tensors()))
 
     def top(self, count: int) -> Self:
-        """Return what :meth:`best` does, of rows in any order; sorted by falling similarity."""
+        """Return the same as :meth:`best`, for rows in any order; sorted by falling similarity."""
         return self.gather(self._order(self.similarity)[:, :count])
 
     def cat(self, other: Self) -> Self:
-        """Rows that one retriever found for the same queries, side by side; not sorted."""
+        """Join two contexts of the same queries from one retriever along ``K``; not sorted."""
         pairs = zip(self._tensors(), other._tensors(), strict=True)
         return type(self)(*(torch.cat(pair, dim=1) for pair in pairs))
 
     def gather(self, columns: Tensor) -> Self:
-        """Some columns of each query, ``(Q, k)`` int64."""
+        """Return the columns of each query that ``columns``, ``(Q, k)`` int64, selects."""
         return type(self)(*(_gather(t, columns) for t in self._tensors()))
 
     def _order(self, scores: Tensor) -> Tensor:
-        """``(Q, K)`` int64; columns by falling score, masked ones last."""
+        """Return ``(Q, K)`` int64: the columns by falling score, masked ones last."""
         hidden = scores.masked_fill(~self.mask, -torch.inf)
         return hidden.argsort(dim=1, descending=True, stable=True)
 
@@ -242,11 +241,7 @@ class Context:
 
     @staticmethod
     def empty(logits: Tensor) -> Context:
-        """A context without any row.
-
-        Args:
-            logits: ``(Q, C)``; the teacher's logits of the queries.
-        """
+        """Return a context without rows, for queries with these ``(Q, C)`` teacher logits."""
         shape = (logits.shape[0], 0)
         return Context(
             similarity=logits.new_zeros(shape),
@@ -261,8 +256,8 @@ class DrawnContext(Context):
     """In-context samples that were not chosen by their similarity.
 
     Args:
-        scores: ``(Q, K)`` float32; the retriever ranks rows by them, the largest first. Any number
-            where masked.
+        scores: ``(Q, K)`` float32; the retriever ranks the rows by falling score. Arbitrary where
+            masked.
 
     Example:
         >>> pair, mask = torch.tensor([[0.9, 0.1]]), torch.ones(1, 2, dtype=torch.bool)
@@ -284,66 +279,86 @@ class DrawnContext(Context):
 
 
 def _gather(rows: Tensor, columns: Tensor) -> Tensor:
-    """``(Q, k, ...)`` of ``(Q, K, ...)``."""
+    """Select ``(Q, k, ...)`` of ``(Q, K, ...)``."""
     index = columns.reshape(*columns.shape, *[1] * (rows.ndim - 2))
     return rows.gather(1, index.expand(*columns.shape, *rows.shape[2:]))
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, init=False)
 class Queries:
-    """The question to a loss: ``Q`` queries, with what student, teacher and memory say of them.
+    """Input of a loss: ``Q`` queries with the outputs of both networks and the rows retrieved.
 
     Args:
         student_logits: ``(Q, C)`` float32; carries the gradient.
         teacher_logits: ``(Q, C)`` float32.
-        student_features: ``(Q, D')``; carries the gradient. A function is called when a loss first
-            asks: at every location of a segmenter this is a copy of a whole feature map.
-        features: ``(Q, D)`` float32; the teacher's, L2-normalised. Or a function, as above.
-        labels: ``(Q,)`` int64; :data:`NO_LABEL` where a query has no class.
-        valid: ``(Q,) bool``; False for padding.
-        positives: ``(Q, K)``; same-class rows, as many as the loss wants; fewer columns where no
-            class of the bank has so many.
-        negatives: ``(Q, N)``; rows of other classes, as many as the loss wants, or as the bank has.
-        shape: ``(B, L)``: images of the batch and queries of each, ``Q = B * L`` in this order;
+        student_features: ``(Q, D')``; carries the gradient. A function is called when the tensor is
+            first read: at every location of a segmenter it copies a whole feature map.
+        features: ``(Q, D)`` float32; the teacher's, L2-normalised; or a function, as above.
+        labels: ``(Q,)`` int64; :data:`NO_LABEL` where a query has no class. None: nowhere a class.
+        valid: ``(Q,)`` bool; False for padding. None: all True.
+        positives: ``(Q, K)``; same-class rows, as many as the loss requests; fewer columns where no
+            class of the bank has so many. None: no rows.
+        negatives: ``(Q, N)``; rows of other classes, as many as the loss requests or the bank has.
+            None: no rows.
+        shape: ``(B, L)``: images of the batch and queries per image, ``Q = B * L`` in this order.
             None: ``(Q, 1)``.
+        lazy: The two kinds of features as they were passed. :func:`dataclasses.replace` passes it
+            on, so that a copy computes only the features that are read.
 
     Example:
-        >>> zeros, labels = torch.zeros(2, 3), torch.tensor([0, 1])
-        >>> none = Context.empty(zeros)
-        >>> asked = Queries(zeros, zeros, zeros, lambda: zeros + 1, labels, labels >= 0, none, none)
-        >>> asked.features.sum(), asked.shape
-        (tensor(6.), (2, 1))
+        >>> queries = Queries(torch.zeros(2, 3), torch.zeros(2, 3), features=lambda: torch.eye(2))
+        >>> queries.features.sum(), queries.shape
+        (tensor(2.), (2, 1))
     """
 
     student_logits: Tensor
     teacher_logits: Tensor
-    student_features: Tensor | Any
-    features: Tensor | Any
     labels: Tensor
     valid: Tensor
     positives: Context
     negatives: Context
-    shape: tuple[int, int] | None = None
+    shape: tuple[int, int]
+    lazy: Mapping[str, LazyTensor]
 
-    def __post_init__(self) -> None:
-        own = vars(self)
-        self.shape = self.shape or (len(self.labels), 1)
-        self._later: dict[str, Callable[[], Tensor]] = {
-            name: own.pop(name) for name in ("student_features", "features") if callable(own[name])
-        }
+    def __init__(
+        self,
+        student_logits: Tensor,
+        teacher_logits: Tensor,
+        student_features: LazyTensor | None = None,
+        features: LazyTensor | None = None,
+        labels: Tensor | None = None,
+        valid: Tensor | None = None,
+        positives: Context | None = None,
+        negatives: Context | None = None,
+        shape: tuple[int, int] | None = None,
+        *,
+        lazy: Mapping[str, LazyTensor] | None = None,
+    ) -> None:
+        count, device = len(student_logits), student_logits.device
+        if labels is None:
+            labels = torch.full((count,), NO_LABEL, device=device)
+        if valid is None:
+            valid = torch.ones(count, dtype=torch.bool, device=device)
+        self.student_logits, self.teacher_logits = student_logits, teacher_logits
+        self.labels, self.valid = labels, valid
+        self.positives = Context.empty(teacher_logits) if positives is None else positives
+        self.negatives = Context.empty(teacher_logits) if negatives is None else negatives
+        self.shape = (count, 1) if shape is None else shape
+        passed = {"student_features": student_features, "features": features}
+        self.lazy = {**(lazy or {}), **{k: v for k, v in passed.items() if v is not None}}
 
-    def with_teacher_logits(self, teacher_logits: Tensor) -> Queries:
-        """Return the same queries with other teacher logits, ``(Q, C)``.
+    @cached_property
+    def student_features(self) -> Tensor:
+        """``(Q, D')``; the student's features, computed when they are first read."""
+        return self._computed("student_features")
 
-        Features given as functions are not computed, as :func:`dataclasses.replace` would do.
-        """
-        changed = copy(self)
-        changed.teacher_logits, changed._later = teacher_logits, dict(self._later)
-        return changed
+    @cached_property
+    def features(self) -> Tensor:
+        """``(Q, D)`` float32; the teacher's features, computed when they are first read."""
+        return self._computed("features")
 
-    def __getattr__(self, name: str) -> Tensor:  # for what is not there yet
-        later = vars(self).get("_later", {})
-        if name not in later:
-            raise AttributeError(f"Queries have no {name}")
-        setattr(self, name, later.pop(name)())
-        return getattr(self, name)
+    def _computed(self, name: str) -> Tensor:
+        if name not in self.lazy:
+            raise ValueError(f"these Queries were created without {name}: pass {name}=...")
+        value = self.lazy[name]
+        return value() if callable(value) else value

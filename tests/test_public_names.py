@@ -24,12 +24,12 @@ ROOMS = [mmickd.hooks, mmickd.losses, mmickd.retrieval, mmickd.teachers]
 
 
 @pytest.mark.parametrize("name", mmickd.__all__)
-def test_each_name_is_there(name: str) -> None:
+def test_each_name_can_be_imported(name: str) -> None:
     assert getattr(mmickd, name) is get_object_from_string(f"mmickd.{name}")
     assert name in dir(mmickd)
 
 
-def test_what_the_rooms_offer_is_public() -> None:
+def test_names_of_the_packages_and_registries_are_public() -> None:
     for room in ROOMS:
         for name in room.__all__:
             assert getattr(mmickd, name) is getattr(room, name)
@@ -40,20 +40,19 @@ def test_what_the_rooms_offer_is_public() -> None:
                 assert name in mmickd.__all__
 
 
-def test_type_checkers_are_told_the_same_names() -> None:
+def test_type_checkers_see_the_same_names() -> None:
     tree = ast.parse(Path(mmickd.__file__).read_text())
-    (told,) = (
-        node for node in tree.body if isinstance(node, ast.If) and "find_spec" not in ast.dump(node)
-        and isinstance(node.test, ast.Name)
-    )  # fmt: skip
-    lines = [line for line in told.body if isinstance(line, ast.ImportFrom)]
+    (type_checking,) = (
+        node for node in tree.body if isinstance(node, ast.If) and isinstance(node.test, ast.Name)
+    )
+    lines = [line for line in type_checking.body if isinstance(line, ast.ImportFrom)]
     names = {alias.name: line.module for line in lines for alias in line.names}
     assert {*names, "__version__"} == {*mmickd.__all__}
     for name, module in names.items():
         assert getattr(mmickd, name) is get_object_from_string(f"{module}.{name}")
 
 
-def test_an_unknown_name_is_an_error_of_python() -> None:
+def test_an_unknown_name_raises_pythons_error() -> None:
     with pytest.raises(ImportError, match="NoSuchHook"):
         exec("from mmickd import NoSuchHook")
     assert not hasattr(mmickd, "NoSuchHook")

@@ -1,11 +1,11 @@
-"""The currency of the rooms."""
+"""Data structures that the folders exchange."""
 
 import dataclasses
 
 import pytest
 import torch
 
-from mmickd.structures import Context, Queries, Samples
+from mmickd.structures import NO_LABEL, Context, Queries, Samples
 
 
 def samples(q=4, d=3, c=2):
@@ -17,19 +17,19 @@ def test_names_are_in_the_order_of_the_constructor():
 
 
 def test_rows_by_slice_index_and_mask():
-    all_of_them = samples()
-    assert len(all_of_them) == 4
-    for rows, want in [
+    whole = samples()
+    assert len(whole) == 4
+    for rows, expected in [
         (slice(1, 3), [1, 2]),
         (torch.tensor([3, 0]), [3, 0]),
         (torch.tensor([True, False, False, True]), [0, 3]),
         (slice(0, 0), []),
     ]:
-        part = all_of_them[rows]
-        assert part.labels.tolist() == want
-        assert part.ids.tolist() == [w + 10 for w in want]
-        assert torch.equal(part.features, all_of_them.features[want])
-        assert part.logits.shape == (len(want), 2)
+        part = whole[rows]
+        assert part.labels.tolist() == expected
+        assert part.ids.tolist() == [i + 10 for i in expected]
+        assert torch.equal(part.features, whole.features[expected])
+        assert part.logits.shape == (len(expected), 2)
 
 
 def test_cat():
@@ -62,38 +62,57 @@ def test_frozen():
     ],
 )
 def test_shapes_that_do_not_fit_are_refused(change):
-    given = {name: getattr(samples(), name) for name in Samples.names()}
     with pytest.raises(ValueError):
-        Samples(**{**given, **change})
+        dataclasses.replace(samples(), **change)
 
 
-def test_features_given_as_functions_are_made_once_and_when_asked_for():
-    made = []
+class Lazy:
+    """A function of features that counts its calls."""
 
-    def features():
-        made.append(torch.randn(2, 4))
-        return made[-1]
+    def __init__(self):
+        self.calls = 0
 
-    zeros, labels = torch.zeros(2, 3), torch.tensor([0, 1])
-    none = Context.empty(zeros)
-    asked = Queries(zeros, zeros, features, zeros, labels, labels >= 0, none, none, shape=(1, 2))
-    assert not made and asked.shape == (1, 2) and asked.features is zeros
-    assert asked.student_features is asked.student_features is made[0]
-    assert len(made) == 1
-    changed = Queries(zeros, zeros, features, features, labels, labels >= 0, none, none)
-    other = changed.with_teacher_logits(zeros + 1)
-    assert len(made) == 1 and changed.teacher_logits is zeros
-    assert other.features is made[1] and changed.features is made[2]
-    assert torch.equal(other.teacher_logits, zeros + 1) and other.labels is labels
-    with pytest.raises(AttributeError, match="Queries have no feature"):
-        asked.feature  # noqa: B018
+    def __call__(self):
+        self.calls += 1
+        return torch.randn(2, 4)
 
 
-def test_columns_of_a_context_are_its_nearest_rows():
-    similarity = torch.tensor([[0.9, 0.5, 0.0]])
-    mask = torch.tensor([[True, True, False]])
-    context = Context(similarity, torch.zeros(1, 3, 2), mask, torch.tensor([[4, 2, -1]]))
-    assert context.columns(0, 2).indices.tolist() == [[4, 2]]
-    assert context.columns(1).mask.tolist() == [[True, False]]
-    assert context.columns(0, 0).logits.shape == (1, 0, 2)
-    assert context.found.tolist() == [True] and context.columns(2).found.tolist() == [False]
+def test_lazy_features_are_computed_once_when_they_are_first_read():
+    logits, lazy = torch.zeros(2, 3), Lazy()
+    queries = Queries(logits, logits, lazy, logits, shape=(1, 2))
+    assert queries.features is logits and lazy.calls == 0
+    assert queries.student_features is queries.student_features and lazy.calls == 1
+
+
+def test_replace_computes_no_lazy_features_and_keeps_them():
+    """dataclasses.replace reads every field: a lazy one would copy a whole feature map."""
+    logits, student, teacher = torch.zeros(2, 3), Lazy(), Lazy()
+    queries = Queries(logits, logits, student, teacher, torch.tensor([0, 1]), shape=(1, 2))
+    copy = dataclasses.replace(queries, teacher_logits=logits + 1)
+    assert student.calls == teacher.calls == 0
+    assert torch.equal(copy.teacher_logits, logits + 1) and queries.teacher_logits is logits
+    assert copy.labels is queries.labels and copy.shape == (1, 2)
+    assert copy.features.shape == copy.student_features.shape == (2, 4)
+    assert student.calls == teacher.calls == 1
+    assert dataclasses.replace(copy, features=logits).features is logits
+
+
+def test_queries_need_no_more_than_logits():
+    logits = torch.zeros(2, 3)
+    queries = Queries(logits, logits)
+    assert queries.labels.tolist() == [NO_LABEL] * 2 and queries.valid.tolist() == [True] * 2
+    assert queries.positives.mask.shape == queries.negatives.mask.shape == (2, 0)
+    assert queries.shape == (2, 1)
+    with pytest.raises(ValueError, match="student_features"):
+        queries.student_features  # noqa: B018
+
+
+def test_the_best_rows_of_a_context_are_its_first_ones():
+    mask = torch.tensor([[True, True, False], [False] * 3])
+    indices = torch.where(mask, torch.tensor([[4, 2, 0]]), -1)
+    context = Context(mask * 0.5, torch.zeros(2, 3, 2), mask, indices)
+    assert context.best(2).indices.tolist() == [[4, 2], [-1, -1]]
+    assert context.best(None).mask.tolist() == mask.tolist()
+    assert context.best(0).logits.shape == (2, 0, 2)
+    assert context.has_rows.tolist() == [True, False]
+    assert context.best(0).has_rows.tolist() == [False, False]

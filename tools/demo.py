@@ -1,4 +1,4 @@
-"""Distil a classifier and a segmenter on data that needs no download, and show what came out."""
+"""Distil a classifier and a segmenter on data that needs no download, and show the results."""
 
 import argparse
 import sys
@@ -8,11 +8,10 @@ from pathlib import Path
 
 import _checkout  # noqa: F401
 
-from mmickd.commands.compare import add_run_arguments, rows_of, stoppable, write_results
-from mmickd.experiments.comparison import Comparison, read_comparison
-from mmickd.experiments.jobs import Job, environment
-from mmickd.experiments.processes import quickest
-from mmickd.experiments.scheduler import Scheduler, clock
+from mmickd.commands.experiment import add_run_arguments, exit_code_of, write_results
+from mmickd.experiments.comparison import Comparison
+from mmickd.experiments.plan import read_plan
+from mmickd.experiments.scheduler import Job, Scheduler, clock, quickest_launch
 from mmickd.utils.config import find_file
 
 TASKS = ("digits", "wrong_labels", "scenes")
@@ -22,11 +21,11 @@ PICTURES = Path(__file__).resolve().parent / "demo_pictures"
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument(
-        "--out", type=Path, help="where everything goes (work_dirs/demo, or demo_quick)"
+        "--out", type=Path, help="folder for all output (work_dirs/demo, or demo_quick)"
     )
-    parser.add_argument("--tasks", nargs="+", choices=TASKS, default=list(TASKS), help="what to do")
+    parser.add_argument("--tasks", nargs="+", choices=TASKS, default=list(TASKS), help="tasks")
     parser.add_argument(
-        "--quick", action="store_true", help="a few steps of each run, to see everything work"
+        "--quick", action="store_true", help="train a few steps only, as a smoke test"
     )
     add_run_arguments(parser)
     args = parser.parse_args(argv)
@@ -35,9 +34,9 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     return args
 
 
-def pictures_of(comparison: Comparison, folder: Path) -> Job:
-    """Draws what the first IC-KD run retrieved, and what all first students predict."""
-    first = {name: trainings[0].job for name, trainings in comparison.reports().items()}
+def pictures_job(comparison: Comparison, folder: Path) -> Job:
+    """Draw what the first IC-KD run retrieved, and what all first students predict."""
+    first = {name: runs[0].job for name, runs in comparison.reports().items()}
     distilled = first["IC-KD"].command
     config = distilled[distilled.index("mmickd.commands.train") + 1]
     command = [sys.executable, str(PICTURES), config, str(folder), "--students"]
@@ -49,34 +48,33 @@ def pictures_of(comparison: Comparison, folder: Path) -> Job:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Run what is not done yet, then report."""
-    plans = {
-        task: read_comparison(
-            Path(find_file(f"configs/demo/{task}.json", "--tasks")),
-            args.out / task,
-            range(args.seeds),
-            quick=args.quick,
-        )
-        for task in args.tasks
+    """Run what is not done yet, then print and write the results."""
+    files = {task: find_file(f"configs/demo/{task}.json", "--tasks") for task in args.tasks}
+    plans = {task: read_plan(Path(file)) for task, file in files.items()}
+    comparisons = {
+        task: Comparison(plan, args.out / task, range(args.seeds), quick=args.quick)
+        for task, plan in plans.items()
     }
-    pictures = [pictures_of(plan, args.out / task / "pictures") for task, plan in plans.items()]
-    # one round each, since nothing is chosen; teachers first, since most others wait for them
-    rounds = [jobs for plan in plans.values() for jobs in plan.rounds()]
+    pictures = [
+        pictures_job(comparison, args.out / task / "pictures")
+        for task, comparison in comparisons.items()
+    ]
+    # One round each, since no setting is chosen; teachers first, since most others need them.
+    rounds = [jobs for comparison in comparisons.values() for jobs in comparison.rounds()]
     jobs = [job for jobs in rounds for job in jobs[:2]]
     jobs += [job for jobs in rounds for job in jobs[2:]] + pictures
-    print(f"demo: {len(jobs)} jobs, {args.workers} at a time, below {args.out}", flush=True)
-    launch = quickest(environment(), args.out)
-    Scheduler(args.workers, environment(), launch=launch, minutes=args.minutes).run(jobs)
-    tables = [text for plan in plans.values() for text in (plan.as_markdown(), plan.missing())]
-    remark = (
-        f"{plans[args.tasks[0]].note()} Processors round differently: on another one the figures "
-        "differ, as they may from those of configs/demo/README.md, which says how KD's weight was "
-        "chosen."
-    )
+    scheduler = Scheduler(args.workers, quickest_launch(args.out), args.minutes)
+    scheduler.say(f"demo: {len(jobs)} jobs, {args.workers} at a time, below {args.out}")
+    scheduler.run(jobs)
+    texts = [text for c in comparisons.values() for text in (c.as_markdown(), c.missing())]
     if args.quick:
-        remark = f"--quick: a few steps only, these numbers mean nothing.\n\n{remark}"
-    data = {task: rows_of(plan) for task, plan in plans.items()}
-    write_results(args.out, "\n\n".join(filter(None, [*tables, remark])), data)
+        texts.append("--quick: a few steps only, these numbers mean nothing.")
+    texts.append(
+        f"{comparisons[args.tasks[0]].note()} Processors round differently, so the figures may "
+        "differ from configs/demo/README.md, which also says how KD's weight was chosen."
+    )
+    data = {task: comparison.to_json() for task, comparison in comparisons.items()}
+    write_results(args.out, "\n\n".join(filter(None, texts)), data)
     for job in pictures:
         for picture in sorted(job.folder.glob("*.png")):
             print(f"picture    {picture}")
@@ -87,7 +85,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the demo."""
     args = parse_args(argv)
     begin = time.monotonic()
-    code = stoppable(lambda: run(args))
+    code = exit_code_of(lambda: run(args))
     if code == 0:
         print(f"\nThe demo took {clock(time.monotonic() - begin)}.")
     return code

@@ -1,7 +1,7 @@
-"""A changed formula of NICD: push only from rows that are nearer than the teacher has them.
+"""Changed formula of NICD: only rows more similar to the student than to the teacher count.
 
 custom_imports = dict(imports=['changed_nicd'])
-losses = dict(nicd=dict(type='MarginNICD', margin=0.1))      # in the place of the stock one
+losses = dict(nicd=dict(type='MarginNICD', margin=0.1))      # replaces NICDLoss
 """
 
 import torch
@@ -14,11 +14,11 @@ from mmickd.utils.validation import check_number
 
 @LOSSES.register_module()
 class MarginNICD(NICDLoss):
-    """Pull to the teacher's own view, push from each negative down to the teacher's likeness.
+    """Similarity to the teacher's view is rewarded, excess similarity to negatives is penalised.
 
     Args:
-        margin: likeness to a negative beyond the teacher's that is not punished yet.
-        num_negatives: negatives to retrieve for each query.
+        margin: Similarity to a negative beyond the teacher's that costs nothing.
+        num_negatives: Negatives to retrieve for each query.
     """
 
     def __init__(self, margin: float = 0.0, num_negatives: int = 32) -> None:
@@ -27,11 +27,11 @@ class MarginNICD(NICDLoss):
         self.margin = margin
 
     def forward(self, queries):
-        """``(Q,)``: 1 - q.u, and the mean over the negatives n of max(0, q.n - u.n - margin)."""
+        """Return ``(Q,)``: 1 - q.u + the mean over negatives n of max(0, q.n - u.n - margin)."""
         student = bounded_direction(queries.student_logits)
         teacher = direction(queries.teacher_logits)
         negatives = direction(queries.negatives.logits)
-        likeness = torch.einsum("qc,qnc->qn", student - teacher, negatives) - self.margin
-        too_near = likeness.clamp(min=0) * queries.negatives.mask
-        push = too_near.sum(1) / queries.negatives.mask.sum(1).clamp(min=1)
-        return 1 - (student * teacher).sum(1) + push
+        excess = torch.einsum("qc,qnc->qn", student - teacher, negatives) - self.margin
+        penalty = excess.clamp(min=0) * queries.negatives.mask
+        penalty = penalty.sum(1) / queries.negatives.mask.sum(1).clamp(min=1)
+        return 1 - (student * teacher).sum(1) + penalty

@@ -1,10 +1,10 @@
-"""A teacher with a network that learns: an assistant that trains on the task beside the student.
+"""A teacher that learns: an assistant network that trains on the task beside the student.
 
     custom_imports = dict(imports=['learning_teacher'])
     teacher = dict(type='AssistantTeacher', cfg='path/to/its/config.py', lr=0.05)
 
-It learns nothing from the student. Its bank is a queue per class. Weights, optimizer and queue lie
-in the checkpoint, so that a resumed run goes on with them.
+It does not distil from the student. Its bank is a queue per class. The run's checkpoint holds its
+weights, optimizer and queue, and a resumed run restores them.
 """
 
 import torch
@@ -18,12 +18,12 @@ from mmickd.utils.validation import check_number
 
 @TEACHERS.register_module()
 class AssistantTeacher(NetworkTeacher):
-    """A network that takes a step on the task's loss, and then teaches.
+    """Network that makes a step on the task's loss before the student distils from it.
 
     Args:
-        cfg: config of its model.
-        lr: learning rate of its own SGD.
-        layer: its last classifier layer; 'auto' finds it.
+        cfg: Config of its model.
+        lr: Learning rate of its optimizer (SGD).
+        layer: Name of its classifier layer; 'auto' searches for it.
     """
 
     is_frozen = False
@@ -34,21 +34,21 @@ class AssistantTeacher(NetworkTeacher):
         self.cfg, self.lr = cfg, lr
 
     def make_network(self, run):
-        """A new network."""
+        """Return a network with new weights."""
         cfg = load_config(self.cfg, "teacher.cfg")
         network = build_network(model_config(cfg), cfg, self.cfg)
         network.init_weights()
         return network
 
-    def open(self, remember, momentum):
-        """With an optimizer of its own."""
-        super().open(remember, momentum)
+    def open(self, make_memory, momentum):
+        """Make the memory and the optimizer."""
+        super().open(make_memory, momentum)
         self.optimizer = torch.optim.SGD(self.model.parameters(), lr=self.lr, momentum=0.9)
 
     def forward(self, batch, student):
-        """Learn from the batch, then teach it."""
+        """Make a step on the batch, then return the network as the source."""
         self.model.requires_grad_(True).train()
-        with torch.random.fork_rng(), torch.enable_grad():  # the student's numbers stay its own
+        with torch.random.fork_rng(), torch.enable_grad():  # keeps the student's random state
             losses = self.model(batch.inputs, batch.data_samples, mode="loss")
             total, _ = self.model.parse_losses(losses)
             total.backward()
@@ -58,10 +58,10 @@ class AssistantTeacher(NetworkTeacher):
         return super().forward(batch, student)
 
     def own_state(self):
-        """What a resumed run needs."""
+        """Return the state that a resumed run needs."""
         return {"model": self.model.state_dict(), "optimizer": self.optimizer.state_dict()}
 
     def load_own_state(self, state):
-        """Go on with it."""
+        """Restore the state."""
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])

@@ -1,8 +1,8 @@
-"""A task of your own: classifiers that say a class in every cell of a grid, one label per image.
+"""New task: classifiers that predict a class in every cell of a grid, with one label per image.
 
     custom_imports = dict(imports=['new_task'])
 
-A model whose ``says_classes_of_cells`` is True is then distilled cell by cell: no option is needed.
+A model whose ``predicts_cells`` is True is then distilled cell by cell: no option is needed.
 """
 
 import torch
@@ -15,28 +15,28 @@ from mmickd.tasks.levels import PixelLevel
 
 
 def by_cell(grid):
-    """``(B, C, h, w)`` as ``(B, h * w, C)``."""
+    """Reshape ``(B, C, h, w)`` to ``(B, h * w, C)``."""
     return grid.flatten(2).transpose(1, 2)
 
 
 @TASKS.register_module()
 class CellTask(ClassificationTask):
-    """Labels and their checks are those of images, locations are cells."""
+    """Task with the labels and checks of images, and cells as locations."""
 
     levels = {"cell": PixelLevel()}
 
     @classmethod
     def fits(cls, model):
-        """Models that say that they do."""
-        return getattr(model, "says_classes_of_cells", False)
+        """True for models with this attribute."""
+        return getattr(model, "predicts_cells", False)
 
     @classmethod
     def classifier_names(cls, model):
-        """Found by a pass of the model."""
+        """Return no name: a dry run of the model finds the layer."""
         return ()
 
     def view(self, teacher, batch, student=None):
-        """Every cell of the teacher's grid, with the label of its image."""
+        """Return every cell of the teacher's grid, with the label of its image."""
         labels = torch.stack([sample.gt_label.reshape(()) for sample in batch.data_samples])
         labels = labels.to(teacher.logits.device)[:, None].expand(-1, teacher.logits[0, 0].numel())
         return View(

@@ -134,7 +134,7 @@ def _collect(
     for samples, ends_batch in groups:
         view = teacher.view_of_bank_images(samples)
         for level, collector in collectors.items():
-            found, keys = task.levels[level].offer(view, options.pixels_per_image, options.seed)
+            found, keys = task.levels[level].bank_rows(view, options.pixels_per_image, options.seed)
             wanted = slice(None) if len(mine) else slice(0)
             collector.add(found[wanted], keys[wanted])
         if ends_batch:

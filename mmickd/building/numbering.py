@@ -55,18 +55,18 @@ def number_images(datasets: Sequence[Any], offsets: Sequence[int]) -> bool:
     return is_changed
 
 
-def number_training_images(parts: Sequence[Any], is_read_already: bool) -> None:
+def number_training_images(parts: Sequence[Any], has_worker_copies: bool) -> None:
     """Give training samples of joined data sets without paths the numbers that the bank knows.
 
     Args:
         parts: of the live training set, see :func:`~mmickd.building.parts.leaf_datasets`; they are
             changed.
-        is_read_already: True if processes read a copy of it, which nothing can reach.
+        has_worker_copies: True if worker processes hold copies, which cannot be changed anymore.
 
     Raises:
         ICKDError: if there are such parts, and they are read already.
     """
-    if number_images(parts, offsets_of(parts)) and is_read_already:
+    if number_images(parts, offsets_of(parts)) and has_worker_copies:
         raise ICKDError(
             "the training set joins data sets whose images have no img_path, and its workers read "
             "them already, so that images of different parts cannot be told apart: set "

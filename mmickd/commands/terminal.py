@@ -1,14 +1,12 @@
-"""Printing tables, progress and Markdown, and the argument ``--json``."""
+"""Printing tables and Markdown, and the argument ``--json``."""
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
-from rich.live import Live
 from rich.markdown import Markdown
 from rich.table import Table
 from rich.text import Text
@@ -41,31 +39,6 @@ def table(title: str, head: Sequence[str], rows: Sequence[Sequence[object]]) -> 
     for row in rows:
         grid.add_row(*(Text(str(cell)) for cell in row))
     return grid
-
-
-Say = Callable[[str], None]
-"""Function that prints a line of plain text."""
-
-
-@contextmanager
-def progress() -> Iterator[tuple[Say, Say]]:
-    """Print lines about long work.
-
-    Yields:
-        A function for messages, and one for the state of the work. A terminal shows all messages
-        and below them only the latest state; a file or a pipe gets every line.
-    """
-    terminal = console()
-    if not terminal.is_terminal:
-        say: Say = lambda line: print(line, flush=True)  # noqa: E731
-        yield say, say
-        return
-    # no refresh thread: forking a process beside a thread is not safe
-    with Live(console=terminal, auto_refresh=False, transient=True) as live:
-        yield (
-            lambda line: terminal.print(Text(line)),
-            lambda line: live.update(Text(line), refresh=True),
-        )
 
 
 def show_markdown(text: str) -> None:

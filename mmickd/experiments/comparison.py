@@ -1,181 +1,223 @@
-"""A comparison: its runs in rounds, and what came out of them."""
+"""A comparison: its runs in rounds, and their results as a table."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
-from statistics import median
-from typing import Any
+from statistics import mean
+from typing import Any, TypeVar
 
-from mmickd.experiments.halving import better_half
-from mmickd.experiments.jobs import Job
-from mmickd.experiments.plan import Entry, Plan, Setting, read_plan
-from mmickd.experiments.published import sources
-from mmickd.experiments.records import record
-from mmickd.experiments.runs import RunLayout, RunSpec
+from mmickd.experiments.plan import Plan
+from mmickd.experiments.plots import draw_curves, draw_rows
+from mmickd.experiments.runs import Record, RunLayout, RunSpec
+from mmickd.experiments.scheduler import Job, run_rounds
 from mmickd.experiments.table import (
     Row,
-    SeedResults,
     as_markdown,
     make_rows,
-    missing_note,
     note,
-    selection_note,
 )
-from mmickd.experiments.training_log import curve, validations
+
+T = TypeVar("T")
+
+
+def better_half(scores: Mapping[T, Sequence[float]]) -> list[T]:
+    """Return the better half of the settings by their means, rounded up, best first.
+
+    Args:
+        scores: One number per trial of each setting, the same count for all; more is better. A
+            setting with a number that is not finite comes last; of equal ones the first is better.
+
+    Example:
+        >>> better_half({"a": [1.0], "b": [3.0], "c": [2.0]})
+        ['b', 'c']
+    """
+    means = {setting: mean(values) for setting, values in scores.items()}
+    rank = {s: value if math.isfinite(value) else -math.inf for s, value in means.items()}
+    return sorted(rank, key=rank.__getitem__, reverse=True)[: (len(scores) + 1) // 2]
 
 
 class Comparison:
-    """Which runs a plan needs, round by round, and their results.
+    """The runs of a plan, round by round, and their results.
 
     Args:
-        plan: what to compare.
-        trainings: lays out its runs.
-        seeds: of the report.
+        plan: What to compare.
+        out: Folder of all runs.
+        seeds: Seeds of the report; a teacher for all of them takes its ``seed``, or the first.
+        options: ``--cfg-options`` of every run, after the plan's options.
+        quick: True to train a step or two only, as a smoke test.
+
+    Raises:
+        ValueError: if a seed would choose settings and report them.
     """
 
-    def __init__(self, plan: Plan, trainings: RunLayout, seeds: Sequence[int]) -> None:
-        self.plan, self.seeds, self._trainings = plan, tuple(seeds), trainings
+    def __init__(
+        self,
+        plan: Plan,
+        out: Path,
+        seeds: Sequence[int],
+        options: Sequence[str] = (),
+        quick: bool = False,
+    ) -> None:
+        both = sorted(set(plan.select_seeds) & set(seeds))
+        if both:
+            raise ValueError(
+                f"the seeds {both} would choose settings and report them: take other seeds in "
+                "'select'."
+            )
+        self.plan, self.out, self.seeds = plan, out, tuple(seeds)
+        self._metric_label = plan.metric_label or plan.metric
+        self._layout = RunLayout(plan, out, seeds, options, quick)
         self._settings = {student: list(student.settings) for student in plan.students}
-        self._records: dict[tuple[RunSpec, float | None], dict[str, Any]] = {}
+        self._records: dict[tuple[RunSpec, int | None], Record] = {}
+
+    def run(self, workers: int, minutes: float | None = None) -> None:
+        """Run all rounds, ``workers`` runs at a time; ``results.jsonl`` gets a record of each run.
+
+        Raises:
+            JobFailed: if a run fails.
+            TimeIsUp: if ``minutes`` are over before all runs are done.
+        """
+        run_rounds(self.rounds(), self.records, self.out, workers, minutes)
 
     def rounds(self) -> Iterator[list[Job]]:
-        """Runs that can be told so far; the next round once all of them are done.
+        """Yield the jobs of each round; the next round needs the results of those before.
 
         With a selection, first the trials: all settings with its first seed, the better half of
-        them with the next one too, and so on. Then what is reported.
+        them with the next one too, and so on. The last round is the report.
         """
-        for number, seed in enumerate(self.plan.select_seeds, 1):
-            racing = {s: those for s, those in self._settings.items() if len(those) > 1}
+        for count, seed in enumerate(self.plan.select_seeds, 1):
+            racing = {s: settings for s, settings in self._settings.items() if len(settings) > 1}
             if not racing:
                 break
-            trial = self._trainings.trial
-            yield self._jobs(trial(s, one, seed) for s, those in racing.items() for one in those)
-            tried = self.plan.select_seeds[:number]
+            trial = self._layout.trial
+            yield self._jobs(
+                trial(student, setting, seed)
+                for student, settings in racing.items()
+                for setting in settings
+            )
+            seeds = self.plan.select_seeds[:count]
             for student, settings in racing.items():
-                scores = {one: self._scores(student, one, tried) for one in settings}
+                scores = {
+                    setting: [self._record(trial(student, setting, s))["last"] for s in seeds]
+                    for setting in settings
+                }
                 self._settings[student] = better_half(scores)
         if self.plan.select_seeds:
             self._settings = {student: best[:1] for student, best in self._settings.items()}
         by_seed = zip(self.teachers().values(), *self.reports().values(), strict=True)
-        yield self._jobs(training for seed in by_seed for training in seed)
+        yield self._jobs(run for runs in by_seed for run in runs)
 
-    def _scores(self, student: Entry, setting: Setting, seeds: Sequence[int]) -> list[float]:
-        runs = [self._trainings.trial(student, setting, seed) for seed in seeds]
-        return [self._record(run)["last"] for run in runs]
+    def _jobs(self, runs: Iterable[RunSpec]) -> list[Job]:
+        """Return the jobs of runs, each once and after the jobs that it needs."""
+        jobs = dict.fromkeys([self._layout.data] if self._layout.data else [])
+        for run in runs:
+            jobs.update(dict.fromkeys([*run.job.after, run.job]))
+        return list(jobs)
 
-    def _record(self, training: RunSpec) -> dict[str, Any]:
-        """The record of a run; a new one where it was trained again."""
-        key = training, training.job.finished()
+    def _record(self, run: RunSpec) -> Record:
+        """Return the record of a run; it is read again if the run was trained again."""
+        key = run, (run.job.stamp() or {}).get("time")
         if key not in self._records:
-            points = validations(training.job.folder, self.plan.metric)
-            self._records[key] = record(training, self.plan.title, self.plan.metric, points)
+            self._records[key] = run.record()
         return self._records[key]
 
-    def _jobs(self, trainings: Iterable[RunSpec]) -> list[Job]:
-        """Their jobs, each once and after those that it needs."""
-        found: dict[Job, None] = dict.fromkeys(
-            [self._trainings.data] if self._trainings.data else []
-        )
-        for training in trainings:
-            found.update(dict.fromkeys([*training.job.after, training.job]))
-        return list(found)
-
     def teachers(self) -> dict[int, RunSpec]:
-        """By the seed of their students."""
-        return {seed: self._trainings.teacher(seed) for seed in self.seeds}
+        """Return the runs of the teachers, by the seed of their students."""
+        return {seed: self._layout.teacher(seed) for seed in self.seeds}
 
     def reports(self) -> dict[str, list[RunSpec]]:
-        """The students' runs that count, by row and seed; after :meth:`rounds` if any is chosen."""
+        """Return the students' runs that count, by row and seed; after :meth:`rounds`."""
         return {
             student.name if self.plan.select_seeds else student.row(setting): [
-                self._trainings.report(student, setting, seed) for seed in self.seeds
+                self._layout.report(student, setting, seed) for seed in self.seeds
             ]
             for student, settings in self._settings.items()
             for setting in settings
         }
 
     def rows(self) -> list[Row]:
-        """Results, from the logs of the runs."""
-        teachers = list(dict.fromkeys(self.teachers().values()))
-        runs = {"teacher": teachers, **self.reports()}
-        outcomes = {name: self._outcome(trainings) for name, trainings in runs.items()}
-        return make_rows(outcomes, self.plan.reference, self.plan.against)
+        """Return the rows of the table, the teacher first."""
+        runs = {"teacher": list(dict.fromkeys(self.teachers().values())), **self.reports()}
+        records = {name: [self._record(run) for run in row] for name, row in runs.items()}
+        published = {name: row[0].entry.published for name, row in runs.items()}
+        return make_rows(records, self.plan.reference, self.plan.controls, published)
 
-    def _outcome(self, trainings: Sequence[RunSpec]) -> SeedResults:
-        records = [self._record(training) for training in trainings]
-        return SeedResults(
-            setting=records[0]["setting"] if self.plan.select_seeds else "",
-            last=tuple(one["last"] for one in records),
-            best=tuple(one["best"] for one in records),
-            ms=median(one["ms_per_step"] for one in records),
-            published=trainings[0].trainee.published,
-        )
+    def to_json(self) -> list[dict[str, Any]]:
+        """Return the rows for JSON."""
+        return [asdict(row) for row in self.rows()]
 
     def as_markdown(self) -> str:
-        """The table."""
+        """Return the table."""
         plan = self.plan
-        return as_markdown(plan.title, plan.shown, self.rows(), plan.reference, plan.against)
-
-    def note(self) -> str:
-        """What the table can and cannot say."""
-        trainees = (self.plan.teacher, *self.plan.students)
-        of_others = sources({one.name: one.published for one in trainees if one is not None})
-        texts = [self._selection(), note(len(self.seeds), self.plan.paired), of_others]
-        return " ".join(filter(None, texts))
+        return as_markdown(
+            plan.title, self._metric_label, self.rows(), plan.reference, plan.controls
+        )
 
     def missing(self) -> str:
-        """A sentence on the rows without a finite metric; empty if there is none."""
-        return missing_note(self.rows())
+        """Return a sentence on the rows without a finite metric; empty if there is none."""
+        names = [row.name for row in self.rows() if not all(map(math.isfinite, row.values))]
+        if not names:
+            return ""
+        return f"Without a finite metric in every run, so without a mean: {', '.join(names)}."
+
+    def note(self) -> str:
+        """Return the sentences on how to read the table."""
+        seeds = note(len(self.seeds), self.plan.teacher_per_seed)
+        return " ".join(filter(None, [self._selection(), seeds, self._sources()]))
 
     def _selection(self) -> str:
+        """Return a sentence on how settings were chosen."""
         racing = [student for student in self.plan.students if len(student.settings) > 1]
-        if not self.plan.select_seeds or not racing:
+        seeds = self.plan.select_seeds
+        if not seeds or not racing:
             return ""
-        own_data = any(map(self._trainings.validates_on_report_data, racing))
-        return selection_note(len(racing[0].settings), self.plan.select_seeds, own_data)
+        is_same_data = any(map(self._layout.validates_on_report_data, racing))
+        data = (
+            "on the validation data of this table, so their results are optimistic"
+            if is_same_data
+            else "on other data than the table's"
+        )
+        return (
+            f"For each method with settings, one of {len(racing[0].settings)} was chosen by "
+            f"seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, seeds))}, {data}."
+        )
 
-    def records(self) -> list[dict[str, Any]]:
+    def _sources(self) -> str:
+        """Return a sentence on the sources of published numbers."""
+        entries = [entry for entry in (self.plan.teacher, *self.plan.students) if entry is not None]
+        sources = "; ".join(
+            f"{entry.name}: {entry.published.source or 'no source given'}"
+            for entry in entries
+            if entry.published is not None
+        )
+        if not sources:
+            return ""
+        return (
+            f"Published: as the authors report it ({sources}). Compare a number of the best epoch "
+            "with 'best', one of the last epoch with 'last'."
+        )
+
+    def records(self) -> list[Record]:
         """Return the records of all finished runs, for ``results.jsonl``.
 
         Raises:
             ValueError: if none of them has the metric, as where its name is misspelt.
         """
-        done = [run for run in self._trainings.all() if run.job.duration() is not None]
-        records = [self._record(training) for training in done]
-        if done and not any(entry["curve"] for entry in records):
-            curve(done[0].job.folder, self.plan.metric)  # raises
+        done = [run for run in self._layout.all() if run.job.stamp() is not None]
+        records = [self._record(run) for run in done]
+        if done and not any(record["curve"] for record in records):
+            done[0].check_has_metric()
         return records
 
-    def curves(self) -> dict[str, list[list[list[float]]]]:
-        """The metric over the run: by row, of each seed, points of step and value."""
-        return {
-            name: [self._record(training)["curve"] for training in trainings]
-            for name, trainings in self.reports().items()
-        }
-
-
-def read_comparison(
-    file: Path, out: Path, seeds: Sequence[int], options: Sequence[str] = (), quick: bool = False
-) -> Comparison:
-    """Read the comparison that ``file`` describes.
-
-    Args:
-        file: the description, see ``docs/comparing.md``.
-        out: folder of all runs.
-        seeds: of the report; a teacher for all of them takes its own ``seed``, or the first.
-        options: ``--cfg-options`` of every run, after those in the file.
-        quick: train a step or two only, to see everything work.
-
-    Raises:
-        ValueError: if the description is not as it must be, or its seeds for choosing are among
-            ``seeds``.
-    """
-    plan = read_plan(file)
-    both = sorted(set(plan.select_seeds) & set(seeds))
-    if both:
-        raise ValueError(
-            f"{file}: the seeds {both} would choose settings and report them: take other ones in "
-            "'select'."
-        )
-    return Comparison(plan, RunLayout(plan, out, seeds, options, quick), seeds)
+    def draw(self) -> tuple[Path, Path]:
+        """Draw the rows and the curves, and return the two files."""
+        plan, files = self.plan, (self.out / "rows.png", self.out / "curves.png")
+        runs = {name: [self._record(run) for run in row] for name, row in self.reports().items()}
+        curves = {name: [record["curve"] for record in records] for name, records in runs.items()}
+        unit = self.records()[-1]["unit"]
+        draw_rows(files[0], plan.title, self._metric_label, self.rows())
+        draw_curves(files[1], plan.title, self._metric_label, unit, curves)
+        return files

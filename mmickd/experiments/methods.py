@@ -1,4 +1,4 @@
-"""What is tuned: the method of a config, and vanilla KD alone."""
+"""The methods of a tuning: that of a config, and vanilla KD alone."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from mmengine.config import Config, ConfigDict
 from mmengine.registry import MODELS
 
 from mmickd.experiments.plan import Entry
-from mmickd.experiments.search_space import Range, narrowed, ranges_of, unnamed_schedules
+from mmickd.experiments.search_space import Range, SearchSpace
 from mmickd.hooks.entries import hook_entry
 from mmickd.losses import KDLoss
-from mmickd.losses.terms import DEFAULT_TERMS, TASK, Defaults, LossTerms
+from mmickd.losses.terms import DEFAULT_TERMS, TASK, Defaults
 from mmickd.tasks import kind_of_task
 from mmickd.teachers.models import model_config, without_initialisation
 from mmickd.utils.config import parse_options, type_name
@@ -24,70 +24,83 @@ from mmickd.utils.errors import ICKDError
 VANILLA = next(name for name, kind in DEFAULT_TERMS.items() if kind == KDLoss.__name__)
 ALONE = f"{VANILLA} alone"
 METRICS = {"Accuracy": "accuracy/top1", "IoUMetric": "mIoU"}
-"""Of the evaluators that most configs have: what is taken where a user names nothing."""
+"""Metric of the evaluators that most configs have, used if the user names none."""
 
 
 @dataclass(frozen=True, eq=False)
 class Method:
-    """What gets trials of its own.
+    """A method that gets trials."""
 
-    Args:
-        trainee: its name, config and fixed options.
-        ranges: what is searched.
-        content: the whole config as it is written, options included; the same on every machine.
-    """
-
-    trainee: Entry
+    entry: Entry  # name, config and fixed options
     ranges: tuple[Range, ...]
-    content: dict[str, Any]
+    content: dict[str, Any]  # the config as it is written, with options: the same on every machine
 
     @property
     def name(self) -> str:
-        """What the tables call it."""
-        return self.trainee.name
+        """Name in the tables."""
+        return self.entry.name
 
 
 def read_methods(
     cfg: Config, options: Sequence[str], vary: Sequence[str], out: Path
 ) -> list[Method]:
-    """The method of a config, and vanilla KD alone unless the config is just that.
+    """Return the method of a config, and vanilla KD alone unless the config is just that.
 
-    The latter is written into ``out`` as a config of its own.
+    Vanilla KD alone is written into ``out`` as a config.
 
     Args:
-        cfg: read from its file, with the options in it.
+        cfg: Config read from its file, with the options merged.
         options: ``--cfg-options``.
-        vary: ranges given by hand; none: those of :func:`.ranges_of`.
-        out: a folder.
+        vary: Ranges of ``--vary``, see :meth:`.SearchSpace.ranges`.
+        out: Folder for the config of vanilla KD.
 
     Raises:
         ICKDError: if the config has not exactly one hook, or nothing to search.
     """
-    file = str(cfg.filename)
-    defaults = _task_defaults(cfg)
-    terms = _terms(cfg, defaults)
-    counting = [term.name for term in terms if not term.schedule.is_off]
-    name = " + ".join(counting)
-    ranges = _ranges(cfg, defaults, vary)
+    file, defaults = str(cfg.filename), _task_defaults(cfg)
+    space = _space(cfg, defaults)
+    ranges = space.ranges(vary)
     if not ranges:
-        raise ICKDError(f"{file}: no term of the config counts, so there is nothing to search.")
-    fixed = unnamed_schedules(terms, _losses(cfg), _place(cfg))
-    trainee = Entry(name, file, (*options, *fixed), minutes=10)
-    written = _as_written(file, options)
-    method = Method(trainee, tuple(ranges), written.to_dict())
-    if counting == [VANILLA] and isinstance(terms[VANILLA].loss, KDLoss):
+        raise ICKDError(
+            f"{file}: all terms of the hook's losses have weight 0, so there is nothing to search. "
+            "Give a term a weight, or name a range with --vary."
+        )
+    active = [term.name for term in space.active]
+    written = Config.fromfile(file)  # without what depends on the machine, such as expanded paths
+    written.merge_from_dict(parse_options(options))
+    entry = Entry(" + ".join(active), file, (*options, *space.schedule_options()))
+    method = Method(entry, tuple(ranges), written.to_dict())
+    is_vanilla = VANILLA in active and isinstance(space.terms[VANILLA].loss, KDLoss)
+    if is_vanilla and len(active) == 1:
         return [method]
-    alone = _vanilla_alone(written, terms)
-    at_hand = [text for text in vary if text.split(".")[0] not in {*names_of(cfg)} - {VANILLA}]
-    trainee = Entry(ALONE, str(out / f"{VANILLA}_alone.py"), (), minutes=10)
+    losses = _losses(written)
+    alone: dict[str, Any] = dict.fromkeys(DEFAULT_TERMS)  # None: off, as is a term without an entry
+    alone[VANILLA] = losses.get(VANILLA, {}) if is_vanilla else {}
+    if TASK in losses:
+        alone[TASK] = losses[TASK]
+    cfg = copy.deepcopy(written)
+    hook_entry(cfg)["losses"] = alone
+    cfg.pop("work_dir", None)
+    entry = Entry(ALONE, str(out / f"{VANILLA}_alone.py"))
     out.mkdir(parents=True, exist_ok=True)
-    alone.dump(trainee.config)
-    ranges = _ranges(alone, defaults, at_hand)
-    return [method, Method(trainee, tuple(ranges), alone.to_dict())]
+    cfg.dump(entry.config)
+    removed = space.term_names - {VANILLA}
+    vary = [text for text in vary if text.split(".")[0] not in removed]
+    ranges = _space(cfg, defaults).ranges(vary)
+    return [method, Method(entry, tuple(ranges), cfg.to_dict())]
+
+
+def _losses(cfg: Config) -> dict[str, Any]:
+    return hook_entry(cfg).get("losses") or {}
+
+
+def _space(cfg: Config, defaults: Defaults) -> SearchSpace:
+    key = f"custom_hooks.{cfg.custom_hooks.index(hook_entry(cfg))}.losses"
+    return SearchSpace(cfg.to_dict(), key, _losses(cfg), defaults)
 
 
 def metric_of(cfg: Config) -> str:
-    """Key in the log of what the config's evaluator finds.
+    """Return the key in the log of the metric of the config's evaluator.
 
     Raises:
         ICKDError: if nothing is validated, or the evaluator is none of :data:`METRICS`.
@@ -95,21 +108,21 @@ def metric_of(cfg: Config) -> str:
     evaluator = cfg.get("val_evaluator")
     if evaluator is None or cfg.get("val_dataloader") is None:
         raise ICKDError(
-            f"{cfg.filename} validates on nothing (val_dataloader, val_evaluator), so there is "
-            "nothing to choose by."
+            f"{cfg.filename} has no validation (val_dataloader, val_evaluator), so there is no "
+            "result to choose by."
         )
     first = evaluator[0] if isinstance(evaluator, (list, tuple)) else evaluator
     name = type_name(first.get("type"))
     if name not in METRICS:
         raise ICKDError(
-            f"val_evaluator is a {name}: say by --metric which key of the log is to be chosen by, "
-            "of which more is better."
+            f"val_evaluator is a {name}: name with --metric the key in the log to choose by, of "
+            "which more is better."
         )
     return METRICS[name]
 
 
 def _task_defaults(cfg: Config) -> Defaults:
-    """What the task of the student changes of terms that the config does not spell out."""
+    """Return the student's task's defaults for terms that the config does not spell out."""
     try:
         with MODELS.switch_scope_and_registry(cfg.get("default_scope")) as registry:
             student = registry.build(ConfigDict(without_initialisation(model_config(cfg))))
@@ -118,49 +131,3 @@ def _task_defaults(cfg: Config) -> Defaults:
             f"the model of {cfg.filename} cannot be built ({type(error).__name__}: {error})."
         ) from error
     return kind_of_task(student).loss_defaults
-
-
-def _place(cfg: Config) -> str:
-    """Key of the hook's losses."""
-    return f"custom_hooks.{cfg.custom_hooks.index(hook_entry(cfg))}.losses"
-
-
-def _losses(cfg: Config) -> dict[str, Any]:
-    return hook_entry(cfg).get("losses") or {}
-
-
-def _terms(cfg: Config, defaults: Defaults) -> LossTerms:
-    return LossTerms.build(_losses(cfg), defaults)
-
-
-def names_of(cfg: Config) -> set[str]:
-    """Of the terms that the config could have as it is, those that it switches off too."""
-    return {*DEFAULT_TERMS, *_losses(cfg)}
-
-
-def _ranges(cfg: Config, defaults: Defaults, vary: Sequence[str]) -> list[Range]:
-    key = _place(cfg)
-    found = ranges_of(_terms(cfg, defaults), _losses(cfg), key)
-    return narrowed(list(vary), found, names_of(cfg), cfg.to_dict(), key) if vary else found
-
-
-def _vanilla_alone(cfg: Config, terms: LossTerms) -> Config:
-    """The same run with vanilla KD as its only term, as the config has it if it does."""
-    own = VANILLA in terms and not terms[VANILLA].schedule.is_off
-    own = own and isinstance(terms[VANILLA].loss, KDLoss)
-    losses = _losses(cfg)
-    alone: dict[str, Any] = dict.fromkeys(DEFAULT_TERMS)  # off; others are by absence
-    alone[VANILLA] = losses.get(VANILLA, {}) if own else {}
-    if TASK in losses:
-        alone[TASK] = losses[TASK]
-    cfg = copy.deepcopy(cfg)
-    hook_entry(cfg)["losses"] = alone
-    cfg.pop("work_dir", None)
-    return cfg
-
-
-def _as_written(file: str, options: Sequence[str]) -> Config:
-    """Read a config without what depends on the machine: expanded paths, defaults of loaders."""
-    cfg = Config.fromfile(file)
-    cfg.merge_from_dict(parse_options(options))
-    return cfg

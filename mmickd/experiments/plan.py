@@ -1,4 +1,4 @@
-"""What a comparison's JSON file says: see ``docs/comparing.md``."""
+"""Plans of comparisons, read from JSON files: see ``docs/comparing.md``."""
 
 from __future__ import annotations
 
@@ -10,51 +10,48 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from mmickd.experiments.published import Published, read_published
-
 NEEDED = {"metric", "teacher", "students"}
-KNOWN = {*NEEDED, "title", "shown", "options", "reference", "against", "data", "select"}
-OF_TRAINEES = {"config", "options", "minutes", "published"}
-OF_TEACHERS = {*OF_TRAINEES, "seed", "paired"}
-OF_STUDENTS = {*OF_TRAINEES, "grid", "settings"}
-OF_SELECTIONS = {"seeds", "options"}
+PLAN_KEYS = {*NEEDED, "title", "shown", "options", "reference", "against", "data", "select"}
+ENTRY_KEYS = {"config", "options", "minutes", "published"}
+TEACHER_KEYS = {*ENTRY_KEYS, "seed", "paired"}
+STUDENT_KEYS = {*ENTRY_KEYS, "grid", "settings"}
+SELECT_KEYS = {"seeds", "options"}
+
+
+@dataclass(frozen=True)
+class Published:
+    """A number of a paper, with its source and epoch ('best' or 'last') if the plan has them."""
+
+    value: float
+    source: str = ""
+    epoch: str = ""
+
+    def text(self) -> str:
+        """Format the number for the table, as in ``76.05 (best)``."""
+        return f"{self.value:.2f} ({self.epoch})" if self.epoch else f"{self.value:.2f}"
 
 
 @dataclass(frozen=True)
 class Setting:
-    """Options to try with a student.
+    """Options to try with a student."""
 
-    Args:
-        name: what the table calls it; empty where a student has one setting only.
-        options: as in ``--cfg-options``.
-    """
-
-    name: str = ""
-    options: tuple[str, ...] = ()
+    name: str = ""  # name in the table; empty if the student has one setting only
+    options: tuple[str, ...] = ()  # as in ``--cfg-options``
 
 
 @dataclass(frozen=True)
 class Entry:
-    """A teacher or a student.
+    """A teacher or a student."""
 
-    Args:
-        name: what the table calls it.
-        config: its config file.
-        options: as in ``--cfg-options``.
-        minutes: how long a run takes, roughly.
-        settings: what to try with it, one at least.
-        published: what others got.
-    """
-
-    name: str
+    name: str  # name in the table
     config: str
-    options: tuple[str, ...]
-    minutes: float
+    options: tuple[str, ...] = ()
+    minutes: float = 10.0  # rough duration of a run
     settings: tuple[Setting, ...] = (Setting(),)
     published: Published | None = None
 
     def row(self, setting: Setting) -> str:
-        """What the table calls it with one of its settings."""
+        """Return the name of the row of one of its settings."""
         return f"{self.name} ({setting.name})" if setting.name else self.name
 
     def folder(self, setting: Setting) -> str:
@@ -65,41 +62,25 @@ class Entry:
 
 @dataclass(frozen=True)
 class Plan:
-    """A comparison, as its file describes it.
-
-    Args:
-        title: heading of the table.
-        metric: its key in the log; more is better.
-        shown: what the table calls it.
-        reference: the row that the others are compared to.
-        against: further rows to compare to.
-        options: of every run, as in ``--cfg-options``.
-        teacher: the teacher of all students; None: their configs name trained ones.
-        teacher_seed: its seed; None: the first of the students'.
-        paired: whether there is a teacher for each seed.
-        students: what is compared.
-        select_seeds: seeds to choose settings by; none: every setting is a row.
-        select_options: that have these runs validate on the selection split.
-        data: the converter of the data set; None where it must be there.
-    """
+    """Entries and options of an experiment, and the rows and columns of its table."""
 
     title: str
-    metric: str
-    shown: str
-    reference: str
-    against: tuple[str, ...]
-    options: tuple[str, ...]
-    teacher: Entry | None
-    teacher_seed: int | None
-    paired: bool
+    metric: str  # key in the log; more is better
     students: tuple[Entry, ...]
-    select_seeds: tuple[int, ...]
-    select_options: tuple[str, ...]
-    data: Mapping[str, Any] | None
+    metric_label: str = ""  # name of the metric in the table; empty: ``metric``
+    reference: str = "KD"  # row that the others are compared to
+    controls: tuple[str, ...] = ()  # further rows to compare to
+    options: tuple[str, ...] = ()  # of every run
+    teacher: Entry | None = None  # None: the students' configs name trained ones
+    teacher_seed: int | None = None  # None: the first seed of the students
+    teacher_per_seed: bool = False
+    select_seeds: tuple[int, ...] = ()  # seeds that settings are chosen by; none: each is a row
+    select_options: tuple[str, ...] = ()  # options by which these runs validate on other data
+    data: Mapping[str, Any] | None = None  # converter of the data set and its arguments
 
     @property
     def row_names(self) -> list[str]:
-        """Of the students: with a selection one for each, else one for each setting."""
+        """Names of the students' rows: with a selection one for each, else one for each setting."""
         if self.select_seeds:
             return [student.name for student in self.students]
         return [student.row(s) for student in self.students for s in student.settings]
@@ -109,63 +90,72 @@ def read_plan(file: Path) -> Plan:
     """Read and check the file of a comparison.
 
     Raises:
-        ValueError: if the description is not as it must be.
+        ValueError: if a key or value is wrong.
     """
-    said = json.loads(file.read_text())
-    _check_keys(said, KNOWN, str(file), NEEDED)
-    teacher, select = said["teacher"], said.get("select", {})
-    _check_keys(teacher, OF_TEACHERS, f"{file}, teacher", {"config"})
-    _check_keys(select, OF_SELECTIONS, f"{file}, select", OF_SELECTIONS if select else set())
-    for name, entry in said["students"].items():
-        _check_keys(entry, OF_STUDENTS, f"{file}, students, {name}", {"config"})
+    content = json.loads(file.read_text())
+    _check_keys(content, PLAN_KEYS, str(file), NEEDED)
+    teacher, select = content["teacher"], content.get("select", {})
+    _check_keys(teacher, TEACHER_KEYS, f"{file}, teacher", {"config"})
+    _check_keys(select, SELECT_KEYS, f"{file}, select", SELECT_KEYS if select else set())
+    for name, entry in content["students"].items():
+        _check_keys(entry, STUDENT_KEYS, f"{file}, students, {name}", {"config"})
     try:
-        plan = _plan(said, file.stem)
+        plan = Plan(
+            title=content.get("title", file.stem),
+            metric=content["metric"],
+            students=tuple(_entry(name, entry) for name, entry in content["students"].items()),
+            metric_label=content.get("shown", content["metric"]),
+            reference=content.get("reference", "KD"),
+            controls=tuple(content.get("against", ())),
+            options=tuple(content.get("options", ())),
+            teacher=_entry("teacher", teacher),
+            teacher_seed=teacher.get("seed"),
+            teacher_per_seed=teacher.get("paired", False),
+            select_seeds=tuple(select.get("seeds", ())),
+            select_options=tuple(select.get("options", ())),
+            data=content.get("data"),
+        )
         _check(plan)
     except ValueError as error:
         raise ValueError(f"{file}: {error}") from None
     return plan
 
 
-def _plan(said: Mapping[str, Any], name: str) -> Plan:
-    teacher, select = said["teacher"], said.get("select", {})
-    return Plan(
-        title=said.get("title", name),
-        metric=said["metric"],
-        shown=said.get("shown", said["metric"]),
-        reference=said.get("reference", "KD"),
-        against=tuple(said.get("against", ())),
-        options=tuple(said.get("options", ())),
-        teacher=_trainee("teacher", teacher),
-        teacher_seed=teacher.get("seed"),
-        paired=teacher.get("paired", False),
-        students=tuple(_trainee(name, entry) for name, entry in said["students"].items()),
-        select_seeds=tuple(select.get("seeds", ())),
-        select_options=tuple(select.get("options", ())),
-        data=said.get("data"),
-    )
-
-
-def _check_keys(said: Mapping[str, Any], known: set[str], where: str, needed: set[str]) -> None:
-    wrong = (needed - set(said)) | (set(said) - known)
+def _check_keys(content: Mapping[str, Any], keys: set[str], place: str, needed: set[str]) -> None:
+    wrong = (needed - set(content)) | (set(content) - keys)
     if wrong:
-        raise ValueError(f"{where}: keys that are missing or unknown: {', '.join(sorted(wrong))}")
+        raise ValueError(f"{place}: missing or unknown keys: {', '.join(sorted(wrong))}")
 
 
-def _trainee(name: str, entry: Mapping[str, Any]) -> Entry:
+def _entry(name: str, entry: Mapping[str, Any]) -> Entry:
     options, minutes = tuple(entry.get("options", ())), float(entry.get("minutes", 10))
-    published = read_published(entry.get("published"))
+    published = _published(entry.get("published"))
     return Entry(name, entry["config"], options, minutes, settings_of(entry), published)
 
 
+def _published(value: Any) -> Published | None:
+    if value is None:
+        return None
+    entry = value if isinstance(value, Mapping) else {"value": value}
+    number, epoch = entry.get("value"), entry.get("epoch", "")
+    has_keys = set(entry) <= {"value", "source", "epoch"} and epoch in ("", "best", "last")
+    if not has_keys or isinstance(number, bool) or not isinstance(number, (int, float)):
+        raise ValueError(
+            f"published={value!r} must be a number, or a dict with a number as 'value' and "
+            "optionally 'source' and 'epoch' ('best' or 'last')."
+        )
+    return Published(float(number), str(entry.get("source", "")), epoch)
+
+
 def settings_of(entry: Mapping[str, Any]) -> tuple[Setting, ...]:
-    """What a student's ``grid`` or ``settings`` stand for.
+    """Return the settings of a student's ``grid`` or ``settings``.
 
     Args:
-        entry: with ``grid`` ``{option: values}``: all combinations; or with ``settings``: lists of
-            options, ``{name: options}`` where they have names of their own.
+        entry: Dict with ``grid`` ``{option: values}``, for all combinations, or with ``settings``:
+            a list of lists of options, or ``{name: options}``.
 
     Raises:
-        ValueError: if it has both, or one without anything in it.
+        ValueError: if it has both, or an empty one.
 
     Example:
         >>> [setting.name for setting in settings_of({"grid": {"losses.kd.loss_weight": [1, 3]}})]
@@ -173,10 +163,9 @@ def settings_of(entry: Mapping[str, Any]) -> tuple[Setting, ...]:
     """
     if not {"grid", "settings"} & set(entry):
         return (Setting(),)
-    listed = entry.get("settings", ())
-    grid = entry.get("grid", {})
+    listed, grid = entry.get("settings", ()), entry.get("grid", {})
     if bool(grid) == bool(listed) or not all(grid.values()):
-        raise ValueError("a student needs either a grid or settings, with something in it.")
+        raise ValueError("a student needs either 'grid' or 'settings', and neither may be empty.")
     if isinstance(listed, Mapping):
         return tuple(Setting(name, tuple(options)) for name, options in listed.items())
     pairs = [[f"{option}={value}" for value in values] for option, values in grid.items()]
@@ -184,7 +173,7 @@ def settings_of(entry: Mapping[str, Any]) -> tuple[Setting, ...]:
 
 
 def _named(settings: Sequence[Sequence[str]]) -> tuple[Setting, ...]:
-    """Name settings by the ends of their options, as long as is needed to tell them apart.
+    """Name settings by the ends of their options, as long as it takes to make them differ.
 
     Raises:
         ValueError: if two settings have the same options.
@@ -196,7 +185,7 @@ def _named(settings: Sequence[Sequence[str]]) -> tuple[Setting, ...]:
             pairs = zip(names, settings, strict=True)
             return tuple(Setting(name, tuple(options)) for name, options in pairs)
     twice = next(name for name, count in Counter(names).items() if count > 1)
-    raise ValueError(f"the setting '{twice}' stands there twice.")
+    raise ValueError(f"the setting '{twice}' is there twice: remove one.")
 
 
 def _end(option: str, parts: int) -> str:
@@ -214,13 +203,14 @@ def _check(plan: Plan) -> None:
                     f"'{rows[folder]}' and '{row}' would share the folder {folder}: rename one."
                 )
             rows[folder] = row
-    for name in (plan.reference, *plan.against):
+    for name in (plan.reference, *plan.controls):
         if name not in plan.row_names:
             raise ValueError(
-                f"there is no '{name}' to compare the others to, only {', '.join(plan.row_names)}."
+                f"there is no row '{name}' to compare to ('reference', 'against'), only "
+                f"{', '.join(plan.row_names)}."
             )
-    if plan.paired and plan.teacher_seed is not None:
-        raise ValueError("a paired teacher takes the seeds of its students: leave 'seed' out.")
+    if plan.teacher_per_seed and plan.teacher_seed is not None:
+        raise ValueError("a paired teacher has the seeds of its students: remove 'seed'.")
     if plan.select_seeds:
         counts = {s.name: len(s.settings) for s in plan.students if len(s.settings) > 1}
         if len(set(counts.values())) != 1:

@@ -1,185 +1,350 @@
-"""Runs jobs side by side, round by round, and says every few seconds where they are."""
+"""Runs jobs side by side: commands that fill a folder and are stamped there when they are done.
+
+A job that was stopped has another stamp: it resumes from its checkpoint where it can.
+"""
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 import shlex
-import sys
+import shutil
+import signal
+import subprocess
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
-from mmickd.experiments.jobs import Job, Running
-from mmickd.experiments.processes import Launch, spawn
-from mmickd.experiments.training_log import steps_done
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+from rich.text import Text
 
+from mmickd.experiments.fork_server import ForkedProcess, ForkServer, can_fork, end_with_parent
+from mmickd.experiments.training_log import last_checkpoint, steps_done
+from mmickd.utils.atomic import atomic_write
+from mmickd.utils.collect_env import software_and_device
+from mmickd.utils.json_files import to_json
+
+PACKAGE_PARENT = Path(__file__).resolve().parents[2]
+STAMP, BEGUN, LOG = "done.json", "begun.json", "log.txt"
+TEACHER = "{teacher}"
+"""Placeholder in a command for the teacher's last checkpoint."""
 TAIL = 15
-POLL_SECONDS = 0.2
+"""Lines of the log in the message of a failed job."""
+POLL_SECONDS, SHOW_SECONDS = 0.2, 1.0
+
+Process = subprocess.Popen[bytes] | ForkedProcess
+Launch = Callable[[Sequence[str], Path, dict[str, str]], Process]
+"""Starts a command, with a file for its output and its whole environment."""
 
 
 class JobFailed(RuntimeError):
-    """A job ended badly; the message has the end of its log and its command."""
+    """Error of a job; the message has the end of its log and its command."""
 
 
 class TimeIsUp(RuntimeError):
-    """The time that was given is over, with jobs left to do."""
+    """Error of a time limit that is reached before all jobs are done."""
 
 
-def clock(seconds: float) -> str:
-    """Seconds as minutes and seconds, ``2:05``."""
-    return f"{int(seconds) // 60}:{int(seconds) % 60:02d}"
+@dataclass(frozen=True, eq=False)
+class Job:
+    """One command, run in a process."""
+
+    name: str
+    command: Sequence[str]  # ``{teacher}`` stands for the last checkpoint of ``teacher``
+    folder: Path  # filled by the command; emptied before a start, unless the job resumes
+    inputs: str = ""  # text that decides the result beside the command, such as configs
+    after: tuple[Job, ...] = ()  # jobs that must be done before
+    cost: float = 5.0  # rough duration in seconds, for the first estimate
+    steps: int = 0  # length of the training in units of ``unit``; 0: no training
+    unit: str = "iter"  # or 'epoch'
+    resume: tuple[str, ...] = ()  # arguments for resuming from the last checkpoint, if it can
+    identity: tuple[str, ...] = ()  # replaces the command in the signature: no paths of the machine
+    teacher: Job | None = None
+
+    @property
+    def signature(self) -> str:
+        """Digest of all that decides the result, the jobs before it included."""
+        command = self.identity or self.command
+        parts = [*command, self.inputs, *(job.signature for job in self.after)]
+        return hashlib.sha256("\0".join(parts).encode()).hexdigest()
+
+    @property
+    def log(self) -> Path:
+        """File with the output of the command."""
+        return self.folder / LOG
+
+    def stamp(self, name: str = STAMP) -> dict[str, Any] | None:
+        """Return the stamp of a job that is done; None if it is missing or of another signature.
+
+        It has at least 'signature', 'seconds', and 'time' (of the file, in nanoseconds).
+        """
+        file = self.folder / name
+        try:
+            stamp = {**json.loads(file.read_text()), "time": file.stat().st_mtime_ns}
+            stamp["seconds"] = float(stamp["seconds"])
+            return stamp if stamp["signature"] == self.signature else None
+        except (OSError, ValueError, TypeError, KeyError):  # missing, or truncated by a kill
+            return None
+
+    def write_stamp(self, name: str, seconds: float, **more: Any) -> None:
+        """Write a stamp, which is valid as long as the signature stays the same."""
+        stamp = dict(signature=self.signature, seconds=round(seconds, 1), **more)
+        (self.folder / name).write_text(json.dumps(stamp))
+
+    def full_command(self) -> list[str]:
+        """Return the command with the checkpoint of the teacher, which must be trained by then."""
+        if self.teacher is None:
+            return list(self.command)
+        checkpoint = str(self.teacher.checkpoint())
+        return [part.replace(TEACHER, checkpoint) for part in self.command]
+
+    def checkpoint(self) -> Path:
+        """Return the last checkpoint of a training; the expected one where mmengine named none."""
+        try:
+            return last_checkpoint(self.folder)
+        except OSError:
+            return self.folder / f"{self.unit}_{self.steps}.pth"
+
+    def can_resume(self) -> bool:
+        """True if there is a checkpoint with steps after it (without any, nothing is validated)."""
+        try:
+            reached = int(last_checkpoint(self.folder).stem.rpartition("_")[2])
+        except (OSError, ValueError):
+            return False
+        return bool(self.resume) and reached < self.steps
 
 
-def _stop(error: JobFailed) -> None:
-    raise error
+def spawn(command: Sequence[str], log: Path, env: dict[str, str]) -> subprocess.Popen[bytes]:
+    """Start a command; on Linux it ends with this process."""
+    with log.open("w") as file:
+        return subprocess.Popen(
+            list(command), stdout=file, stderr=subprocess.STDOUT, env=env,
+            preexec_fn=end_with_parent,
+        )  # fmt: skip
+
+
+def environment() -> dict[str, str]:
+    """Return the environment of runs: one thread each, and the package of this checkout if any."""
+    added = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "MPLBACKEND": "Agg"}
+    if (PACKAGE_PARENT / "pyproject.toml").is_file():
+        added["PYTHONPATH"] = str(PACKAGE_PARENT)
+    return {**os.environ, **added}
+
+
+def quickest_launch(out: Path) -> Launch:
+    """Return the quickest way to start training runs on this machine; ``out`` gets its log."""
+    return ForkServer(environment(), out / "imports.txt") if can_fork() else spawn
+
+
+class Running:
+    """A job whose process has started: resumed where that is possible, else in an empty folder."""
+
+    def __init__(self, job: Job, launch: Launch = spawn) -> None:
+        begun = job.stamp(BEGUN) if job.can_resume() else None
+        if begun is None:
+            shutil.rmtree(job.folder, ignore_errors=True)
+            job.folder.mkdir(parents=True)
+        seconds = begun["seconds"] if begun else 0.0
+        job.write_stamp(BEGUN, seconds)
+        self.job, self.begin = job, time.monotonic() - seconds
+        command = [*job.full_command(), *(job.resume if begun else ())]
+        self.process = launch(command, job.log, environment())
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds since the start, with those before a stop."""
+        return time.monotonic() - self.begin
+
+    def finish(self, is_done: bool) -> None:
+        """Stamp the job as done; a failed one starts from its beginning the next time."""
+        if is_done:
+            self.job.write_stamp(STAMP, self.elapsed, versions=software_and_device())
+        (self.job.folder / BEGUN).unlink(missing_ok=True)
+
+    def stop(self) -> None:
+        """End the process; the job resumes the next time, if it can."""
+        self.process.send_signal(signal.SIGTERM)
+        self.job.write_stamp(BEGUN, self.elapsed)
+        end = time.monotonic() + 10
+        while self.process.poll() is None:
+            if time.monotonic() > end:
+                self.process.send_signal(signal.SIGKILL)
+            time.sleep(0.02)
 
 
 class Scheduler:
-    """Runs what is not done yet, each job after those that it needs.
+    """Runs the jobs that are not done yet, each after the jobs that it needs.
 
     Args:
-        workers: jobs at a time.
-        env: environment variables to add.
-        every: seconds between two progress lines.
-        say: takes a line on what was started and what is done.
-        show: takes a line on what runs now; None: the same as ``say``.
-        launch: starts a job's command.
-        minutes: stop what runs then; None: take the time that it needs.
-        after_each: called when a job has been done.
-        on_failure: called with the error of a job that ended badly, unless it was killed; raises it
-            to stop all, as it must if others wait for that job.
+        workers: Number of jobs at a time.
+        launch: Function that starts the command of a job.
+        minutes: Time limit, if any.
+        say: Function that gets every line of progress; None: lines are printed, and on a terminal
+            the running jobs are shown as bars below them.
+        after_each: Function that is called whenever a job is done.
+        keep_going: Function that is called when a job fails which no other job needs. If it returns
+            True, the failure is reported and the other jobs go on. A killed job always raises.
     """
 
     def __init__(
         self,
         workers: int,
-        env: dict[str, str],
-        every: float = 5.0,
-        say: Callable[[str], None] = lambda line: print(line, flush=True),
         launch: Launch = spawn,
         minutes: float | None = None,
+        say: Callable[[str], None] | None = None,
         after_each: Callable[[], None] = lambda: None,
-        show: Callable[[str], None] | None = None,
-        on_failure: Callable[[JobFailed], None] = _stop,
+        keep_going: Callable[[], bool] = lambda: False,
     ) -> None:
-        self.workers, self.every, self.after_each = workers, every, after_each
-        self.say, self.show, self.on_failure = say, show or say, on_failure
-        self.env, self.launch = {**os.environ, **env}, launch
+        self.workers, self.launch = workers, launch
+        self.after_each, self.keep_going = after_each, keep_going
         self.jobs: list[Job] = []
-        self.done: dict[Job, float] = {}
-        self.ran: dict[Job, float] = {}
+        self.done: set[Job] = set()
         self.failed: list[Job] = []
         self.running: list[Running] = []
+        self.ran: dict[Job, float] = {}
         self.begin = time.monotonic()
         self.end = float("inf") if minutes is None else self.begin + 60 * minutes
+        self._say, self._next_show, console = say, 0.0, Console(highlight=False)
+        # The display has no thread: starting a process beside one is not safe.
+        self._bars = Progress(
+            TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(),
+            console=console, auto_refresh=False, transient=True,
+            disable=say is not None or not console.is_terminal,
+        )  # fmt: skip
+
+    def say(self, line: str) -> None:
+        """Report a line that stays."""
+        if self._say is not None:
+            self._say(line)
+        elif self._bars.disable:
+            print(line, flush=True)
+        else:
+            self._bars.console.print(Text(line))
 
     def run(self, jobs: Iterable[Job]) -> None:
-        """Run these until all are done; another round of jobs may follow.
+        """Run jobs until all are done; another round of jobs may follow.
 
         Args:
-            jobs: those that others need before them; some may have been in an earlier round.
+            jobs: Each after the jobs that it needs; some may have been in an earlier round.
 
         Raises:
-            JobFailed: If a job ends badly; the others are stopped.
-            TimeIsUp: If not all are done in time; what runs is stopped.
+            JobFailed: if a job fails and ``keep_going`` is not true; the others are stopped.
+            TimeIsUp: if not all are done in time; the running ones are stopped.
         """
-        self._take([job for job in jobs if job not in self.jobs])
-        said = 0.0
+        for job in jobs:
+            if job not in self.jobs:
+                self.jobs.append(job)
+                stamp = job.stamp()
+                if stamp is not None and self.done.issuperset(job.after):
+                    self.done.add(job)
+                    self._report(job, f"done before (took {clock(stamp['seconds'])}), skipped")
         try:
-            while len(self.done) + len(self.failed) < len(self.jobs):
-                if time.monotonic() >= self.end:
-                    raise TimeIsUp("time is up; the same command goes on from here")
-                self._start_ready()
-                self._collect()
-                if time.monotonic() - said >= self.every and self.running:
-                    said = time.monotonic()
-                    self._report()
-                time.sleep(POLL_SECONDS)
+            with self._bars:
+                while len(self.done) + len(self.failed) < len(self.jobs):
+                    if time.monotonic() >= self.end:
+                        raise TimeIsUp("time is up; the same command goes on from here")
+                    self._start_ready()
+                    self._collect()
+                    self._show()
+                    time.sleep(POLL_SECONDS)
         finally:
             for running in self.running:  # all of them, before waiting for one
-                running.process.terminate()
+                running.process.send_signal(signal.SIGTERM)
             for running in self.running:
                 running.stop()
 
-    def _take(self, jobs: list[Job]) -> None:
-        self.jobs += jobs
-        for job in jobs:
-            seconds = job.duration()
-            if seconds is not None and all(before in self.done for before in job.after):
-                self.done[job] = seconds
-                self._line(job, f"done before (took {clock(seconds)}), skipped")
+    def _waiting(self) -> list[Job]:
+        """Return the jobs that are yet to start."""
+        started = {*self.done, *self.failed, *(running.job for running in self.running)}
+        return [job for job in self.jobs if job not in started]
 
     def _start_ready(self) -> None:
-        taken = self._taken()
-        for job in self.jobs:
-            if len(self.running) >= self.workers:
-                return
-            if job in taken or any(b not in self.done for b in job.after):
-                continue
-            self.running.append(job.start(self.env, self.launch))
-            self._line(job, "started")
+        for job in self._waiting():
+            if len(self.running) < self.workers and self.done.issuperset(job.after):
+                self.running.append(Running(job, self.launch))
+                self._report(job, "started")
 
     def _collect(self) -> None:
         for running in list(self.running):
-            code = running.process.poll()
+            job, code = running.job, running.process.poll()
             if code is None:
                 continue
             self.running.remove(running)
-            if code != 0:
-                error = JobFailed(_failure(running.job, code))
-                if code < 0:  # it was killed, and may go on the next time
+            if code < 0:  # it was killed, and may resume the next time
+                raise JobFailed(_failure(job, code))
+            running.finish(code == 0)
+            if code == 0:
+                self.done.add(job)
+                self.ran[job] = running.elapsed
+                count = f"{len(self.done)}/{len(self.jobs)} done, ~{clock(self._left())} left"
+                self._report(job, f"done in {clock(running.elapsed)}; {count}")
+                self.after_each()
+            else:  # the cause may be mended before the next start
+                error = JobFailed(_failure(job, code))
+                is_needed = any(job in other.after for other in self.jobs)
+                if is_needed or not self.keep_going():
                     raise error
-                running.forget()  # what failed may be mended before the next start
-                self.on_failure(error)
-                self.failed.append(running.job)
-                self._line(running.job, f"failed, see {running.job.log}")
-                continue
-            running.stamp()
-            self.done[running.job] = self.ran[running.job] = running.elapsed
-            self._line(running.job, f"done in {clock(running.elapsed)}")
-            self.after_each()
+                self.failed.append(job)
+                self.say(str(error))
 
-    def _report(self) -> None:
-        """One line: every running job with its time, then the whole."""
-        parts = []
+    def _left(self) -> float:
+        """Return the expected seconds until all is done, by the jobs that this object has run."""
+        cost = sum(job.cost for job in self.ran)
+        pace = sum(self.ran.values()) / cost if cost else 1.0
+        left = [pace * job.cost for job in self._waiting()]
+        left += [max(1.0, pace * r.job.cost - r.elapsed) for r in self.running]
+        return sum(left) / self.workers
+
+    def _show(self) -> None:
+        """Show a bar for each running job and for the whole, on a terminal."""
+        if self._bars.disable or time.monotonic() < self._next_show:
+            return
+        self._next_show = time.monotonic() + SHOW_SECONDS
+        for task in self._bars.task_ids:
+            self._bars.remove_task(task)
         for running in self.running:
-            job, left = running.job, self._left(running)
-            share = f"{job.unit} {steps_done(job.folder, job.unit)}/{job.steps}, "
-            share = share if job.steps else ""
-            parts.append(f"{job.name}: {share}{clock(running.elapsed)}, ~{clock(left)} left")
-        parts.append(f"{len(self.done)}/{len(self.jobs)} done, ~{clock(self._left_overall())} left")
-        self.show(f"{self._now()} {' | '.join(parts)}")
+            job, times = running.job, clock(running.elapsed)
+            steps = steps_done(job.folder, job.unit) if job.steps else 0
+            self._bars.add_task(f"{job.name} {times}", completed=steps, total=job.steps or None)
+        left = f"all jobs, ~{clock(self._left())} left"
+        self._bars.add_task(left, completed=len(self.done), total=len(self.jobs))
+        self._bars.refresh()
 
-    def _pace(self) -> float:
-        """How much longer than expected the jobs take on this machine."""
-        seconds, cost = sum(self.ran.values()), sum(job.cost for job in self.ran)
-        for running in self.running:  # one that is late already says something too
-            if running.elapsed > running.job.cost:
-                seconds, cost = seconds + running.elapsed, cost + running.job.cost
-        return seconds / cost if cost else 1.0
+    def _report(self, job: Job, state: str) -> None:
+        self.say(f"[{clock(time.monotonic() - self.begin):>5}] {job.name:24} {state}")
 
-    def _left(self, running: Running) -> float:
-        expected = running.job.cost * self._pace()
-        job = running.job
-        done = steps_done(job.folder, job.unit) / job.steps if job.steps else 0.0
-        if done > 0.2:
-            expected = 0.5 * expected + 0.5 * running.elapsed / done
-        return max(1.0, expected - running.elapsed)
 
-    def _taken(self) -> set[Job]:
-        """Those that were started, or need not be."""
-        return {*self.done, *self.failed, *(running.job for running in self.running)}
+def run_rounds(
+    rounds: Iterable[Sequence[Job]],
+    records: Callable[[], Iterable[Mapping[str, Any]]],
+    out: Path,
+    workers: int,
+    minutes: float | None = None,
+    keep_going: Callable[[], bool] = lambda: False,
+) -> None:
+    """Run the jobs of each round with a :class:`Scheduler`, and keep ``results.jsonl`` up to date.
 
-    def _left_overall(self) -> float:
-        taken = self._taken()
-        waiting = [job for job in self.jobs if job not in taken]
-        seconds = sum(map(self._left, self.running)) + self._pace() * sum(j.cost for j in waiting)
-        return seconds / self.workers
+    ``records`` returns the records of all finished runs. A round is read from ``rounds`` when those
+    before it are done, as it may depend on their results.
+    """
+    out.mkdir(parents=True, exist_ok=True)
 
-    def _line(self, job: Job, state: str) -> None:
-        self.say(f"{self._now()} {job.name:24} {state}")
+    def keep() -> None:
+        with atomic_write(out / "results.jsonl") as temporary:
+            temporary.write_text("".join(f"{to_json(record)}\n" for record in records()))
 
-    def _now(self) -> str:
-        return f"[{clock(time.monotonic() - self.begin):>5}]"
+    scheduler = Scheduler(
+        workers, quickest_launch(out), minutes, after_each=keep, keep_going=keep_going
+    )
+    for jobs in rounds:
+        keep()
+        scheduler.say(f"{len(jobs)} runs, {workers} at a time, below {out}")
+        scheduler.run(jobs)
+    keep()
 
 
 def _failure(job: Job, code: int) -> str:
@@ -190,8 +355,6 @@ def _failure(job: Job, code: int) -> str:
     )  # fmt: skip
 
 
-def available_cores() -> int:
-    """Cores that this process may use."""
-    if sys.platform.startswith("linux"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+def clock(seconds: float) -> str:
+    """Format seconds as minutes and seconds, ``2:05``."""
+    return f"{int(seconds) // 60}:{int(seconds) % 60:02d}"

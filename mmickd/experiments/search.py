@@ -1,4 +1,4 @@
-"""A search that goes on where it was stopped: optuna's study in a file."""
+"""A search that continues where it was stopped: optuna's study in a file."""
 
 from __future__ import annotations
 
@@ -19,25 +19,16 @@ RECORDS = "records"
 
 @dataclass(frozen=True)
 class Trial:
-    """A setting that was asked for.
+    """A setting of a search, and its result."""
 
-    Args:
-        number: from 0.
-        options: as in ``--cfg-options``.
-        value: what it came to; None while it is not done, and where it failed.
-        is_open: whether nobody has told yet what it came to.
-        records: lines of ``results.jsonl``, one for each of its runs that is done.
-    """
-
-    number: int
-    options: tuple[str, ...]
-    value: float | None = None
-    is_open: bool = True
-    records: list[dict[str, Any]] = field(default_factory=list)
+    number: int  # from 0
+    options: tuple[str, ...]  # as in ``--cfg-options``
+    value: float | None = None  # None if the trial is not finished, or failed
+    records: list[dict[str, Any]] = field(default_factory=list)  # one for each finished run
 
 
 def import_optuna() -> Any:
-    """The package.
+    """Return the package.
 
     Raises:
         ICKDError: if it is not installed.
@@ -53,94 +44,82 @@ def import_optuna() -> Any:
     return optuna
 
 
-def open_storage(file: Path) -> Any:
-    """Optuna's storage in a file, which may be there."""
-    optuna = import_optuna()
-    backend = optuna.storages.journal.JournalFileBackend(str(file))
-    return optuna.storages.JournalStorage(backend)
-
-
 class Search:
-    """Settings for the trials of one method; more of what they come to is better.
+    """Settings for the trials of one method; more of the result is better.
 
-    Which settings it asks for follows from the seed, the ranges, how many trials run at a time and
-    what was told, however often it is stopped in between. The first trial is the config as it is.
+    The settings depend on the seed, the ranges, the number of trials at a time and the results, and
+    not on how often the search is stopped. The first trial is the config as it is.
 
     Args:
-        storage: of :func:`open_storage`; several searches may share it.
-        name: of the method.
-        ranges: what is searched.
-        seed: of the search.
-        mark: of all that decides what a trial comes to.
+        file: File of optuna's journal, which several searches may share; made if it is missing.
+        name: Name of the method.
+        ranges: Ranges to search.
+        seed: Seed of the search.
+        mark: Digest of all that decides the result of a trial.
 
     Raises:
-        ICKDError: if the storage has a search of that name with another mark.
+        ICKDError: if the file has a search of that name with another mark.
     """
 
     def __init__(
-        self, storage: Any, name: str, ranges: Sequence[Range], seed: int, mark: str
+        self, file: Path, name: str, ranges: Sequence[Range], seed: int, mark: str
     ) -> None:
         self._optuna, self._ranges, self._seed = import_optuna(), ranges, seed
-        self._storage = storage
+        storages = self._optuna.storages
+        self._storage = storages.JournalStorage(storages.journal.JournalFileBackend(str(file)))
         self._study = self._optuna.create_study(
-            storage=storage, study_name=name, direction="maximize", load_if_exists=True
+            storage=self._storage, study_name=name, direction="maximize", load_if_exists=True
         )
-        known = self._study.user_attrs.get("mark", mark)
-        if known != mark:
+        if self._study.user_attrs.get("mark", mark) != mark:
             raise ICKDError(
                 "--out has a tuning of something else: its config, ranges, seeds, metric or "
-                "options for choosing differ. Take another --out, or delete that folder."
+                "--select-options differ. Take another --out, or delete that folder."
             )
         self._study.set_user_attr("mark", mark)
         if not self._study.trials:
-            self._study.enqueue_trial({one.name: one.now for one in ranges if one.holds_now})
+            self._study.enqueue_trial({r.name: r.now for r in ranges if r.holds_now})
 
-    def ask(self, trials: int, at_a_time: int) -> list[Trial]:
-        """The trials to run next; none once there are enough.
+    def next_trials(self, trials: int, at_a_time: int) -> list[Trial]:
+        """Return the trials to run next; none once there are enough.
 
-        A round that was begun is asked for again until all of it was told: each round is chosen
-        with all of those before it at hand, and no more.
-
-        Args:
-            trials: that there shall be.
-            at_a_time: trials of a round.
+        The whole search has ``trials`` trials, a round has ``at_a_time``. A round is returned again
+        until all of its trials are finished: its settings depend on all rounds before it, and on
+        nothing else.
         """
         waiting = self._optuna.trial.TrialState.WAITING
-        asked = [one for one in self._study.trials if one.state != waiting]
-        # a kill in the midst of asking leaves one that lacks some of its values
-        running = [one for one in asked if not one.state.is_finished()]
-        found = [self._values(one.number, one._trial_id) for one in running]
-        count = len(asked)
-        while count < trials and (not found or count % at_a_time):
-            found.append(self._values(count))
+        begun = [trial for trial in self._study.trials if trial.state != waiting]
+        # a kill within this method may leave a trial that lacks some of its values
+        round_ = [self._suggest(t.number, t._trial_id) for t in begun if not t.state.is_finished()]
+        count = len(begun)
+        while count < trials and (not round_ or count % at_a_time):
+            round_.append(self._suggest(count))
             count += 1
-        return [Trial(number, self._options(values)) for number, values in found]
+        return round_
 
-    def _values(self, number: int, known: int | None = None) -> tuple[int, dict[str, float]]:
-        """A trial's number and values; a sampler for each, so that none depends on a stop."""
+    def _suggest(self, number: int, trial_id: int | None = None) -> Trial:
+        """Return a trial with its values; each has its sampler, so a stop changes nothing."""
         seed = int(np.random.SeedSequence((self._seed, number)).generate_state(1)[0])
         self._study.sampler = self._optuna.samplers.TPESampler(seed=seed)
-        trial = self._study.ask() if known is None else self._optuna.trial.Trial(self._study, known)
-        return number, {
-            one.name: (trial.suggest_int if one.whole else trial.suggest_float)(
-                one.name, *_ends(one), log=one.log
-            )
-            for one in self._ranges
-        }
+        if trial_id is None:
+            trial = self._study.ask()
+        else:
+            trial = self._optuna.trial.Trial(self._study, trial_id)
+        for r in self._ranges:
+            if r.whole:
+                trial.suggest_int(r.name, int(r.low), int(r.high), log=r.log)
+            else:
+                trial.suggest_float(r.name, r.low, r.high, log=r.log)
+        return Trial(number, self._options(trial.params))
 
     def _options(self, values: Mapping[str, float]) -> tuple[str, ...]:
-        return tuple(one.option(values[one.name]) for one in self._ranges)
+        return tuple(r.option(values[r.name]) for r in self._ranges)
 
-    def tell(
+    def report(
         self, number: int, value: float | None, records: Sequence[Mapping[str, Any]] = ()
     ) -> None:
-        """Store the result of a trial.
+        """Store the result of a trial, which failed if the value is None or not finite.
 
-        Args:
-            number: of the trial.
-            value: more is better; None, or not finite: it failed.
-            records: lines of ``results.jsonl`` for its runs. They are stored with the trial, as the
-                folders of its runs may be deleted later.
+        The records of its runs are stored too, as the folders of the runs may be deleted later.
         """
         trial_id = self._study.trials[number]._trial_id
         self._storage.set_trial_user_attr(trial_id, RECORDS, list(records))
@@ -149,17 +128,15 @@ class Search:
         else:
             self._study.tell(number, value)
 
-    def told(self) -> list[Trial]:
-        """Those that were told, by number."""
+    def finished_trials(self) -> list[Trial]:
+        """Return the trials that were reported, by number."""
         return [
             Trial(
-                one.number, self._options(one.params), one.value,
-                is_open=False, records=one.user_attrs.get(RECORDS, []),
+                trial.number,
+                self._options(trial.params),
+                trial.value,
+                trial.user_attrs.get(RECORDS, []),
             )
-            for one in self._study.trials
-            if one.state.is_finished()
-        ]  # fmt: skip
-
-
-def _ends(one: Range) -> tuple[float, float]:
-    return (int(one.low), int(one.high)) if one.whole else (one.low, one.high)
+            for trial in self._study.trials
+            if trial.state.is_finished()
+        ]

@@ -5,74 +5,81 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from statistics import median
+from typing import Any
 
-from mmickd.experiments.published import Published
-from mmickd.experiments.significance import holm, paired_p
+from mmickd.experiments.plan import Published
+
+ROUNDING = 1e-9
+"""Deviation of equal differences by rounding, relative to the numbers."""
 
 
 @dataclass(frozen=True)
 class MeanSE:
-    """Mean and standard error of some numbers.
-
-    Args:
-        mean: their mean.
-        error: standard error of the mean; None where there is only one number.
-    """
+    """Mean and standard error of some numbers."""
 
     mean: float
-    error: float | None
+    error: float | None  # None for a single number
 
     def text(self, signed: bool = False) -> str:
-        """As in ``91.2 ± 0.3``."""
+        """Format as ``91.2 ± 0.3``."""
         mean = number(self.mean, signed)
         return mean if self.error is None else f"{mean} ± {self.error:.2f}"
 
 
 @dataclass(frozen=True)
-class SeedResults:
-    """What the runs of one row gave.
-
-    Args:
-        last: the metric at the end of each run, in the order of the seeds.
-        best: the best value of each run.
-        ms: milliseconds of a training step, median over the seeds.
-        setting: what was chosen for it; empty if nothing was.
-        published: what others got.
-    """
-
-    last: tuple[float, ...]
-    best: tuple[float, ...]
-    ms: float
-    setting: str = ""
-    published: Published | None = None
-
-
-@dataclass(frozen=True)
 class Row:
-    """One line of the table.
-
-    Args:
-        name: what it shows.
-        setting: what was chosen for it; empty if nothing was.
-        values: the metric at the end of each run, in the order of the seeds.
-        ms: milliseconds of a training step, median over the seeds.
-        last: of ``values``.
-        best: of the best value of each run.
-        to: paired differences of ``values``, by the row that they are to; none for the teacher.
-        p: of the paired test against the reference, corrected for all rows; None where there is
-            none.
-        published: what others got.
-    """
+    """One line of the table."""
 
     name: str
-    setting: str
-    values: tuple[float, ...]
-    ms: float
-    last: MeanSE
-    best: MeanSE
-    to: dict[str, MeanSE]
-    p: float | None
+    setting: str  # setting that was chosen; empty if there was no choice
+    values: tuple[float, ...]  # metric at the end of each run, in the order of the seeds
+    ms: float  # milliseconds of a training step, median over the seeds
+    last: MeanSE  # of ``values``
+    best: MeanSE  # of the best value of each run
+    to: dict[str, MeanSE]  # paired differences of ``values`` to other rows; none for the teacher
+    p: float | None  # of the test against the reference, corrected; None without a test
     published: Published | None
+
+
+def make_rows(
+    records: Mapping[str, Sequence[Mapping[str, Any]]],
+    reference: str = "KD",
+    controls: Sequence[str] = (),
+    published: Mapping[str, Published | None] | None = None,
+) -> list[Row]:
+    """Return the rows in the order of ``records``; the students are compared, the teacher is not.
+
+    Args:
+        records: Records of each row's runs by seed, by the name of the row.
+        reference: Name of the row to compare to.
+        controls: Names of further rows to compare to, without a test.
+        published: Numbers of papers, by the name of the row.
+    """
+    last = {name: tuple(run["last"] for run in runs) for name, runs in records.items()}
+    compared = [name for name in last if name not in (reference, "teacher")]
+    p_values = {name: paired_p(last[name], last[reference]) for name in compared}
+    tested = {name: p for name, p in p_values.items() if p is not None}
+    corrected = dict(zip(tested, holm(list(tested.values())), strict=True))
+    return [
+        Row(
+            name=name,
+            # without a selection the setting is part of the row's name
+            setting=runs[0]["setting"] if runs[0]["name"] == name else "",
+            values=last[name],
+            ms=median(run["ms_per_step"] for run in runs),
+            last=mean_se(last[name]),
+            best=mean_se([run["best"] for run in runs]),
+            to={
+                other: mean_se([a - b for a, b in zip(last[name], last[other], strict=True)])
+                for other in (reference, *controls)
+                if name not in (other, "teacher")
+            },
+            p=corrected.get(name),
+            published=(published or {}).get(name),
+        )
+        for name, runs in records.items()
+    ]
 
 
 def number(value: float, signed: bool = False) -> str:
@@ -80,10 +87,10 @@ def number(value: float, signed: bool = False) -> str:
     return f"{value:{'+' if signed else ''}.2f}" if math.isfinite(value) else "n/a"
 
 
-def spread(values: Sequence[float]) -> MeanSE:
+def mean_se(values: Sequence[float]) -> MeanSE:
     """Return mean and standard error (sample deviation over the root of the count).
 
-    A number that is not finite leaves no mean: it is NaN, without an error.
+    The mean is NaN, without an error, if a number is not finite.
     """
     mean = sum(values) / len(values) if all(map(math.isfinite, values)) else math.nan
     if len(values) < 2 or math.isnan(mean):
@@ -92,72 +99,93 @@ def spread(values: Sequence[float]) -> MeanSE:
     return MeanSE(mean, math.sqrt(variance / len(values)))
 
 
-def paired_difference(values: Sequence[float], to: Sequence[float]) -> MeanSE:
-    """Mean and standard error of the differences, seed by seed.
+def paired_p(values: Sequence[float], to: Sequence[float]) -> float | None:
+    """Return the two-sided p value of the paired t-test, or None where there is no test.
 
-    Raises:
-        ValueError: If the two do not have the same seeds.
-    """
-    if len(values) != len(to):
-        raise ValueError(f"pairs need as many values on both sides: {len(values)} and {len(to)}")
-    return spread([a - b for a, b in zip(values, to, strict=True)])
-
-
-def make_rows(
-    outcomes: Mapping[str, SeedResults], reference: str = "KD", against: Sequence[str] = ()
-) -> list[Row]:
-    """Rows in the order of ``outcomes``; the students are compared, the teacher is not.
+    There is none for fewer than two pairs, for a number that is not finite, and for differences
+    that are all equal (up to rounding), which have no variance.
 
     Args:
-        outcomes: by the name of their row.
-        reference: name of the row to compare to.
-        against: further ones, without a test.
+        values: One number per seed.
+        to: Numbers of the same seeds to compare with.
+
+    Raises:
+        ValueError: if the two do not have as many numbers.
+
+    Example:
+        >>> round(paired_p([91.0, 81.0, 74.0], [90.0, 80.0, 70.0]), 4)
+        0.1835
     """
-    compared = [name for name in outcomes if name not in (reference, "teacher")]
-    single = [paired_p(outcomes[name].last, outcomes[reference].last) for name in compared]
-    tested = {n: p for n, p in zip(compared, single, strict=True) if p is not None}
-    corrected = dict(zip(tested, holm(list(tested.values())), strict=True))
-    rows = []
-    for name, one in outcomes.items():
-        others = [other for other in (reference, *against) if name not in (other, "teacher")]
-        to = {other: paired_difference(one.last, outcomes[other].last) for other in others}
-        last, best = spread(one.last), spread(one.best)
-        p = corrected.get(name)
-        rows.append(Row(name, one.setting, one.last, one.ms, last, best, to, p, one.published))
-    return rows
+    from scipy.stats import t  # slow to import, needed for tables only
+
+    differences = [a - b for a, b in zip(values, to, strict=True)]
+    n = len(differences)
+    if n < 2:
+        return None
+    mean = sum(differences) / n
+    squares = sum((difference - mean) ** 2 for difference in differences)
+    rounding = n * (ROUNDING * max(map(abs, (*values, *to)))) ** 2
+    if not math.isfinite(squares) or squares <= rounding:
+        return None
+    return float(2 * t.sf(abs(mean) * (n * (n - 1) / squares) ** 0.5, n - 1))
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Return p values corrected for all of them together (Holm's step-down correction).
+
+    Args:
+        p_values: P values of single tests; NaN is no test, and stays NaN.
+
+    Returns:
+        The corrected ones, in the same order.
+
+    Example:
+        >>> holm([0.01, 0.04, 0.03])
+        [0.03, 0.06, 0.06]
+    """
+    tests = [i for i, p in enumerate(p_values) if not math.isnan(p)]
+    corrected, largest = [math.nan] * len(p_values), 0.0
+    for rank, i in enumerate(sorted(tests, key=lambda i: p_values[i])):
+        largest = max(largest, min(1.0, (len(tests) - rank) * p_values[i]))
+        corrected[i] = largest
+    return corrected
 
 
 def as_markdown(
     title: str,
-    metric: str,
+    metric_label: str,
     rows: Sequence[Row],
     reference: str = "KD",
-    against: Sequence[str] = (),
+    controls: Sequence[str] = (),
 ) -> str:
-    """The rows as a table in Markdown."""
-    chosen = any(row.setting for row in rows)
-    compared = any(row.published for row in rows)
-    head = [title, *(["setting"] if chosen else []), f"{metric}, last", "best"]
-    head += ["published"] if compared else []
-    head += [f"paired difference to {reference}", "p (Holm)", *(f"to {other}" for other in against)]
-    head += ["ms per step", "single seeds"]
-    lines = []
-    for row in rows:
-        first, *more = (_difference(row, other) for other in (reference, *against))
-        p = "" if row.p is None else f"{row.p:.3f}" if row.p >= 0.001 else "< 0.001"
-        seeds = ", ".join(map(number, row.values))
-        cells = [row.name, *([row.setting] if chosen else []), row.last.text(), row.best.text()]
-        cells += [row.published.text() if row.published else ""] if compared else []
-        lines.append([*cells, first, p, *more, f"{row.ms:.0f}", seeds])
-    return markdown_table(head, lines)
+    """Return the rows as a table in Markdown."""
+    columns: list[tuple[str, list[str]]] = [(title, [row.name for row in rows])]
+    if any(row.setting for row in rows):
+        columns.append(("setting", [row.setting for row in rows]))
+    columns.append((f"{metric_label}, last", [row.last.text() for row in rows]))
+    columns.append(("best", [row.best.text() for row in rows]))
+    if any(row.published for row in rows):
+        texts = [row.published.text() if row.published else "" for row in rows]
+        columns.append(("published", texts))
+    columns.append((f"paired difference to {reference}", _differences(rows, reference)))
+    columns.append(("p (Holm)", [_p_text(row.p) for row in rows]))
+    columns += [(f"to {control}", _differences(rows, control)) for control in controls]
+    columns.append(("ms per step", [f"{row.ms:.0f}" for row in rows]))
+    columns.append(("single seeds", [", ".join(map(number, row.values)) for row in rows]))
+    heads, cells = zip(*columns, strict=True)
+    return markdown_table(heads, list(zip(*cells, strict=True)))
 
 
-def _difference(row: Row, to: str) -> str:
-    return row.to[to].text(signed=True) if to in row.to else ""
+def _differences(rows: Sequence[Row], to: str) -> list[str]:
+    return [row.to[to].text(signed=True) if to in row.to else "" for row in rows]
+
+
+def _p_text(p: float | None) -> str:
+    return "" if p is None else f"{p:.3f}" if p >= 0.001 else "< 0.001"
 
 
 def markdown_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A table in Markdown.
+    """Return a table in Markdown.
 
     Example:
         >>> print(markdown_table(["a", "b"], [["1", "2"]]))
@@ -168,50 +196,21 @@ def markdown_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join(f"| {' | '.join(cells)} |" for cells in (head, ["---"] * len(head), *rows))
 
 
-def selection_note(settings: int, seeds: Sequence[int], on_report_data: bool) -> str:
-    """Return a sentence on how the settings of a table were chosen.
+def note(seeds: int, teacher_per_seed: bool = False) -> str:
+    """Return the sentences on how to read the table.
 
     Args:
-        settings: number of settings of each student that has any.
-        seeds: seeds of the trials.
-        on_report_data: True if the trials validated on the data that the table reports.
-    """
-    which = f"seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, seeds))}"
-    data = (
-        "on the validation data of this table, which flatters the chosen ones"
-        if on_report_data
-        else "on other data than this table's"
-    )
-    return f"Of {settings} settings of each method that has any, one was chosen by {which}, {data}."
-
-
-def missing_note(rows: Sequence[Row]) -> str:
-    """Return a sentence on rows whose metric is missing or not finite; empty if there is none."""
-    names = [row.name for row in rows if not all(map(math.isfinite, row.values))]
-    if not names:
-        return ""
-    return f"No finite metric in every run, so no mean and no test: {', '.join(names)}."
-
-
-def note(seeds: int, teachers: bool = False) -> str:
-    """A sentence on what the table can and cannot say.
-
-    Args:
-        seeds: of each student.
-        teachers: whether each of them has a teacher of its own.
+        seeds: Number of seeds of each student.
+        teacher_per_seed: True if each seed has its teacher.
     """
     if seeds < 2:
-        return "One seed has no standard error: this table cannot tell the methods apart."
-    whose = "seeds, of teacher and student" if teachers else "student seeds"
-    is_one = (
-        "There is one validation set" if teachers else "There is one teacher and one validation set"
-    )
-    those = "that" if teachers else "those"
+        return "One seed has no standard error, so the table cannot show which method is better."
+    runs = "seeds of teacher and student" if teacher_per_seed else "student seeds"
+    single = "validation set" if teacher_per_seed else "teacher and one validation set"
     return (
-        f"Last: at the end of a run; best: of all its validations, chosen with the answers. "
-        f"± is one standard error over {seeds} {whose}; p is of a paired t-test of the last values "
-        "(two-sided), by Holm's correction for all tests of the table. "
-        f"{is_one}, so the error does not cover {those}, "
-        "and such small data say little about large ones. Times were taken with several runs side "
-        "by side."
+        "Last: metric at the end of a run. Best: the largest of its validations, which is "
+        f"optimistic. ±: one standard error over {seeds} {runs}. p: paired t-test of the last "
+        "values (two-sided), with Holm's correction for all tests of the table. The error does "
+        f"not cover what is the same in all runs: there is one {single}. Results on small data "
+        "say little about large data. Times were taken with several runs side by side."
     )

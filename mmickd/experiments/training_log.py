@@ -1,4 +1,4 @@
-"""Progress, metric, time per step and checkpoint, from the files that mmengine's runs leave."""
+"""Progress, metric, time per step and checkpoint, from the files that mmengine's runs write."""
 
 from __future__ import annotations
 
@@ -9,33 +9,33 @@ from typing import Any
 
 
 def read_scalars(work_dir: Path) -> list[dict[str, Any]]:
-    """The lines of all ``vis_data/scalars.json`` below ``work_dir``, [] if there is none.
+    """Return the lines of all ``vis_data/scalars.json`` below ``work_dir``, [] if there is none.
 
-    A run that was resumed has a file for each of its parts. What two of them say of the same step
-    is said by the later one: the checkpoint that it resumed from was older than the end of the log.
+    A resumed run has a file for each of its parts. Where two parts have the same step, the line of
+    the later part is returned: it resumed from a checkpoint older than the end of the log.
     """
     lines: dict[tuple[bool, Any], dict[str, Any]] = {}
     for file in _files(work_dir):
-        for line in file.read_text().splitlines():
+        for text in file.read_text().splitlines():
             try:
-                said = json.loads(line)
-            except ValueError:  # the line that was being written
+                line = json.loads(text)
+            except ValueError:  # the line that is being written
                 break
-            lines["loss" in said, said["step"]] = said
+            lines["loss" in line, line["step"]] = line
     return list(lines.values())
-
-
-def parts(work_dir: Path) -> int:
-    """How often the run was started or resumed."""
-    return len(_files(work_dir))
 
 
 def _files(work_dir: Path) -> list[Path]:
     return sorted(work_dir.glob("*/vis_data/scalars.json"))
 
 
+def parts(work_dir: Path) -> int:
+    """Return how often the run was started or resumed."""
+    return len(_files(work_dir))
+
+
 def steps_done(work_dir: Path, unit: str) -> int:
-    """Epochs or iterations (``unit``: 'epoch' or 'iter') that the log knows of."""
+    """Return the number of logged epochs or iterations (``unit``: 'epoch' or 'iter')."""
     lines = [line for line in read_scalars(work_dir) if "loss" in line]
     return max((int(line.get(unit, 0)) for line in lines), default=0)
 
@@ -47,22 +47,8 @@ def validations(work_dir: Path, metric: str) -> list[list[float]]:
     ]
 
 
-def curve(work_dir: Path, metric: str) -> list[list[float]]:
-    """Return what :func:`validations` does, of a log that has the metric.
-
-    Raises:
-        ValueError: If the log does not have it.
-    """
-    points = validations(work_dir, metric)
-    if not points:
-        raise ValueError(
-            f"no '{metric}' in the log below {work_dir}. Delete that folder and run again."
-        )
-    return points
-
-
 def ms_per_step(work_dir: Path) -> float:
-    """Median time of a training step in milliseconds, data loading included."""
+    """Return the median time of a training step in milliseconds, data loading included."""
     times = [float(line["time"]) for line in read_scalars(work_dir) if "loss" in line]
     return 1000 * median(times[1:] or times) if times else float("nan")
 
@@ -71,7 +57,7 @@ def last_checkpoint(work_dir: Path) -> Path:
     """Return the checkpoint that mmengine names as the last one, also in a folder that was moved.
 
     Raises:
-        OSError: If mmengine named none.
+        OSError: if mmengine named none.
     """
     named = Path((work_dir / "last_checkpoint").read_text().strip())
     moved = work_dir / named.name

@@ -1,37 +1,36 @@
-"""A tuning: rounds of trials, by the machinery of comparisons, and what they came to."""
+"""A tuning: rounds of trials for each method, and their results as a table."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import shlex
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from mmickd.experiments.jobs import Job
 from mmickd.experiments.methods import Method
 from mmickd.experiments.plan import Plan, Setting
-from mmickd.experiments.records import record
-from mmickd.experiments.runs import RunLayout, RunSpec
-from mmickd.experiments.search import Search, Trial, open_storage
-from mmickd.experiments.training_log import curve
-from mmickd.experiments.tuning_table import Row
+from mmickd.experiments.runs import Record, RunLayout, RunSpec
+from mmickd.experiments.scheduler import Job, run_rounds
+from mmickd.experiments.search import Search, Trial
+from mmickd.experiments.table import markdown_table, mean_se, number
 from mmickd.utils.digest import digest
 
 STORAGE = "study.journal"
 FIRST_SEED = 100
-"""Of the trials: a report takes 0, 1, 2, so it is of other runs than those that were chosen by."""
+"""First seed of the trials: a report has 0, 1, 2, so settings are not chosen by its runs."""
 
 
 class Tuning:
-    """Which runs the trials of some methods need, and what came out.
+    """Runs of the trials of some methods, and their results.
 
     Args:
-        methods: each gets the same number of trials.
-        metric: key in the log; more is better.
-        out: an existing folder, of all runs.
-        seeds: how many runs a trial is.
-        select: options by which the runs validate on data to choose by.
-        search_seed: of the search.
+        methods: Methods that each get the same number of trials.
+        metric: Key in the log; more is better.
+        out: Existing folder of all runs.
+        seeds: Number of runs of a trial.
+        select: Options by which the runs validate on data that is for choosing only.
+        search_seed: Seed of the search.
     """
 
     def __init__(
@@ -43,117 +42,159 @@ class Tuning:
         select: Sequence[str] = (),
         search_seed: int = 0,
     ) -> None:
-        self.metric, self._title = metric, Path(methods[0].trainee.config).stem
-        self._seeds = range(FIRST_SEED, FIRST_SEED + seeds)
-        self._trainings = RunLayout(self._plan(methods, select), out, self._seeds, (), quick=False)
-        storage = open_storage(out / STORAGE)
-        given = [metric, seeds, list(select), search_seed]
+        self._seeds, self.out = range(FIRST_SEED, FIRST_SEED + seeds), out
+        self.plan = Plan(
+            title=Path(methods[0].entry.config).stem,
+            metric=metric,
+            students=tuple(method.entry for method in methods),
+            select_options=tuple(select),
+        )
+        self._layout = RunLayout(self.plan, out, self._seeds)
         self._searches = {
             method: Search(
-                storage, method.name, method.ranges, search_seed,
-                digest([*given, method.content, [vars(one) for one in method.ranges]]),
+                out / STORAGE, method.name, method.ranges, search_seed,
+                digest([
+                    metric, seeds, list(select), search_seed,
+                    method.content, [vars(r) for r in method.ranges],
+                ]),
             )
             for method in methods
         }  # fmt: skip
 
-    def _plan(self, methods: Sequence[Method], select: Sequence[str]) -> Plan:
-        return Plan(
-            title=self._title,
-            metric=self.metric,
-            shown=self.metric,
-            reference="",
-            against=(),
-            options=(),
-            teacher=None,
-            teacher_seed=None,
-            paired=False,
-            students=tuple(method.trainee for method in methods),
-            select_seeds=tuple(self._seeds),
-            select_options=tuple(select),
-            data=None,
+    def run(self, trials: int, workers: int, minutes: float | None = None) -> None:
+        """Run ``trials`` trials of each method; ``results.jsonl`` gets a record of each run.
+
+        ``workers`` is the number of runs, and of trials of each method, at a time. A trial with a
+        failed run has no result.
+
+        Raises:
+            JobFailed: if a run fails before any has succeeded.
+            TimeIsUp: if ``minutes`` are over before all runs are done.
+        """
+        rounds = self.rounds(trials, workers)
+        run_rounds(rounds, self.records, self.out, workers, minutes, self.has_results)
+
+    def has_results(self) -> bool:
+        """True if any run has succeeded, now or in an earlier call."""
+        return any(trial.value is not None for trial in self._finished()) or any(
+            run.job.stamp() is not None for run in self._layout.all()
         )
 
     def rounds(self, trials: int, at_a_time: int) -> Iterator[list[Job]]:
-        """Runs of the trials that are asked for next; the next round once all of them ended.
+        """Yield the jobs of each round; the next round needs the results of those before.
 
-        Args:
-            trials: of each method.
-            at_a_time: of each method in a round.
+        Each method gets ``trials`` trials, ``at_a_time`` of them in a round.
         """
         while True:
-            asked = [
+            round_ = [
                 (method, trial)
                 for method, search in self._searches.items()
-                for trial in search.ask(trials, at_a_time)
+                for trial in search.next_trials(trials, at_a_time)
             ]
-            if not asked:
+            if not round_:
                 return
-            yield [run.job for method, trial in asked for run in self._runs(method, trial)]
-            for method, trial in asked:
-                records = self._records(method, trial)
+            yield [run.job for method, trial in round_ for run in self._runs(method, trial)]
+            for method, trial in round_:
+                records = self._read_records(method, trial)
                 values = self._values(records)
-                search = self._searches[method]
-                search.tell(trial.number, fmean(values) if values else None, records)
-
-    def has_results(self) -> bool:
-        """Whether any trial came to something, in this command or before it."""
-        return any(one.value is not None for s in self._searches.values() for one in s.told())
+                value = fmean(values) if values else None
+                self._searches[method].report(trial.number, value, records)
 
     def _runs(self, method: Method, trial: Trial) -> list[RunSpec]:
         setting = Setting(str(trial.number), trial.options)
-        return [self._trainings.trial(method.trainee, setting, seed) for seed in self._seeds]
+        return [self._layout.trial(method.entry, setting, seed) for seed in self._seeds]
 
-    def _records(self, method: Method, trial: Trial) -> list[dict[str, Any]]:
+    def _read_records(self, method: Method, trial: Trial) -> list[Record]:
         """Return the records of a trial's finished runs, from their folders."""
-        done = (run for run in self._runs(method, trial) if run.job.duration() is not None)
-        return [
-            record(run, self._title, self.metric, curve(run.job.folder, self.metric))
-            for run in done
-        ]
+        runs = [run for run in self._runs(method, trial) if run.job.stamp() is not None]
+        for run in runs:
+            run.check_has_metric()
+        return [run.record() for run in runs]
 
-    def _values(self, records: Sequence[Mapping[str, Any]]) -> list[float]:
+    def _values(self, records: Sequence[Record]) -> list[float]:
         """Return the last metric of each run of a trial; none if a run failed."""
-        values = [entry["last"] for entry in records]
+        values = [record["last"] for record in records]
         return values if len(values) == len(self._seeds) else []
 
-    def rows(self) -> list[Row]:
-        """What each method came to."""
+    def _finished(self) -> list[Trial]:
+        return [t for search in self._searches.values() for t in search.finished_trials()]
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Return a row for each method, as in ``results.json``."""
         rows = []
         for method, search in self._searches.items():
-            told = search.told()
-            done = sorted((one for one in told if one.value is not None), key=_rank)
-            best = done[0] if done else None
-            values = tuple(self._values(best.records)) if best else ()
-            first = next((one.value for one in told if one.number == 0), None)
+            trials = search.finished_trials()
+            done = [trial for trial in trials if trial.value is not None]
+            best = max(done, key=lambda trial: trial.value or 0.0, default=None)
+            first = next((trial.value for trial in trials if trial.number == 0), None)
+            options = [*method.entry.options, *best.options] if best else []
+            command = shlex.join([method.entry.config, "--cfg-options", *options])
             rows.append(
-                Row(
+                dict(
                     name=method.name,
-                    trials=len(told),
-                    failed=len(told) - len(done),
-                    as_is=first if all(one.holds_now for one in method.ranges) else None,
+                    trials=len(trials),
+                    failed=len(trials) - len(done),
+                    as_is=first if all(r.holds_now for r in method.ranges) else None,
                     best=best.number if best else None,
-                    values=values,
-                    config=method.trainee.config,
-                    options=(*method.trainee.options, *best.options) if best else (),
-                    searched=tuple(one.name for one in method.ranges),
+                    values=self._values(best.records) if best else [],
+                    config=method.entry.config,
+                    options=options,
+                    searched=[r.name for r in method.ranges],
+                    command=f"mmickd train {command}" if best else "",
                 )
             )
         return rows
 
-    def trials(self) -> list[dict[str, Any]]:
-        """Each trial that was told, for JSON."""
-        return [
-            dict(name=method.name, number=one.number, value=one.value, options=list(one.options))
-            for method, search in self._searches.items()
-            for one in search.told()
+    def records(self) -> list[Record]:
+        """Return the records of all finished runs of finished trials, for ``results.jsonl``."""
+        return [record for trial in self._finished() for record in trial.records]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return metric, rows and finished trials for JSON."""
+        return dict(
+            metric=self.plan.metric,
+            rows=self.rows(),
+            trials=[
+                dict(name=method.name, number=t.number, value=t.value, options=list(t.options))
+                for method, search in self._searches.items()
+                for t in search.finished_trials()
+            ],
+        )
+
+    def as_markdown(self) -> str:
+        """Return the table in Markdown."""
+        columns = ["trials", "failed", f"{self.plan.metric}, as it is", "best trial", "its number"]
+        cells = [
+            [
+                row["name"],
+                str(row["trials"]),
+                str(row["failed"]),
+                "" if row["as_is"] is None else number(row["as_is"]),
+                mean_se(row["values"]).text() if row["values"] else "",
+                "" if row["best"] is None else str(row["best"]),
+            ]
+            for row in self.rows()
         ]
+        return markdown_table([self.plan.title, *columns], cells)
 
-    def records(self) -> list[dict[str, Any]]:
-        """Return the records of all finished runs of reported trials, for ``results.jsonl``."""
-        searches = self._searches.values()
-        return [e for search in searches for trial in search.told() for e in trial.records]
+    def note(self) -> str:
+        """Return the sentences on how to read the table."""
+        least = min(row["trials"] for row in self.rows())
+        data = (
+            "The trials validated on the data of --select-options: report the best ones on the "
+            "config's validation set, which was not used for choosing."
+            if self.plan.select_options
+            else "The trials were chosen on the config's validation set: the result of the best "
+            "one on that set is optimistic. Choose on other data with --select-options, or report "
+            "on other data."
+        )
+        return (
+            f"The metric is that of the end of each run. Each method had {least} trials. {data} "
+            "Compare the best ones over other seeds (mmickd compare) before you conclude which "
+            "method is better."
+        )
 
-
-def _rank(trial: Trial) -> tuple[float, int]:
-    assert trial.value is not None
-    return -trial.value, trial.number
+    def commands(self) -> str:
+        """Return the command of the best trial of each method, for a shell."""
+        rows = [row for row in self.rows() if row["command"]]
+        return "\n".join(f"# best of {row['name']}\n{row['command']}" for row in rows)

@@ -283,7 +283,7 @@ def run_context(runner: Any, student: nn.Module) -> RunContext:
         batch_size=int(getattr(loader, "batch_size", None) or 1),
         num_workers=int(getattr(loader, "num_workers", 0)),
         batches=_batches(loader),
-        is_read_already=_has_workers(getattr(runner, "_train_loop", None)),
+        has_worker_copies=_has_workers(getattr(runner, "_train_loop", None)),
         collate=loader.collate_fn,
         cfg=runner.cfg,
         tools=TrainingTools(runner) if isinstance(runner, Runner) else None,

@@ -6,83 +6,32 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from mmickd.losses.base import LogitLoss, labelled, reduce_loss, widen
-from mmickd.losses.divergences import kl_divergence, masked_log_softmax
+from mmickd.losses.base import LogitLoss, kl_divergence, masked_log_softmax, mean_loss, widen
 from mmickd.registry import LOSSES
 from mmickd.structures import Queries
 from mmickd.utils.validation import check_number
 
 
-def dkd_loss(
-    student_logits: Tensor,
-    teacher_logits: Tensor,
-    labels: Tensor,
-    alpha: float = 1.0,
-    beta: float = 8.0,
-    temperature: float = 4.0,
-    valid: Tensor | None = None,
-    reduction: str = "mean",
-) -> Tensor:
-    """``T^2 (alpha TCKD + beta NCKD)``, mean over the queries with a label.
-
-    With ``p = softmax(z / T)`` and the label ``y``: TCKD is the divergence
-    ``KL((p^t_y, 1 - p^t_y) || (p^s_y, 1 - p^s_y))``, NCKD that of the softmax over all classes but
-    ``y``. Vanilla KD is ``alpha = 1`` and ``beta = 1 - p^t_y``.
-
-    Source: Zhao et al., 'Decoupled Knowledge Distillation' (arXiv 2203.08679), equation 7. The
-    paper lets the loss grow linearly over the first epochs: ``loss_weight=dict(warmup=...)``.
-
-    Args:
-        student_logits: ``(Q, C)``; carries the gradient.
-        teacher_logits: ``(Q, C)``; taken as a constant.
-        labels: ``(Q,)`` int64; a query without one (below 0) does not count.
-        alpha: weight of TCKD, at least 0.
-        beta: weight of NCKD, at least 0.
-        temperature: ``T`` > 0.
-        valid: ``(Q,)`` bool; the queries that count (None: all).
-        reduction: 'mean', or 'none' for a number per query.
-
-    Returns:
-        Scalar, float32 (float64 for float64 input), 0 with gradient 0 when no query counts; or
-        ``(Q,)``.
-
-    Example:
-        >>> teacher, label = torch.tensor([[2.0, 0.0, 0.0]]), torch.tensor([0])
-        >>> dkd_loss(teacher, teacher, label), dkd_loss(-teacher, teacher, label, temperature=1.0)
-        (tensor(0.), tensor(1.6670))
-    """
-    own = F.one_hot(labels.clamp(min=0), student_logits.shape[1]).bool()
-    target_s, others_s = _decoupled(widen(student_logits) / temperature, own)
-    target_t, others_t = _decoupled(widen(teacher_logits.detach()) / temperature, own)
-    values = alpha * kl_divergence(target_t, target_s) + beta * kl_divergence(others_t, others_s)
-    return reduce_loss(temperature**2 * values, labelled(labels, valid), reduction)
-
-
-def _decoupled(logits: Tensor, own: Tensor) -> tuple[Tensor, Tensor]:
-    """Logarithms of ``(p_y, 1 - p_y)``, ``(Q, 2)``, and of the softmax over the other classes.
-
-    The latter is ``(Q, C)``, with 0 at the class itself, which then adds nothing to a divergence.
-    """
-    total = logits.logsumexp(dim=1)
-    of_own = logits.masked_fill(~own, -torch.inf).logsumexp(dim=1)
-    of_others = logits.masked_fill(own, -torch.inf).logsumexp(dim=1)
-    target = torch.stack([of_own - total, of_others - total], dim=1)
-    return target, masked_log_softmax(logits, ~own)
-
-
 @LOSSES.register_module()
 class DKDLoss(LogitLoss):
-    """:func:`dkd_loss` with its options.
+    """Decoupled KD: ``T^2 (alpha TCKD + beta NCKD)``, for queries with a label ``y``.
+
+    With ``p = softmax(z / T)``: TCKD is ``KL((p^t_y, 1 - p^t_y) || (p^s_y, 1 - p^s_y))``, NCKD the
+    KL of the softmax over all classes but ``y``. Vanilla KD is ``alpha = 1``, ``beta = 1 - p^t_y``.
+
+    Source: Zhao et al., 'Decoupled Knowledge Distillation' (arXiv 2203.08679), equation 7. The
+    paper's linear warm-up over the first epochs is ``loss_weight=dict(warmup=...)``.
 
     Args:
-        alpha: weight of TCKD, at least 0.
-        beta: weight of NCKD, at least 0.
+        alpha: Weight of TCKD, at least 0.
+        beta: Weight of NCKD, at least 0.
         temperature: ``T`` > 0. The default suits images; for segmenters the hook takes 1.
-        dense: asked at every location; False: at the queries of a level.
+        dense: See :class:`~mmickd.losses.LogitLoss`.
 
     Example:
-        >>> DKDLoss(beta=2.0).is_dense
-        True
+        >>> z = torch.tensor([[2.0, 0.0, 0.0]])
+        >>> DKDLoss(temperature=1.0)(Queries(-z, z, labels=torch.tensor([0])))
+        tensor([1.6670])
     """
 
     def __init__(
@@ -95,17 +44,49 @@ class DKDLoss(LogitLoss):
         self.alpha, self.beta, self.temperature = alpha, beta, temperature
 
     def forward(self, queries: Queries) -> Tensor:
-        """See :func:`dkd_loss`."""
-        return dkd_loss(
-            queries.student_logits,
-            queries.teacher_logits,
-            queries.labels,
-            self.alpha,
-            self.beta,
-            self.temperature,
-            reduction="none",
-        )
+        """Return the loss of each query, ``(Q,)``."""
+        student, teacher = widen(queries.student_logits), widen(queries.teacher_logits.detach())
+        is_label = F.one_hot(queries.labels.clamp(min=0), student.shape[1]).bool()
+        target_s, rest_s = _decoupled(student / self.temperature, is_label)
+        target_t, rest_t = _decoupled(teacher / self.temperature, is_label)
+        tckd, nckd = kl_divergence(target_t, target_s), kl_divergence(rest_t, rest_s)
+        return self.temperature**2 * (self.alpha * tckd + self.beta * nckd)
 
     def counted(self, queries: Queries) -> Tensor:
-        """Those with a label."""
-        return labelled(queries.labels, queries.valid)
+        """Count the queries with a label."""
+        return queries.valid & (queries.labels >= 0)
+
+
+def dkd_loss(
+    student_logits: Tensor,
+    teacher_logits: Tensor,
+    labels: Tensor,
+    alpha: float = 1.0,
+    beta: float = 8.0,
+    temperature: float = 4.0,
+) -> Tensor:
+    """Return the mean of :class:`DKDLoss` over the queries with a label, a scalar.
+
+    The logits are ``(Q, C)``, the labels ``(Q,)`` int64, below 0 where a query has none. Only the
+    student's logits get a gradient. The mean is float32 (float64 for float64 logits), and 0 with
+    gradient 0 if no query has a label.
+
+    Example:
+        >>> z, label = torch.tensor([[2.0, 0.0, 0.0]]), torch.tensor([0])
+        >>> dkd_loss(z, z, label), dkd_loss(-z, z, label, temperature=1.0)
+        (tensor(0.), tensor(1.6670))
+    """
+    queries = Queries(student_logits, teacher_logits, labels=labels)
+    return mean_loss(DKDLoss(alpha, beta, temperature), queries)
+
+
+def _decoupled(logits: Tensor, is_label: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the logarithms of ``(p_y, 1 - p_y)``, ``(Q, 2)``, and of the softmax without ``y``.
+
+    The latter is ``(Q, C)``, with 0 at ``y``, which adds nothing to a divergence.
+    """
+    total = logits.logsumexp(dim=1)
+    label = logits.masked_fill(~is_label, -torch.inf).logsumexp(dim=1)
+    rest = logits.masked_fill(is_label, -torch.inf).logsumexp(dim=1)
+    target = torch.stack([label - total, rest - total], dim=1)
+    return target, masked_log_softmax(logits, ~is_label)

@@ -6,96 +6,33 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from mmickd.losses.base import BaseLoss, mean_similarity, reduce_loss, widen
+from mmickd.losses.base import BaseLoss, mean_loss, mean_similarity, widen
 from mmickd.registry import LOSSES
 from mmickd.structures import Context, Queries
 from mmickd.utils.validation import check_integer, check_number
 
 
-def nicd_loss(
-    student_logits: Tensor,
-    teacher_logits: Tensor,
-    negatives: Context,
-    temperature: float = 0.5,
-    valid: Tensor | None = None,
-    reduction: str = "mean",
-) -> Tensor:
-    """Push the student from other-class in-context samples, with the teacher's view as anchor.
+@LOSSES.register_module()
+class NICDLoss(BaseLoss):
+    """NICD: InfoNCE with the teacher's own view as positive and other-class rows as negatives.
 
     With ``cen(x) = x - mean(x)``, ``q_i = cen(z^s_i) / sqrt(||cen(z^s_i)||^2 + 1)`` and
-    ``u = cen(z) / ||cen(z)||`` of teacher logits, the loss is the InfoNCE
-    ``mean_i [ logsumexp({q_i.u_i} + {q_i.u_n : n in N_i}, each / T) - q_i.u_i / T ]``.
-    The 1 under the root bounds the gradient at small student logits.
+    ``u = cen(z) / ||cen(z)||`` of teacher logits, the loss of query ``i`` is
+    ``logsumexp({q_i.u_i} + {q_i.u_n : n in N_i}, each / T) - q_i.u_i / T``.
+    The 1 under the root bounds the gradient at small student logits. A query without a negative
+    does not count. With ``num_negatives=0``, a control, the loss is ``(1 - q_i.u_i) / T``.
 
-    With negatives of width 0 (``num_negatives=0``, a control) it is ``mean_i (1 - q_i.u_i) / T``.
-
-    Source: the role of NICD and the names of its parameters are those of arXiv 2501.07040; the
-    formula is our choice (the paper's is not at hand).
+    Source: arXiv 2501.07040 for the role of NICD and the names of its parameters; the formula is
+    our choice (the paper's is not at hand).
 
     Args:
-        student_logits: ``(Q, C)``; carries the gradient.
-        teacher_logits: ``(Q, C)``; the teacher's logits of the same queries, a constant.
-        negatives: other-class rows of the bank, ``(Q, N)``.
         temperature: ``T`` > 0 (the paper's gamma_nicd).
-        valid: ``(Q,)`` bool; the queries that count (None: all). Without it a query counts when
-            it has a negative; the control has no other way to leave out a padding row.
-        reduction: 'mean' over the queries that have a negative, or 'none'.
-
-    Returns:
-        Scalar, float32 (float64 for float64 input), 0 with gradient 0 when no query has a
-        negative; or ``(Q,)``.
+        num_negatives: Negatives to retrieve for each query, the hardest first; 0 is the control.
 
     Example:
         >>> z = torch.tensor([[3.0, -3.0]])
-        >>> float(nicd_loss(z, z, Context.empty(z))) < float(nicd_loss(-z, z, Context.empty(z)))
-        True
-    """
-    query = bounded_direction(widen(student_logits))
-    own = (query * direction(widen(teacher_logits.detach()))).sum(dim=1)
-    counted = has_negatives(negatives) if valid is None else has_negatives(negatives) & valid
-    if negatives.mask.shape[1] == 0:
-        return reduce_loss((1.0 - own) / temperature, counted, reduction)
-    others = torch.einsum("qc,qnc->qn", query, direction(widen(negatives.logits)).to(query.dtype))
-    others = (others / temperature).masked_fill(~negatives.mask, -torch.inf)
-    own = own / temperature
-    values = torch.cat([own[:, None], others], dim=1).logsumexp(dim=1) - own
-    return reduce_loss(values, counted, reduction)
-
-
-def has_negatives(negatives: Context) -> Tensor:
-    """``(Q,)`` bool: the queries that have a negative; with negatives of width 0, all."""
-    mask = negatives.mask
-    return negatives.found if mask.shape[1] else mask.new_ones(mask.shape[:1])
-
-
-def center(x: Tensor) -> Tensor:
-    """``x`` minus its mean over the last axis (the classes)."""
-    return x - x.mean(dim=-1, keepdim=True)
-
-
-def direction(logits: Tensor) -> Tensor:
-    """``cen(x) / ||cen(x)||`` along the last axis; 0 for equal logits."""
-    return F.normalize(center(logits), dim=-1)
-
-
-def bounded_direction(logits: Tensor) -> Tensor:
-    """``cen(x) / sqrt(||cen(x)||^2 + 1)`` along the last axis; the 1 bounds its gradient."""
-    centered = center(logits)
-    return centered * (centered.square().sum(dim=-1, keepdim=True) + 1.0).rsqrt()
-
-
-@LOSSES.register_module()
-class NICDLoss(BaseLoss):
-    """:func:`nicd_loss` with its options.
-
-    Args:
-        temperature: ``T`` > 0 (the paper's gamma_nicd).
-        num_negatives: negatives to retrieve for each query, the hardest first; 0 is the control
-            without negatives.
-
-    Example:
-        >>> NICDLoss(num_negatives=0).retrieves
-        False
+        >>> NICDLoss(num_negatives=0)(Queries(-z, z)), NICDLoss().retrieves
+        (tensor([3.9467]), True)
     """
 
     unsafe_before_training = True
@@ -107,19 +44,61 @@ class NICDLoss(BaseLoss):
         self.temperature, self.num_negatives = temperature, num_negatives
 
     def forward(self, queries: Queries) -> Tensor:
-        """See :func:`nicd_loss`."""
-        return nicd_loss(
-            queries.student_logits,
-            queries.teacher_logits,
-            queries.negatives,
-            self.temperature,
-            reduction="none",
-        )
+        """Return the loss of each query, ``(Q,)``."""
+        student = bounded_direction(widen(queries.student_logits))
+        teacher = direction(widen(queries.teacher_logits.detach()))
+        positive = (student * teacher).sum(dim=1)
+        rows = queries.negatives
+        if rows.mask.shape[1] == 0:
+            return (1.0 - positive) / self.temperature
+        negatives = direction(widen(rows.logits)).to(student.dtype)
+        scores = torch.einsum("qc,qnc->qn", student, negatives)
+        scores = (scores / self.temperature).masked_fill(~rows.mask, -torch.inf)
+        positive = positive / self.temperature
+        return torch.cat([positive[:, None], scores], dim=1).logsumexp(dim=1) - positive
 
     def counted(self, queries: Queries) -> Tensor:
-        """Those with a negative; in the control, all."""
-        return queries.valid & has_negatives(queries.negatives)
+        """Count the queries that have a negative; all in the control."""
+        is_control = queries.negatives.mask.shape[1] == 0
+        return queries.valid if is_control else queries.valid & queries.negatives.has_rows
 
     def diagnostics(self, queries: Queries) -> dict[str, Tensor]:
-        """The mean similarity of the negatives; 0 in the control."""
+        """Return the mean similarity of the negatives; 0 in the control."""
         return {"sim": mean_similarity(queries.negatives)}
+
+
+def nicd_loss(
+    student_logits: Tensor,
+    teacher_logits: Tensor,
+    negatives: Context,
+    temperature: float = 0.5,
+) -> Tensor:
+    """Return the mean of :class:`NICDLoss` over the queries that have a negative, a scalar.
+
+    The logits are ``(Q, C)``, the negatives ``(Q, N)``; with ``N = 0`` it is the control. Only the
+    student's logits get a gradient. The mean is float32 (float64 for float64 logits), and 0 with
+    gradient 0 if no query has a negative.
+
+    Example:
+        >>> z = torch.tensor([[3.0, -3.0]])
+        >>> float(nicd_loss(z, z, Context.empty(z))) < float(nicd_loss(-z, z, Context.empty(z)))
+        True
+    """
+    queries = Queries(student_logits, teacher_logits, negatives=negatives)
+    return mean_loss(NICDLoss(temperature), queries)
+
+
+def direction(logits: Tensor) -> Tensor:
+    """Return ``cen(x) / ||cen(x)||`` along the last axis; 0 for equal logits."""
+    return F.normalize(_center(logits), dim=-1)
+
+
+def bounded_direction(logits: Tensor) -> Tensor:
+    """Return ``cen(x) / sqrt(||cen(x)||^2 + 1)`` along the last axis; the 1 bounds its gradient."""
+    centered = _center(logits)
+    return centered * (centered.square().sum(dim=-1, keepdim=True) + 1.0).rsqrt()
+
+
+def _center(x: Tensor) -> Tensor:
+    """Return ``x`` minus its mean over the last axis (the classes)."""
+    return x - x.mean(dim=-1, keepdim=True)

@@ -1,4 +1,4 @@
-"""Weights that change over a run."""
+"""Schedules of loss weights over a run."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ DECAYS = (None, "linear", "cosine")
 
 @dataclass(frozen=True)
 class TrainProgress:
-    """Where a run stands.
+    """Position of the current step in the run.
 
     Args:
-        iteration: that runs now, from 0.
-        max_iterations: of the run.
-        epoch_length: iterations in which the training set is seen once.
+        iteration: Current iteration, from 0.
+        max_iterations: Length of the run.
+        epoch_length: Iterations of one pass over the training set.
 
     Example:
         >>> TrainProgress(iteration=5, max_iterations=12, epoch_length=4).measured(by_epoch=True)
@@ -33,37 +33,38 @@ class TrainProgress:
         assert self.epoch_length > 0
 
     def measured(self, by_epoch: bool) -> tuple[float, float]:
-        """Now, and the length of the run, in epochs or in iterations.
+        """Return the current time and the length of the run, in epochs or iterations.
 
-        Epochs are counted in iterations, which loops by iteration count too.
+        Epochs are computed from iterations, so that they exist in iteration-based loops too.
         """
         unit = self.epoch_length if by_epoch else 1
         return self.iteration / unit, self.max_iterations / unit
 
     @property
     def ends_epoch(self) -> bool:
-        """Whether the iteration is the last one of an epoch."""
+        """True if the iteration is the last one of an epoch."""
         return (self.iteration + 1) % self.epoch_length == 0
 
 
 @dataclass(frozen=True)
 class WeightSchedule:
-    """A loss weight as a function of the time in the run; nothing but the time, so it resumes.
+    """Loss weight as a function of the time in the run alone, so that a run resumes exactly.
 
     From ``begin`` the weight rises linearly from 0 to ``value`` over ``warmup``, then stays or
     decays to ``end_value`` at ``end``, and is 0 after ``end``. Times are iterations, or (also
     fractional) epochs. Our choice of shapes.
 
     Args:
-        value: the full weight, at least 0.
-        begin: when it starts.
-        end: when it stops; None: never (a decay then ends with the run).
-        warmup: how long it rises.
+        value: Full weight, at least 0.
+        begin: Time from which the weight is above 0.
+        end: Time from which it is 0 again; None: never (a decay then ends with the run).
+        warmup: Duration of the rise.
         decay: None, 'linear' or 'cosine'.
-        end_value: weight at the end of the decay.
-        by_epoch: whether times are epochs.
-        stepwise: the weight keeps through an epoch (an iteration, without ``by_epoch``) the value
-            that it has at its end, as in methods that number epochs from 1.
+        end_value: Weight at the end of the decay.
+        by_epoch: True if times are epochs.
+        stepwise: True if the weight is constant within an epoch (an iteration, without
+            ``by_epoch``) at the value of its end, as in methods that number epochs from 1.
+        name: Option that the schedule comes from, for messages.
 
     Raises:
         ICKDError: if an option is out of range.
@@ -98,36 +99,36 @@ class WeightSchedule:
 
     @property
     def is_off(self) -> bool:
-        """Whether the weight is 0 at every time."""
+        """True if the weight is 0 at every time."""
         return self.largest == 0
 
     @property
     def changes(self) -> bool:
-        """Whether the weight is not the same at every time."""
+        """True if the weight differs between two times."""
         decays = self.decay is not None and self.value != self.end_value
         starts_late = self.begin > 0 or self.warmup > 0 or self.end is not None
         return decays or (starts_late and not self.is_off)
 
     @property
     def starts_full(self) -> bool:
-        """Whether the weight is at its full value from the first step on."""
+        """True if the weight has its full value from the first step on."""
         return self.value > 0 and self.begin == 0 and self.warmup == 0
 
     @property
     def largest(self) -> float:
-        """The largest weight that it can give."""
+        """Largest weight at any time."""
         return self.value if self.decay is None else max(self.value, self.end_value)
 
     def with_max_weights(self) -> WeightSchedule:
-        """The largest weight at every time."""
+        """Return a schedule that has the largest weight at every time."""
         return WeightSchedule(self.largest, name=self.name)
 
     def at(self, time: float, run_length: float) -> float:
-        """The weight.
+        """Return the weight at a time.
 
         Args:
-            time: iterations (or epochs, if ``by_epoch``) since the start of the run.
-            run_length: length of the run in the same unit.
+            time: Iterations (or epochs, if ``by_epoch``) since the start of the run.
+            run_length: Length of the run in the same unit.
         """
         if time < self.begin or (self.end is not None and time >= self.end):
             return 0.0
@@ -139,11 +140,11 @@ class WeightSchedule:
         if self.decay is None:
             return self.value
         last = run_length if self.end is None else self.end
-        done = 1.0 if last <= full else min(1.0, (time - full) / (last - full))
+        progress = 1.0 if last <= full else min(1.0, (time - full) / (last - full))
         if self.decay == "cosine":
-            done = (1 - math.cos(math.pi * done)) / 2
-        return self.value + (self.end_value - self.value) * done
+            progress = (1 - math.cos(math.pi * progress)) / 2
+        return self.value + (self.end_value - self.value) * progress
 
     def now(self, time: TrainProgress) -> float:
-        """The weight at a time of a run."""
+        """Return the weight in the current step."""
         return self.at(*time.measured(self.by_epoch))

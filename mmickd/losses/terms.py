@@ -1,4 +1,4 @@
-"""The terms of the total loss with their weights, as the hook's ``losses`` gives them."""
+"""Terms of the total loss with their weights, built from the hook's ``losses``."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ from mmickd.utils.text import safe_repr
 from mmickd.utils.validation import check_dict, check_names
 
 DEFAULT_TERMS = {"kd": "KDLoss", "picd": "PICDLoss", "nicd": "NICDLoss"}
-"""Terms that are there unless a config switches them off, and the type of their losses."""
+"""Terms that exist unless a config switches them off, with the types of their losses."""
 TASK = "task"
 """Name of the task's own losses among the terms."""
 LONGEST_NAME = 64
-"""Letters that the name of a term may have."""
+"""Maximum length of a term's name."""
 COMPLEMENT = "complement"
-"""Weight of the task's losses that is 1 minus that of the dense terms (vanilla KD)."""
+"""Weight of the task's losses that is 1 minus the weight of the dense terms (vanilla KD)."""
 
 
 @dataclass(frozen=True)
 class Defaults:
-    """What a task changes of terms that a config does not spell out.
+    """Defaults of a task for terms whose options a config omits.
 
     Args:
-        options: by type of a loss, those that differ from its own defaults.
-        omitted: by type, the options of those :data:`DEFAULT_TERMS` that a config does not name at
-            all, if they are others than if it did.
+        options: Options by type of loss that differ from the defaults of the loss.
+        omitted: Options by type of loss for those :data:`DEFAULT_TERMS` that a config does not name
+            at all; they override ``options``.
     """
 
     options: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
@@ -40,12 +40,12 @@ class Defaults:
 
 @dataclass(frozen=True)
 class Term:
-    """A loss with its weight.
+    """Loss with its name and weight.
 
     Args:
-        name: of the term; the log shows ``loss_<name>``.
-        loss: a number per query.
-        schedule: its weight over the run.
+        name: Name of the term; logged as ``loss_<name>``.
+        loss: Loss of each query.
+        schedule: Weight over the run.
     """
 
     name: str
@@ -54,17 +54,17 @@ class Term:
 
     @property
     def retrieves(self) -> bool:
-        """Whether it ever asks for a context."""
+        """True if the term needs a context at some time of the run."""
         return self.loss.retrieves and not self.schedule.is_off
 
 
 class LossTerms:
-    """The terms by name, in their order, and the weight of the task's own losses.
+    """Terms by name, in their order, and the weight of the task's own losses.
 
     Args:
-        terms: those that are not switched off.
-        task: weight of the task's own losses; None: :data:`COMPLEMENT`.
-        where: the option that they are from, for messages.
+        terms: Terms that are not switched off, by name.
+        task: Weight of the task's own losses; None: :data:`COMPLEMENT`.
+        where: Option that the terms come from, for messages.
 
     Example:
         >>> terms = LossTerms.build(dict(picd=None, kd=dict(loss_weight=2.0)))
@@ -90,12 +90,12 @@ class LossTerms:
 
     @property
     def retrieving(self) -> list[Term]:
-        """Those that ask for a context at some time of the run."""
+        """Terms that need a context at some time of the run."""
         return [term for term in self if term.retrieves]
 
     @property
     def changing(self) -> list[str]:
-        """Names of those whose weight is scheduled, :data:`TASK` among them if its own is."""
+        """Names of the terms whose weight changes, with :data:`TASK` if the task's weight does."""
         names = [term.name for term in self if term.schedule.changes]
         if self._task is None:
             follows = any(self[name].loss.is_dense for name in names)
@@ -104,22 +104,22 @@ class LossTerms:
         return [*names, TASK] if follows else names
 
     def weights(self, time: TrainProgress) -> dict[str, float]:
-        """The weights now, by name of the term."""
+        """Return the weights in the current step, by name of the term."""
         return {term.name: term.schedule.now(time) for term in self}
 
     def task_weight(self, time: TrainProgress, weights: Mapping[str, float]) -> float:
-        """The weight of the task's own losses now.
+        """Return the weight of the task's own losses in the current step.
 
         Args:
-            time: now.
-            weights: of the terms now.
+            time: Position of the step.
+            weights: Weights of the terms in this step.
         """
         if self._task is None:
             return 1.0 - sum(weights[term.name] for term in self if term.loss.is_dense)
         return self._task.now(time)
 
     def with_max_weights(self) -> LossTerms:
-        """The same terms at the largest weight that each can have, at every time.
+        """Return the same terms, each at its largest weight at every time.
 
         Example:
             >>> late = dict(value=2.0, begin=500)
@@ -136,21 +136,21 @@ class LossTerms:
     def build(
         cls, losses: Any, defaults: Defaults = Defaults(), where: str = "losses"
     ) -> LossTerms:
-        """From a config: an omitted default term is as the task has it, None switches it off.
+        """Build the terms of a config; None switches a default term off.
 
         Args:
-            losses: dict of dicts, or None; each names the ``type`` of a registered loss (terms of
-                :data:`DEFAULT_TERMS` have one), its options and ``loss_weight``.
-            defaults: of the task, see :class:`~mmickd.tasks.Task`.
-            where: the option's name, for messages.
+            losses: None, or dict by name of a term: the ``type`` of a registered loss (optional for
+                :data:`DEFAULT_TERMS`), its options and ``loss_weight``.
+            defaults: Defaults of the task.
+            where: Name of the option, for messages.
 
         Raises:
             ICKDError: if a name is unknown or a value out of range.
         """
-        given = check_dict(losses, where)
-        untyped = [n for n, o in given.items() if not (isinstance(o, Mapping) and "type" in o)]
+        config = check_dict(losses, where)
+        untyped = [n for n, o in config.items() if not (isinstance(o, Mapping) and "type" in o)]
         check_names(untyped, [TASK, *DEFAULT_TERMS], where, ", or any name with a 'type'")
-        for name in given:
+        for name in config:
             if (
                 not isinstance(name, str)
                 or not name.isidentifier()
@@ -158,35 +158,35 @@ class LossTerms:
                 or len(name) > LONGEST_NAME
             ):
                 raise ICKDError(
-                    f"{where} has a term {safe_repr(name)}: it must be a plain word without 'loss' "
-                    f"in it, since mmengine adds up whatever the log calls so, of at most "
-                    f"{LONGEST_NAME} letters."
+                    f"{where} has a term {safe_repr(name)}: the name must be a plain word of at "
+                    f"most {LONGEST_NAME} letters without 'loss' in it, since mmengine adds up all "
+                    "logged values with 'loss' in their names."
                 )
-        task = given.pop(TASK, {})
+        task = config.pop(TASK, {})
         omitted = {name: defaults.omitted.get(kind, {}) for name, kind in DEFAULT_TERMS.items()}
-        entries = {**omitted, **given}
         terms = {
             name: _term(name, options, defaults, f"{where}.{name}")
-            for name, options in entries.items()
+            for name, options in {**omitted, **config}.items()
             if options is not None
         }
         return cls(terms, _task_schedule(task, terms, where), where)
 
 
-def _term(name: str, given: Any, defaults: Defaults, where: str) -> Term:
-    options = check_dict(given, where)
+def _term(name: str, config: Any, defaults: Defaults, where: str) -> Term:
+    options = check_dict(config, where)
     kind = options.setdefault("type", DEFAULT_TERMS.get(name))
     options = {**defaults.options.get(type_name(kind), {}), **options}
     weight = options.pop("loss_weight", None)
     loss = build_part(LOSSES, options, type_name(kind), where, ("loss_weight",), BaseLoss)
     if loss.is_dense and loss.retrieves:
         raise ICKDError(
-            f"{where}: {type(loss).__name__} is asked at every location (is_dense), where nothing "
-            "is retrieved: set its num_positives and num_negatives to 0, or is_dense to False."
+            f"{where}: {type(loss).__name__} has is_dense=True, but dense losses retrieve no "
+            "rows: set its num_positives and num_negatives to 0, or is_dense to False."
         )
     if next(loss.parameters(), None) is not None:
         raise ICKDError(
-            f"{where}: {type(loss).__name__} has parameters, which nothing would train."
+            f"{where}: {type(loss).__name__} has parameters, but no optimizer would train them: "
+            "use a loss without parameters."
         )
     return Term(name, loss, _schedule(loss.default_weight if weight is None else weight, where))
 
@@ -200,8 +200,8 @@ def _schedule(weight: Any, where: str) -> WeightSchedule:
 
 
 def _task_schedule(task: Any, terms: Mapping[str, Term], where: str) -> WeightSchedule | None:
-    given = {"loss_weight": 0.0} if task is None else task
-    weight = check_dict(given, f"{where}.{TASK}", ["loss_weight"]).get("loss_weight", 1.0)
+    config = {"loss_weight": 0.0} if task is None else task
+    weight = check_dict(config, f"{where}.{TASK}", ["loss_weight"]).get("loss_weight", 1.0)
     if not isinstance(weight, str) or weight != COMPLEMENT:
         return _schedule(weight, f"{where}.{TASK}")
     dense = [term for term in terms.values() if term.loss.is_dense]
@@ -209,7 +209,7 @@ def _task_schedule(task: Any, terms: Mapping[str, Term], where: str) -> WeightSc
         names = [term.name for term in dense] or list(DEFAULT_TERMS)[:1]
         raise ICKDError(
             f"{where}.{TASK}.loss_weight='{COMPLEMENT}' is 1 minus the weight of vanilla KD (of "
-            "all dense terms), which must therefore be there and never be more than 1: see "
+            "all dense terms), so that weight must exist and never be more than 1: set "
             f"{' and '.join(f'{where}.{name}.loss_weight' for name in names)}."
         )
     return None

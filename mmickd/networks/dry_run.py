@@ -1,4 +1,4 @@
-"""Running networks once before training, on what they will meet in it."""
+"""Dry run: one forward pass of each network before training, on the first training batch."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from mmickd.structures import Batch
 from mmickd.utils.errors import ICKDError, is_out_of_memory
 from mmickd.utils.modules import is_sharded
 
-CHECK_WEIGHTS = "Check the weights that it begins with (init_cfg, load_from)."
+CHECK_WEIGHTS = "Check its initial weights (init_cfg, load_from)."
 
 
 def training_batch(
@@ -27,36 +27,38 @@ def training_batch(
     size: int,
     check_sample: Callable[[Any, str], None],
 ) -> Batch:
-    """The first samples of a training set, as the student gets them in training.
+    """Return the first samples of a training set as the student gets them in training.
 
-    The data set is left as it is; global random generators are drawn from.
+    The data set stays unchanged; global random generators are used.
 
     Args:
-        student: unwrapped; its data preprocessor runs as in training.
-        dataset: the live training set.
-        collate: of the training loader.
-        size: of the batch; fewer samples if there are no more.
-        check_sample: refuses a data sample that cannot be read, by the name of its image; see
-            :meth:`mmickd.tasks.Task.check_sample`.
+        student: Unwrapped student; its data preprocessor runs as in training.
+        dataset: Training set of the run.
+        collate: ``collate_fn`` of the training loader.
+        size: Size of the batch; fewer samples if the data set has no more.
+        check_sample: Refuses a data sample that cannot be read; takes it and the name of its image,
+            see :meth:`mmickd.tasks.Task.check_sample`.
 
     Raises:
-        ICKDError: if no batch can be made, or its data samples cannot be read, with the reason.
+        ICKDError: If no batch can be made, or its data samples cannot be read, with the reason.
     """
-    samples, names = _first_samples(apart(dataset), size)
+    samples, names = _first_samples(_with_copied_transforms(dataset), size)
     try:
-        # A copy: preprocessors may keep what they meet.
+        # A copy, as preprocessors may store what passes through them.
         preprocessor = copy.deepcopy(student.data_preprocessor)
         data = preprocessor(collate(samples), True)  # type: ignore[operator]
-        inputs, data_samples = _parts(data)
-    except Exception as error:  # whatever they raise on samples that they cannot take
-        # a label of another shape cannot be padded, for example
+        if isinstance(data, Mapping):
+            data = data["inputs"], data["data_samples"]
+        inputs, data_samples = data[0], list(data[1])
+    except Exception as error:  # any error that they raise for unsuitable samples
+        # The reason may be a label, for example one whose shape cannot be padded.
         for sample, name in zip(samples, names, strict=True):
             if isinstance(sample, Mapping) and "data_samples" in sample:
                 check_sample(sample["data_samples"], name)
         raise ICKDError(
             "the training loader's collate_fn and the student's data_preprocessor cannot make a "
-            f"batch of the first {len(samples)} training samples ({_told(error)}). It would fail "
-            "in training as well: mend train_dataloader or the data_preprocessor."
+            f"batch of the first {len(samples)} training samples ({_reason(error)}). Training "
+            "would fail as well: correct train_dataloader or data_preprocessor."
         ) from error
     if not isinstance(inputs, torch.Tensor):
         raise ICKDError(
@@ -68,31 +70,24 @@ def training_batch(
     return Batch(inputs, data_samples)
 
 
-def _parts(data: Any) -> tuple[Any, Sequence[Any]]:
-    """Inputs and data samples of a batch, as data preprocessors of mmengine give them."""
-    pair = [data["inputs"], data["data_samples"]] if isinstance(data, Mapping) else data
-    return pair[0], list(pair[1])
-
-
 def _first_samples(dataset: Any, count: int) -> tuple[list[Any], list[str]]:
-    """The first samples that are not None (for None, data sets take another at random).
+    """Return the first samples that are not None, and the names of their images.
 
-    Returns:
-        The samples, and the names of their images.
+    In training, data sets replace None by another sample at random.
     """
     samples: list[Any] = []
     names: list[str] = []
     for index in range(len(dataset)):
         try:
             sample = dataset[index]
-        except Exception as error:  # whatever a pipeline raises
+        except Exception as error:  # any error of a transform
             raise ICKDError(
-                f"{_name(dataset, index)} of the training set cannot be read ({_told(error)}). "
-                "Mend it, or train_dataloader.dataset.pipeline."
+                f"{_image_name_at(dataset, index)} of the training set cannot be read "
+                f"({_reason(error)}). Correct it, or train_dataloader.dataset.pipeline."
             ) from error
         if sample is not None:
             samples.append(sample)
-            names.append(_name(dataset, index))
+            names.append(_image_name_at(dataset, index))
         if len(samples) == count:
             break
     if not samples:
@@ -103,89 +98,85 @@ def _first_samples(dataset: Any, count: int) -> tuple[list[Any], list[str]]:
     return samples, names
 
 
-def _name(dataset: Any, index: int) -> str:
-    """Name of an image for messages: its path, else its place in the data set."""
+def _image_name_at(dataset: Any, index: int) -> str:
+    """Return the name of an image for messages: its path, else its index in the data set."""
     if hasattr(dataset, "get_data_info"):
         info = dataset.get_data_info(index)
-    else:  # mmpretrain's MultiTaskDataset has the list alone
+    else:  # mmpretrain's MultiTaskDataset has only the list
         info = dict(enumerate(getattr(dataset, "data_list", ()))).get(index)
     path = info.get("img_path") if isinstance(info, Mapping) else None
     return str(path or f"sample {index}")
 
 
-def apart(dataset: Any) -> Any:
-    """A data set of the same annotations whose transforms are copies.
+def _with_copied_transforms(dataset: Any) -> Any:
+    """Return a data set with the same annotations and copied transforms.
 
-    Transforms may keep images (mosaics) and have random generators of their own.
+    Transforms may store images (mosaics) and have random generators.
     """
     twin = copy.copy(dataset)
     if hasattr(dataset, "pipeline"):
-        twin.pipeline = _copied(dataset.pipeline)
+        try:
+            twin.pipeline = copy.deepcopy(dataset.pipeline)
+        except Exception:  # connections and locks cannot be copied
+            twin.pipeline = dataset.pipeline
     if hasattr(dataset, "dataset"):
-        twin.dataset = apart(dataset.dataset)
+        twin.dataset = _with_copied_transforms(dataset.dataset)
     if hasattr(dataset, "datasets"):
-        twin.datasets = [apart(part) for part in dataset.datasets]
+        twin.datasets = [_with_copied_transforms(part) for part in dataset.datasets]
     return twin
 
 
-def _copied(pipeline: Any) -> Any:
-    try:
-        return copy.deepcopy(pipeline)
-    except Exception:  # it holds what cannot be copied (connections, locks)
-        return pipeline
-
-
 @contextmanager
-def explained(owner: str, images: str, size: Sequence[int], remedy: str) -> Iterator[None]:
-    """Say what is wrong if a network cannot run on images.
+def explain_failed_pass(
+    owner: str, images: str, size: Sequence[int], remedy: str
+) -> Iterator[None]:
+    """Raise an ICKDError for any error of a network's forward pass, except for lack of memory.
 
     Args:
-        owner: whose network it is.
-        images: which they are.
-        size: shape of them, ``(..., h, w)``.
-        remedy: what to do.
-
-    Raises:
-        ICKDError: for whatever the network raises inside, but for want of memory.
+        owner: Name of the network.
+        images: Description of the images.
+        size: Shape of the images, ``(..., h, w)``.
+        remedy: What to do.
     """
     try:
         yield
-    except ICKDError:
-        raise
-    except Exception as error:  # whatever a network raises on an input that it cannot take
-        if is_out_of_memory(error):  # of smaller batches it can
+    except Exception as error:  # any error of a network on an unsuitable input
+        if _must_pass(error):
             raise
         pixels = "x".join(str(n) for n in size[-2:])
         raise ICKDError(
-            f"{owner} cannot run on {images} of {pixels} pixels ({_told(error)}). {remedy}"
+            f"{owner} cannot run on {images} of {pixels} pixels ({_reason(error)}). {remedy}"
         ) from error
 
 
 @contextmanager
-def explained_labels(data_samples: Sequence[Any]) -> Iterator[None]:
-    """Say whose fault it is if a network ran, but the labels of its images cannot be read.
+def explain_unreadable_labels(data_samples: Sequence[Any]) -> Iterator[None]:
+    """Raise an ICKDError that names the images if their labels cannot be read.
+
+    Errors for lack of memory pass.
 
     Args:
-        data_samples: of the images.
-
-    Raises:
-        ICKDError: for whatever is raised inside, but for want of memory.
+        data_samples: Data samples of the images.
     """
     try:
         yield
-    except ICKDError:
-        raise
-    except Exception as error:  # whatever a task raises on a label that it does not expect
-        if is_out_of_memory(error):
+    except Exception as error:  # any error of a task on an unexpected label
+        if _must_pass(error):
             raise
         names = ", ".join(image_name(sample) for sample in data_samples)
         raise ICKDError(
             f"the labels of {names} ({type(data_samples[0]).__name__}) cannot be read "
-            f"({_told(error)}). Mend the annotations, or the pipeline that loads and packs them."
+            f"({_reason(error)}). Correct the annotations, or the pipeline that loads and packs "
+            "them."
         ) from error
 
 
-def _told(error: Exception) -> str:
+def _must_pass(error: Exception) -> bool:
+    """True if the error is explained already, or if a smaller batch would avoid it."""
+    return isinstance(error, ICKDError) or is_out_of_memory(error)
+
+
+def _reason(error: Exception) -> str:
     return f"{type(error).__name__}: {str(error)[:200]}"
 
 
@@ -198,30 +189,31 @@ def dry_run(
     option: str = "layer",
     remedy: str = "Let the training pipeline make images that its model can take.",
 ) -> tuple[str, int]:
-    """Name and width of a training network's classifier layer, after one pass of it in eval.
+    """Return name and width of a training network's classifier layer, after one pass in eval mode.
 
-    A sharded model (FSDP) cannot run from here: it gets by with the usual names, or an explicit
-    one.
+    A sharded model (FSDP) cannot run outside its wrapper: its layer must have a usual name, or be
+    named by the option.
 
     Args:
-        model: unwrapped.
-        layer: its name; 'auto' finds it.
-        usual: see :func:`~mmickd.networks.classifier_layer.find_classifier`.
-        batch: of training, as it gets it.
-        owner: whose network it is, for messages.
-        option: the option that names the layer, for messages.
-        remedy: what to do if it cannot run.
+        model: Unwrapped model.
+        layer: Name of its classifier layer; 'auto' searches for it.
+        usual: Usual names of the layer, see
+            :func:`~mmickd.networks.classifier_layer.find_classifier`.
+        batch: Training batch, normalised for the model.
+        owner: Name of the network, for messages.
+        option: Option that names the layer, for messages.
+        remedy: What to do if the network cannot run, for messages.
 
     Raises:
-        ICKDError: if it cannot run, or the layer is not found, or is not the one, or the network
-            gives NaN or Inf.
+        ICKDError: If the network cannot run or gives NaN or Inf, or its classifier layer is not
+            found.
     """
 
     def run() -> Any:
         return model(batch.inputs, mode="tensor")
 
     if not is_sharded(model):
-        with explained(owner, "training images", batch.inputs.shape, remedy):
+        with explain_failed_pass(owner, "training images", batch.inputs.shape, remedy):
             layer = find_classifier(model, run, usual, owner, option, layer)
             tap = Tap(model, layer)
             with evaluating(model), torch.no_grad():
@@ -229,11 +221,11 @@ def dry_run(
             tap.close()
             check_finite(tapped, batch.data_samples, owner, CHECK_WEIGHTS)
     elif layer == "auto":
-        found = usual_layers(model, usual)
-        if not found:
+        usual = usual_layers(model, usual)
+        if not usual:
             raise ICKDError(
                 "the student is sharded (FSDP), so it cannot run once to find its classifier layer "
-                "before training: set the hook's layer to the layer that gives the logits."
+                "before training: set the hook's layer to the layer that outputs the logits."
             )
-        layer = found[0]
+        layer = usual[0]
     return layer, out_width(require_layer(model, layer))

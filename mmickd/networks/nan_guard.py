@@ -1,4 +1,4 @@
-"""NaN and Inf: refused before training, noticed in it without stopping the host."""
+"""NaN guard: NaN and Inf are refused before training, and detected in it without a host sync."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from mmickd.structures import Tapped
 from mmickd.utils.errors import ICKDError
 
 NEVER = 2**62
-"""The iteration of what has not happened."""
+"""Iteration that stands for 'always finite so far'."""
 STEPS_KEPT = 1000
-"""Steps since the last look whose images are known by name."""
+"""Steps whose image names are kept between two checks."""
 IMAGES_NAMED = 8
 """Images of a step that a message names."""
 CHECK_TEACHER = "Check its checkpoint (diverged?) and, if teacher.dtype is fp16, try bf16 or fp32."
 
 
 def image_name(data_sample: Any) -> str:
-    """Name of an image for messages: its path, else its place in the data set."""
+    """Return the name of an image for messages: its path, else its index in the data set."""
     meta = data_sample.metainfo
     return str(meta.get("img_path") or f"sample {meta.get('sample_idx')}")
 
@@ -32,37 +32,37 @@ def image_name(data_sample: Any) -> str:
 def check_finite(
     tapped: Tapped, data_samples: Sequence[Any], owner: str, remedy: str = CHECK_TEACHER
 ) -> None:
-    """Refuse a network whose features or logits are NaN or Inf; the host waits for the answer.
+    """Refuse a network whose features or logits are NaN or Inf; synchronises the host.
 
     Args:
-        tapped: of a batch.
-        data_samples: of the batch.
-        owner: whose network it is, for the message.
-        remedy: what to do, for the message.
+        tapped: Features and logits of a batch.
+        data_samples: Data samples of the batch.
+        owner: Name of the network, for the message.
+        remedy: What to do, for the message.
 
     Raises:
-        ICKDError: with the first image for which they are.
+        ICKDError: With the first image that has such values.
     """
-    for what, values in (("features", tapped.features), ("logits", tapped.logits)):
+    for name, values in (("features", tapped.features), ("logits", tapped.logits)):
         finite = torch.isfinite(values.float()).flatten(1).all(dim=1)
         if not bool(finite.all()):
-            name = image_name(data_samples[int((~finite).nonzero()[0])])
-            raise ICKDError(f"{owner} gives NaN or Inf {what} for {name}. {remedy}")
+            image = image_name(data_samples[int((~finite).nonzero()[0])])
+            raise ICKDError(f"{owner} gives NaN or Inf {name} for {image}. {remedy}")
 
 
 class NanGuard:
-    """Notes on the device at which iteration a value was NaN or Inf for the first time.
+    """Device-side record of the first iteration in which each value was NaN or Inf.
 
-    A step only notes; :meth:`check` is the look at it. As ``backward`` and the optimizer have run
-    by then, what was trained is lost, but nothing of it is saved.
+    :meth:`note` records without host synchronisation, :meth:`check` raises. Backward pass and
+    optimizer have run by then: the weights are lost, but no checkpoint was saved of them.
 
     Example:
         >>> from types import SimpleNamespace
-        >>> watch = NanGuard()
-        >>> watch.begin_step(6, [SimpleNamespace(metainfo=dict(img_path="a.png"))])
-        >>> watch.note({"loss_kd": torch.tensor(torch.inf)})
+        >>> guard = NanGuard()
+        >>> guard.begin_step(6, [SimpleNamespace(metainfo=dict(img_path="a.png"))])
+        >>> guard.note({"loss_kd": torch.tensor(torch.inf)})
         >>> try:
-        ...     watch.check()
+        ...     guard.check()
         ... except ICKDError as error:
         ...     print(str(error).partition(". ")[0])
         loss_kd not finite (NaN or Inf) in iteration 7 (images: a.png)
@@ -74,17 +74,17 @@ class NanGuard:
         self._first: dict[tuple[str, ...], Tensor] = {}
 
     def begin_step(self, iteration: int, data_samples: Sequence[Any]) -> None:
-        """Remember which images a step is about."""
+        """Record the iteration and the names of its images, for the message."""
         self._iteration = iteration
         names = [image_name(sample) for sample in islice(data_samples, IMAGES_NAMED)]
-        left = len(data_samples) - len(names)
-        self._images.append((iteration, names + ([f"{left} more"] if left else [])))
+        unnamed = len(data_samples) - len(names)
+        self._images.append((iteration, names + ([f"{unnamed} more"] if unnamed else [])))
 
     def note(self, values: Mapping[str, Tensor]) -> None:
-        """Note where a value is not finite; no host synchronisation.
+        """Record which values are not finite; no host synchronisation.
 
         Args:
-            values: scalars by name, the same names in the same order on every rank.
+            values: Scalars by name, with the same names in the same order on every rank.
         """
         if not values:
             return
@@ -96,18 +96,18 @@ class NanGuard:
         self._first[key] = torch.where(finite, first, first.clamp(max=self._iteration))
 
     def check(self, alone: bool = False) -> None:
-        """Look at what was noted on all ranks, which call this together; the host waits for it.
+        """Raise if a value was not finite on any rank; synchronises the host.
 
         Args:
-            alone: look at this rank only.
+            alone: Check this rank only; otherwise all ranks must call this together.
 
         Raises:
-            ICKDError: on every rank, with the first iteration at which a value was not finite.
+            ICKDError: On every rank, with the first iteration in which a value was not finite.
         """
         if not self._first:
             return
-        own = torch.cat(list(self._first.values()))
-        firsts = own.clone()
+        local_firsts = torch.cat(list(self._first.values()))
+        firsts = local_firsts.clone()
         if not alone:
             dist.all_reduce(firsts, op="min")
         iterations = firsts.tolist()
@@ -116,13 +116,14 @@ class NanGuard:
             self._images.clear()
             return
         names = [name for key in self._first for name in key]
-        bad = [name for name, at in zip(names, iterations, strict=True) if at == iteration]
-        images = dict(self._images).get(iteration, []) if int(own.min()) == iteration else []
+        bad_names = [name for name, i in zip(names, iterations, strict=True) if i == iteration]
+        is_local = int(local_firsts.min()) == iteration
+        images = dict(self._images).get(iteration, []) if is_local else []
         if not alone:
-            images = [one for of_rank in dist.all_gather_object(images) for one in of_rank]
+            images = [image for part in dist.all_gather_object(images) for image in part]
         raise ICKDError(
-            f"{', '.join(bad)} not finite (NaN or Inf) in iteration {iteration + 1}"
-            f"{' (images: ' + ', '.join(images) + ')' if images else ''}. What was trained since "
-            "then is not saved. Try teacher.dtype='fp32' (fp16 overflows), a smaller learning rate "
-            "or loss_weight, or optim_wrapper.clip_grad, and resume from the last checkpoint."
+            f"{', '.join(bad_names)} not finite (NaN or Inf) in iteration {iteration + 1}"
+            f"{' (images: ' + ', '.join(images) + ')' if images else ''}. No checkpoint was saved "
+            "since then. Try teacher.dtype='fp32' (fp16 overflows), a smaller learning rate or "
+            "loss_weight, or optim_wrapper.clip_grad, and resume from the last checkpoint."
         )

@@ -1,4 +1,4 @@
-"""Reading a layer of any model."""
+"""Reading the input and output of a layer of any model."""
 
 from __future__ import annotations
 
@@ -14,51 +14,48 @@ from mmickd.utils.errors import ICKDError
 from mmickd.utils.modules import get_module, name_without_wrappers
 
 LEAVES = (nn.Linear, nn.modules.conv._ConvNd)
+"""Types that a classifier layer can have."""
 
 
 class LocalHook:
-    """A module hook that stays with the module it was registered on.
+    """Module hook that is not copied with its module.
 
-    ``copy.deepcopy`` and ``pickle`` of a hooked module copy its hooks, and a bound method would
-    take its owner along (here: teacher and bank, into every EMA copy). A copied
-    :class:`LocalHook` is :func:`no_hook` instead.
+    ``copy.deepcopy`` and ``pickle`` of a hooked module copy its hooks. A bound method would bring
+    its object along: teacher and bank would be in every EMA copy. A copied :class:`LocalHook` is
+    :func:`no_hook` instead.
     """
 
     def __init__(self, function: Callable[..., Any]) -> None:
         self._function = function
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """Called by the module."""
+        """Call the function as a hook of the module."""
         return self._function(*args, **kwargs)
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> Callable[..., None]:
-        return no_hook
-
     def __reduce__(self) -> tuple[Callable[[], Any], tuple[()]]:
-        return _copied_hook, ()
+        return _get_no_hook, ()
 
 
 def no_hook(*args: Any, **kwargs: Any) -> None:
-    """The hook of a copy: it does nothing."""
+    """Do nothing: the hook of a copied module."""
 
 
-def _copied_hook() -> Callable[..., None]:
-    """Unpickled in place of a :class:`LocalHook`."""
+def _get_no_hook() -> Callable[..., None]:
     return no_hook
 
 
 class Tap:
-    """Reads a layer while it is armed.
+    """Recorder of a layer's input and output while it is armed.
 
     Calls outside of :meth:`arm` .. :meth:`take` are ignored: activation checkpointing runs the
-    layer a second time in the backward pass, and a copy of the model runs it for itself.
+    layer again in the backward pass, and a copy of the model may run too.
 
     Args:
-        model: the model that holds the layer.
-        layer: its name, without what wrappers insert.
+        model: Model that holds the layer.
+        layer: Name of the layer, without the components that wrappers insert.
 
     Raises:
-        ICKDError: if there is no such layer.
+        ICKDError: If the model has no such layer.
 
     Example:
         >>> import torch
@@ -81,24 +78,24 @@ class Tap:
         return out_width(self._module)
 
     def arm(self) -> None:
-        """Record from now on; forget what was recorded."""
+        """Delete the last recording, and record from now on."""
         self._armed, self._tapped = True, None
 
     def take(self) -> Tapped | None:
-        """The last recording, once; None if the layer did not run."""
+        """Return the last recording and stop; None if the layer did not run."""
         tapped, self._tapped, self._armed = self._tapped, None, False
         return tapped
 
     def read(self, run: Callable[[], Any], owner: str, option: str) -> Tapped:
-        """Input and output of the layer while a network runs.
+        """Return input and output of the layer while a network runs.
 
         Args:
-            run: runs the network.
-            owner: of the network, for the message.
-            option: the option that names the layer, for the message.
+            run: Runs the network.
+            owner: Name of the network, for the message.
+            option: Option that names the layer, for the message.
 
         Raises:
-            ICKDError: if the layer did not run.
+            ICKDError: If the layer did not run.
         """
         self.arm()
         try:
@@ -108,12 +105,12 @@ class Tap:
         if tapped is None:
             raise ICKDError(
                 f"{owner}'s layer '{self.layer}' does not run in its forward pass. Set {option} to "
-                "the layer that gives the logits."
+                "the layer that outputs the logits."
             )
         return tapped
 
     def close(self) -> None:
-        """Leave the layer."""
+        """Remove the hook from the layer."""
         self._handle.remove()
 
     def _record(self, module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
@@ -122,24 +119,24 @@ class Tap:
 
 
 def _batched(values: Any) -> Any:
-    """Give a vector its batch axis back: LeNet5 squeezes it off a batch of one."""
+    """Return a vector with a batch axis: LeNet5 squeezes it off a batch of one."""
     return values[None] if isinstance(values, Tensor) and values.ndim == 1 else values
 
 
 def out_width(layer: nn.Module) -> int:
-    """Number of classes that a classifier layer tells apart.
+    """Return the number of classes of a classifier layer.
 
     Raises:
-        ICKDError: if it is no Linear or Conv layer.
+        ICKDError: If it is no Linear or Conv layer.
     """
     return _width(layer, "out_features", "out_channels")
 
 
 def feature_width(model: nn.Module, layer: str) -> int:
-    """Width of the features that a classifier layer takes.
+    """Return the width of the features that a classifier layer takes.
 
     Raises:
-        ICKDError: if there is no such layer, or it is no Linear or Conv layer.
+        ICKDError: If the model has no such layer, or it is no Linear or Conv layer.
     """
     return _width(require_layer(model, layer), "in_features", "in_channels")
 
@@ -154,38 +151,38 @@ def _width(layer: nn.Module, *names: str) -> int:
 
 
 def require_layer(model: nn.Module, layer: str) -> nn.Module:
-    """The module called ``layer``.
+    """Return the module called ``layer``.
 
     Raises:
-        ICKDError: if there is none, with the nearest name.
+        ICKDError: If the model has no such module, with the most similar name.
     """
     module = get_module(model, layer)
     if module is None:
         names = [name_without_wrappers(name) for name, _ in model.named_modules() if name]
-        near = difflib.get_close_matches(layer, names, n=1)
+        similar = difflib.get_close_matches(layer, names, n=1)
         hint = (
-            f"Did you mean '{near[0]}'?"
-            if near
-            else f"The last ones that it has: {', '.join(leaf_names(model)[-12:])}"
+            f"Did you mean '{similar[0]}'?"
+            if similar
+            else f"Its last layers: {', '.join(leaf_names(model)[-12:])}"
         )
         raise ICKDError(f"{type(model).__name__} has no layer '{layer}'. {hint}")
     return module
 
 
 def leaf_names(model: nn.Module) -> list[str]:
-    """Names of all Linear and Conv layers."""
+    """Return the names of all Linear and Conv layers."""
     return [name_without_wrappers(n) for n, m in model.named_modules() if isinstance(m, LEAVES)]
 
 
 @contextmanager
 def evaluating(model: nn.Module) -> Iterator[None]:
-    """``model`` in eval mode; afterwards every module is in the mode that it was in."""
-    training = {module: module.training for module in model.modules()}
-    # By train() and not by the flags alone: LeViT, TinyViT and others prepare tensors there.
+    """Put ``model`` into eval mode, and every module back into its mode afterwards."""
+    modes = {module: module.training for module in model.modules()}
+    # Through train() and not only the flags: LeViT, TinyViT and others prepare tensors there.
     model.train(False)
     try:
         yield
     finally:
-        model.train(training[model])
-        for module, flag in training.items():
-            module.training = flag
+        model.train(modes[model])
+        for module, is_training in modes.items():
+            module.training = is_training

@@ -36,7 +36,7 @@ class Memory:
         >>> positives, negatives = memory.query("image", rows, 1, 1)
         >>> memory.stage("image", rows)
         >>> memory.feed()
-        >>> bool(positives.found), int(memory.banks["image"].counts.sum())
+        >>> bool(positives.has_rows), int(memory.banks["image"].counts.sum())
         (False, 1)
     """
 

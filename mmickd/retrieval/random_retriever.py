@@ -25,7 +25,7 @@ class RandomRetriever(TorchRetriever):
     anew at every search. The random number of a row is its score, and its similarity is the true
     one. So a loss that needs fewer rows gets a random subset of them, and a loss that takes rows
     of any class (:class:`~mmickd.losses.ContextKDLoss`) gets a uniform draw from the whole bank
-    (:func:`~mmickd.losses.nearest.nearest_rows`). If a method gains as much with this
+    (:func:`~mmickd.losses.base.nearest_rows`). If a method gains as much with this
     retriever, the gain does not come from retrieval. The run's random state is not used; a resumed
     run begins the draws anew.
 

@@ -1,4 +1,4 @@
-"""Task adapters: the only place where classifiers and segmenters differ."""
+"""Task adapters: classifiers and segmenters differ only here."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ __all__ = [
 
 
 def kind_of_task(model: nn.Module) -> type[Task]:
-    """The task of a model: of all that fit, the one that was registered last.
+    """Return the task of a model: the one registered last among all that fit.
 
     Example:
         >>> kind_of_task(nn.Linear(2, 2)).__name__
@@ -32,7 +32,7 @@ def kind_of_task(model: nn.Module) -> type[Task]:
 
 
 def task_for(student: nn.Module, teacher: nn.Module) -> Task:
-    """The task adapter of a student and its teacher, by the student's kind.
+    """Return the task adapter of a student and its teacher, by the student's kind.
 
     Example:
         >>> type(task_for(nn.Linear(2, 2), nn.Linear(2, 2))).__name__
@@ -42,7 +42,7 @@ def task_for(student: nn.Module, teacher: nn.Module) -> Task:
 
 
 def level_names() -> list[str]:
-    """Every level that some task offers.
+    """Return the names of the levels of all tasks.
 
     Example:
         >>> level_names()[:3]

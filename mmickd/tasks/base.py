@@ -1,4 +1,4 @@
-"""The task adapter: the only place where kinds of models differ."""
+"""Base class of the task adapters, and the ids of images."""
 
 from __future__ import annotations
 
@@ -18,17 +18,16 @@ from mmickd.utils.errors import ICKDError
 
 
 class Task(metaclass=ABCMeta):
-    """Adapter of a kind of model: it reads taps and data samples into a :class:`View`.
+    """Adapter of a kind of model: it turns taps and data samples into a :class:`View`.
 
-    Registered in :data:`mmickd.registry.TASKS` it is found by :func:`~mmickd.tasks.task_for`: of
-    all that fit a model the one that was registered last.
+    :func:`~mmickd.tasks.task_for` finds the tasks registered in :data:`mmickd.registry.TASKS`; the
+    one registered last wins among all that fit a model.
 
     Attributes:
-        levels: what a query can be, by the name that the hook's ``level`` gives it; the first one
-            is the default.
-        trains_on_crops: whether training shows parts of images, which evaluation shows whole at the
+        levels: Units of a query, by their names in the hook's ``level``; the first is the default.
+        trains_on_crops: True if training uses parts of images and evaluation whole images of the
             same scale.
-        loss_defaults: of the terms that a config does not spell out.
+        loss_defaults: Defaults of the terms that a config omits.
 
     Example:
         >>> from mmickd.tasks import ClassificationTask  # docs/examples/new_task.py has a new one
@@ -43,61 +42,56 @@ class Task(metaclass=ABCMeta):
     @classmethod
     @abstractmethod
     def fits(cls, model: nn.Module) -> bool:
-        """Whether this is the task of a model."""
+        """True if this task can adapt the model."""
 
     @classmethod
     def between(cls, student: nn.Module, teacher: nn.Module) -> Task:
-        """The adapter of a student and its teacher."""
+        """Return the adapter of a student and its teacher."""
         return cls()
 
     @classmethod
     def classifier_names(cls, model: nn.Module) -> Sequence[str]:
-        """Where models of this kind usually keep their last classifier layer."""
+        """Return the usual names of the last classifier layer in models of this kind."""
         return ()
 
     def check_student(self, model: nn.Module) -> None:  # noqa: B027 (some need none)
-        """Refuse models whose logits are not one softmax over the classes.
-
-        Raises:
-            ICKDError: with the reason.
-        """
+        """Raise ``ICKDError`` if the model's logits are not one softmax over the classes."""
 
     @abstractmethod
     def view(self, teacher: Tapped, batch: Batch, student: Tapped | None = None) -> View:
-        """A batch at all its locations.
+        """Return the view of a batch at all its locations.
 
         Args:
-            teacher: input and output of the teacher's classifier.
-            batch: what teacher and student were shown.
-            student: input and output of the student's classifier; None while a bank is built.
+            teacher: Input and output of the teacher's classifier layer.
+            batch: Input of teacher and student.
+            student: Input and output of the student's classifier layer; None while a bank is built.
         """
 
     def features_of(self, output: Tensor, logits: Tensor, cells: int) -> Tensor:
-        """The output of any layer of the teacher as features of the locations of its logits.
+        """Return the output of any layer of the teacher as features of its logits' locations.
 
         Args:
-            output: of a layer.
-            logits: of the classifier layer, of the same images.
-            cells: per side that the maps of an image with one location are averaged to.
+            output: Output of the layer.
+            logits: Output of the classifier layer for the same images.
+            cells: Side of the grid that a map is averaged to where an image is one location.
 
         Raises:
-            ICKDError: if the output has another shape than the task can place.
+            ICKDError: if the task cannot assign an output of this shape to locations.
         """
         raise ICKDError(
-            f"teacher.features: {type(self).__name__} retrieves by what the classifier layer takes "
-            "only. Set it to 'auto'."
+            f"teacher.features: {type(self).__name__} can retrieve only by the input of the "
+            "classifier layer. Set it to 'auto'."
         )
 
     def check_sample(self, data_sample: Any, name: str = "") -> None:
         """Refuse a training sample that :meth:`view` cannot read.
 
         Args:
-            data_sample: of one image.
-            name: of the image, for messages; '': as the data sample has it.
+            data_sample: Data sample of one image.
+            name: Name of the image, for messages; '': the data sample's.
 
         Raises:
-            ICKDError: with the image, the kind of the sample, and the shape of its label where that
-                is wrong.
+            ICKDError: naming the image, the type of the sample, and the shape of a bad label.
         """
         check_kind(data_sample, name)
         if not self.has_label(data_sample):
@@ -110,23 +104,19 @@ class Task(metaclass=ABCMeta):
 
     @abstractmethod
     def has_label(self, data_sample: Any) -> bool:
-        """Whether the data sample carries its ground truth."""
+        """True if the data sample carries its ground truth."""
 
     @abstractmethod
     def bad_labels(self, data_sample: Any, num_classes: int) -> list[int]:
-        """Labels of a data sample that are neither a class nor ignored."""
+        """Return the labels of a data sample that are neither a class nor ignored."""
 
     def settings(self) -> dict[str, Any]:
-        """Settings that decide how rows of a bank come out, for the bank's fingerprint."""
+        """Return the settings that change the rows of a bank, for the bank's fingerprint."""
         return {}
 
 
 def check_kind(data_sample: Any, name: str) -> None:
-    """Refuse what is no data sample, such as a bare label.
-
-    Raises:
-        ICKDError: with its type.
-    """
+    """Raise ``ICKDError`` if the value is no data sample but, say, a bare label."""
     if not hasattr(data_sample, "metainfo"):
         raise ICKDError(
             f"the data sample of {name or 'a training image'} is of type "
@@ -136,7 +126,7 @@ def check_kind(data_sample: Any, name: str) -> None:
 
 
 def data_sample_id(data_sample: Any) -> int:
-    """Identity of the image of a data sample: its path, else its number in the data set."""
+    """Return the id of an image: a hash of its path, else of its index in the data set."""
     meta = data_sample.metainfo
     if meta.get("img_path"):
         return image_id(str(meta["img_path"]))
@@ -145,7 +135,7 @@ def data_sample_id(data_sample: Any) -> int:
 
 
 def data_sample_ids(data_samples: Sequence[Any], device: torch.device) -> Tensor:
-    """``(B,)`` int64 ids on ``device``, copied without stopping the host."""
+    """Return ``(B,)`` int64 ids on ``device``, copied without a host synchronisation."""
     ids = torch.tensor([data_sample_id(sample) for sample in data_samples], dtype=torch.long)
     if device.type == "cuda":
         return ids.pin_memory().to(device, non_blocking=True)

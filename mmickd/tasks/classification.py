@@ -1,4 +1,4 @@
-"""Image classification (mmpretrain)."""
+"""Task adapter of image classification (mmpretrain)."""
 
 from __future__ import annotations
 
@@ -19,16 +19,15 @@ from mmickd.tasks.sigmoid_losses import check_losses, loaded_class
 from mmickd.utils.errors import ICKDError
 
 UNMIXED_SCORE = 1.0 - 1e-6
-"""Least score of an image's class at which it counts as not mixed with another image."""
-
+"""Minimum score of an image's class for an image that is not mixed with another one."""
 MOST_SCORE = 1.01
-"""Largest sum of the scores of an image of one class, or of a mixture."""
-ONE_CLASS = "In-context distillation needs exactly one class per image: mend the training set."
+"""Maximum sum of the scores of an image of one class, or of a mixture of two."""
+ONE_CLASS = "In-context distillation needs exactly one class per image: correct the training set."
 
 
 @TASKS.register_module()
 class ClassificationTask(Task):
-    """One location per image: whatever no other task fits.
+    """Task of all models that no other task fits: an image is one location.
 
     Example:
         >>> list(ClassificationTask.levels)
@@ -40,16 +39,16 @@ class ClassificationTask(Task):
 
     @classmethod
     def fits(cls, model: nn.Module) -> bool:
-        """Any model; what tells classes apart by one layer can be distilled as a classifier."""
+        """True: every model with one classifier layer can be distilled as a classifier."""
         return True
 
     @classmethod
     def classifier_names(cls, model: nn.Module) -> Sequence[str]:
-        """That of mmpretrain's linear heads."""
+        """Return the name in mmpretrain's linear heads."""
         return ("head.fc",)
 
     def check_student(self, model: nn.Module) -> None:
-        """Refuse multi-label heads and losses of a sigmoid; see the base class."""
+        """Refuse multi-label heads and sigmoid losses; see the base class."""
         head = getattr(model, "head", None)
         head = model if head is None else head
         if isinstance(head, loaded_class("mmpretrain.models.heads", "MultiLabelClsHead")):
@@ -63,13 +62,13 @@ class ClassificationTask(Task):
         check_losses(losses, f"the head of {type(model).__name__}")
 
     def view(self, teacher: Tapped, batch: Batch, student: Tapped | None = None) -> View:
-        """See the base class. A mixed image (mixup, cutmix) has no label, but KD applies to it."""
+        """See the base class. A mixed image (mixup, cutmix) has no label, but KD applies."""
         logits = teacher.logits
         if logits.ndim != 2 or teacher.features.ndim != 2:
             raise ICKDError(
-                "the teacher's classifier layer gives features "
-                f"{tuple(teacher.features.shape)} and logits {tuple(logits.shape)}; a classifier "
-                "is expected to have (B, D) and (B, C). Set teacher.layer to the right layer."
+                f"the teacher's classifier layer has features {tuple(teacher.features.shape)} and "
+                f"logits {tuple(logits.shape)}; a classifier needs (B, D) and (B, C). Set "
+                "teacher.layer to the layer that outputs the logits."
             )
         samples = batch.data_samples
         labels = torch.stack([_label(sample, logits.device) for sample in samples])[:, None]
@@ -84,30 +83,26 @@ class ClassificationTask(Task):
         )
 
     def features_of(self, output: Tensor, logits: Tensor, cells: int) -> Tensor:
-        """``(B, D)`` as it is; maps ``(B, D, h, w)`` averaged to ``cells x cells``, flattened.
+        """Return ``(B, D)`` unchanged, maps ``(B, D, h, w)`` averaged to ``cells x cells``, flat.
 
-        Smaller maps repeat cells: the width never depends on the size of an image.
+        Smaller maps repeat cells, so that the width never depends on the size of an image.
         """
         if output.ndim == 4:
             return F.adaptive_avg_pool2d(output, cells).flatten(1)
         if output.ndim != 2:
             raise ICKDError(
-                f"teacher.features: that layer gives {tuple(output.shape)}, where a classifier's "
-                "features are (B, D) or maps (B, D, h, w). Name another layer."
+                f"teacher.features: the layer outputs {tuple(output.shape)}, but a classifier's "
+                "features must be (B, D) or maps (B, D, h, w). Name another layer."
             )
         return output
 
     def bad_labels(self, data_sample: Any, num_classes: int) -> list[int]:
-        """See the base class.
-
-        Raises:
-            ICKDError: if the sample has several labels, or one that is no number of a class.
-        """
+        """See the base class; raise ``ICKDError`` if the label is no single class."""
         label = int(_single_label(data_sample))
         return [] if 0 <= label < num_classes else [label]
 
     def check_sample(self, data_sample: Any, name: str = "") -> None:
-        """See the base class. Scores without a label will do."""
+        """See the base class. Scores without a label are accepted."""
         check_kind(data_sample, name)
         score = getattr(data_sample, "gt_score", None)
         if score is None:
@@ -126,18 +121,17 @@ class ClassificationTask(Task):
 
 
 def _single_label(data_sample: Any, name: str = "") -> Tensor:
-    """Class of an image, int64 scalar.
+    """Return the class of an image, int64 scalar.
 
     Raises:
-        ICKDError: if it has several labels, or one that is no number of a class.
+        ICKDError: if the image has several labels, or a label that is no class number.
     """
     label, name = data_sample.gt_label, name or image_name(data_sample)
     try:
         label = torch.as_tensor(label)
     except (TypeError, ValueError, RuntimeError) as error:
         raise ICKDError(
-            f"gt_label of {name} is a {type(label).__name__}, not the number of a class. "
-            f"{ONE_CLASS}"
+            f"gt_label of {name} is a {type(label).__name__}, not a class number. {ONE_CLASS}"
         ) from error
     if label.numel() != 1:
         raise ICKDError(
@@ -150,10 +144,10 @@ def _single_label(data_sample: Any, name: str = "") -> Tensor:
 
 
 def _label(data_sample: Any, device: torch.device) -> Tensor:
-    """Class of an image as a scalar on ``device``; -1 if it is mixed with another image."""
+    """Return the class of an image, a scalar on ``device``; -1 if it is mixed with another."""
     score = data_sample.get("gt_score") if "gt_score" in data_sample else None
     if score is None:
         return torch.as_tensor(data_sample.gt_label, device=device).reshape(-1)[0].long()
-    # After mixup gt_label still names one of the two images only; the scores tell the truth.
+    # After mixup gt_label is the class of only one of the two images; the scores have both.
     best, label = score.to(device).max(dim=0)
     return torch.where(best >= UNMIXED_SCORE, label, NO_LABEL)

@@ -1,4 +1,4 @@
-"""Which class a cell of a logits grid belongs to."""
+"""Positions and labels of the cells of a logits grid."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from mmickd.structures import NO_LABEL
 
 
 def resize(x: Tensor, grid: tuple[int, int], align_corners: bool) -> Tensor:
-    """``(B, C, h, w)`` logits or features on another grid, as their own head resizes its logits.
+    """Resize ``(B, C, h, w)`` logits or features to another grid, as their head resizes logits.
 
     Example:
         >>> resize(torch.zeros(1, 3, 4, 4), (8, 8), align_corners=False).shape
@@ -30,29 +30,27 @@ def labels_on_grid(
     num_classes: int,
     ignore_index: int,
 ) -> Tensor:
-    """The ground truth of each cell's centre.
+    """Return the ground truth at each cell's centre.
 
-    The centre is where the head's own upsampling puts the cell: with ``align_corners`` the corner
-    cells lie on the corner pixels, else every cell covers an equal share of the input.
+    The head's upsampling defines the centre: with ``align_corners`` the corner cells lie on the
+    corner pixels, else every cell covers an equal share of the input.
 
     Args:
-        gt: ``(B, H, W)`` int; the ground truth, of the image or of its unresized original (the
-            stock validation pipelines leave it so): only its field of view counts.
+        gt: ``(B, H, W)`` int; ground truth of the image or of its unresized original (as in the
+            stock validation pipelines). It must show the same field of view; its size is free.
         grid: ``(h, w)`` of the logits.
-        input_shape: ``(h, w)`` in pixels of the network's input, padding included.
-        image_shape: ``(h, w)`` in pixels of the image in it (top left).
-        align_corners: of the head that made the logits.
+        input_shape: ``(h, w)`` of the network's input in pixels, padding included.
+        image_shape: ``(h, w)`` of the image in the input (top left), in pixels.
+        align_corners: Option of the head that outputs the logits.
         num_classes: ``C``; labels outside ``[0, C)`` become void.
-        ignore_index: the label of void pixels.
+        ignore_index: Label of void pixels.
 
     Returns:
         ``(B, h, w)`` int64, -1 for void cells and padding.
     """
-    ys, outside_y = _centres(
-        grid[0], input_shape[0], image_shape[0], gt.shape[1], align_corners, gt
-    )
-    xs, outside_x = _centres(
-        grid[1], input_shape[1], image_shape[1], gt.shape[2], align_corners, gt
+    (ys, outside_y), (xs, outside_x) = (
+        _centres(grid[i], input_shape[i], image_shape[i], gt.shape[1 + i], align_corners, gt.device)
+        for i in range(2)
     )
     labels = gt.long()[:, ys[:, None], xs[None, :]]
     void = (labels == ignore_index) | (labels < 0) | (labels >= num_classes)
@@ -63,12 +61,12 @@ def labels_on_grid(
 def cell_centres(
     grid: tuple[int, int], input_shape: tuple[int, int], align_corners: bool
 ) -> Tensor:
-    """Where the cells lie, as the head's own upsampling puts them.
+    """Return the centres of the cells, as the head's upsampling defines them.
 
     Args:
         grid: ``(h, w)`` of the logits.
-        input_shape: ``(h, w)`` in pixels of the network's input, padding included.
-        align_corners: of the head that made the logits.
+        input_shape: ``(h, w)`` of the network's input in pixels, padding included.
+        align_corners: Option of the head that outputs the logits.
 
     Returns:
         ``(h * w, 2)`` float32; x and y in pixels of the input, 0 at its left or upper edge.
@@ -87,14 +85,19 @@ def cell_centres(
 
 
 def _centres(
-    cells: int, input_size: int, image_size: int, gt_size: int, align_corners: bool, like: Tensor
+    cells: int,
+    input_size: int,
+    image_size: int,
+    gt_size: int,
+    align_corners: bool,
+    device: torch.device,
 ) -> tuple[Tensor, Tensor]:
-    """Row (or column) of the ground truth at each cell's centre, and which cells are padding."""
-    index = torch.arange(cells, device=like.device)
-    # In whole numbers: a centre may lie on the border of two pixels, where rounding would choose.
+    """Return the row (or column) of ``gt`` at each cell's centre, and a mask of padding cells."""
+    index = torch.arange(cells, device=device)
+    # In integers: a centre may lie on the border of two pixels, where rounding would decide.
     if align_corners and cells > 1:
         centre, unit = 2 * index * (input_size - 1) + cells - 1, 2 * (cells - 1)
     else:
         centre, unit = (2 * index + 1) * input_size, 2 * cells
-    at = torch.div(centre * gt_size, image_size * unit, rounding_mode="floor")
-    return at.clamp(max=gt_size - 1), centre >= image_size * unit
+    index = torch.div(centre * gt_size, image_size * unit, rounding_mode="floor")
+    return index.clamp(max=gt_size - 1), centre >= image_size * unit

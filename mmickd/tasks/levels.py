@@ -1,6 +1,6 @@
-"""Levels: which locations of a view are queries, and which rows its images give to the bank.
+"""Levels: they choose the locations of a view that are queries, and the rows for the bank.
 
-Of fixed output shape and without a host synchronisation where they run in a training step.
+In a training step their outputs have a fixed shape and need no host synchronisation.
 """
 
 from __future__ import annotations
@@ -17,12 +17,11 @@ from mmickd.structures import NO_LABEL, Samples, View
 
 
 class Level(metaclass=ABCMeta):
-    """The unit of a query: an image, a pixel, a region.
+    """Unit of a query: an image, a pixel or a region.
 
     Attributes:
-        capacity: rows per class of a bank where the config gives none; None: all.
-        has_own_rows: whether a query has a row of its own in the bank, which ``query='bank'`` asks
-            by.
+        capacity: Default number of rows per class in a bank; None: all.
+        has_own_rows: True if the bank has a row for each query, which ``query='bank'`` uses.
 
     Example:
         >>> class FirstLocation(Level):
@@ -39,28 +38,28 @@ class Level(metaclass=ABCMeta):
 
     @abstractmethod
     def queries(self, view: View, anchors: int, seed: int) -> View:
-        """The queries of a batch.
+        """Return the queries of a batch.
 
         Args:
-            view: the batch at all its locations.
-            anchors: most queries of an image, where the level samples.
-            seed: of the choice; another one for every iteration.
+            view: The batch at all its locations.
+            anchors: Maximum number of queries per image, where the level samples.
+            seed: Seed of the choice, different in every iteration.
 
         Returns:
-            The view at ``A`` queries per image, with :data:`NO_LABEL` where a slot is empty.
+            View of ``A`` queries per image, with :data:`NO_LABEL` where a slot is empty.
         """
 
-    def offer(self, view: View, pixels_per_image: int, seed: int) -> tuple[Samples, Tensor]:
-        """Rows that images give to the bank.
+    def bank_rows(self, view: View, pixels_per_image: int, seed: int) -> tuple[Samples, Tensor]:
+        """Return the rows of images for the bank.
 
         Args:
-            view: the images at all their locations, without student.
-            pixels_per_image: most rows of one class from one image, where the level samples.
-            seed: of the sampling keys.
+            view: The images at all their locations, without student.
+            pixels_per_image: Maximum number of rows of one class from one image, where the level
+                samples.
+            seed: Seed of the sampling keys.
 
         Returns:
-            ``R`` rows, all of them labelled, and ``(R,)`` int64 keys (the smaller, the sooner
-            kept).
+            ``R`` labelled rows, and ``(R,)`` int64 keys; a bank keeps the smallest keys.
         """
         samples = view.samples()
         rows, positions = samples.labels >= 0, locations_of(view)
@@ -68,12 +67,12 @@ class Level(metaclass=ABCMeta):
 
 
 class ImageLevel(Level):
-    """Every location is a query: an image of a classifier.
+    """Level of images: every location of the view is a query.
 
     Example:
         >>> labels = torch.tensor([[1], [-1]])
         >>> view = View(torch.ones(2, 1, 4), torch.zeros(2, 1, 3), labels, labels < 9, labels[:, 0])
-        >>> rows, keys = ImageLevel().offer(view, pixels_per_image=1, seed=0)
+        >>> rows, keys = ImageLevel().bank_rows(view, pixels_per_image=1, seed=0)
         >>> rows.labels.tolist()
         [1]
     """
@@ -84,7 +83,7 @@ class ImageLevel(Level):
 
 
 class PixelLevel(Level):
-    """Locations chosen at random, balanced over the classes of each image.
+    """Level of pixels: locations chosen at random, balanced over the classes of each image.
 
     The default capacity is our choice: 19 classes of 512-wide fp16 rows are 76 MiB.
     """
@@ -96,8 +95,8 @@ class PixelLevel(Level):
         """See :meth:`Level.queries`."""
         return take(view, balanced_choice(view.labels, view.ids, view.num_classes, anchors, seed))
 
-    def offer(self, view: View, pixels_per_image: int, seed: int) -> tuple[Samples, Tensor]:
-        """See :meth:`Level.offer`."""
+    def bank_rows(self, view: View, pixels_per_image: int, seed: int) -> tuple[Samples, Tensor]:
+        """See :meth:`Level.bank_rows`."""
         labels, ids, positions = view.labels.flatten(), view.location_ids, locations_of(view)
         images = torch.arange(len(view.ids), device=labels.device)
         images = images.repeat_interleave(view.labels.shape[1])
@@ -113,7 +112,7 @@ class PixelLevel(Level):
 
 
 class RegionLevel(Level):
-    """Mean feature and mean logits of each class in each image: ``C`` slots per image."""
+    """Level of regions: mean features and logits of each class in each image, ``C`` per image."""
 
     def queries(self, view: View, anchors: int, seed: int) -> View:
         """See :meth:`Level.queries`."""
@@ -139,30 +138,30 @@ class RegionLevel(Level):
             student_features=None if features is None else lambda: mean(features()),
         )
 
-    def offer(self, view: View, pixels_per_image: int, seed: int) -> tuple[Samples, Tensor]:
-        """See :meth:`Level.offer`."""
-        return super().offer(self.queries(view, 0, seed), pixels_per_image, seed)
+    def bank_rows(self, view: View, pixels_per_image: int, seed: int) -> tuple[Samples, Tensor]:
+        """See :meth:`Level.bank_rows`."""
+        return super().bank_rows(self.queries(view, 0, seed), pixels_per_image, seed)
 
 
 def locations_of(view: View) -> Tensor:
-    """``(B * L,)``; the place of each location in its image."""
+    """Return ``(B * L,)`` int64: the index of each location in its image."""
     positions = torch.arange(view.labels.shape[1], device=view.labels.device)
     return positions.repeat(view.labels.shape[0])
 
 
-def take(view: View, where: Tensor) -> View:
-    """The chosen ``(B, A)`` locations of a view."""
+def take(view: View, locations: Tensor) -> View:
+    """Return the view at the ``(B, A)`` chosen locations."""
 
     def pick(x: Tensor) -> Tensor:
-        return x.gather(1, where[..., None].expand(-1, -1, x.shape[2]))
+        return x.gather(1, locations[..., None].expand(-1, -1, x.shape[2]))
 
     features, places = view.student_features, view.places
     return replace(
         view,
         features=pick(view.features),
         logits=pick(view.logits),
-        labels=view.labels.gather(1, where),
-        valid=view.valid.gather(1, where),
+        labels=view.labels.gather(1, locations),
+        valid=view.valid.gather(1, locations),
         student_logits=None if view.student_logits is None else pick(view.student_logits),
         student_features=None if features is None else lambda: pick(features()),
         places=None if places is None else lambda: pick(places()),
@@ -173,18 +172,18 @@ def balanced_choice(labels: Tensor, ids: Tensor, num_classes: int, count: int, s
     """Choose locations at random, balanced over the classes present in each image.
 
     Classes take turns: first a random location of each class, then a second of each, and so on
-    until ``count`` are chosen; a class that runs out leaves its turns to the others. Locations
-    without a label come last, as padding.
+    until ``count`` are chosen; a class without further locations leaves its turns to the others.
+    Locations without a label come last, as padding.
 
-    Chance is a hash of (seed, image, location), so that an image has the same locations on
-    whatever rank and in whatever company it comes, and again when a run is resumed.
+    The random order is a hash of (seed, image, location), so that an image has the same locations
+    on any rank, in any batch and in a resumed run.
 
     Args:
         labels: ``(B, L)`` int64, -1 where void.
-        ids: ``(B,)`` int64; an image that is not known (below 0) goes by its place in the batch.
+        ids: ``(B,)`` int64; for an unknown image (below 0) its index in the batch is hashed.
         num_classes: ``C``.
-        count: locations to choose per image.
-        seed: of the choice.
+        count: Locations to choose per image.
+        seed: Seed of the choice.
 
     Returns:
         ``(B, min(count, L))`` int64 locations.
@@ -205,8 +204,9 @@ def balanced_choice(labels: Tensor, ids: Tensor, num_classes: int, count: int, s
     sizes = torch.zeros_like(classes[:, :1]).repeat(1, num_classes + 1)
     sizes.scatter_add_(1, classes, torch.ones_like(classes))
     begin = (sizes.cumsum(dim=1) - sizes).gather(1, sorted_classes)
-    # Inside one turn the classes come in random order, by noise of its own: that which shuffled
-    # the locations is smallest in the largest class. In integers: not every device has float64.
+    # Within a turn the classes come in random order, by a second noise: the first one, by which the
+    # locations are shuffled, is smallest in the largest class. In integers: not every device has
+    # float64.
     bits = 63 - labels.shape[1].bit_length()
     noise = keyed_hash(seed + 1, images, slots) >> (63 - bits)
     turn = ((slots - begin) << bits) + noise

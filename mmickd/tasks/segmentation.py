@@ -1,4 +1,4 @@
-"""Semantic segmentation (mmseg)."""
+"""Task adapter of semantic segmentation (mmseg)."""
 
 from __future__ import annotations
 
@@ -22,12 +22,13 @@ from mmickd.utils.errors import ICKDError
 
 @TASKS.register_module()
 class SegmentationTask(Task):
-    """One location per cell of the teacher's logits grid.
+    """Task of segmenters: a cell of the teacher's logits grid is one location.
 
     Args:
-        ignore_index: label of void pixels (the student head's).
-        student_align_corners: how the student's logits are resized to the teacher's grid.
-        teacher_align_corners: where the teacher's grid cells lie in the image.
+        ignore_index: Label of void pixels (the student head's).
+        student_align_corners: Option of the student's head, to resize its logits to the teacher's
+            grid.
+        teacher_align_corners: Option of the teacher's head, to place its grid cells in the image.
 
     Example:
         >>> list(SegmentationTask(ignore_index=11).levels)
@@ -57,12 +58,12 @@ class SegmentationTask(Task):
 
     @classmethod
     def fits(cls, model: nn.Module) -> bool:
-        """Models with a ``decode_head``, as mmseg's."""
+        """True for models with a ``decode_head``, as mmseg's."""
         return hasattr(model, "decode_head")
 
     @classmethod
     def between(cls, student: nn.Module, teacher: nn.Module) -> SegmentationTask:
-        """With what the heads that predict say of their grids and of void pixels."""
+        """Return the adapter with the options of the two heads that predict."""
         head = last_decode_head(student)
         teacher_head = last_decode_head(teacher) if cls.fits(teacher) else None
         return cls(
@@ -73,7 +74,7 @@ class SegmentationTask(Task):
 
     @classmethod
     def classifier_names(cls, model: nn.Module) -> Sequence[str]:
-        """That of the head that predicts: the last one of a cascade."""
+        """Return the name in the head that predicts: the last one of a cascade."""
         heads = model.decode_head
         last = f".{len(heads) - 1}" if isinstance(heads, nn.ModuleList) else ""
         return (f"decode_head{last}.conv_seg",)
@@ -84,7 +85,7 @@ class SegmentationTask(Task):
         if getattr(head, "out_channels", None) == 1:
             raise ICKDError(
                 f"the decode_head of {type(model).__name__} has out_channels=1: a binary head with "
-                "a sigmoid, while in-context distillation compares softmax distributions over "
+                "a sigmoid, but in-context distillation compares softmax distributions over "
                 "classes. Use out_channels=2 with num_classes=2."
             )
         losses = getattr(head, "loss_decode", None)
@@ -99,9 +100,9 @@ class SegmentationTask(Task):
         logits, features = teacher.logits, teacher.features
         if logits.ndim != 4 or features.shape[-2:] != logits.shape[-2:]:
             raise ICKDError(
-                f"the teacher's classifier layer gives features {tuple(features.shape)} and "
-                f"logits {tuple(logits.shape)}; a segmenter is expected to have (B, D, h, w) and "
-                "(B, C, h, w). Set teacher.layer to the layer that gives the logits."
+                f"the teacher's classifier layer has features {tuple(features.shape)} and logits "
+                f"{tuple(logits.shape)}; a segmenter needs (B, D, h, w) and (B, C, h, w). Set "
+                "teacher.layer to the layer that outputs the logits."
             )
         labels = torch.cat([self._labels(s, logits, batch.input_shape) for s in batch.data_samples])
 
@@ -121,17 +122,17 @@ class SegmentationTask(Task):
         )
 
     def features_of(self, output: Tensor, logits: Tensor, cells: int) -> Tensor:
-        """Maps ``(B, D, h, w)`` on the grid of the logits, as the teacher's head resizes them."""
+        """Resize maps ``(B, D, h, w)`` to the logits' grid, as the teacher's head resizes them."""
         if output.ndim != 4:
             raise ICKDError(
-                f"teacher.features: that layer gives {tuple(output.shape)}, where a segmenter's "
-                "features are maps (B, D, h, w). Name another layer."
+                f"teacher.features: the layer outputs {tuple(output.shape)}, but a segmenter's "
+                "features must be maps (B, D, h, w). Name another layer."
             )
         grid = (logits.shape[2], logits.shape[3])
         return resize(output, grid, self.teacher_align_corners)
 
     def _labels(self, data_sample: Any, logits: Tensor, input_shape: tuple[int, int]) -> Tensor:
-        """``(1, L)``; the class of each cell of the teacher's grid."""
+        """Return ``(1, L)`` int64: the class of each cell of the teacher's grid."""
         return labels_on_grid(
             label_map(data_sample).to(logits.device),
             (logits.shape[2], logits.shape[3]),
@@ -143,7 +144,7 @@ class SegmentationTask(Task):
         ).flatten(1)
 
     def _places(self, logits: Tensor, batch: Batch) -> Tensor:
-        """``(B, L, 2)``; where in its image the centre of each cell of the teacher's grid lies."""
+        """Return ``(B, L, 2)``: the centre of each cell of the teacher's grid, as in ``View``."""
         centres = cell_centres(
             (logits.shape[2], logits.shape[3]), batch.input_shape, self.teacher_align_corners
         )
@@ -172,14 +173,14 @@ class SegmentationTask(Task):
 
 
 def label_map(data_sample: Any, name: str = "") -> Tensor:
-    """``(1, h, w)``; the class of each pixel.
+    """Return ``(1, h, w)``: the class of each pixel.
 
     Args:
-        data_sample: of one image.
-        name: of the image, for messages; '': as the data sample has it.
+        data_sample: Data sample of one image.
+        name: Name of the image, for messages; '': the data sample's.
 
     Raises:
-        ICKDError: if it has another shape, as RGB maps and maps of gray and alpha have.
+        ICKDError: if the map has another shape, as RGB maps and maps of gray and alpha have.
     """
     labels = getattr(data_sample.gt_sem_seg, "data", None)
     shape = tuple(getattr(labels, "shape", ()))
@@ -187,28 +188,28 @@ def label_map(data_sample: Any, name: str = "") -> Tensor:
         file = data_sample.metainfo.get("seg_map_path") or name or image_name(data_sample)
         raise ICKDError(
             f"the label map {file} is a {type(labels).__name__} of shape {shape}, not a Tensor of "
-            "shape (1, h, w). Save label maps with one channel, the number of its class in each "
+            "shape (1, h, w). Save label maps with one channel that holds the class number of each "
             "pixel: RGB maps have three channels, maps of gray and alpha two."
         )
     return labels.reshape(1, *shape[-2:])
 
 
 def last_decode_head(model: nn.Module) -> nn.Module:
-    """The head that predicts: the last one of a cascade."""
+    """Return the head that predicts: the last one of a cascade."""
     head = model.decode_head
     return head[-1] if isinstance(head, nn.ModuleList) else head  # type: ignore[return-value]
 
 
 def _image_shape(data_sample: Any, input_shape: tuple[int, int]) -> tuple[int, int]:
-    """``(h, w)`` of the image inside a padded input."""
+    """Return ``(h, w)`` of the image inside a padded input."""
     gt_shape = tuple(label_map(data_sample).shape[-2:])
     if gt_shape == tuple(input_shape):
-        # In training the ground truth is padded along with the image.
+        # In training the ground truth is padded together with the image.
         return input_shape
     height, width = data_sample.metainfo.get("img_shape", input_shape)[:2]
     return min(height, input_shape[0]), min(width, input_shape[1])
 
 
 def _locations(x: Tensor) -> Tensor:
-    """``(B, C, h, w)`` to ``(B, h * w, C)``."""
+    """Reshape ``(B, C, h, w)`` to ``(B, h * w, C)``."""
     return x.flatten(2).transpose(1, 2)

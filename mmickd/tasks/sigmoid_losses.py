@@ -1,4 +1,4 @@
-"""Losses that score every class by its own sigmoid."""
+"""Detection of losses that score every class by its own sigmoid."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ REMEDY = "Use a loss over a softmax, such as CrossEntropyLoss with use_sigmoid=F
 def check_losses(losses: Iterable[Any], owner: str) -> None:
     """Refuse a head that is trained by sigmoid losses alone.
 
-    Beside a softmax loss, others may score single classes: DiceLoss does so by default.
+    Beside a softmax loss, other losses may use a sigmoid: DiceLoss does so by default.
 
     Args:
-        losses: modules of the head's losses; others are passed over.
-        owner: what the losses belong to, for the message.
+        losses: Modules of the head's losses; other objects are ignored.
+        owner: Name of the head, for the message.
 
     Raises:
-        ICKDError: if some use a sigmoid and none a softmax, with the name of the first.
+        ICKDError: if some losses use a sigmoid and none a softmax, naming the first.
 
     Example:
         >>> check_losses([nn.BCEWithLogitsLoss(), nn.CrossEntropyLoss()], "head")
@@ -35,46 +35,48 @@ def check_losses(losses: Iterable[Any], owner: str) -> None:
     sigmoids = [type(loss).__name__ for loss, is_sigmoid in kinds if is_sigmoid]
     if sigmoids and all(is_sigmoid is not False for _, is_sigmoid in kinds):
         raise ICKDError(
-            f"{owner}: {sigmoids[0]} scores every class by its own sigmoid, "
-            "while in-context distillation compares softmax distributions over classes that "
-            f"exclude each other. {REMEDY}"
+            f"{owner}: {sigmoids[0]} scores every class by its own sigmoid, but in-context "
+            "distillation compares softmax distributions over classes that exclude each other. "
+            f"{REMEDY}"
         )
 
 
 def uses_sigmoid(loss: Any) -> bool | None:
-    """True if a loss uses a sigmoid per class, False if a softmax; None if it does not show.
+    """True if a loss uses a sigmoid per class, False if a softmax; None if that is unknown.
 
     Example:
         >>> uses_sigmoid(nn.BCEWithLogitsLoss()), uses_sigmoid(nn.Linear(2, 2))
         (True, None)
     """
-    of_sigmoid = (
+    sigmoid_losses = (
         nn.BCELoss,
         nn.BCEWithLogitsLoss,
         nn.MultiLabelSoftMarginLoss,
         *loaded_class("mmpretrain.models.losses", "FocalLoss"),
     )
-    of_softmax = (
+    softmax_losses = (
         nn.CrossEntropyLoss,
         nn.NLLLoss,
         *loaded_class("mmseg.models.losses", "OhemCrossEntropy"),
     )
     for module in loss.modules() if isinstance(loss, nn.Module) else ():
-        # the module itself, or what it wraps: LabelSmoothLoss has a CrossEntropyLoss
+        # The module itself, or a module inside: LabelSmoothLoss has a CrossEntropyLoss.
         flag = getattr(module, "use_sigmoid", None)
         if flag is not None:
             return bool(flag)
-        if isinstance(module, (of_sigmoid, of_softmax)):
-            return isinstance(module, of_sigmoid)
+        if isinstance(module, (sigmoid_losses, softmax_losses)):
+            return isinstance(module, sigmoid_losses)
     return None
 
 
 def loaded_class(module: str, name: str) -> tuple[type, ...]:
-    """Return a class of an optional package; empty where no object can be of it yet.
+    """Return a class of an optional package, or nothing if the package is not imported.
+
+    Without the import there can be no object of the class.
 
     Args:
-        module: that has the class; it is not imported here.
-        name: of the class.
+        module: Name of the module of the class; it is not imported here.
+        name: Name of the class.
     """
     loaded = getattr(sys.modules.get(module), name, None)
     return (loaded,) if isinstance(loaded, type) else ()

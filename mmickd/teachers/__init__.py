@@ -1,4 +1,4 @@
-"""Teachers: whoever the student learns from."""
+"""Teachers: the networks that the student distils from."""
 
 from mmickd.teachers.base import PeerStep, Source, Teacher
 from mmickd.teachers.network import NetworkTeacher

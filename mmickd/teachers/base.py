@@ -1,4 +1,4 @@
-"""The contract of the hook's ``teacher``, from the config to the last step of a run."""
+"""The contract of the hook's ``teacher``, from its construction to the end of a run."""
 
 from __future__ import annotations
 
@@ -16,26 +16,26 @@ from mmickd.tasks import Task
 from mmickd.teachers.run_context import RunContext
 
 MemoryFactory = Callable[[int], Memory]
-"""Makes the memory of a source, of features of a width: of the frozen bank, or of empty queues."""
+"""Makes the memory for features of a width: the frozen bank, or empty queues."""
 
 
 @dataclass(frozen=True)
 class Source:
-    """Somebody to learn from in a step.
+    """A network that the student or a peer distils from in a step, with its memory.
 
     Args:
-        task: adapter of the learner and this source.
-        memory: what it remembers of other images.
-        outputs: gives what it says of the batch, without gradients; its network runs for the first
-            who asks.
-        memory_outputs: gives what its memory is asked by and fed with; None: the answer.
+        task: Task adapter of the learner and this network.
+        memory: Features and logits of this network for other images.
+        outputs: Returns features and logits of this network for the batch, without gradients. The
+            forward pass may be deferred to the first call, as not every loss needs it.
+        memory_outputs: Returns the outputs that query and fill the memory; None: ``outputs``.
 
     Example:
         >>> from mmickd.retrieval import TorchRetriever
         >>> from mmickd.tasks import ClassificationTask
         >>> import torch
-        >>> said = Tapped(torch.zeros(2, 8), torch.zeros(2, 3))
-        >>> source = Source(ClassificationTask(), Memory({}, TorchRetriever()), lambda: said)
+        >>> tapped = Tapped(torch.zeros(2, 8), torch.zeros(2, 3))
+        >>> source = Source(ClassificationTask(), Memory({}, TorchRetriever()), lambda: tapped)
         >>> source.outputs().logits.shape
         torch.Size([2, 3])
     """
@@ -48,22 +48,22 @@ class Source:
 
 @dataclass(frozen=True)
 class PeerStep:
-    """A step's lesson for a network of the teacher's own, which learns beside the student.
+    """One training step of a peer: a network of the teacher that trains beside the student.
 
     Args:
-        outputs: what it says of the batch, with gradients.
-        task_losses: its own losses of the batch.
-        terms: what it learns from its sources.
-        sources: whom it learns from.
-        learn: takes all its losses, and a step of its optimizer.
-        name: of the network, in the log.
+        outputs: Features and logits of the peer for the batch, with gradients.
+        task_losses: Task losses of the peer for the batch.
+        terms: Distillation losses of the peer.
+        sources: Networks that the peer distils from.
+        learn: Takes all losses of the peer and makes a step of its optimizer.
+        name: Name of the peer in the log.
 
     Example:
         >>> import torch
-        >>> said = Tapped(torch.zeros(2, 8), torch.zeros(2, 3))
+        >>> outputs = Tapped(torch.zeros(2, 8), torch.zeros(2, 3))
         >>> terms = LossTerms.build(dict(kd=None))
-        >>> lesson = PeerStep(said, {}, terms, [], learn=lambda losses: None)
-        >>> [term.name for term in lesson.terms]
+        >>> step = PeerStep(outputs, {}, terms, [], learn=lambda losses: None)
+        >>> [term.name for term in step.terms]
         ['picd', 'nicd']
     """
 
@@ -76,22 +76,26 @@ class PeerStep:
 
 
 class Teacher(metaclass=ABCMeta):
-    """Whoever the student learns from: it builds, runs, saves and validates its own networks.
+    """Base class of teachers: a teacher builds, runs, saves and validates its networks.
 
-    The methods stand in the order of their calls. None of its networks is part of the student, its
-    optimizer or its averages. Registered in :data:`mmickd.registry.TEACHERS` it can stand in the
-    hook's ``teacher``; arguments of ``__init__`` are options of the config.
-    :class:`~mmickd.teachers.NetworkTeacher` is all of it for one network that is not trained here.
+    The methods stand in the order in which a run calls them. No network of the teacher is part of
+    the student, its optimizer or its EMA. A subclass registered in
+    :data:`mmickd.registry.TEACHERS` can be named in the hook's ``teacher``; the arguments of its
+    ``__init__`` are the options. For a teacher with one network, derive from
+    :class:`~mmickd.teachers.NetworkTeacher`: only its ``make_network`` is left to implement.
 
     Attributes:
-        is_frozen (bool): whether it never changes, so that a bank of it can be built once and
-            cached; else its memory are queues.
-        lags_student (bool): whether at first it says what the student said before, so that
-            terms that believe it hold the student back.
-        supports_bank_momentum (bool): whether ``bank.momentum`` means something to it.
-        resume (str): what a resumed run does whose checkpoint holds no such teacher: 'strict'
-            stops, 'fresh' begins anew.
-        state_key (str): key that its ``state_dict`` has, and that of another kind has not.
+        is_frozen (bool): True if the networks never change. The bank is then built once and cached;
+            otherwise it consists of queues.
+        lags_student (bool): True if the teacher lags behind the student early in training, so that
+            distilling from it slows the student down.
+        supports_bank_momentum (bool): True if the option ``bank.momentum`` has an effect.
+        resume (str): Behaviour of a run that resumes from a checkpoint without this teacher:
+            'strict' raises an error, 'fresh' starts with a new teacher.
+        state_key (str): Key of ``state_dict()`` by which a checkpoint with this kind of teacher is
+            recognised.
+        classes (tuple[str, ...] | None): Class names of the teacher's training set, in order; None
+            if unknown. Set by :meth:`build`.
 
     Example:
         >>> from mmickd.registry import TEACHERS, registered
@@ -104,125 +108,121 @@ class Teacher(metaclass=ABCMeta):
     supports_bank_momentum: bool = False
     resume: str = "strict"
     state_key: str = "teacher"
+    classes: tuple[str, ...] | None = None
 
-    def check_files(self) -> None:  # noqa: B027 (some have none)
-        """Look whether its files are there; building comes much later in a run.
+    def check_files(self) -> None:  # noqa: B027 (optional)
+        """Check that all files exist, early in the run.
 
         Raises:
-            ICKDError: if one is not.
+            ICKDError: If a file does not exist.
         """
 
-    def fetch(self) -> None:  # noqa: B027 (some need none)
-        """Download what is to be downloaded; all ranks call this together.
+    def fetch(self) -> None:  # noqa: B027 (optional)
+        """Download files; all ranks call this together.
 
         Raises:
-            ICKDError: on every rank, if one cannot download it.
+            ICKDError: On every rank, if a download fails on one.
         """
 
     @abstractmethod
     def build(self, run: RunContext) -> None:
-        """Make the networks.
+        """Build the networks.
 
         Raises:
-            ICKDError: if one cannot be made, or not in such a run.
+            ICKDError: If a network cannot be built, or not in such a run.
         """
 
     @abstractmethod
     def dry_run(self, batch: Batch, student_layer: str) -> None:
-        """Run the networks once, on a training batch.
+        """Run each network once on a training batch.
 
         Args:
-            batch: as the student gets it.
-            student_layer: the student's classifier layer.
+            batch: Training batch, normalised for the student.
+            student_layer: Name of the student's classifier layer.
 
         Raises:
-            ICKDError: if a classifier layer is not found, or one cannot run on such images or gives
-                NaN or Inf for them.
+            ICKDError: If a classifier layer is not found, or a network cannot run on such images
+                or gives NaN or Inf.
         """
 
     @property
     @abstractmethod
     def class_counts(self) -> Mapping[str, int]:
-        """How many classes each network tells apart, by its name for messages."""
-
-    @property
-    def classes(self) -> tuple[str, ...] | None:
-        """Names of the classes that it was trained on, in order; None if not known."""
-        return None
+        """Number of classes of each network, by the network's name for messages."""
 
     def all_terms(self, students: LossTerms, defaults: Defaults) -> Sequence[LossTerms]:
-        """The terms of all that learn, the student's first; all of them ask the memories.
+        """Return the distillation losses of the student and of the peers.
 
         Args:
-            students: its terms.
-            defaults: of the task, for terms of others.
+            students: Losses of the student; the first item of the result.
+            defaults: Default options of the task, for the losses of peers.
         """
         return [students]
 
     @abstractmethod
-    def open(self, remember: MemoryFactory, momentum: float | None) -> None:
-        """Be ready for the first step.
+    def open(self, make_memory: MemoryFactory, momentum: float | None) -> None:
+        """Prepare for the first step.
 
         Args:
-            remember: makes the memory of each source.
-            momentum: ``bank.momentum``.
+            make_memory: Makes the memory of each source.
+            momentum: Value of ``bank.momentum``.
 
         Raises:
-            ICKDError: if what trains a network cannot be built.
+            ICKDError: If an optimizer or a scheduler of a network cannot be built.
         """
 
     @property
     @abstractmethod
     def layers(self) -> str:
-        """Classifier layers, for the log."""
+        """Names of the classifier layers, for the log."""
 
     @property
     @abstractmethod
     def memories(self) -> Mapping[str, Memory]:
-        """All memories, by the name of their source; after :meth:`open`."""
+        """All memories by the name of their network; available after :meth:`open`."""
 
     @abstractmethod
     def forward(self, batch: Batch, student: Tapped) -> Sequence[Source]:
-        """See the student's batch.
+        """Process a training batch.
 
         Args:
-            batch: as the student gets it.
-            student: what the student says of it, with gradients.
+            batch: Batch of the student, normalised for the student.
+            student: Features and logits of the student, with gradients.
 
         Returns:
-            Whom the student learns from; nobody if there is nothing to learn yet.
+            Networks that the student distils from; empty if there is none yet.
         """
 
     def peer_steps(self) -> Sequence[PeerStep]:
-        """Lessons for networks of its own, about the batch that was seen last."""
+        """Return the training steps of the peers for the batch of the last :meth:`forward`."""
         return ()
 
     def after_step(self, student: nn.Module, ends_epoch: bool) -> dict[str, Tensor]:
-        """Learn from the student's step, after the memories were fed.
+        """Update the networks after a step of the student, when the memories are filled.
 
         Returns:
-            What there is to log, by name.
+            Values to log, by name.
         """
         return {}
 
-    def after_epoch(self) -> None:  # noqa: B027 (most need none)
-        """An epoch of a loop by epochs has ended."""
+    def after_epoch(self) -> None:  # noqa: B027 (optional)
+        """Do what is due after an epoch of an epoch-based loop."""
 
     def validate(self, loop: Any) -> dict[str, Any]:
-        """Metrics of its networks, if that is wanted, after the student was validated.
+        """Return metrics of the networks, after the student was validated.
 
         Args:
-            loop: the validation loop; its evaluator is left as it was found, empty.
+            loop: Validation loop of the run; its evaluator must be empty again afterwards.
         """
         return {}
 
     def state_dict(self) -> dict[str, Any]:
-        """State that a resumed run needs of one that learns, as tensors and plain values."""
+        """Return the state that a resumed run needs, as tensors and plain values."""
         return {}
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:  # noqa: B027 (of one that learns)
-        """Go on where a run was stopped.
+    def load_state_dict(self, state: dict[str, Any]) -> None:  # noqa: B027 (optional)
+        """Restore the result of :meth:`state_dict`.
 
         Raises:
-            ICKDError: if the state is of another teacher, or of other queues.
+            ICKDError: If the state belongs to another teacher or to other queues.
         """

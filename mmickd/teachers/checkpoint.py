@@ -1,4 +1,4 @@
-"""Reading a teacher's checkpoint, safely and strictly."""
+"""Safe and strict reading of a teacher's checkpoint."""
 
 from __future__ import annotations
 
@@ -15,9 +15,8 @@ from mmengine.logging import print_log
 from torch import Tensor, nn
 from torch.nn.modules.utils import consume_prefix_in_state_dict_if_present
 
-from mmickd.teachers.archive import check_archive
+from mmickd.teachers.checkpoint_file import fault_of_file, is_safetensors
 from mmickd.teachers.download import check_url, fetch, is_url
-from mmickd.teachers.formats import fault_of_file, is_safetensors
 from mmickd.teachers.loading import load_strictly
 from mmickd.utils.errors import ICKDError
 from mmickd.utils.paths import expand_path
@@ -26,11 +25,11 @@ from mmickd.utils.validation import check_flag, check_path_or_url
 
 
 class TeacherWeights:
-    """The trained weights of a teacher, as its config names them.
+    """Weights of a teacher by path or URL.
 
     Args:
-        checkpoint: path or URL; None where the config gives none.
-        trust: load it even if it holds more than tensors and plain values.
+        checkpoint: Path or URL; None if the config sets none.
+        trust: Load a checkpoint even if it holds more than tensors and plain values.
     """
 
     def __init__(self, checkpoint: str | os.PathLike[str] | None, trust: bool) -> None:
@@ -43,15 +42,15 @@ class TeacherWeights:
 
     @property
     def name(self) -> str:
-        """Of the file, without folders; of a URL without what may be secret in it."""
+        """File name without folders; without the query of a URL, which may hold a secret."""
         path = urlsplit(self.checkpoint).path if is_url(self.checkpoint) else self.checkpoint
         return os.path.basename(path)
 
     def check(self) -> None:
-        """Look whether something lies there; a server is not asked.
+        """Check that the file exists, or that the URL is valid; without a connection.
 
         Raises:
-            ICKDError: if nothing does.
+            ICKDError: If it does not, or no checkpoint is set.
         """
         if not self.checkpoint:
             raise ICKDError(
@@ -68,27 +67,28 @@ class TeacherWeights:
             )
 
     def fetch(self) -> None:
-        """Download it if it is a URL; all ranks call this together.
+        """Download the file of a URL; all ranks call this together.
 
         Raises:
-            ICKDError: on every rank, if one cannot get it.
+            ICKDError: On every rank, if one cannot download it.
         """
         if is_url(self.checkpoint):
             self._file = str(fetch(self.checkpoint))
             print_log(f"The teacher's weights are {self._file}", logger="current")
 
     def load_into(self, model: nn.Module, owner: str) -> tuple[str, ...] | None:
-        """Fill a network, strictly.
+        """Load the weights into a model, strictly.
 
         Args:
-            model: to be filled.
-            owner: whose architecture it has, for messages.
+            model: Model to fill.
+            owner: Name of the model, for messages.
 
         Returns:
-            Names of the classes that it was trained on, in order; None if not recorded.
+            Class names of the training set, in order; None if not recorded.
 
         Raises:
-            ICKDError: if the file is missing, cannot be read, or is of another architecture.
+            ICKDError: If the file does not exist, cannot be read, or belongs to another
+                architecture.
         """
         self.check()
         checkpoint = load_checkpoint(self._file, self._trust)
@@ -103,32 +103,30 @@ def load_checkpoint(
     option: str = "teacher.checkpoint",
     trust_by: str = "teacher.trust_checkpoint=True",
 ) -> dict[str, Any]:
-    """A checkpoint on the CPU, without running code that it may carry.
+    """Return a checkpoint on the CPU, without running code that it may hold.
 
     Args:
-        path: a local file of torch.save or safetensors.
-        trust: go on with ``weights_only=False`` where the file holds other than tensors.
-        option: that names the file, for messages.
-        trust_by: what sets ``trust``, for messages.
+        path: Local file of torch.save or safetensors.
+        trust: Use ``weights_only=False``: the file may run code.
+        option: Option that names the file, for messages.
+        trust_by: Setting that turns ``trust`` on, for messages.
 
     Raises:
-        ICKDError: if it cannot be read.
+        ICKDError: If it cannot be read.
     """
-    fault = fault_of_file(path)
+    fault = fault_of_file(path, check_sizes=not trust)
     if fault:
         raise ICKDError(f"{option} '{path}' {fault}")
-    if not trust:
-        check_archive(path, option)
     try:
         checkpoint = _read(path, trust)
-    except Exception as error:  # whatever a damaged file leads to, up to a missing key
+    except Exception as error:  # any error that a damaged file leads to, even a KeyError
         refused = re.search(r"GLOBAL (\S+)", str(error))
         if refused and isinstance(error, UnpicklingError):
             raise ICKDError(
                 f"{option} '{path}' holds more than tensors and plain values "
-                f"({refused[1]}). If you trust where it comes from, set {trust_by}."
+                f"({refused[1]}). If you trust its source, set {trust_by}."
             ) from error
-        # torch's own advice, which precedes its reason, is to read with less care
+        # Before its reason, torch advises to use weights_only=False.
         reason = str(error).rpartition("WeightsUnpickler error: ")[2].strip().partition("\n")[0]
         raise ICKDError(
             f"{option} '{path}' cannot be read, it may be truncated: "
@@ -147,62 +145,62 @@ def _read(path: str, trust: bool) -> Any:
 
 
 def state_dict_of(checkpoint: dict[str, Any]) -> dict[str, Tensor]:
-    """The weights in a checkpoint, without the prefix of a DDP wrapper.
+    """Return the weights in a checkpoint, without the prefix of a DDP wrapper.
 
     Returns:
-        A dict of its own, with ``_metadata`` (versions of modules) if the weights have it.
+        New dict, with ``_metadata`` (versions of modules) if the weights have it.
 
     Raises:
-        ICKDError: if there are none.
+        ICKDError: If the checkpoint holds no weights.
     """
     state = checkpoint.get("state_dict", checkpoint)
     if not isinstance(state, dict) or not all(isinstance(name, str) for name in state):
         raise ICKDError(f"the checkpoint has a {type(state).__name__} for its state_dict.")
-    own, metadata = OrderedDict(state), getattr(state, "_metadata", None)
+    weights, metadata = OrderedDict(state), getattr(state, "_metadata", None)
     if isinstance(metadata, dict):
-        own._metadata = OrderedDict(metadata)  # type: ignore[attr-defined]
-    consume_prefix_in_state_dict_if_present(own, "module.")
-    return own
+        weights._metadata = OrderedDict(metadata)  # type: ignore[attr-defined]
+    consume_prefix_in_state_dict_if_present(weights, "module.")
+    return weights
 
 
 def classes_of(checkpoint: dict[str, Any]) -> tuple[str, ...] | None:
-    """Names of the classes that the teacher was trained on, in order; None if not recorded."""
-    meta = _dict(checkpoint.get("meta"))
-    classes = _dict(meta.get("dataset_meta")).get("classes") or meta.get("CLASSES")
+    """Return the class names of a checkpoint's training set, in order; None if not recorded."""
+    meta = _dict_or_empty(checkpoint.get("meta"))
+    classes = _dict_or_empty(meta.get("dataset_meta")).get("classes") or meta.get("CLASSES")
     if not isinstance(classes, (list, tuple)):
         return None
     return tuple(str(name) for name in classes)
 
 
-def _dict(value: Any) -> dict[str, Any]:
+def _dict_or_empty(value: Any) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
 class _Ignored:
-    """Stands for an object that nobody asks for, so that its own class need not be trusted.
+    """Placeholder of an object that is not needed, so that its class need not be trusted.
 
-    Even numpy's arrays are not made: the state of a forged dtype can turn bytes into addresses.
+    This includes numpy's arrays: the state of a forged dtype can turn bytes into addresses.
     """
 
     def __init__(self, *_: Any) -> None:
-        """Whatever it was made of."""
+        """Ignore the arguments."""
 
     def __setstate__(self, _: Any) -> None:
-        """Whatever it held."""
+        """Ignore the state."""
 
 
 class _History(_Ignored):
-    """Stands for mmengine's HistoryBuffer."""
+    """Placeholder of mmengine's HistoryBuffer."""
 
 
 def _history_method(owner: Any, name: Any) -> None:
-    """A HistoryBuffer pickles its methods by getattr; anybody else's getattr is refused."""
+    """Replace ``getattr``, by which a HistoryBuffer pickles its methods; refuse other uses."""
     if owner is not _History or name not in ("min", "max", "mean", "current"):
         raise UnpicklingError(f"GLOBAL getattr({owner!r}, {name!r}) in a checkpoint")
 
 
 def _harmless_globals() -> list[Any]:
-    """Objects that mmengine's own checkpoints hold beside tensors: allowed, and left out."""
+    """Return placeholders of the objects that mmengine's checkpoints hold beside tensors."""
     names = ["numpy.ndarray", "numpy.dtype", "builtins.slice"]
     for module in ("numpy.core", "numpy._core"):  # of numpy 1 and 2
         names += [f"{module}.multiarray._reconstruct", f"{module}.multiarray.scalar"]

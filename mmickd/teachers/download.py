@@ -1,4 +1,4 @@
-"""Teachers that are given by URL: downloaded once, checked, and kept under a name of their own."""
+"""Download of teachers' weights by URL: once, verified, and under a unique name."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from urllib.request import Request, urlopen
 import torch
 from mmengine.logging import print_log
 
-from mmickd.teachers.formats import fault_of_file
+from mmickd.teachers.checkpoint_file import fault_of_file
 from mmickd.utils.atomic import atomic_write
 from mmickd.utils.digest import digest, sha256_of
 from mmickd.utils.distributed import raise_on_all_ranks
@@ -21,12 +21,12 @@ from mmickd.utils.locking import locked
 from mmickd.utils.text import error_text, shorten
 
 TIMEOUT_SECONDS = 60.0
-"""How long a server may say nothing."""
+"""Longest wait for data from a server."""
 BLOCK_BYTES = 2**20
 
 
 def is_url(path: str) -> bool:
-    """Whether ``path`` is to be downloaded.
+    """True if ``path`` is a URL to download.
 
     Example:
         >>> is_url("https://host/r101.pth"), is_url("work_dirs/r101.pth")
@@ -36,25 +36,25 @@ def is_url(path: str) -> bool:
 
 
 def check_url(url: str) -> None:
-    """Look whether a URL can be one, without asking its server.
+    """Check the syntax of a URL, without a connection.
 
     Raises:
-        ICKDError: if it is broken.
+        ICKDError: If it is no URL.
     """
     try:
         parts = urlsplit(url)
-        broken = not parts.hostname or parts.port == 0 or not url.isprintable() or " " in url
+        is_valid = bool(parts.hostname) and parts.port != 0 and url.isprintable() and " " not in url
     except ValueError:
-        broken = True
-    if broken:
+        is_valid = False
+    if not is_valid:
         raise ICKDError(f"teacher.checkpoint {url!r} is no URL that can be downloaded: correct it.")
 
 
 def local_file(url: str) -> Path:
-    """Where a download is kept, below torch.hub's folder.
+    """Return the path that a download is stored at, below torch.hub's folder.
 
-    A name with a hash tells one file from all others, and is shared with torch.hub. Any other name
-    may stand in many URLs, so that the URL is part of it here.
+    A name with a hash is unique, and shared with torch.hub. Other names can occur in many URLs, so
+    a digest of the URL is added.
 
     Example:
         >>> local_file("https://host/resnet18-5c106cde.pth").name
@@ -70,16 +70,16 @@ def local_file(url: str) -> Path:
 
 
 def fetch(url: str) -> Path:
-    """Download a file, if it is not there; all ranks call this together.
+    """Download a file if it does not exist yet, and return its path; all ranks call this together.
 
     Raises:
-        ICKDError: on every rank, if one cannot get it.
+        ICKDError: On every rank, if one cannot download it.
     """
     check_url(url)
     with raise_on_all_ranks():
         file = local_file(url)
         try:
-            _obtain(url, file)
+            _download_once(url, file)
         except (OSError, ValueError, HTTPException) as error:
             raise ICKDError(
                 f"teacher.checkpoint {shorten(url)} cannot be downloaded ({error_text(error)}). "
@@ -88,11 +88,11 @@ def fetch(url: str) -> Path:
     return file
 
 
-def _obtain(url: str, file: Path) -> None:
-    """Make sure that the whole file lies there; of the processes that miss it, one downloads.
+def _download_once(url: str, file: Path) -> None:
+    """Download a file unless it exists and is complete; only one process downloads it.
 
     Raises:
-        OSError, ValueError, HTTPException: if it cannot be had.
+        OSError, ValueError, HTTPException: If it cannot be downloaded.
     """
     if not _fault(file, file.name):
         return
@@ -108,17 +108,17 @@ def _obtain(url: str, file: Path) -> None:
             _download(url, temporary)
             fault = _fault(temporary, file.name)
             if fault:
-                raise OSError(f"what came {fault}")
+                raise OSError(f"the downloaded file {fault}")
 
 
 def _download(url: str, file: Path) -> None:
-    # Some servers refuse Python's own agent.
+    # Some servers refuse the default agent of Python.
     request = Request(url, headers={"User-Agent": "torch.hub"})
-    with urlopen(request, timeout=TIMEOUT_SECONDS) as answer, open(file, "wb") as out:
-        length = answer.headers.get("Content-Length")
+    with urlopen(request, timeout=TIMEOUT_SECONDS) as response, open(file, "wb") as out:
+        length = response.headers.get("Content-Length")
         size = None if length is None else int(length)
         with torch.hub.tqdm(total=size, unit="B", unit_scale=True, unit_divisor=1024) as bar:
-            while block := answer.read(BLOCK_BYTES):
+            while block := response.read(BLOCK_BYTES):
                 out.write(block)
                 bar.update(len(block))
         if size is not None and out.tell() != size:
@@ -126,22 +126,22 @@ def _download(url: str, file: Path) -> None:
 
 
 def _fault(file: Path, name: str) -> str:
-    """Why a file is not the whole one of this name; empty if nothing speaks against it."""
+    """Return why a file is not the complete file of this name; empty if no fault is found."""
     if not file.is_file():
-        return "is not there."
+        return "does not exist."
     expected = _hash_in(name)
     if expected:
         with open(file, "rb") as opened:
-            found = sha256_of(opened)
-        if not found.startswith(expected):
-            return f"has another SHA-256 ({found[:8]}...) than its name says."
+            sha256 = sha256_of(opened)
+        if not sha256.startswith(expected):
+            return f"has another SHA-256 ({sha256[:8]}...) than its name."
     return fault_of_file(file)
 
 
 def _hash_in(name: str) -> str:
-    """The beginning of the SHA-256 that a name carries, as torch.hub's and OpenMMLab's zoos do.
+    """Return the first digits of the SHA-256 in a name, as torch.hub and OpenMMLab's zoos have it.
 
-    Digits alone are none: they may be a date.
+    Decimal digits alone do not count: they may be a date.
     """
-    found = re.search(r"-((?=\d*[a-f])[0-9a-f]{8})\.[\w.]+$", name)
-    return found[1] if found else ""
+    match = re.search(r"-((?=\d*[a-f])[0-9a-f]{8})\.[\w.]+$", name)
+    return match[1] if match else ""

@@ -1,10 +1,10 @@
-"""Filling a network with weights: as its modules load them, and every one of them."""
+"""Strict loading of a network's weights, with the conversions that its modules make."""
 
 from __future__ import annotations
 
 import copy
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -14,25 +14,25 @@ from mmickd.utils.errors import ICKDError
 from mmickd.utils.text import error_text, shorten
 
 MAX_NAMES = 3
-"""Keys shown in an error message."""
+"""Keys of each kind that an error message shows."""
 OTHER_SHAPE = re.compile(
     r"size mismatch for (\S+): .*? shape torch\.Size\((.*?)\) .* torch\.Size\((.*?)\)\.$"
 )
-"""As torch says it, at length."""
+"""torch's long message for a weight of another shape."""
 FLOATS = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
 
 
 def load_strictly(model: nn.Module, state: Mapping[str, Any], source: str, owner: str) -> None:
-    """Load weights, every one of them.
+    """Load weights into a model; refuse them if one is missing or does not fit.
 
     Args:
-        model: see :func:`load_weights`.
-        state: see :func:`load_weights`.
-        source: where they come from, for messages.
-        owner: whose architecture ``model`` has, for messages.
+        model: Model to fill.
+        state: Weights, see :func:`load_weights`.
+        source: Name of the file of the weights, for messages.
+        owner: Name of the model, for messages.
 
     Raises:
-        ICKDError: if they are of another architecture.
+        ICKDError: If the weights belong to another architecture.
     """
     faults = load_weights(model, state)
     if faults:
@@ -43,39 +43,38 @@ def load_strictly(model: nn.Module, state: Mapping[str, Any], source: str, owner
 
 
 def load_weights(model: nn.Module, state: Mapping[str, Any]) -> str:
-    """Load weights, and say what of them does not fit.
+    """Load weights into a model, and return which of them do not fit.
 
-    Modules convert weights of older versions while they load. So what is missing, unexpected or of
-    another shape is known after that; a model that they do not fit may be filled in part.
+    Modules convert weights of older versions while they load, so the faults are known only
+    afterwards: a model may then be filled in part.
 
     Args:
-        model: to be filled.
-        state: the weights, with their ``_metadata`` if they have it, by which modules know the
-            version.
+        model: Model to fill.
+        state: Weights, with ``_metadata`` if they have it, by which modules recognise versions.
 
     Returns:
-        What is wrong, for a message; empty if all of them fit.
+        Faults, for a message; empty if all weights fit.
     """
     missing, unexpected, refused = _load(model, state)
     if missing:
-        computed = _left_out_by_itself(model)
+        computed = _computed_buffers(model)
         missing = [name for name in missing if name not in computed]
     faults = {"missing": missing, "unexpected": unexpected, "refused": refused}
     return "; ".join(
-        f"{len(names)} {what}: {_some(names)}" for what, names in faults.items() if names
+        f"{len(names)} {fault}: {_first(names)}" for fault, names in faults.items() if names
     )
 
 
 def _load(model: nn.Module, state: Mapping[str, Any]) -> tuple[list[str], list[str], list[str]]:
-    """Names that are missing, names that are unexpected, and what else torch says against it."""
+    """Load weights; return missing names, unexpected names, and torch's other errors."""
     reports: list[Any] = []
-    hooks = [m.register_load_state_dict_pre_hook(_refuse_other_numbers) for m in model.modules()]
-    # torch keeps the names for itself where it raises; a hook gets them always
+    hooks = [m.register_load_state_dict_pre_hook(_refuse_other_dtypes) for m in model.modules()]
+    # Where torch raises, it does not return the names; it gives them to a hook in any case.
     hooks.append(model.register_load_state_dict_post_hook(lambda _, keys: reports.append(keys)))
     refused: list[str] = []
     try:
         model.load_state_dict(state, strict=False)
-    except Exception as error:  # whatever a module's conversion makes of other weights
+    except Exception as error:  # any error of a module's conversion
         lines = str(error).split("\n\t")[1:] or [error_text(error)]
         refused = [shorten(OTHER_SHAPE.sub(r"\1 of shape \2 for \3", line), 120) for line in lines]
     finally:
@@ -85,7 +84,7 @@ def _load(model: nn.Module, state: Mapping[str, Any]) -> tuple[list[str], list[s
     return missing, unexpected, refused
 
 
-def _refuse_other_numbers(
+def _refuse_other_dtypes(
     module: nn.Module,
     state: Mapping[str, Any],
     prefix: str,
@@ -95,22 +94,21 @@ def _refuse_other_numbers(
     unexpected: list[str],
     errors: list[str],
 ) -> None:
-    """Torch would copy integers, or floats of 8 bits, into a layer of floats without a word."""
-    own = [*module.named_parameters(recurse=False), *module.named_buffers(recurse=False)]
-    for name, value in own:
-        given = state.get(prefix + name)
-        if value.is_floating_point() and isinstance(given, Tensor) and given.dtype not in FLOATS:
-            errors.append(f"{prefix}{name} is of {given.dtype}, its layer needs floats")
+    """Refuse integers and 8-bit floats for floats: torch would copy them without an error."""
+    tensors = [*module.named_parameters(recurse=False), *module.named_buffers(recurse=False)]
+    for name, tensor in tensors:
+        value = state.get(prefix + name)
+        if tensor.is_floating_point() and isinstance(value, Tensor) and value.dtype not in FLOATS:
+            errors.append(f"{prefix}{name} is of {value.dtype}, its layer needs floats")
 
 
-def _left_out_by_itself(model: nn.Module) -> set[str]:
-    """Buffers that a model computes when it is made, and does not take even from itself."""
-    own = copy.deepcopy(model.state_dict())  # some modules change their weights while they load
-    missing, _, _ = _load(model, own)
+def _computed_buffers(model: nn.Module) -> set[str]:
+    """Return the buffers that a model computes at its construction and never loads."""
+    state = copy.deepcopy(model.state_dict())  # some modules change their weights while they load
+    missing, _, _ = _load(model, state)
     return set(missing) & {name for name, _ in model.named_buffers(remove_duplicate=False)}
 
 
-def _some(names: Iterable[str]) -> str:
-    names = list(names)
+def _first(names: Sequence[str]) -> str:
     more = f", ... ({len(names) - MAX_NAMES} more)" if len(names) > MAX_NAMES else ""
     return ", ".join(names[:MAX_NAMES]) + more

@@ -1,4 +1,4 @@
-"""Networks of other configs than the run's: their model with its preprocessor, in its own scope."""
+"""Networks of other configs than the run's: the model with its preprocessor, in its own scope."""
 
 from __future__ import annotations
 
@@ -11,18 +11,20 @@ from mmengine.registry import MODELS as ROOT_MODELS
 from mmengine.registry import DefaultScope
 from torch import nn
 
+from mmickd.tasks import task_for
 from mmickd.utils.config import ConfigLike
 from mmickd.utils.errors import ICKDError
 
 
 def model_config(cfg: Any) -> dict[str, Any]:
-    """The model of a config, as a dict of its own.
+    """Return the model of a config, as a new dict.
 
-    The data preprocessor of the config is merged into it (else the network would get inputs without
-    normalisation, silently), and no batch augmentation is left: it sees batches that had theirs.
+    The config's data preprocessor is merged into it (otherwise the network would get inputs without
+    normalisation, without any error). Batch augmentations are removed, as the training batches are
+    augmented already.
 
     Args:
-        cfg: a whole ``Config``.
+        cfg: Whole ``Config``.
     """
     model = copy.deepcopy(_as_dict(cfg.model))
     if cfg.get("data_preprocessor") is not None:
@@ -32,8 +34,12 @@ def model_config(cfg: Any) -> dict[str, Any]:
     return model
 
 
+def _as_dict(part: Any) -> dict[str, Any]:
+    return part.to_dict() if hasattr(part, "to_dict") else part
+
+
 def without_initialisation(model: dict[str, Any]) -> dict[str, Any]:
-    """The same model, of which nothing is downloaded or initialised: a file has its weights."""
+    """Return a copy of a model's config that downloads and initialises nothing."""
     model = copy.deepcopy(model)
     if "pretrained" in model:
         model["pretrained"] = None
@@ -45,18 +51,26 @@ def without_initialisation(model: dict[str, Any]) -> dict[str, Any]:
 
 
 def build_network(model: dict[str, Any], cfg: Any, reference: ConfigLike | None) -> nn.Module:
-    """A network under its own scope.
+    """Return a network, built in its own scope.
+
+    The scope is named by the config, otherwise by its reference, otherwise by the run.
 
     Args:
-        model: see :func:`model_config`.
-        cfg: the whole config that it is from.
-        reference: how that was named; None: it is the run's own.
+        model: Model to build, see :func:`model_config`.
+        cfg: Whole config that the model comes from.
+        reference: Value of the option that names the config; None for the run's config.
 
     Raises:
-        ICKDError: if it cannot be built.
+        ICKDError: If the network cannot be built.
     """
+    scope = cfg.get("default_scope")
+    current = DefaultScope.get_current_instance()
+    if not scope and isinstance(reference, str) and "::" in reference:
+        scope = reference.partition("::")[0]
+    elif not scope and current is not None:
+        scope = current.scope_name
     try:
-        with ROOT_MODELS.switch_scope_and_registry(_scope(cfg, reference)) as registry:
+        with ROOT_MODELS.switch_scope_and_registry(scope or None) as registry:
             network = registry.build(ConfigDict(model))
     except ICKDError:
         raise
@@ -72,15 +86,17 @@ def build_network(model: dict[str, Any], cfg: Any, reference: ConfigLike | None)
     return network
 
 
-def _scope(cfg: Any, reference: ConfigLike | None) -> str | None:
-    """The scope that a config names, else its package, else that of the run."""
-    if cfg.get("default_scope"):
-        return cfg.default_scope
-    if isinstance(reference, str) and "::" in reference:
-        return reference.partition("::")[0]
-    current = DefaultScope.get_current_instance()
-    return current.scope_name if current is not None else None
+def check_task(network: nn.Module, owner: str) -> None:
+    """Refuse a network that its task adapter cannot distil.
 
+    Args:
+        network: Classifier or segmenter.
+        owner: Name of the network, for the message.
 
-def _as_dict(part: Any) -> dict[str, Any]:
-    return part.to_dict() if hasattr(part, "to_dict") else part
+    Raises:
+        ICKDError: With the reason.
+    """
+    try:
+        task_for(network, network).check_student(network)
+    except ICKDError as error:
+        raise ICKDError(f"{owner}: {error}") from error

@@ -1,4 +1,4 @@
-"""A teacher of one network that is not trained by gradients here."""
+"""Base class of teachers with one network that is not trained by the run's gradients."""
 
 from __future__ import annotations
 
@@ -12,52 +12,65 @@ import torch
 from torch import Tensor, nn
 
 from mmickd.networks.classifier_layer import find_classifier
-from mmickd.networks.dry_run import explained, explained_labels
+from mmickd.networks.dry_run import explain_failed_pass, explain_unreadable_labels
 from mmickd.networks.nan_guard import check_finite, image_name
 from mmickd.networks.taps import Tap
 from mmickd.retrieval.memory import Memory
 from mmickd.structures import Batch, Tapped, View
 from mmickd.tasks import Task, kind_of_task, task_for
 from mmickd.teachers.base import MemoryFactory, Source, Teacher
-from mmickd.teachers.feature_layer import FeatureLayer
+from mmickd.teachers.models import check_task
 from mmickd.teachers.normalization import InputConverter, InputNormalization
 from mmickd.teachers.run_context import RunContext
 from mmickd.utils.errors import ICKDError, OptionError
 from mmickd.utils.validation import check_choice, check_integer
 
 OWNER = "the teacher", "teacher.layer"
-"""Whose layer it is and the option that names it, for messages."""
+"""Name of the network and option of its layer, for messages."""
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 
 
 class NetworkTeacher(Teacher):
-    """A network in eval, without gradients.
+    """Base class of teachers with one network, which runs in eval mode without gradients.
 
-    Its forward pass ends at its classifier (``mode='tensor'``: no auxiliary head, no resize, no
-    loss). A subclass says what the network is (:meth:`make_network`), and, if it learns, how
-    (:meth:`after_step`, :meth:`own_state`, :meth:`load_own_state`).
+    Its forward pass ends at the classifier (``mode='tensor'``: no auxiliary head, no resize, no
+    loss). A subclass makes the network (:meth:`make_network`). For a network that learns, it also
+    sets ``is_frozen = False`` and implements :meth:`after_step`, :meth:`own_state` and
+    :meth:`load_own_state`.
 
     Args:
-        layer: name of its last classifier layer; 'auto' finds it.
-        dtype: precision of its forward pass, 'fp32', 'fp16' or 'bf16' (autocast), the same while
-            a bank is built and in training, whatever the student's autocast says.
-        features: name of the layer whose output is retrieved by; 'auto': what the classifier layer
-            takes. An earlier layer knows less of the labels that the network was trained on: the
-            better choice where they may be wrong.
-        feature_grid: cells per side that the maps of such a layer of a classifier are averaged to.
+        layer: Name of the classifier layer; 'auto' searches for it.
+        dtype: Precision of the forward pass (autocast): 'fp32', 'fp16' or 'bf16'. It is the same
+            for the bank and in training, independent of the student's autocast.
+        features: Name of the layer whose output is the feature for retrieval; 'auto': the input of
+            the classifier layer. Earlier layers depend less on the training labels, which helps if
+            there are label errors.
+        feature_grid: Cells per side that the maps of such a layer are averaged to (classifiers).
+
+    Attributes:
+        model (nn.Module): The network; available after :meth:`build`.
+        task (Task): Task adapter of student and teacher; available after :meth:`build`.
+        tap (Tap): Tap of the classifier layer; available after :meth:`dry_run`.
+        width (int): Width ``D`` of the features; available after :meth:`dry_run`.
+        memory (Memory): Memory of the network; available after :meth:`open`.
 
     Raises:
-        ICKDError: if an option is out of range.
+        ICKDError: If an option is out of range.
 
     Example:
-        >>> class GivenTeacher(NetworkTeacher):  # docs/examples/frozen_teacher.py has a useful one
+        >>> class StudentAsTeacher(NetworkTeacher):  # see also docs/examples/frozen_teacher.py
         ...     def make_network(self, run):
         ...         return run.student
-        >>> GivenTeacher(dtype="bf16").is_frozen
+        >>> StudentAsTeacher(dtype="bf16").is_frozen
         True
     """
 
     is_frozen = True
+    model: nn.Module
+    task: Task
+    tap: Tap
+    memory: Memory
+    _converter: InputConverter
 
     def __init__(
         self,
@@ -73,138 +86,103 @@ class NetworkTeacher(Teacher):
         check_integer(feature_grid, 1, "feature_grid")
         self.layer, self.dtype = layer, dtype
         self.features, self.feature_grid = features, feature_grid
-        self._features: FeatureLayer | None = None
-        self._model: nn.Module | None = None
-        self._tap: Tap | None = None
-        self._task: Task | None = None
-        self._converter: InputConverter | None = None
-        self._memory: Memory | None = None
-        self._width = 0
+        self._feature_tap: Tap | None = None
+        self._cells: int | None = None
+        self.width = 0
 
     @abstractmethod
     def make_network(self, run: RunContext) -> nn.Module:
-        """The network with its weights, a model as mmengine's runners train them.
+        """Return the network with its weights: a model as mmengine's runners train them.
 
         Raises:
-            ICKDError: if it cannot be made.
+            ICKDError: If it cannot be made.
         """
-
-    @property
-    def model(self) -> nn.Module:
-        """The network, after :meth:`build`."""
-        assert self._model is not None, "build comes first"
-        return self._model
-
-    @property
-    def task(self) -> Task:
-        """Adapter of student and teacher, after :meth:`build`."""
-        assert self._task is not None, "build comes first"
-        return self._task
-
-    @property
-    def tap(self) -> Tap:
-        """Its classifier layer, after :meth:`look`."""
-        assert self._tap is not None, "look comes first"
-        return self._tap
-
-    @property
-    def memory(self) -> Memory:
-        """Its memory, after :meth:`open`."""
-        assert self._memory is not None, "open comes first"
-        return self._memory
 
     def build(self, run: RunContext) -> None:
         """See :meth:`Teacher.build`."""
         model = self.make_network(run)
-        try:
-            task_for(model, model).check_student(model)
-        except ICKDError as error:
-            raise ICKDError(f"the teacher: {error}") from error
+        check_task(model, "the teacher")
         self.adopt(model, run.student, run.device)
 
     def adopt(self, model: nn.Module, student: nn.Module, device: torch.device) -> None:
-        """Freeze ``model`` and take it as the network.
+        """Use ``model`` as the network, frozen and in eval mode.
 
         Args:
-            model: with its data preprocessor.
-            student: the unwrapped student, whose preprocessor gives what the teacher gets in
-                training.
-            device: where it runs.
+            model: Model with its data preprocessor.
+            student: Unwrapped student; its data preprocessor normalises the training batches.
+            device: Device of the network.
         """
         model.requires_grad_(False)
         # As a statement: the ResNet of mmpretrain returns None from train(), hence from eval().
         model.eval()
         model.to(device)
-        self._model, self._task = model, task_for(student, model)
-        self._converter = InputConverter.between(
-            student if hasattr(student, "data_preprocessor") else model, model
-        ).to(device)
+        self.model, self.task = model, task_for(student, model)
+        source = student if hasattr(student, "data_preprocessor") else model
+        self._converter = InputConverter.between(source, model).to(device)
 
     def dry_run(self, batch: Batch, student_layer: str) -> None:
         """See :meth:`Teacher.dry_run`."""
         remedy = "Use a teacher for such images, or train on images of its size and channels."
-        with explained("the teacher", "training images", batch.inputs.shape, remedy):
+        with explain_failed_pass("the teacher", "training images", batch.inputs.shape, remedy):
             usual = kind_of_task(self.model).classifier_names(self.model)
             inputs = self.converted(batch.inputs)
             run = partial(self._run, inputs)
-            layer = find_classifier(self.model, run, usual, *OWNER, self.layer)
-            self.attach(layer)
+            self.attach(find_classifier(self.model, run, usual, *OWNER, self.layer))
             tapped = self.forward_normalized(inputs)
         check_finite(tapped, batch.data_samples, "the teacher")
-        with explained_labels(batch.data_samples):
+        with explain_unreadable_labels(batch.data_samples):
             self.task.view(tapped, batch)
-        self._width = tapped.features.shape[1]
+        self.width = tapped.features.shape[1]
 
-    @property
-    def width(self) -> int:
-        """``D`` of its features, once it was looked at."""
-        return self._width
+    def attach(self, layer: str) -> None:
+        """Tap the classifier layer of this name."""
+        self.tap = Tap(self.model, layer)
+        if self.features != "auto":
+            self._feature_tap, self._cells = Tap(self.model, self.features), None
 
     def view_of_bank_images(
         self, samples: Sequence[dict[str, Any]], student: Tapped | None = None
     ) -> View:
-        """Run on images as the bank is built from them, after :meth:`look`.
+        """Run on images of the bank; available after :meth:`dry_run`.
 
         Args:
-            samples: packed (``inputs`` and ``data_samples``), of one size; the preprocessor may
-                change them.
-            student: what its classifier layer took and gave for the same images, if it was asked.
+            samples: Packed samples (``inputs`` and ``data_samples``) of one image size; the data
+                preprocessor may change them.
+            student: Features and logits of the student for the same images, if any.
+
+        Returns:
+            Features, logits and labels at each location.
 
         Raises:
-            ICKDError: if it cannot run on them, or gives NaN or Inf.
+            ICKDError: If the network cannot run on them, or gives NaN or Inf.
         """
         data = {name: [sample[name] for sample in samples] for name in ("inputs", "data_samples")}
-        images = f"an image that the memory bank reads, {image_name(data['data_samples'][0])},"
+        data_samples = data["data_samples"]
+        images = f"an image that the memory bank reads, {image_name(data_samples[0])},"
         size, remedy = data["inputs"][0].shape, "Check data_preprocessor in teacher.cfg."
-        with explained("the teacher's data_preprocessor", images, size, remedy):
+        with explain_failed_pass("the teacher's data_preprocessor", images, size, remedy):
             inputs = self.preprocess(data)
         remedy = "Set bank.pipeline to transforms that make images of its size and channels."
-        with explained("the teacher", images, size, remedy):
+        with explain_failed_pass("the teacher", images, size, remedy):
             tapped = self.forward_normalized(inputs)
-        check_finite(tapped, data["data_samples"], "the teacher")
-        with explained_labels(data["data_samples"]):
-            return self.task.view(tapped, Batch(inputs, data["data_samples"]), student)
-
-    def attach(self, layer: str) -> None:
-        """Read the classifier layer of this name from now on."""
-        self._tap = Tap(self.model, layer)
-        if self.features != "auto":
-            self._features = FeatureLayer(self.model, self.features, self.feature_grid)
+        check_finite(tapped, data_samples, "the teacher")
+        with explain_unreadable_labels(data_samples):
+            return self.task.view(tapped, Batch(inputs, data_samples), student)
 
     @property
     def class_counts(self) -> Mapping[str, int]:
         """See :meth:`Teacher.class_counts`."""
         return {"the teacher": self.tap.num_classes}
 
-    def open(self, remember: MemoryFactory, momentum: float | None) -> None:
+    def open(self, make_memory: MemoryFactory, momentum: float | None) -> None:
         """See :meth:`Teacher.open`."""
-        self._memory = remember(self._width)
+        self.memory = make_memory(self.width)
 
     @property
     def layers(self) -> str:
         """See :meth:`Teacher.layers`."""
-        by = "" if self._features is None else f" (rows are retrieved by {self.features})"
-        return f"{self.tap.layer}{by}"
+        features = "" if self.features == "auto" else f" (rows are retrieved by {self.features})"
+        return f"{self.tap.layer}{features}"
 
     @property
     def memories(self) -> Mapping[str, Memory]:
@@ -216,55 +194,70 @@ class NetworkTeacher(Teacher):
         return [Source(self.task, self.memory, cache(lambda: self(batch.inputs)))]
 
     def __call__(self, inputs: Tensor) -> Tapped:
-        """Features and logits of a training batch.
+        """Return features and logits of a training batch.
 
         Args:
-            inputs: ``(B, 3, h, w)``, normalised and augmented for the student.
+            inputs: Augmented images ``(B, 3, h, w)``, normalised for the student.
         """
         return self.forward_normalized(self.converted(inputs))
 
     def converted(self, inputs: Tensor) -> Tensor:
-        """A training batch, normalised for the student, as it is normalised for the teacher."""
-        assert self._converter is not None
+        """Return inputs that are normalised for the student, normalised for the teacher."""
         return self._converter(inputs.float())
 
     @property
     def swaps_channels(self) -> bool:
-        """Whether its data preprocessor reverses the order of an image's channels."""
+        """True if the data preprocessor reverses the order of an image's channels."""
         return InputNormalization.read(self.model.data_preprocessor).swaps_channels  # type: ignore[arg-type]
 
     def preprocess(self, data: dict[str, Any]) -> Tensor:
-        """Collated samples of one size to the teacher's own normalised input ``(B, 3, h, w)``."""
+        """Return ``(B, 3, h, w)`` inputs, normalised for the teacher, of samples of one size."""
         preprocessor = self.model.data_preprocessor
         return preprocessor(data, False)["inputs"]  # type: ignore[operator]
 
     @torch.no_grad()
     def forward_normalized(self, inputs: Tensor) -> Tapped:
-        """Features and logits of inputs that are normalised for the teacher."""
-
-        def run() -> Tapped:
+        """Return features and logits of inputs that are normalised for the teacher."""
+        if self._feature_tap is None:
             return self.tap.read(partial(self._run, inputs), *OWNER)
+        self._feature_tap.arm()
+        try:
+            logits = self.tap.read(partial(self._run, inputs), *OWNER).logits
+        finally:
+            recorded = self._feature_tap.take()
+        return Tapped(self._features_of(recorded, logits), logits)
 
-        return run() if self._features is None else self._features.read(run, self.task)
+    def _features_of(self, recorded: Tapped | None, logits: Tensor) -> Tensor:
+        """Return the output of the feature layer at the locations of the logits."""
+        if recorded is None or not isinstance(recorded.logits, Tensor):
+            raise ICKDError(
+                f"teacher.features: the teacher's layer '{self.features}' gives no tensor in its "
+                "forward pass. Name another layer, such as a stage of the backbone "
+                "('backbone.layer3')."
+            )
+        output = recorded.logits.float()  # the output of the tapped layer, here no logits
+        if self._cells is None:
+            # Maps of one pixel are averaged already. The first maps decide, so that bank and
+            # queries have the same width.
+            has_one_pixel = output.ndim == 4 and output.shape[-2:].numel() == 1
+            self._cells = 1 if has_one_pixel else self.feature_grid
+        return self.task.features_of(output, logits, self._cells)
 
     def _run(self, inputs: Tensor) -> Any:
-        dtype = DTYPES[self.dtype]
-        with torch.autocast(
-            inputs.device.type,
-            dtype=torch.bfloat16 if self.dtype == "fp32" else dtype,
-            enabled=self.dtype != "fp32",
-        ):
+        is_half = self.dtype != "fp32"
+        dtype = DTYPES[self.dtype] if is_half else torch.bfloat16  # without effect, but must be set
+        with torch.autocast(inputs.device.type, dtype=dtype, enabled=is_half):
             return self.model(inputs, mode="tensor")
 
     def own_state(self) -> dict[str, Any]:
-        """State of the network that a resumed run needs, if it learns."""
+        """Return the state of a network that learns, without its memory."""
         return {}
 
     def load_own_state(self, state: dict[str, Any]) -> None:
-        """Take over what :meth:`own_state` gave.
+        """Restore the result of :meth:`own_state`.
 
         Raises:
-            ICKDError: if it is of another network.
+            ICKDError: If the state belongs to another network.
         """
 
     def state_dict(self) -> dict[str, Any]:
@@ -277,15 +270,15 @@ class NetworkTeacher(Teacher):
         self.memory.load_state_dict(state["banks"])
 
     def architecture(self) -> str:
-        """Text that tells the network from others, beside its weights."""
+        """Return a text that identifies the architecture."""
         return repr(self.model)
 
     def about(self) -> dict[str, str]:
-        """Names of its files, without folders, for people who look into the cache."""
+        """Return the names of the teacher's files, without folders, for readers of the cache."""
         return {}
 
     def fingerprint(self) -> dict[str, str]:
-        """Text of all that decides the features of a frozen teacher, by name."""
+        """Return everything that determines the features of a frozen teacher, as text by name."""
         digest = hashlib.sha256()
         for name, value in sorted(self.model.state_dict().items()):
             digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())

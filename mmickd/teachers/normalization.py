@@ -1,4 +1,4 @@
-"""From the student's normalised input to the teacher's."""
+"""Conversion of inputs from the student's normalisation to the teacher's."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ COLOURS = 3
 
 @dataclass(frozen=True, eq=False)
 class InputNormalization:
-    """The change that a data preprocessor makes to the values of an image.
+    """Change that a data preprocessor makes to the values of an image.
 
     Args:
-        mean: ``(C, 1, 1)`` float32, in the channel order of the network.
-        std: ``(C, 1, 1)`` float32.
-        swaps_channels: whether the channels of an image of three are reversed first.
+        mean: Means ``(C, 1, 1)`` float32, in the channel order of the network.
+        std: Standard deviations ``(C, 1, 1)`` float32.
+        swaps_channels: True if the channels of a colour image are reversed first.
     """
 
     mean: Tensor
@@ -29,7 +29,7 @@ class InputNormalization:
 
     @classmethod
     def read(cls, preprocessor: nn.Module) -> InputNormalization:
-        """From a data preprocessor of mmpretrain, mmseg or mmengine."""
+        """Return the normalisation of a data preprocessor of mmpretrain, mmseg or mmengine."""
         mean = getattr(preprocessor, "mean", None)
         std = getattr(preprocessor, "std", None)
         swaps = any(
@@ -40,26 +40,18 @@ class InputNormalization:
             mean, std = torch.zeros(1, 1, 1), torch.ones(1, 1, 1)
         return cls(mean.detach().cpu().float(), std.detach().cpu().float(), swaps)
 
-    def equals(self, other: InputNormalization) -> bool:
-        """Whether both give the same values."""
-        return (
-            self.swaps_channels == other.swaps_channels
-            and torch.equal(*torch.broadcast_tensors(self.mean, other.mean))
-            and torch.equal(*torch.broadcast_tensors(self.std, other.std))
-        )
-
 
 class InputConverter(nn.Module):
-    """Affine map of inputs from one normalisation to another; the identity where they agree.
+    """Affine map of inputs from one normalisation to another; the identity if both are equal.
 
-    The order of the channels changes in images of three channels only.
+    The order of the channels changes only in colour images.
 
     Args:
-        source: normalisation of the inputs that come.
-        target: normalisation that the network wants.
+        source: Normalisation of the inputs.
+        target: Normalisation of the outputs.
 
     Raises:
-        ICKDError: if they are of images with other numbers of channels.
+        ICKDError: If their numbers of channels differ.
     """
 
     scale: Tensor
@@ -67,16 +59,18 @@ class InputConverter(nn.Module):
 
     def __init__(self, source: InputNormalization, target: InputNormalization) -> None:
         super().__init__()
-        parts = source.mean, source.std, target.mean, target.std
-        if len({len(part) for part in parts} - {1}) > 1:
+        values = source.mean, source.std, target.mean, target.std
+        if len({len(value) for value in values} - {1}) > 1:
             raise ICKDError(
                 "data_preprocessor: mean and std of the student have "
-                f"{len(source.mean)} and {len(source.std)} channels, those of the teacher "
-                f"{len(target.mean)} and {len(target.std)}. Both see the same images: give them as "
-                "many each."
+                f"{len(source.mean)} and {len(source.std)} channels, mean and std of the teacher "
+                f"{len(target.mean)} and {len(target.std)}. Both process the same images: set the "
+                "same number of channels."
             )
-        self.identity = source.equals(target)
         self.flip = source.swaps_channels != target.swaps_channels
+        pairs = (source.mean, target.mean), (source.std, target.std)
+        has_equal_values = all(torch.equal(*torch.broadcast_tensors(*pair)) for pair in pairs)
+        self.identity = not self.flip and has_equal_values
         mean, std = source.mean, source.std
         if self.flip:
             mean, std = swap_colours(mean, 0), swap_colours(std, 0)
@@ -86,7 +80,7 @@ class InputConverter(nn.Module):
 
     @classmethod
     def between(cls, source: nn.Module, target: nn.Module) -> InputConverter:
-        """From what one model's data preprocessor gives to what another's gives."""
+        """Return the converter from one model's data preprocessor to another's."""
         models = source, target
         return cls(*(InputNormalization.read(m.data_preprocessor) for m in models))  # type: ignore[arg-type]
 
@@ -100,11 +94,11 @@ class InputConverter(nn.Module):
 
 
 def swap_colours(values: Tensor, dim: int) -> Tensor:
-    """Reverse the channels of colour images, BGR to RGB or back; return others as they are.
+    """Return colour images with reversed channels (BGR to RGB or back); others stay unchanged.
 
     Args:
-        values: any shape, channels in dimension ``dim``.
-        dim: dimension of the channels.
+        values: Values of any shape with channels.
+        dim: Dimension of the channels.
 
     Example:
         >>> swap_colours(torch.tensor([1, 2, 3]), 0).tolist()

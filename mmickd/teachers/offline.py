@@ -1,4 +1,4 @@
-"""The frozen teacher of the offline paradigm."""
+"""The teacher of the offline paradigm: a trained model, frozen."""
 
 from __future__ import annotations
 
@@ -18,23 +18,19 @@ from mmickd.utils.config import ConfigLike, check_config_reference, find_config,
 
 @TEACHERS.register_module()
 class OfflineTeacher(NetworkTeacher):
-    """A trained model, frozen.
-
-    Built under its own scope and loaded strictly.
+    """Trained model, frozen; built in its own scope and loaded strictly.
 
     Args:
-        cfg: config of the trained model: a file, a Config, a dict, ``'mmseg::...'`` or
+        cfg: Config of the model: a file, a Config, a dict, ``'mmseg::...'`` or
             ``'mmpretrain::...'``.
-        checkpoint: path or URL of its weights, of torch.save or safetensors.
-        layer: name of its last classifier layer; 'auto' finds it.
-        dtype: see :class:`~mmickd.teachers.NetworkTeacher`.
-        trust_checkpoint: allow a checkpoint that holds more than tensors and plain values (it can
+        checkpoint: Path or URL of its weights, of torch.save or safetensors.
+        layer: This and ``dtype``, ``features``, ``feature_grid``: see
+            :class:`~mmickd.teachers.NetworkTeacher`.
+        trust_checkpoint: Allow a checkpoint that holds more than tensors and plain values (it can
             run code).
-        features: see :class:`~mmickd.teachers.NetworkTeacher`.
-        feature_grid: see :class:`~mmickd.teachers.NetworkTeacher`.
 
     Raises:
-        ICKDError: if an option is out of range.
+        ICKDError: If an option is out of range.
 
     Example:
         >>> OfflineTeacher(cfg="configs/teachers/resnet32x4_cifar100.py", dtype="bf16").is_frozen
@@ -55,7 +51,6 @@ class OfflineTeacher(NetworkTeacher):
         check_config_reference(cfg, "cfg")
         self.cfg = cfg
         self.weights = TeacherWeights(checkpoint, trust_checkpoint)
-        self._classes: tuple[str, ...] | None = None
 
     def check_files(self) -> None:
         """See :meth:`Teacher.check_files`."""
@@ -68,16 +63,11 @@ class OfflineTeacher(NetworkTeacher):
         self.weights.fetch()
 
     def make_network(self, run: RunContext) -> nn.Module:
-        """Build and load it; see :meth:`NetworkTeacher.make_network`."""
+        """Build the model and load its weights; see :meth:`NetworkTeacher.make_network`."""
         cfg = load_config(self.cfg, "teacher.cfg")
-        model = build_network(self._model_config(), cfg, self.cfg)
-        self._classes = self.weights.load_into(model, "teacher.cfg")
+        model = build_network(without_initialisation(model_config(cfg)), cfg, self.cfg)
+        self.classes = self.weights.load_into(model, "teacher.cfg")
         return revert_sync_batchnorm(model)
-
-    @property
-    def classes(self) -> tuple[str, ...] | None:
-        """See :meth:`Teacher.classes`."""
-        return self._classes
 
     def about(self) -> dict[str, str]:
         """See :meth:`NetworkTeacher.about`."""
@@ -88,14 +78,12 @@ class OfflineTeacher(NetworkTeacher):
 
     def architecture(self) -> str:
         """See :meth:`NetworkTeacher.architecture`."""
-        return repr(_sorted(self._model_config()))
-
-    def _model_config(self) -> dict[str, Any]:
-        return without_initialisation(model_config(load_config(self.cfg, "teacher.cfg")))
+        cfg = load_config(self.cfg, "teacher.cfg")
+        return repr(_sorted(without_initialisation(model_config(cfg))))
 
 
 def _sorted(value: Any) -> Any:
-    """``value`` with every dict in the order of its keys."""
+    """Return ``value`` with every dict in the order of its keys."""
     if isinstance(value, dict):
         return {key: _sorted(value[key]) for key in sorted(value, key=str)}
     if isinstance(value, (list, tuple)):

@@ -1,10 +1,10 @@
-"""The teachers of the online paradigm: peers that learn with the student."""
+"""The teacher of the online paradigm: peers that train beside the student."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
-from functools import partial
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache, partial
 from typing import Any
 
 import torch
@@ -19,46 +19,51 @@ from mmickd.retrieval.memory import Memory
 from mmickd.structures import Batch, Tapped
 from mmickd.tasks import kind_of_task, task_for
 from mmickd.teachers.base import MemoryFactory, PeerStep, Source, Teacher
-from mmickd.teachers.models import build_network, model_config
-from mmickd.teachers.momentum_encoder import MomentumEncoder
+from mmickd.teachers.models import build_network, check_task, model_config
 from mmickd.teachers.normalization import InputConverter
-from mmickd.teachers.peer import Peer, trained_peer
-from mmickd.teachers.run_context import RunContext, TrainingTools
+from mmickd.teachers.peer import Peer, build_peer
+from mmickd.teachers.run_context import RunContext
+from mmickd.teachers.self_teacher import SelfTeacher
 from mmickd.utils.config import ConfigLike, check_config_reference, find_config, load_config
 from mmickd.utils.errors import ICKDError, OptionError
-from mmickd.utils.modules import is_sharded
+from mmickd.utils.modules import copy_model, is_sharded
 from mmickd.utils.validation import check_choice, check_flag, check_integer
 
 MOST_PEERS = 64
-"""Networks beside the student."""
+"""Largest number of peers."""
 
 
 @TEACHERS.register_module()
 class OnlineTeacher(Teacher):
-    """Networks that train beside the student, each the others' teacher.
+    """Peers that train beside the student; each network distils from all other networks.
 
-    Network 0 is the student, network ``i`` the peer ``i - 1``. What a network learns from several
-    others is averaged over them. Each has queues of its own; the peers take the steps of their own
-    optimizers.
+    Network 0 is the student, network ``i`` the peer ``i - 1``. The losses of a network towards
+    several others are averaged. Each network has queues, each peer an optimizer.
 
     Source: the online paradigm of arXiv 2501.07040; with KD alone it is deep mutual learning (Zhang
     et al. 2018).
 
     Args:
-        cfg: config of the peers' model: a file, a Config, a dict, ``'mmseg::...'`` or
-            ``'mmpretrain::...'``; None: another copy of the student. A list gives each peer its
-            own.
-        optim_wrapper: of each peer; None: a copy of the run's.
-        param_scheduler: of each peer; None: a copy of the run's.
-        num_peers: how many; with a list for ``cfg``, its length.
-        losses: what the peers learn, as the hook's ``losses``; None: what the student learns.
-        layer: name of their last classifier layer; 'auto' finds it.
-        validate: validate the peers too, whenever the student is validated.
-        resume: what a resumed run does if its checkpoint holds no peers: 'strict' stops, 'fresh'
-            begins new ones.
+        cfg: Config of the peers' model: a file, a Config, a dict, ``'mmseg::...'`` or
+            ``'mmpretrain::...'``; None: another copy of the student. A list has one config for each
+            peer.
+        optim_wrapper: Config of each peer's optimizer wrapper; None: a copy of the run's.
+        param_scheduler: Config of each peer's schedulers; None: a copy of the run's.
+        num_peers: Number of peers; default 1, or the length of the list ``cfg``.
+        losses: Losses of the peers, as the hook's ``losses``; None: the student's losses.
+        layer: Name of the peers' classifier layer; 'auto' searches for it.
+        validate: Validate the peers too, whenever the student is validated.
+        resume: Behaviour of a run that resumes from a checkpoint without peers: 'strict' raises an
+            error, 'fresh' starts with new peers.
+
+    Attributes:
+        peers (list[Peer]): The peers; empty before :meth:`open`.
+        encoders (list[SelfTeacher]): Momentum encoder of each network, student first: its moving
+            average, which fills its queues more consistently (MoCo, arXiv 1911.05722, section 3.2).
+            Empty before :meth:`open`, and without ``bank.momentum``.
 
     Raises:
-        ICKDError: if an option is out of range.
+        ICKDError: If an option is out of range.
 
     Example:
         >>> len(OnlineTeacher(num_peers=2).cfgs)
@@ -83,12 +88,11 @@ class OnlineTeacher(Teacher):
         check_integer(num_peers, 1, "num_peers", none=True, most=MOST_PEERS)
         check_choice(resume, ("strict", "fresh"), "resume")
         check_flag(validate, "validate")
-        _check_kind([optim_wrapper], "optim_wrapper", Mapping, "a dict")
-        schedulers = _listed(param_scheduler)
-        _check_kind(schedulers, "param_scheduler", Mapping, "a dict or a list of dicts")
-        for one in _listed(cfg):
-            if one is not None:
-                check_config_reference(one, "cfg")
+        _check_dicts([optim_wrapper], "optim_wrapper", "a dict")
+        _check_dicts(_as_list(param_scheduler), "param_scheduler", "a dict or a list of dicts")
+        for reference in _as_list(cfg):
+            if reference is not None:
+                check_config_reference(reference, "cfg")
         if not isinstance(layer, str):
             raise OptionError("layer", layer, "it must be 'auto' or the name of a layer.")
         if losses is not None:
@@ -96,15 +100,15 @@ class OnlineTeacher(Teacher):
         cfgs = list(cfg) if isinstance(cfg, (list, tuple)) else [cfg] * (num_peers or 1)
         if not cfgs or len(cfgs) != (num_peers or len(cfgs)):
             raise ICKDError(
-                f"teacher.num_peers={num_peers} and teacher.cfg gives {len(cfgs)} configs: leave "
-                "num_peers out, or give one config for all."
+                f"teacher.num_peers={num_peers} and teacher.cfg gives {len(cfgs)} configs: omit "
+                "num_peers, or give one config for all."
             )
         self.cfgs, self.optim_wrapper, self.param_scheduler = cfgs, optim_wrapper, param_scheduler
         self.layer, self.resume, self.losses = layer, resume, losses
         self._validates = validate
         self.peers: list[Peer] = []
-        self.encoders: list[MomentumEncoder] = []
-        self._lessons: list[PeerStep] = []
+        self.encoders: list[SelfTeacher] = []
+        self._peer_steps: list[PeerStep] = []
         self._logged: dict[str, Tensor] = {}
 
     def check_files(self) -> None:
@@ -120,40 +124,38 @@ class OnlineTeacher(Teacher):
                 "OnlineTeacher trains its peers by mmengine's Runner, alone or with DDP: leave "
                 "FlexibleRunner and FSDP out of the config."
             )
-        self._run, self._tools = run, run.tools
-        peers = [self._build_peer(cfg, i, run.tools) for i, cfg in enumerate(self.cfgs)]
+        self._run = run
+        peers = [self._build_network(cfg, number) for number, cfg in enumerate(self.cfgs)]
         self._networks = [run.student, *peers]
-        for number, peer in enumerate(peers):
-            if kind_of_task(peer) is not kind_of_task(run.student):
-                raise ICKDError(
-                    f"peer {number} is a {type(peer).__name__}, the student a "
-                    f"{type(run.student).__name__}: both must be classifiers, or both segmenters."
-                )
-            try:
-                task_for(peer, peer).check_student(peer)
-            except ICKDError as error:
-                raise ICKDError(f"peer {number}: {error}") from error
 
-    def _build_peer(self, cfg: Any, number: int, tools: TrainingTools) -> nn.Module:
-        """A new network with weights of its own."""
+    def _build_network(self, cfg: Any, number: int) -> nn.Module:
+        """Return the network of a peer with new weights."""
+        student, tools = self._run.student, self._run.tools
+        assert tools is not None
         loaded = tools.run_cfg if cfg is None else load_config(cfg, "teacher.cfg")
         torch.manual_seed(tools.seed(f"weights {number}"))
-        model = build_network(model_config(loaded), loaded, cfg)
-        model.init_weights()  # type: ignore[operator]
+        network = build_network(model_config(loaded), loaded, cfg)
+        network.init_weights()  # type: ignore[operator]
         if tools.world_size == 1:
-            model = revert_sync_batchnorm(model)
-        return model.to(self._run.device)
+            network = revert_sync_batchnorm(network)
+        if kind_of_task(network) is not kind_of_task(student):
+            raise ICKDError(
+                f"peer {number} is a {type(network).__name__}, the student a "
+                f"{type(student).__name__}: both must be classifiers, or both segmenters."
+            )
+        check_task(network, f"peer {number}")
+        return network.to(self._run.device)
 
     def dry_run(self, batch: Batch, student_layer: str) -> None:
         """See :meth:`Teacher.dry_run`."""
         self._layers, self._class_counts = [student_layer], {}
         remedy = "Give a model for such images in teacher.cfg."
-        for number, peer in enumerate(self._networks[1:]):
-            owner, usual = f"peer {number}", kind_of_task(peer).classifier_names(peer)
-            converter = InputConverter.between(self._run.student, peer).to(self._run.device)
-            own = Batch(converter(batch.inputs.float()), batch.data_samples)
+        for number, network in enumerate(self._networks[1:]):
+            owner, usual = f"peer {number}", kind_of_task(network).classifier_names(network)
+            converter = InputConverter.between(self._run.student, network).to(self._run.device)
+            converted = Batch(converter(batch.inputs.float()), batch.data_samples)
             layer, self._class_counts[owner] = dry_run(
-                peer, self.layer, usual, own, owner, "teacher.layer", remedy
+                network, self.layer, usual, converted, owner, "teacher.layer", remedy
             )
             self._layers.append(layer)
 
@@ -170,28 +172,27 @@ class OnlineTeacher(Teacher):
         self._terms = LossTerms.build(self.losses, defaults, "teacher.losses")
         return [students, self._terms]
 
-    def open(self, remember: MemoryFactory, momentum: float | None) -> None:
+    def open(self, make_memory: MemoryFactory, momentum: float | None) -> None:
         """See :meth:`Teacher.open`."""
         networks, layers = self._networks, self._layers
-        memories = [remember(feature_width(n, at)) for n, at in zip(networks, layers, strict=True)]
+        pairs = list(zip(networks, layers, strict=True))
+        memories = [make_memory(feature_width(network, layer)) for network, layer in pairs]
+        configs = self._run, self.optim_wrapper, self.param_scheduler
         self.peers = [
-            trained_peer(f"peer{i}", network, layer, self._run, self._tools, self._recipe)
-            for i, (network, layer) in enumerate(zip(networks[1:], layers[1:], strict=True))
+            build_peer(f"peer{number}", network, layer, *configs)
+            for number, (network, layer) in enumerate(pairs[1:])
         ]
         if momentum is not None and any(memory.banks for memory in memories):
-            converters = [None, *(peer.converter for peer in self.peers)]
-            self.encoders = [
-                MomentumEncoder(network, layer, momentum, converter, self._run.device)
-                for network, layer, converter in zip(networks, layers, converters, strict=True)
-            ]
+            self.encoders = [self._build_encoder(*pair, momentum) for pair in pairs]
         names = ["student", *(peer.name for peer in self.peers)]
         self._memories = dict(zip(names, memories, strict=True))
         self._tasks = [[task_for(learner, source) for source in networks] for learner in networks]
 
-    @property
-    def _recipe(self) -> dict[str, Any]:
-        """Configs of what trains a peer, by option."""
-        return {"optim_wrapper": self.optim_wrapper, "param_scheduler": self.param_scheduler}
+    def _build_encoder(self, network: nn.Module, layer: str, momentum: float) -> SelfTeacher:
+        encoder = SelfTeacher(momentum=momentum)
+        encoder.adopt(copy_model(network), self._run.student, self._run.device)
+        encoder.attach(layer)
+        return encoder
 
     @property
     def layers(self) -> str:
@@ -204,72 +205,75 @@ class OnlineTeacher(Teacher):
         return self._memories
 
     def forward(self, batch: Batch, student: Tapped) -> Sequence[Source]:
-        """See :meth:`Teacher.forward`; the peers run."""
-        own = [peer.forward(batch) for peer in self.peers]
-        said = [student.detach(), *(answer.detach() for _, answer in own)]
-        self._lessons = [
-            PeerStep(
-                answer,
-                losses,
-                self._terms,
-                self._others(i, said, batch),
-                self._learn(peer),
-                peer.name,
-            )
-            for i, (peer, (losses, answer)) in enumerate(zip(self.peers, own, strict=True), 1)
+        """Run the peers; see :meth:`Teacher.forward`."""
+        passes = [peer.forward(batch) for peer in self.peers]
+        outputs = [student.detach(), *(tapped.detach() for _, tapped in passes)]
+        # An encoder runs at most once a step, however many networks distil from it.
+        encoders = [cache(partial(encoder, batch.inputs)) for encoder in self.encoders]
+        sources = [self._sources_of(i, outputs, encoders) for i in range(len(outputs))]
+        learners = zip(self.peers, passes, sources[1:], strict=True)
+        self._peer_steps = [
+            PeerStep(tapped, losses, self._terms, networks, partial(self._learn, peer), peer.name)
+            for peer, (losses, tapped), networks in learners
         ]
-        return self._others(0, said, batch)
+        return sources[0]
 
-    def _others(self, learner: int, said: Sequence[Tapped], batch: Batch) -> list[Source]:
-        """All networks but one, as the sources of that one."""
+    def _sources_of(
+        self, learner: int, outputs: Sequence[Tapped], encoders: Sequence[Callable[[], Tapped]]
+    ) -> list[Source]:
+        """Return all networks except the learner as sources.
+
+        Args:
+            learner: Index of the network that distils from them.
+            outputs: Features and logits of each network, without gradients.
+            encoders: Return the outputs of the momentum encoders; empty without momentum.
+        """
         memories = list(self._memories.values())
-        recalls = [partial(encoder, batch.inputs) for encoder in self.encoders]
         return [
             Source(
-                self._tasks[learner][other],
-                memories[other],
-                partial(_given, said[other]),
-                recalls[other] if recalls else None,
+                self._tasks[learner][i],
+                memories[i],
+                partial(outputs.__getitem__, i),
+                encoders[i] if encoders else None,
             )
-            for other in range(len(said))
-            if other != learner
+            for i in range(len(outputs))
+            if i != learner
         ]
 
-    def _learn(self, peer: Peer) -> Any:
-        return lambda losses: self._logged.update(peer.learn(losses))
+    def _learn(self, peer: Peer, losses: dict[str, Any]) -> None:
+        self._logged.update(peer.learn(losses))
 
     def peer_steps(self) -> Sequence[PeerStep]:
         """See :meth:`Teacher.peer_steps`."""
-        lessons, self._lessons = self._lessons, []
-        return lessons
+        steps, self._peer_steps = self._peer_steps, []
+        return steps
 
     def after_step(self, student: nn.Module, ends_epoch: bool) -> dict[str, Tensor]:
         """See :meth:`Teacher.after_step`."""
         for encoder, network in zip(self.encoders, self._networks, strict=False):
-            encoder.follow(network)
+            encoder.average(network)
         for peer in self.peers:
             peer.step_schedulers(by_epoch=False)
         logged, self._logged = self._logged, {}
         return logged
 
     def after_epoch(self) -> None:
-        """Step the peers' schedulers that count epochs."""
+        """See :meth:`Teacher.after_epoch`."""
         for peer in self.peers:
             peer.step_schedulers(by_epoch=True)
 
     def validate(self, loop: Any) -> dict[str, Any]:
         """See :meth:`Teacher.validate`; metrics as ``peer0.<metric>``."""
-        found: dict[str, Any] = {}
+        metrics: dict[str, Any] = {}
         for peer in self.peers if self._validates else []:
-            metrics = peer.validate(loop.dataloader, loop.evaluator)
-            found.update({f"{peer.name}.{name}": value for name, value in metrics.items()})
-        return found
+            metrics.update(peer.validate(loop.dataloader, loop.evaluator))
+        return metrics
 
     def state_dict(self) -> dict[str, Any]:
-        """Peers with their optimizers, encoders, and all queues."""
+        """Return the states of peers, encoders and queues."""
         return {
             "peers": [peer.state_dict() for peer in self.peers],
-            "encoders": [encoder.state_dict() for encoder in self.encoders],
+            "encoders": [encoder.own_state() for encoder in self.encoders],
             "banks": {
                 f"{name}.{level}": queue
                 for name, memory in self._memories.items()
@@ -279,30 +283,29 @@ class OnlineTeacher(Teacher):
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """See :meth:`Teacher.load_state_dict`."""
-        learners: dict[str, Sequence[Any]] = {"peers": self.peers, "encoders": self.encoders}
-        for kind, own in learners.items():
-            saved = state.get(kind, [])
-            if len(saved) != len(own):
+        loaders = {
+            "peers": [peer.load_state_dict for peer in self.peers],
+            "encoders": [encoder.load_own_state for encoder in self.encoders],
+        }
+        for key, loads in loaders.items():
+            saved = state.get(key, [])
+            if len(saved) != len(loads):
                 raise ICKDError(
-                    f"the resumed checkpoint holds {len(saved)} {kind}, the config has {len(own)}. "
-                    "Resume with the config that it was trained with."
+                    f"the resumed checkpoint holds {len(saved)} {key}, the config has "
+                    f"{len(loads)}. Resume with the config that it was trained with."
                 )
-            for learner, its_state in zip(own, saved, strict=True):
-                learner.load_state_dict(its_state)
+            for load, network_state in zip(loads, saved, strict=True):
+                load(network_state)
         for name, memory in self._memories.items():
             memory.load_state_dict(state["banks"], f"{name}.")
 
 
-def _given(answer: Tapped) -> Tapped:
-    return answer
-
-
-def _listed(value: Any) -> list[Any]:
+def _as_list(value: Any) -> list[Any]:
     return list(value) if isinstance(value, (list, tuple)) else [value]
 
 
-def _check_kind(values: Sequence[Any], option: str, kinds: Any, words: str) -> None:
-    """Refuse what is not of these kinds, and not None."""
+def _check_dicts(values: Sequence[Any], option: str, expected: str) -> None:
+    """Refuse values that are neither a dict with keys nor None."""
     for value in values:
-        if value is not None and (not isinstance(value, kinds) or value == {}):
-            raise OptionError(option, value, f"it must be {words}, or None.")
+        if value is not None and (not isinstance(value, Mapping) or not value):
+            raise OptionError(option, value, f"it must be {expected}, or None.")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -15,23 +15,23 @@ from mmickd.networks.taps import Tap, evaluating
 from mmickd.structures import Batch, Tapped
 from mmickd.teachers.loading import load_weights
 from mmickd.teachers.normalization import InputConverter
-from mmickd.teachers.run_context import RunContext, TrainingTools
+from mmickd.teachers.run_context import RunContext
 from mmickd.utils.errors import ICKDError
 from mmickd.utils.state_structure import check_same_structure
 from mmickd.utils.text import error_text
 
 
 class Peer:
-    """One network with its optimizer and schedulers, trained on the student's batches.
+    """A network with its optimizer and schedulers, trained on the student's batches.
 
     Args:
-        name: in the log.
-        model: the network, wrapped for distributed training as the student is.
-        optim_wrapper: of its parameters.
-        param_schedulers: of its optimizer.
-        layer: its classifier layer.
-        converter: from the student's normalised inputs to its own.
-        seed: of what it draws at random (dropout), so that the student's draws stay its own.
+        name: Name of the peer in the log.
+        model: The network, in the student's wrapper for distributed training.
+        optim_wrapper: Optimizer wrapper of its parameters.
+        param_schedulers: Schedulers of its optimizer.
+        layer: Name of its classifier layer.
+        converter: Converts inputs that are normalised for the student.
+        seed: Seed of its random numbers (dropout), which are independent of the student's.
     """
 
     def __init__(
@@ -46,7 +46,7 @@ class Peer:
     ) -> None:
         self.name, self.model, self.optim_wrapper = name, model, optim_wrapper
         self.param_schedulers, self.converter = list(param_schedulers), converter
-        self.optim_wrapper.message_hub = _OwnLog(name, optim_wrapper.message_hub)
+        self.optim_wrapper.message_hub = _PrefixingHub(name, optim_wrapper.message_hub)
         self.tap = Tap(self.network, layer)
         self._random = _RandomState(seed, next(model.parameters()).device)
 
@@ -57,10 +57,10 @@ class Peer:
         return model.module if is_model_wrapper(model) else model  # type: ignore[return-value]
 
     def forward(self, batch: Batch) -> tuple[dict[str, Tensor], Tapped]:
-        """Task losses, features and logits of the student's batch, with gradients.
+        """Return task losses, and features and logits, of the student's batch; with gradients.
 
         Raises:
-            ICKDError: if the classifier layer does not run.
+            ICKDError: If the classifier layer does not run.
         """
         losses: dict[str, Tensor] = {}
         inputs, data_samples = self.converter(batch.inputs.float()), batch.data_samples
@@ -69,101 +69,134 @@ class Peer:
         def run() -> None:
             losses.update(self.model(inputs=inputs, data_samples=data_samples, mode="loss"))
 
+        # The student's step around this may be under autocast; the peer has its own precision.
+        device = self._random.device.type
         with (
-            self._random.own(),
-            # it runs inside of the student's step, whose autocast is not its own
-            torch.autocast(self._random.device.type, enabled=False),
+            self._random.active(),
+            torch.autocast(device, enabled=False),
             self.optim_wrapper.optim_context(self.model),
         ):
             return losses, self.tap.read(run, self.name, "teacher.layer")
 
     def learn(self, losses: dict[str, Tensor]) -> dict[str, Tensor]:
-        """One step of its optimizer; what there is to log of it."""
-        # a step of the student may be under autocast, a backward pass should not
-        with torch.autocast(self._random.device.type, enabled=False), self._random.own():
+        """Make a step of the optimizer; return the values to log."""
+        # A step of the student may be under autocast; a backward pass should not be.
+        with torch.autocast(self._random.device.type, enabled=False), self._random.active():
             total, logged = self.network.parse_losses(losses)  # type: ignore[operator]
             self.optim_wrapper.update_params(total)
         return {f"{self.name}.{name}": value for name, value in logged.items()}
 
     def step_schedulers(self, by_epoch: bool) -> None:
-        """After an iteration, or an epoch."""
+        """Step the schedulers that count epochs, or the ones that count iterations."""
         for scheduler in self.param_schedulers:
             if scheduler.by_epoch is by_epoch:
                 scheduler.step()
 
     def validate(self, loader: Any, evaluator: Any) -> dict[str, Any]:
-        """Its metrics on validation data.
+        """Return its metrics as ``<name>.<metric>``.
 
         Args:
-            loader: of the validation loop.
-            evaluator: of the validation loop; it is left as it was found, empty.
+            loader: Loader of the validation loop.
+            evaluator: Evaluator of the validation loop; empty again afterwards.
         """
         with evaluating(self.network), torch.no_grad():
             for batch in loader:
                 outputs = self.network.val_step(batch)  # type: ignore[operator]
                 evaluator.process(data_samples=outputs, data_batch=batch)
-        return evaluator.evaluate(len(loader.dataset))
+        metrics = evaluator.evaluate(len(loader.dataset))
+        return {f"{self.name}.{name}": value for name, value in metrics.items()}
 
     def state_dict(self) -> dict[str, Any]:
-        """All that a resumed run needs."""
+        """Return the state that a resumed run needs."""
+        trainers = self.optim_wrapper.optimizer, *self.param_schedulers
         return {
             "state_dict": self.network.state_dict(),
             "optimizer": self.optim_wrapper.state_dict(),
             "param_schedulers": [scheduler.state_dict() for scheduler in self.param_schedulers],
             "random": self._random.state_dict(),
-            "recipe": self._recipe,
-        }
-
-    @property
-    def _recipe(self) -> list[str]:
-        """Kinds of its optimizer and schedulers: the state of one is none for another."""
-        return [
-            type(one).__name__ for one in (self.optim_wrapper.optimizer, *self.param_schedulers)
-        ]
-
-    @property
-    def _settings(self) -> dict[str, Any]:
-        """Of the state, all of the recipe that is not kept for each weight."""
-        optimizer = self.optim_wrapper.state_dict()
-        return {
-            "optimizer": {"param_groups": optimizer["param_groups"]},
-            "param_schedulers": [scheduler.state_dict() for scheduler in self.param_schedulers],
+            # The state of one type of optimizer or scheduler does not fit another.
+            "recipe": [type(trainer).__name__ for trainer in trainers],
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take over what :meth:`state_dict` gave.
+        """Restore the result of :meth:`state_dict`.
 
         Raises:
-            ICKDError: if it is of another network or recipe.
+            ICKDError: If the state belongs to another network, optimizer or scheduler.
         """
+        present = self.state_dict()
+        settings = {
+            "optimizer": {"param_groups": present["optimizer"]["param_groups"]},
+            "param_schedulers": present["param_schedulers"],
+        }
         try:
-            if state["recipe"] != self._recipe:
+            if state["recipe"] != present["recipe"]:
                 raise ValueError(f"trained by {', '.join(state['recipe'])}")
-            check_same_structure(state, self._settings, self.name)
+            check_same_structure(state, settings, self.name)
             faults = load_weights(self.network, state["state_dict"])
             if faults:
                 raise ValueError(faults)
             self.optim_wrapper.load_state_dict(state["optimizer"])
             _try_step(self.optim_wrapper.optimizer)
-            for own, saved in zip(self.param_schedulers, state["param_schedulers"], strict=True):
-                own.load_state_dict(saved)
+            states = state["param_schedulers"]
+            for scheduler, saved in zip(self.param_schedulers, states, strict=True):
+                scheduler.load_state_dict(saved)
             self._random.load_state_dict(state["random"])
-        except Exception as error:  # whatever a damaged state leads to
+        except Exception as error:  # any error that a damaged state leads to
             raise ICKDError(
                 f"the resumed checkpoint holds another {self.name} ({error_text(error)}). "
                 "Resume with the config that it was trained with."
             ) from error
 
 
-def _try_step(optimizer: torch.optim.Optimizer) -> None:
-    """A step of a copy: what an optimizer keeps for each weight, it looks at only there.
+def build_peer(
+    name: str, network: nn.Module, layer: str, run: RunContext, optim_wrapper: Any, schedulers: Any
+) -> Peer:
+    """Return a peer with its optimizer and schedulers.
+
+    Args:
+        name: Name of the peer in the log.
+        network: Unwrapped network.
+        layer: Name of its classifier layer.
+        run: Run of the student.
+        optim_wrapper: Config of the optimizer wrapper; None: the run's.
+        schedulers: Config of the schedulers; None: the run's.
 
     Raises:
-        Exception: whatever it raises of a state that is not its own.
+        ICKDError: If one cannot be built, or a scheduler needs validation metrics.
+    """
+    tools, option = run.tools, "optim_wrapper"
+    assert tools is not None
+    try:
+        wrapper = tools.optim_wrapper(network, optim_wrapper)
+        option = "param_scheduler"
+        param_schedulers = tools.param_schedulers(wrapper, schedulers)
+    except Exception as error:  # any error of mmengine or torch for such a config
+        raise ICKDError(
+            f"teacher.{option} cannot be built for {name} "
+            f"({type(error).__name__}: {str(error)[:300]}). Write it like the run's {option}, or "
+            "omit it to use a copy of that."
+        ) from error
+    for scheduler in param_schedulers:
+        if getattr(scheduler, "need_val_args", False):
+            raise ICKDError(
+                f"{type(scheduler).__name__} needs validation metrics, which the schedulers of "
+                "peers do not get. Set another scheduler in teacher.param_scheduler."
+            )
+    converter = InputConverter.between(run.student, network).to(run.device)
+    model, seed = tools.wrap(network), tools.seed(name)
+    return Peer(name, model, wrapper, param_schedulers, layer, converter, seed)
+
+
+def _try_step(optimizer: torch.optim.Optimizer) -> None:
+    """Make a step of a copy: only a step reads the state that an optimizer has of each weight.
+
+    Raises:
+        Exception: Any error of the optimizer for a state that does not fit.
     """
     try:
         trial = copy.deepcopy(optimizer)
-    except Exception:  # it holds what cannot be copied, such as groups of processes
+    except Exception:  # process groups, for example, cannot be copied
         return
     for group in trial.param_groups:
         for weight in group["params"]:
@@ -171,8 +204,8 @@ def _try_step(optimizer: torch.optim.Optimizer) -> None:
     trial.step()
 
 
-class _OwnLog:
-    """A message hub in which what a peer's optimizer logs (norms of gradients) has its name."""
+class _PrefixingHub:
+    """Message hub that puts the peer's name before the logs of its optimizer (gradient norms)."""
 
     def __init__(self, name: str, hub: Any) -> None:
         self._name, self._hub = name, hub
@@ -183,18 +216,23 @@ class _OwnLog:
 
 
 class _RandomState:
-    """Torch's generators of a network's own, taken up where they were left."""
+    """State of torch's random generators for one network.
+
+    Args:
+        seed: Seed of the first state.
+        device: Device of the network.
+    """
 
     def __init__(self, seed: int, device: torch.device) -> None:
         self.device = device
         self._gpus = [device] if device.type == "cuda" else []
         with torch.random.fork_rng(self._gpus):
             torch.manual_seed(seed)
-            self._keep()
+            self._store()
 
     @contextmanager
-    def own(self) -> Iterator[None]:
-        """Draw from this network's generators inside."""
+    def active(self) -> Iterator[None]:
+        """Use this state inside, and torch's former state afterwards."""
         with torch.random.fork_rng(self._gpus):
             torch.set_rng_state(self._state["cpu"])
             if "gpu" in self._state:
@@ -202,63 +240,20 @@ class _RandomState:
             try:
                 yield
             finally:
-                self._keep()
+                self._store()
 
-    def state_dict(self) -> dict[str, Tensor]:
-        """The generators as they are now."""
-        return dict(self._state)
-
-    def load_state_dict(self, state: dict[str, Tensor]) -> None:
-        """Go on where they were; a GPU that was not there begins with its own."""
-        for name in self._state.keys() & state.keys():
-            generator = torch.Generator(self.device if name == "gpu" else "cpu")
-            generator.set_state(state[name].cpu())  # it looks whether it is one
-            self._state[name] = generator.get_state()
-
-    def _keep(self) -> None:
+    def _store(self) -> None:
         self._state = {"cpu": torch.get_rng_state()}
         if self._gpus:
             self._state["gpu"] = torch.cuda.get_rng_state(self.device)
 
+    def state_dict(self) -> dict[str, Tensor]:
+        """Return the present states, by 'cpu' and 'gpu'."""
+        return dict(self._state)
 
-def trained_peer(
-    name: str,
-    network: nn.Module,
-    layer: str,
-    run: RunContext,
-    tools: TrainingTools,
-    recipe: Mapping[str, Any],
-) -> Peer:
-    """A peer with all that trains it.
-
-    Args:
-        name: in the log.
-        network: unwrapped.
-        layer: its classifier layer.
-        run: the run.
-        tools: of the run.
-        recipe: configs of ``optim_wrapper`` and ``param_scheduler``; None: the run's own.
-
-    Raises:
-        ICKDError: if the recipe cannot be built, or waits for what peers do not get.
-    """
-    option = "optim_wrapper"
-    try:
-        optim_wrapper = tools.optim_wrapper(network, recipe[option])
-        option = "param_scheduler"
-        schedulers = tools.param_schedulers(optim_wrapper, recipe[option])
-    except Exception as error:  # whatever mmengine or torch say of such a config
-        raise ICKDError(
-            f"teacher.{option} cannot be built for {name} "
-            f"({type(error).__name__}: {str(error)[:300]}). Write it as the run's own "
-            f"{option}, or leave it out for a copy of that."
-        ) from error
-    waiting = [type(s).__name__ for s in schedulers if getattr(s, "need_val_args", False)]
-    if waiting:
-        raise ICKDError(
-            f"{waiting[0]} waits for metrics of validation, which the schedulers of peers do not "
-            "get. Give another scheduler in teacher.param_scheduler."
-        )
-    converter = InputConverter.between(run.student, network).to(run.device)
-    seed = tools.seed(name)
-    return Peer(name, tools.wrap(network), optim_wrapper, schedulers, layer, converter, seed)
+    def load_state_dict(self, state: dict[str, Tensor]) -> None:
+        """Restore the states; a GPU without a saved state starts from its seed."""
+        for name in self._state.keys() & state.keys():
+            generator = torch.Generator(self.device if name == "gpu" else "cpu")
+            generator.set_state(state[name].cpu())  # validates the state
+            self._state[name] = generator.get_state()

@@ -1,4 +1,4 @@
-"""The run that is distilled, as far as teachers and preparation need it."""
+"""The parts of a runner that teachers and preparation need."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ class RunContext:
     """Parts of a runner.
 
     Args:
-        student: unwrapped.
-        device: where it trains.
-        train_dataset: the live training set.
-        val_dataset: the live validation set, or None.
-        batch_size: of training.
-        num_workers: of the training loader.
-        batches: of an epoch, on this rank; None if they never end, or their number is not known.
-        is_read_already: True if workers of the training loader have a copy of the training set.
-        collate: makes a batch of samples, as the training loader does.
-        cfg: the whole config; empty for a runner that was built without.
-        tools: what trains further networks as the student is trained; None where the runner
-            cannot (FlexibleRunner).
+        student: Unwrapped student.
+        device: Device of the student.
+        train_dataset: Training set of the run; not a copy.
+        val_dataset: Validation set of the run, or None.
+        batch_size: Batch size of the training loader.
+        num_workers: Workers of the training loader.
+        batches: Batches of an epoch on this rank; None if infinite or unknown.
+        has_worker_copies: True if workers of the training loader hold a copy of the training set.
+        collate: ``collate_fn`` of the training loader.
+        cfg: Whole config; empty for a runner that was built without one.
+        tools: Builder of optimizers and schedulers for further networks; None if the runner has
+            none (FlexibleRunner).
     """
 
     student: nn.Module
@@ -42,38 +42,41 @@ class RunContext:
     batch_size: int
     num_workers: int
     batches: int | None = None
-    is_read_already: bool = False
+    has_worker_copies: bool = False
     collate: Callable[[list[Any]], Any] = pseudo_collate
     cfg: Mapping[str, Any] = field(default_factory=dict)
     tools: TrainingTools | None = None
 
 
 class TrainingTools:
-    """Builds what a further network needs as the runner builds it for the student.
+    """Builder of all that trains a further network, as the runner builds it for the student.
 
     Args:
-        runner: mmengine's ``Runner``, with its training loop.
+        runner: mmengine's ``Runner`` with its training loop.
     """
 
     def __init__(self, runner: Any) -> None:
         self._runner = runner
         self.run_cfg = runner.cfg
         self.world_size = dist.get_world_size()
-        self._seed = runner.seed
 
     def seed(self, purpose: str) -> int:
-        """Of what a network draws at random; it follows from the run's own."""
-        return image_id(f"{self._seed}/{purpose}") % 2**32
+        """Return a seed that is derived from the run's seed and a purpose."""
+        return image_id(f"{self._runner.seed}/{purpose}") % 2**32
 
     def wrap(self, network: nn.Module) -> nn.Module:
-        """For distributed training, as the student is wrapped."""
+        """Return a network in the student's wrapper for distributed training."""
         return self._runner.wrap_model(self.run_cfg.get("model_wrapper_cfg"), network)
 
     def optim_wrapper(self, network: nn.Module, cfg: Any) -> Any:
-        """By ``cfg``, or as the run's own; it scales rates and counts iterations as the run does.
+        """Return an optimizer wrapper with scaled rates and the run's count of iterations.
+
+        Args:
+            network: Network to train.
+            cfg: Config of the optimizer wrapper; None: the run's.
 
         Raises:
-            Exception: whatever mmengine or torch raise of such a config.
+            Exception: Any error of mmengine or torch for such a config.
         """
         runner = self._runner
         wrapper = build_optim_wrapper(network, copy.deepcopy(cfg or self.run_cfg.optim_wrapper))
@@ -82,13 +85,13 @@ class TrainingTools:
             batch_size = self.world_size * runner.train_dataloader.batch_size
             for group in wrapper.optimizer.param_groups:
                 group["lr"] *= batch_size / scaling["base_batch_size"]
-        if wrapper.clip_grad_kwargs:
-            wrapper.clip_func([], **wrapper.clip_grad_kwargs)  # else it fails in the first step
+        if wrapper.clip_grad_kwargs:  # try it: it would fail only in the first step
+            wrapper.clip_func([], **wrapper.clip_grad_kwargs)
         wrapper.initialize_count_status(network, runner.iter, runner.max_iters)
         return wrapper
 
     def param_schedulers(self, optim_wrapper: Any, cfg: Any) -> list[Any]:
-        """By ``cfg``, or as the run's own."""
+        """Return schedulers of an optimizer wrapper by their config; None: the run's."""
         cfg = self.run_cfg.get("param_scheduler") if cfg is None else cfg
         if not cfg:
             return []

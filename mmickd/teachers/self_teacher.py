@@ -1,4 +1,4 @@
-"""The teacher of the teacher-free paradigm: the student's own past."""
+"""The teacher of the teacher-free paradigm: the student's past."""
 
 from __future__ import annotations
 
@@ -26,35 +26,34 @@ MODES = ("ema", "snapshot", "checkpoint")
 
 @TEACHERS.register_module()
 class SelfTeacher(NetworkTeacher):
-    """The student's own past: its moving average, its last epoch, or an earlier checkpoint of it.
+    """Teacher that is the student's past: its moving average, last epoch, or earlier checkpoint.
 
-    Source: the teacher-free paradigm of arXiv 2501.07040; that the past is an average is our choice
-    (as in 'Mean teachers are better role models', Tarvainen and Valpola 2017, section 2), its
-    warm-up is that of mmengine's ``MomentumAnnealingEMA`` (whose ``gamma`` is ``warmup``). The last
-    epoch is the teacher of PS-KD (arXiv 2006.12000), the checkpoint that of Tf-KD's self-training
+    Source: the teacher-free paradigm of arXiv 2501.07040. The moving average is our choice (as in
+    'Mean teachers are better role models', Tarvainen and Valpola 2017, section 2); its warm-up is
+    that of mmengine's ``MomentumAnnealingEMA`` (whose ``gamma`` is ``warmup``). The last epoch is
+    the teacher of PS-KD (arXiv 2006.12000), the checkpoint that of Tf-KD's self-training
     (arXiv 1909.11723).
 
     Args:
-        mode: 'ema' averages the student's parameters and buffers after each step; 'snapshot' is the
-            student as it was at the end of the last epoch, and teaches from the second epoch on;
-            'checkpoint' freezes an earlier checkpoint of the same model, which then is an offline
-            teacher.
-        momentum: share ``m`` of the student in a step of the average, in (0, 1]:
+        mode: 'ema': average of the student's parameters and buffers, updated after each step.
+            'snapshot': the student at the end of the last epoch; it teaches from the second epoch
+            on. 'checkpoint': an earlier checkpoint of the same model, frozen as an offline teacher.
+        momentum: Share ``m`` of the student in a step of the average, in (0, 1]:
             ``average = (1 - m) * average + m * student``.
-        warmup: the share is ``max(m, warmup / (warmup + steps))``, so that the average leaves the
-            initial weights soon: it is of about the last ``1 / warmup`` of the steps so far. 0 for
-            none.
-        interval: epochs from one snapshot to the next.
-        checkpoint: path or URL (mode 'checkpoint').
-        layer: name of the last classifier layer; 'auto' finds it.
-        dtype: see :class:`~mmickd.teachers.NetworkTeacher`.
-        trust_checkpoint: allow a checkpoint that holds more than tensors and plain values (it can
+        warmup: The share is ``max(m, warmup / (warmup + steps))``, so that the average soon leaves
+            the initial weights: it covers about the last ``1 / warmup`` of the steps so far. 0: no
+            warm-up.
+        interval: Epochs between two snapshots.
+        checkpoint: Path or URL (mode 'checkpoint').
+        layer: Name of the classifier layer; 'auto' searches for it.
+        dtype: See :class:`~mmickd.teachers.NetworkTeacher`.
+        trust_checkpoint: Allow a checkpoint that holds more than tensors and plain values (it can
             run code).
-        resume: what a resumed run does if its checkpoint holds no such teacher: 'strict' stops,
-            'fresh' begins a new one with the resumed student.
+        resume: Behaviour of a run that resumes from a checkpoint without this teacher: 'strict'
+            raises an error, 'fresh' starts from the resumed student.
 
     Raises:
-        ICKDError: if an option is out of range, or does not belong to the mode.
+        ICKDError: If an option is out of range, or does not belong to the mode.
 
     Example:
         >>> SelfTeacher(momentum=0.01).is_frozen
@@ -86,23 +85,21 @@ class SelfTeacher(NetworkTeacher):
         self.mode, self.momentum, self.warmup, self.resume = mode, momentum, warmup, resume
         self.interval = interval
         self.weights = TeacherWeights(checkpoint, trust_checkpoint)
-        self._classes: tuple[str, ...] | None = None
-        self._begin()
+        self._reset()
+
+    def _reset(self) -> None:
+        self._steps = self._epochs = 0
+        self._has_snapshot = False
 
     @property
     def is_frozen(self) -> bool:  # type: ignore[override]
-        """An earlier checkpoint stays as it is; the others follow the student."""
+        """True for an earlier checkpoint; the other modes follow the student."""
         return self.mode == "checkpoint"
 
     @property
     def lags_student(self) -> bool:  # type: ignore[override]
-        """An average is."""
+        """True for an average."""
         return self.mode == "ema"
-
-    @property
-    def classes(self) -> tuple[str, ...] | None:
-        """See :meth:`Teacher.classes`."""
-        return self._classes
 
     def check_files(self) -> None:
         """See :meth:`Teacher.check_files`."""
@@ -115,10 +112,10 @@ class SelfTeacher(NetworkTeacher):
             self.weights.fetch()
 
     def make_network(self, run: RunContext) -> nn.Module:
-        """Copy the student; see :meth:`NetworkTeacher.make_network`.
+        """Return a copy of the student; see :meth:`NetworkTeacher.make_network`.
 
         Raises:
-            ICKDError: if the student is sharded, or the checkpoint is of another model.
+            ICKDError: If the student is sharded, or the checkpoint belongs to another model.
         """
         if is_sharded(run.student):
             raise ICKDError(
@@ -127,8 +124,8 @@ class SelfTeacher(NetworkTeacher):
             )
         model = copy_model(run.student)
         if self.is_frozen:
-            self._classes = self.weights.load_into(model, "the student")
-        self._begin()
+            self.classes = self.weights.load_into(model, "the student")
+        self._reset()
         return model
 
     def about(self) -> dict[str, str]:
@@ -136,37 +133,37 @@ class SelfTeacher(NetworkTeacher):
         return {"teacher_checkpoint": self.weights.name}
 
     def forward(self, batch: Batch, student: Tapped) -> Sequence[Source]:
-        """See :meth:`Teacher.forward`; there is no last epoch in the first one."""
-        return (
-            [] if self.mode == "snapshot" and not self._taken else super().forward(batch, student)
-        )
+        """See :meth:`Teacher.forward`; before the first snapshot there is no source."""
+        if self.mode == "snapshot" and not self._has_snapshot:
+            return []
+        return super().forward(batch, student)
 
     def after_step(self, student: nn.Module, ends_epoch: bool) -> dict[str, Tensor]:
-        """Follow the student; a frozen teacher stays."""
+        """Update the average, or take a snapshot; a frozen teacher stays."""
         if self.mode == "ema":
             self.average(student)
         elif self.mode == "snapshot" and ends_epoch:
             self._epochs += 1
             if self._epochs % self.interval == 0:
-                # not strictly: Swin V2 does not take back all buffers that it gives
+                # Not strict: Swin V2 does not load all buffers that its state dict has.
                 self.model.load_state_dict(student.state_dict(), strict=False)
                 broadcast_buffers(self.model)
-                self._taken = True
+                self._has_snapshot = True
         return {}
 
     @torch.no_grad()
     def average(self, student: nn.Module) -> None:
-        """Move towards the student."""
+        """Move the average towards the student."""
         share = self.momentum
         if self.warmup:
             share = max(share, self.warmup / (self.warmup + self._steps))
         self._steps += 1
-        own, theirs = self.model.state_dict(), student.state_dict()
-        averaged = [name for name, value in own.items() if value.is_floating_point()]
-        torch._foreach_lerp_([own[n] for n in averaged], [theirs[n] for n in averaged], share)
-        for name in own.keys() - set(averaged):  # counters
-            own[name].copy_(theirs[name])
-        # a rank's running statistics are its own; a resumed run has those of rank 0 alone
+        averages, values = self.model.state_dict(), student.state_dict()
+        floats = [name for name, value in averages.items() if value.is_floating_point()]
+        torch._foreach_lerp_([averages[n] for n in floats], [values[n] for n in floats], share)
+        for name in averages.keys() - set(floats):  # counters
+            averages[name].copy_(values[name])
+        # Running statistics differ by rank, and a checkpoint holds only the values of rank 0.
         broadcast_buffers(self.model)
 
     def own_state(self) -> dict[str, Any]:
@@ -175,7 +172,7 @@ class SelfTeacher(NetworkTeacher):
             "mode": self.mode,
             "steps": self._steps,
             "epochs": self._epochs,
-            "taken": self._taken,
+            "taken": self._has_snapshot,
             "model": self.model.state_dict(),
         }
 
@@ -183,26 +180,22 @@ class SelfTeacher(NetworkTeacher):
         """See :meth:`NetworkTeacher.load_own_state`.
 
         Raises:
-            ICKDError: if it is of another model or mode.
+            ICKDError: If the state belongs to another model or mode.
         """
-        if state.get("mode") != self.mode:
+        mode = state.get("mode")
+        if mode != self.mode:
             raise ICKDError(
-                f"the resumed checkpoint holds a SelfTeacher of mode "
-                f"{safe_repr(state.get('mode'))}, the config has '{self.mode}'. Resume with the "
-                "config that it was trained with."
+                f"the resumed checkpoint holds a SelfTeacher of mode {safe_repr(mode)}, the config "
+                f"has '{self.mode}'. Resume with the config that it was trained with."
             )
-        steps, epochs, taken = (state.get(name) for name in ("steps", "epochs", "taken"))
+        steps, epochs, has_snapshot = (state.get(name) for name in ("steps", "epochs", "taken"))
         counts = [number for number in (steps, epochs) if type(number) is int and number >= 0]
-        if len(counts) < 2 or not isinstance(taken, bool):
+        if len(counts) < 2 or not isinstance(has_snapshot, bool):
             raise ICKDError(
-                f"the resumed checkpoint holds a SelfTeacher after steps={safe_repr(steps)}, "
-                f"epochs={safe_repr(epochs)}, taken={safe_repr(taken)}, which cannot be. Resume "
-                "from an earlier checkpoint."
+                f"the resumed checkpoint holds a SelfTeacher with steps={safe_repr(steps)}, "
+                f"epochs={safe_repr(epochs)}, taken={safe_repr(has_snapshot)}, which is "
+                "impossible. Resume from an earlier checkpoint."
             )
         weights: dict[str, Tensor] = state.get("model", {})
         load_strictly(self.model, weights, "the teacher in the resumed checkpoint", "the student")
-        (self._steps, self._epochs), self._taken = counts, taken
-
-    def _begin(self) -> None:
-        self._steps = self._epochs = 0
-        self._taken = False
+        (self._steps, self._epochs), self._has_snapshot = counts, has_snapshot

@@ -1,4 +1,4 @@
-"""One distilled step: from a batch to the losses of the student, and of whoever learns with it."""
+"""One distilled step: from a batch to the losses of the student and of every peer."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from mmickd.utils.timing import Stopwatch
 
 
 class Distiller:
-    """Teacher, queries, retrieval, losses.
+    """Distilled step: it runs the teacher, chooses queries, retrieves rows and computes losses.
 
     Args:
-        teacher: opened.
-        terms: of the student.
-        levels: of the terms that are not dense.
-        anchors: queries per image, where a level samples.
-        seed: of the choice of queries.
+        teacher: Opened teacher.
+        terms: Terms of the student.
+        levels: Levels of the terms that are not dense.
+        anchors: Maximum number of queries per image, where a level samples.
+        seed: Seed of the choice of queries.
     """
 
     def __init__(
@@ -44,13 +44,13 @@ class Distiller:
     def step(
         self, batch: Batch, student: Tapped, task_losses: Mapping[str, Any], time: TrainProgress
     ) -> dict[str, Any]:
-        """The student's losses; networks of the teacher's own that learn take their step.
+        """Return the losses of the student; peers take a step of their own optimizer.
 
         Args:
-            batch: as the student gets it.
-            student: of its classifier layer, with gradients.
-            task_losses: what the student's forward pass returned.
-            time: now.
+            batch: Batch as the student gets it.
+            student: Input and output of the student's classifier layer; carry gradients.
+            task_losses: Losses that the student's forward pass returned.
+            time: Position of the step in the run.
 
         Returns:
             The task's losses and ``loss_*`` scalars, which mmengine adds up, and diagnostics
@@ -60,19 +60,19 @@ class Distiller:
         with torch.autocast(batch.inputs.device.type, enabled=False):
             sources = self.teacher.forward(batch, student)
             losses = self._losses(batch, student, task_losses, self.terms, sources, time)
-            for own in self.teacher.peer_steps():
-                lesson = own.outputs, own.task_losses, own.terms, own.sources
-                own.learn(self._losses(batch, *lesson, time, f"{own.name}."))
+            for peer in self.teacher.peer_steps():
+                inputs = peer.outputs, peer.task_losses, peer.terms, peer.sources
+                peer.learn(self._losses(batch, *inputs, time, f"{peer.name}."))
         return losses
 
     def after_step(self, student: nn.Module, ends_epoch: bool) -> dict[str, Tensor | float]:
-        """Let memories and teacher take up the step; what there is to log of it."""
+        """Update memories and teacher after the optimizer's step; return scalars for the log."""
         for memory in self.teacher.memories.values():
             memory.feed()
         return {**self.teacher.after_step(student, ends_epoch), **self._weights}
 
     def retrieval_seconds(self) -> float:
-        """Time that searching took since the last call."""
+        """Return the time of the searches since the last call, in seconds."""
         return self._retrieval_time.collect()
 
     def _losses(
@@ -83,106 +83,137 @@ class Distiller:
         terms: LossTerms,
         sources: Sequence[Source],
         time: TrainProgress,
-        who: str = "",
+        prefix: str = "",
     ) -> dict[str, Any]:
-        """All losses of one learner: its own, and the mean of what its sources give.
+        """Return all losses of the student or a peer: the task's, and the means over its sources.
 
-        ``who`` begins its names in the log.
+        ``prefix`` begins the names of its weights in the log, and of its losses in messages.
         """
         weights = terms.weights(time)
         if not sources:
             weights = dict.fromkeys(weights, 0.0)
         task_weight = terms.task_weight(time, weights)
-        if not who or terms is not self.terms:
-            now = {**weights, TASK: task_weight}
-            self._weights.update({f"{who}{name}_weight": now[name] for name in terms.changing})
+        if not prefix or terms is not self.terms:
+            logged = {**weights, TASK: task_weight}
+            self._weights.update(
+                {f"{prefix}{name}_weight": logged[name] for name in terms.changing}
+            )
         active = [term for term in terms if weights[term.name]]
         losses = {name: learner.logits.new_zeros(()).float() for name in self._names(terms)}
-        given, taught = [], []
+        by_source, teacher_sums = [], []
         for source in sources if active else ():
-            asked = self._asked(batch, learner, active, source, time.iteration)
-            given.append(_weighted(asked, weights))
-            taught += [one.queries.teacher_logits.sum() for one in asked]
-        for name in given[0] if given else ():
-            parts = [one[name] for one in given]
-            losses[name] = parts[0] if len(parts) == 1 else torch.stack(parts).mean(0)
-        if given:
-            watched = {name: losses[name] for name in self._names(terms)}
-            # A NaN of the teacher's that the mean leaves out is in the gradient all the same.
-            watched["teacher_logits"] = torch.stack(taught).sum()
-            self.watch.note({f"{who}{name}": value for name, value in watched.items()})
-        own = _of_task(task_losses, task_weight)
-        if taken := sorted(own.keys() & losses.keys()):
+            inputs = self._loss_inputs(batch, learner, active, source, time.iteration)
+            by_source.append(_weighted(inputs, weights))
+            teacher_sums += [loss_input.queries.teacher_logits.sum() for loss_input in inputs]
+        for name in by_source[0] if by_source else ():
+            values = [scalars[name] for scalars in by_source]
+            losses[name] = values[0] if len(values) == 1 else torch.stack(values).mean(0)
+        if by_source:
+            guarded = {name: losses[name] for name in self._names(terms)}
+            # A teacher's NaN in a query that does not count is missing in the mean, but it is in
+            # the gradient.
+            guarded["teacher_logits"] = torch.stack(teacher_sums).sum()
+            self.watch.note({f"{prefix}{name}": value for name, value in guarded.items()})
+        task_losses = _weighted_task_losses(task_losses, task_weight)
+        if clashes := sorted(task_losses.keys() & losses.keys()):
             raise ICKDError(
-                f"the model has a '{taken[0]}' of its own: give the term of {terms.where} that is "
-                "logged so another name."
+                f"the model already has a loss '{clashes[0]}': rename the term of {terms.where} "
+                "that is logged by this name."
             )
-        return {**own, **losses}
+        return {**task_losses, **losses}
 
     def _names(self, terms: LossTerms) -> dict[str, Term]:
-        """The terms by the names of their losses in the log, whether they count now or not."""
+        """Return the terms by the names of their losses in the log, also those with weight 0."""
         dense = {f"loss_{term.name}": term for term in terms if term.loss.is_dense}
-        others = [term for term in terms if not term.loss.is_dense]
-        return {
-            **dense,
-            **{f"loss_{t.name}{self._suffix(at)}": t for at in self.levels for t in others},
+        sparse = {
+            f"loss_{term.name}{self._suffix(level)}": term
+            for level in self.levels
+            for term in terms
+            if not term.loss.is_dense
         }
+        return {**dense, **sparse}
 
     @property
     def logged_terms(self) -> dict[str, Term]:
-        """The student's terms by the names of their losses in the log, one for each level."""
+        """The student's terms by the names of their losses in the log, one name for each level."""
         return self._names(self.terms)
 
     @property
     def similarities(self) -> list[tuple[str, str]]:
-        """Names in the log of the similarity of positives, and of negatives of the same level.
+        """Names in the log of the similarities of positives and negatives of the same level.
 
-        Of terms that want a whole class, or no negatives, there is nothing to compare.
+        A term without positives or negatives, or with whole classes as positives, adds no name.
         """
-        own, others = [], []
+        positives, negatives = [], []
         for term in self.terms.retrieving:
             if term.loss.num_positives:
-                own.append(f"{term.name}_sim")
+                positives.append(f"{term.name}_sim")
             if term.loss.num_negatives:
                 has_positives = term.loss.num_positives != 0
-                others.append(f"{term.name}_{'neg_' if has_positives else ''}sim")
+                negatives.append(f"{term.name}_{'neg_' if has_positives else ''}sim")
         return [
-            (f"{one}{self._suffix(at)}", f"{other}{self._suffix(at)}")
-            for at in self.levels
-            for one in own
-            for other in others
+            (f"{positive}{self._suffix(level)}", f"{negative}{self._suffix(level)}")
+            for level in self.levels
+            for positive in positives
+            for negative in negatives
         ]
 
     def _suffix(self, level: str) -> str:
-        """Two levels at once are told apart in the log."""
+        """Return the ending of a level's names in the log, empty if there is one level."""
         return f"_{level}" if len(self.levels) > 1 else ""
 
-    def _asked(
+    def _loss_inputs(
         self, batch: Batch, learner: Tapped, active: Sequence[Term], source: Source, iteration: int
     ) -> list[_LossInput]:
-        """The questions to the terms that count now, about one source."""
+        """Return the inputs of the active terms' losses for one source."""
         dense = [term for term in active if term.loss.is_dense]
-        others = [term for term in active if not term.loss.is_dense]
-        asked: list[_LossInput] = []
+        sparse = [term for term in active if not term.loss.is_dense]
+        inputs: list[_LossInput] = []
         if dense or source.memory_outputs is None:
             view = source.task.view(source.outputs(), batch, learner)
         if dense:
             everywhere = _everywhere(view)
-            asked += [_LossInput(term, everywhere) for term in dense]
-        if others and source.memory_outputs is not None:
+            inputs += [_LossInput(term, everywhere) for term in dense]
+        if sparse and source.memory_outputs is not None:
             view = source.task.view(source.memory_outputs(), batch, learner)
-        for level in self.levels if others else ():
+        for level in self.levels if sparse else ():
             seed = image_id(f"{self._seed}/{iteration}")
             chosen = source.task.levels[level].queries(view, self._anchors, seed)
-            queries = _with_context(chosen, level, others, source.memory, self._retrieval_time)
+            queries = self._with_context(chosen, level, sparse, source.memory)
             suffix = self._suffix(level)
-            asked += [_LossInput(t, q, suffix) for t, q in zip(others, queries, strict=True)]
-        return asked
+            inputs += [_LossInput(t, q, suffix) for t, q in zip(sparse, queries, strict=True)]
+        return inputs
+
+    def _with_context(
+        self, view: View, level: str, terms: Sequence[Term], memory: Memory
+    ) -> list[Queries]:
+        """Return the queries of a level with as many rows as each term requests, by one search."""
+        samples, losses = view.samples(), [term.loss for term in terms]
+        counts = [loss.num_positives for loss in losses]
+        num_positives = None if None in counts else max(n for n in counts if n is not None)
+        num_negatives = max(loss.num_negatives for loss in losses)
+        positives = negatives = Context.empty(samples.logits)
+        if any(loss.retrieves for loss in losses):
+            with self._retrieval_time.timed(samples.features.device):
+                positives, negatives = memory.query(level, samples, num_positives, num_negatives)
+        memory.stage(level, samples)
+        return [
+            Queries(
+                **_student_fields(view),
+                teacher_logits=samples.logits,
+                features=samples.features,
+                labels=samples.labels,
+                valid=samples.labels >= 0,
+                positives=positives.best(loss.num_positives),
+                negatives=negatives.best(loss.num_negatives),
+            )
+            for loss in losses
+        ]
 
 
 @dataclass(frozen=True)
 class _LossInput:
-    """A term, what it is asked, and what its names in the log end in."""
+    """Term, the queries for its loss, and the ending of its names in the log."""
 
     term: Term
     queries: Queries
@@ -190,87 +221,58 @@ class _LossInput:
 
 
 def _everywhere(view: View) -> Queries:
-    """Every location of a batch, without context."""
-    assert view.student_logits is not None
-    nothing = Context.empty(view.logits.flatten(0, 1).float())
+    """Return all locations of a batch as queries, without context."""
     return Queries(
-        student_logits=view.student_logits.flatten(0, 1),
+        **_student_fields(view),
         teacher_logits=view.logits.flatten(0, 1).float(),
-        student_features=_student_features(view),
         features=lambda: view.samples().features,
         labels=view.labels.flatten(),
         valid=view.valid.flatten(),
-        positives=nothing,
-        negatives=nothing,
+    )
+
+
+def _student_fields(view: View) -> dict[str, Any]:
+    """Return the fields of :class:`Queries` that are the student's, and the shape."""
+    logits, features = view.student_logits, view.student_features
+    assert logits is not None and features is not None
+    return dict(
+        student_logits=logits.flatten(0, 1),
+        student_features=lambda: features().flatten(0, 1),
         shape=(view.labels.shape[0], view.labels.shape[1]),
     )
 
 
-def _with_context(
-    view: View, level: str, terms: Sequence[Term], memory: Memory, stopwatch: Stopwatch
-) -> list[Queries]:
-    """The queries of a level, for each term with as many rows as it wants; searched for once."""
-    assert view.student_logits is not None
-    samples, losses = view.samples(), [term.loss for term in terms]
-    wanted = [loss.num_positives for loss in losses]
-    num_positives = None if None in wanted else max(n for n in wanted if n is not None)
-    num_negatives = max(loss.num_negatives for loss in losses)
-    with stopwatch.timed(samples.features.device):
-        positives, negatives = memory.query(level, samples, num_positives, num_negatives)
-    memory.stage(level, samples)
-    return [
-        Queries(
-            student_logits=view.student_logits.flatten(0, 1),
-            teacher_logits=samples.logits,
-            student_features=_student_features(view),
-            features=samples.features,
-            labels=samples.labels,
-            valid=samples.labels >= 0,
-            positives=positives.best(loss.num_positives),
-            negatives=negatives.best(loss.num_negatives),
-            shape=(view.labels.shape[0], view.labels.shape[1]),
-        )
-        for loss in losses
-    ]
-
-
-def _student_features(view: View) -> Any:
-    """For those who ask: ``(B * L, D')``."""
-    features = view.student_features
-    assert features is not None
-    return lambda: features().flatten(0, 1)
-
-
-def _weighted(asked: Sequence[_LossInput], weights: Mapping[str, float]) -> dict[str, Tensor]:
-    """Weighted means over the queries of all ranks, and diagnostics, by their names in the log."""
-    counted = [one.term.loss.counted(one.queries) for one in asked]
-    found: dict[str, Tensor] = {}
-    for one, mask, factor in zip(asked, counted, average_factors(counted), strict=True):
-        name, values = one.term.name, one.term.loss(one.queries)
+def _weighted(inputs: Sequence[_LossInput], weights: Mapping[str, float]) -> dict[str, Tensor]:
+    """Return weighted means over the queries of all ranks, and diagnostics, by name in the log."""
+    counted = [loss_input.term.loss.counted(loss_input.queries) for loss_input in inputs]
+    scalars: dict[str, Tensor] = {}
+    for loss_input, mask, factor in zip(inputs, counted, average_factors(counted), strict=True):
+        name, loss, suffix = loss_input.term.name, loss_input.term.loss, loss_input.suffix
+        values = loss(loss_input.queries)
         if values.shape != mask.shape:
             raise ICKDError(
-                f"losses.{name}: {type(one.term.loss).__name__} gives {tuple(values.shape)} for "
+                f"losses.{name}: {type(loss).__name__} returns {tuple(values.shape)} for "
                 f"{len(mask)} queries: forward must return one number per query."
             )
-        found[f"loss_{name}{one.suffix}"] = weights[name] * (masked_sum(values, mask) / factor)
-        for key, value in one.term.loss.diagnostics(one.queries).items():
-            found[f"{name}_{key}{one.suffix}"] = value
-    return found
+        scalars[f"loss_{name}{suffix}"] = weights[name] * (masked_sum(values, mask) / factor)
+        for key, value in loss.diagnostics(loss_input.queries).items():
+            scalars[f"{name}_{key}{suffix}"] = value
+    return scalars
 
 
-def _of_task(losses: Mapping[str, Any], weight: float) -> dict[str, Any]:
-    """A network's own losses with their weight, those of auxiliary heads too.
+def _weighted_task_losses(losses: Mapping[str, Any], weight: float) -> dict[str, Any]:
+    """Return a network's task losses times their weight, auxiliary heads' losses too.
 
-    mmpretrain calls its loss ``loss``, the name under which mmengine logs the total: it would hide
-    the total in the log, so it becomes ``loss_ce``.
+    mmpretrain names its loss ``loss``, as mmengine names the total: it would hide the total in the
+    log, so it is renamed to ``loss_ce``.
 
     Args:
-        losses: a tensor, or a list of them, by name; mmengine adds up those with 'loss' in their
-            name, others are for the log.
-        weight: of those that are added up.
+        losses: Tensors, or lists of them, by name; mmengine adds up those with 'loss' in their
+            names and only logs the rest.
+        weight: Weight of the losses that are added up.
     """
     named = {("loss_ce" if name == "loss" else name): value for name, value in losses.items()}
-    if weight == 1.0:  # not even a product: weight 0 of all terms is the run without the hook
+    if weight == 1.0:  # no product: with weight 0 of all terms the run is that without the hook
         return named
     return {name: _scaled(v, weight) if "loss" in name else v for name, v in named.items()}
 

@@ -141,7 +141,7 @@ def _check(options: HookOptions, teacher: Teacher, run: RunContext) -> _Checked:
     retrieves = any(one.retrieving for one in all_terms)
 
     if retrieves and (options.exclude_same_id or options.query == "bank"):
-        number_training_images(leaf_datasets(run.train_dataset), run.is_read_already)
+        number_training_images(leaf_datasets(run.train_dataset), run.has_worker_copies)
     count = min(PROBED, run.batch_size)
     batch = training_batch(run.student, run.train_dataset, run.collate, count, task.check_sample)
     usual = task.classifier_names(run.student)

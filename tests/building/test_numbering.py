@@ -95,7 +95,7 @@ def test_the_bank_and_training_give_each_image_one_id(kind: str) -> None:
     assert list(images.names()) == list(keys.values())
     for _ in range(2):
         assert found(images[n] for n in range(len(images))) == want
-        number_training_images(leaf_datasets(train), is_read_already=False)
+        number_training_images(leaf_datasets(train), has_worker_copies=False)
         assert found(train[n] for n in range(len(train))) == want
         images = BankImages(train, PACK[0])
     loader = DataLoader(train, num_workers=1, collate_fn=lambda sample: sample, batch_size=None)
@@ -104,13 +104,13 @@ def test_the_bank_and_training_give_each_image_one_id(kind: str) -> None:
 
 def test_one_part_alone_and_parts_with_paths_are_left_alone() -> None:
     for parts in ([GreyPart(0)], [GreyPart(0, path="a"), GreyPart(9, path="b")]):
-        number_training_images(parts, is_read_already=True)
+        number_training_images(parts, has_worker_copies=True)
         assert not any(isinstance(part.__dict__.get("get_data_info"), Numbered) for part in parts)
 
 
 def test_what_is_read_already_cannot_be_numbered() -> None:
     with pytest.raises(ICKDError, match=r"img_path.*num_workers=0"):
-        number_training_images([GreyPart(0), GreyPart(50)], is_read_already=True)
+        number_training_images([GreyPart(0), GreyPart(50)], has_worker_copies=True)
 
 
 class OwnNumbers(GreyPart):

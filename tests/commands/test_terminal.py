@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from mmickd.commands.terminal import progress, show_markdown, table
+from mmickd.commands.terminal import show_markdown, table
 from mmickd.utils.json_files import write_json
 
 
@@ -27,24 +27,13 @@ def test_json_is_written_whole_into_new_folders(tmp_path: Path) -> None:
     assert list(file.parent.iterdir()) == [file]
 
 
-def test_in_a_file_or_a_pipe_every_line_stays(capsys: pytest.CaptureFixture[str]) -> None:
-    with progress() as (say, show):
-        say("begun")
-        show("half")
-        say("[red]done")
+def test_in_a_file_or_a_pipe_markdown_is_unchanged(capsys: pytest.CaptureFixture[str]) -> None:
     show_markdown("| a | b |")
-    assert capsys.readouterr().out.splitlines() == ["begun", "half", "[red]done", "| a | b |"]
+    assert capsys.readouterr().out.splitlines() == ["| a | b |"]
 
 
-def test_on_a_terminal_only_the_latest_state_is_left_to_see(monkeypatch) -> None:
+def test_on_a_terminal_markdown_is_rendered(monkeypatch) -> None:
     terminal = Console(force_terminal=True, width=40, record=True, file=io.StringIO())
     monkeypatch.setattr("mmickd.commands.terminal.console", lambda: terminal)
-    with progress() as (say, show):
-        show("1 of 2")
-        say("[red]done")
-        show("2 of 2")
-    written = terminal.file.getvalue()
-    assert written.count("[red]done\n") == 1  # the others are written over
-    assert "1 of 2\n" not in written.partition("[red]done")[0] and "\x1b[2K" in written
     show_markdown("| a | b |\n| --- | --- |\n| x | y |")
     assert "|" not in terminal.export_text()

@@ -26,16 +26,17 @@ from docs.examples import (  # noqa: F401 (their imports register classes)
 )
 from mmickd.banks import MemoryBank
 from mmickd.banks.queue_bank import QueueBank
+from mmickd.losses.base import mean_loss
 from mmickd.retrieval import TorchRetriever
+from mmickd.structures import Queries
 from mmickd.tasks import SegmentationTask, kind_of_task
 from mmickd.utils.errors import ICKDError
 from tests.helpers import toys
-from tests.helpers.asking import mean_of, queries
 from tests.helpers.commands import ROOT, command, logged_losses
 from tests.helpers.learning_runs import learning_config, wider
 from tests.helpers.recorders import Callback, bank_states
 from tests.helpers.retrieval_cases import check_same_structure, samples
-from tests.helpers.teachers import stub
+from tests.helpers.teachers import empty_student
 from tests.helpers.tiny import ALL_TERMS, build, dump, history, resume, run, with_teacher
 
 PATHS = os.pathsep.join([str(ROOT / "docs/examples"), str(ROOT)])
@@ -96,7 +97,7 @@ def test_the_changed_nicd_equals_a_loop() -> None:
     bank = samples(g, 5, 4, 4, 6)
     context = changed_context(bank, g)
     loss = changed_nicd.MarginNICD(margin=0.1)
-    result = mean_of(loss, queries(student, teacher, negatives=context))
+    result = mean_loss(loss, Queries(student, teacher, negatives=context))
     total, counted = 0.0, 0
     for q in range(5):
         centred = student[q] - student[q].mean()
@@ -190,7 +191,7 @@ def test_the_teacher_that_learns_is_resumed_exactly() -> None:
 class CellClassifier(BaseModel):
     """Convolutional network that predicts a class for each of 4x4 cells."""
 
-    says_classes_of_cells = True
+    predicts_cells = True
 
     def __init__(self, width: int = 8, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -208,7 +209,7 @@ class CellClassifier(BaseModel):
 
 def test_the_new_task_distils_cell_by_cell(tmp_path: Path) -> None:
     assert kind_of_task(CellClassifier()) is new_task.CellTask
-    assert kind_of_task(stub("mmseg")) is SegmentationTask
+    assert kind_of_task(empty_student("mmseg")) is SegmentationTask
     cfg = toys.classifier().student()
     preprocessor = dict(cfg.pop("data_preprocessor"), type="mmpretrain.ClsDataPreprocessor")
     cfg.model = dict(type="CellClassifier", data_preprocessor=preprocessor)

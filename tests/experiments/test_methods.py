@@ -27,14 +27,14 @@ def methods(tmp_path: Path, cfg: Config, *options: str, vary: tuple[str, ...] = 
 
 def hooked(tmp_path: Path, cfg: Config | None = None, **losses: Any) -> Config:
     cfg = cfg or classifier_config(tmp_path / "data", tmp_path / "work")
-    made = with_hook(cfg, "teacher.py", tmp_path / "teacher.pth")
-    made.custom_hooks.insert(0, dict(type="EMAHook"))
-    made.custom_hooks[1].losses = losses
-    return made
+    hooked_cfg = with_hook(cfg, "teacher.py", tmp_path / "teacher.pth")
+    hooked_cfg.custom_hooks.insert(0, dict(type="EMAHook"))
+    hooked_cfg.custom_hooks[1].losses = losses
+    return hooked_cfg
 
 
 def names(method: Method) -> list[str]:
-    return [one.name for one in method.ranges]
+    return [r.name for r in method.ranges]
 
 
 def losses_of(config: str) -> Any:
@@ -42,27 +42,28 @@ def losses_of(config: str) -> Any:
 
 
 def test_vanilla_kd_gets_the_same_run_without_the_other_terms(tmp_path: Path) -> None:
-    other = dict(type="DISTLoss")
-    cfg = hooked(tmp_path, kd=dict(loss_weight=3.0, temperature=2.0), nicd={}, dist=other)
+    cfg = hooked(
+        tmp_path, kd=dict(loss_weight=3.0, temperature=2.0), nicd={}, dist=dict(type="DISTLoss")
+    )
     method, alone = methods(tmp_path, cfg, "optim_wrapper.optimizer.lr=0.5", "randomness.seed=7")
     assert method.name == "kd + picd + nicd + dist" and alone.name == "kd alone"
-    assert method.trainee.options == ("optim_wrapper.optimizer.lr=0.5", "randomness.seed=7")
+    assert method.entry.options == ("optim_wrapper.optimizer.lr=0.5", "randomness.seed=7")
     assert method.ranges[0].key == "custom_hooks.1.losses.kd.loss_weight"
     assert names(alone) == ["kd.loss_weight", "kd.temperature"]
-    assert [one.now for one in alone.ranges] == [3.0, 2.0]
+    assert [r.now for r in alone.ranges] == [3.0, 2.0]
 
-    written = Config.fromfile(alone.trainee.config)
+    written = Config.fromfile(alone.entry.config)
     assert [term.name for term in LossTerms.build(written.custom_hooks[1].losses)] == ["kd"]
     assert written.optim_wrapper.optimizer.lr == 0.5 and "work_dir" not in written
     expected = {**method.content, "custom_hooks": None, "work_dir": None}
     assert {**alone.content, "custom_hooks": None, "work_dir": None} == expected
 
 
-@pytest.mark.parametrize("own", [None, dict(loss_weight=0.0), dict(type="DKDLoss", alpha=2.0)])
-def test_where_the_config_has_no_vanilla_kd_the_default_stands_for_it(own: Any, tmp_path) -> None:
-    _, alone = methods(tmp_path, hooked(tmp_path, kd=own))
-    assert losses_of(alone.trainee.config) == dict(kd={}, picd=None, nicd=None)
-    assert [one.now for one in alone.ranges] == [1.0, 4.0]
+@pytest.mark.parametrize("kd", [None, dict(loss_weight=0.0), dict(type="DKDLoss", alpha=2.0)])
+def test_where_the_config_has_no_vanilla_kd_the_default_stands_for_it(kd: Any, tmp_path) -> None:
+    _, alone = methods(tmp_path, hooked(tmp_path, kd=kd))
+    assert losses_of(alone.entry.config) == dict(kd={}, picd=None, nicd=None)
+    assert [r.now for r in alone.ranges] == [1.0, 4.0]
 
 
 def test_of_a_segmenter_the_terms_and_values_are_the_tasks(tmp_path: Path) -> None:
@@ -71,10 +72,10 @@ def test_of_a_segmenter_the_terms_and_values_are_the_tasks(tmp_path: Path) -> No
     assert method.name == "nicd" and method.ranges[0].now == 4.0
     # the weight is searched, and falls as it does without a search
     weight = method.ranges[0].option(2.0)
-    found = read_config(method.trainee.config, parse_options([*method.trainee.options, weight]))
-    terms = LossTerms.build(found.custom_hooks[-1].losses, SegmentationTask.loss_defaults)
+    cfg = read_config(method.entry.config, parse_options([*method.entry.options, weight]))
+    terms = LossTerms.build(cfg.custom_hooks[-1].losses, SegmentationTask.loss_defaults)
     assert terms["nicd"].schedule == WeightSchedule(2.0, decay="linear")
-    assert [(one.name, one.now) for one in alone.ranges] == [
+    assert [(r.name, r.now) for r in alone.ranges] == [
         ("kd.loss_weight", 1.0), ("kd.temperature", 1.0)
     ]  # fmt: skip
 
@@ -84,16 +85,16 @@ def test_a_config_of_vanilla_kd_is_alone(tmp_path: Path) -> None:
     assert only.name == "kd"
 
 
-def test_ranges_by_hand_are_for_both_where_both_have_them(tmp_path: Path) -> None:
+def test_vary_is_for_both_methods_where_both_have_the_option(tmp_path: Path) -> None:
     cfg, lr = hooked(tmp_path), "optim_wrapper.optimizer.lr"
     method, alone = methods(tmp_path, cfg, vary=("nicd.loss_weight=1:3", f"{lr}=0.01:0.1:log"))
     assert names(method) == ["nicd.loss_weight", lr] and names(alone) == [lr]
     method, alone = methods(tmp_path, cfg, vary=("nicd.loss_weight=1:3",))
     assert names(method) == ["nicd.loss_weight"]
-    assert names(alone) == ["kd.loss_weight", "kd.temperature"]  # it is searched all the same
+    assert names(alone) == ["kd.loss_weight", "kd.temperature"]  # searched as without --vary
 
 
-def test_a_config_without_a_term_that_counts_has_nothing_to_search(tmp_path: Path) -> None:
+def test_a_config_without_an_active_term_has_nothing_to_search(tmp_path: Path) -> None:
     with pytest.raises(ICKDError, match="nothing to search"):
         methods(tmp_path, hooked(tmp_path, kd=None, picd=None, nicd=None))
 
@@ -105,8 +106,8 @@ def test_the_metric_is_that_of_the_evaluator(tmp_path: Path) -> None:
     cfg.val_evaluator = [dict(type="mmpretrain.Accuracy")]
     assert metric_of(cfg) == "accuracy/top1"
     cfg.val_evaluator = dict(type="AveragePrecision")
-    with pytest.raises(ICKDError, match="AveragePrecision: say by --metric"):
+    with pytest.raises(ICKDError, match=r"AveragePrecision.*--metric"):
         metric_of(cfg)
     cfg.val_dataloader = None
-    with pytest.raises(ICKDError, match="validates on nothing"):
+    with pytest.raises(ICKDError, match="val_dataloader"):
         metric_of(cfg)

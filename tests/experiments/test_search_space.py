@@ -1,4 +1,4 @@
-"""What is searched, from the terms of a config."""
+"""Ranges of a search, from the terms of a config."""
 
 from __future__ import annotations
 
@@ -7,23 +7,22 @@ from typing import Any
 
 import pytest
 
-from mmickd.experiments.search_space import Range, narrowed, ranges_of
+from mmickd.experiments.search_space import Range, SearchSpace
 from mmickd.losses import BaseLoss
-from mmickd.losses.terms import LossTerms
+from mmickd.losses.terms import Defaults
 from mmickd.registry import LOSSES
 from mmickd.utils.errors import ICKDError
 
 KEY = "custom_hooks.0.losses"
-TERMS = {"kd", "picd", "nicd"}
 
 
 def ranges(**losses: Any) -> dict[str, Range]:
-    return {one.name: one for one in ranges_of(LossTerms.build(losses), losses, KEY)}
+    return {r.name: r for r in SearchSpace({}, KEY, losses).ranges()}
 
 
-def test_every_term_that_counts_has_weight_rows_and_temperatures() -> None:
-    found = ranges(kd=dict(loss_weight=3.0), picd=None, nicd=dict(num_negatives=10))
-    assert found == {
+def test_every_active_term_has_weight_rows_and_temperatures() -> None:
+    result = ranges(kd=dict(loss_weight=3.0), picd=None, nicd=dict(num_negatives=10))
+    assert result == {
         "kd.loss_weight": Range("kd.loss_weight", f"{KEY}.kd.loss_weight", 0.3, 30.0, 3.0),
         "kd.temperature": Range("kd.temperature", f"{KEY}.kd.temperature", 1.0, 16.0, 4.0),
         "nicd.loss_weight": Range("nicd.loss_weight", f"{KEY}.nicd.loss_weight", 0.1, 10.0, 1.0),
@@ -36,50 +35,56 @@ def test_every_term_that_counts_has_weight_rows_and_temperatures() -> None:
     }  # fmt: skip
 
 
-def test_what_no_factor_changes_is_left_alone() -> None:
+def test_values_that_no_factor_changes_are_not_searched() -> None:
     off = dict(kd=dict(loss_weight=0.0))
-    found = ranges(**off, picd=dict(num_positives=None, sim_temperature=math.inf), nicd=None)
-    assert [*found] == ["picd.loss_weight", "picd.temperature"]
+    result = ranges(**off, picd=dict(num_positives=None, sim_temperature=math.inf), nicd=None)
+    assert [*result] == ["picd.loss_weight", "picd.temperature"]
     assert "nicd.num_negatives" not in ranges(nicd=dict(num_negatives=0))
 
 
 def test_of_a_schedule_the_full_weight_is_searched() -> None:
-    found = ranges(kd=dict(loss_weight=dict(value=2.0, warmup=10)), picd=None, nicd=None)
-    assert found["kd.loss_weight"].key == f"{KEY}.kd.loss_weight.value"
-    assert found["kd.loss_weight"].now == 2.0
+    result = ranges(kd=dict(loss_weight=dict(value=2.0, warmup=10)), picd=None, nicd=None)
+    assert result["kd.loss_weight"].key == f"{KEY}.kd.loss_weight.value"
+    assert result["kd.loss_weight"].now == 2.0
 
 
-def test_a_weight_that_the_task_is_the_rest_of_stays_below_1() -> None:
-    found = ranges(kd=dict(loss_weight=0.9), task=dict(loss_weight="complement"))
-    assert found["kd.loss_weight"].high == 1.0
-    assert found["nicd.loss_weight"].high == 10.0
+def test_a_weight_with_a_complement_stays_below_1() -> None:
+    result = ranges(kd=dict(loss_weight=0.9), task=dict(loss_weight="complement"))
+    assert result["kd.loss_weight"].high == 1.0
+    assert result["nicd.loss_weight"].high == 10.0
 
 
-def test_a_loss_of_ones_own_is_searched_alike() -> None:
-    class Pull(BaseLoss):
-        def __init__(self, num_positives: int = 3, pull_temperature: float = 1.0) -> None:
+def test_a_users_loss_is_searched_by_the_names_of_its_options() -> None:
+    class UsersLoss(BaseLoss):
+        def __init__(self, num_positives: int = 3, own_temperature: float = 1.0) -> None:
             super().__init__()
-            self.num_positives, self.pull_temperature = num_positives, pull_temperature
+            self.num_positives, self.own_temperature = num_positives, own_temperature
 
         def forward(self, queries: Any) -> Any:
             return queries.student_logits.sum(-1)
 
-    LOSSES.register_module(module=Pull, name="TunedPull")
+    LOSSES.register_module(module=UsersLoss, name="UsersLoss")
     try:
-        found = ranges(pull=dict(type="TunedPull"), kd=None, picd=None, nicd=None)
+        result = ranges(users=dict(type="UsersLoss"), kd=None, picd=None, nicd=None)
     finally:
-        LOSSES.module_dict.pop("TunedPull")
-    assert [*found] == ["pull.loss_weight", "pull.num_positives", "pull.pull_temperature"]
-    assert (found["pull.num_positives"].low, found["pull.num_positives"].high) == (1, 12)
+        LOSSES.module_dict.pop("UsersLoss")
+    assert [*result] == ["users.loss_weight", "users.num_positives", "users.own_temperature"]
+    assert (result["users.num_positives"].low, result["users.num_positives"].high) == (1, 12)
 
 
-def narrow(*texts: str) -> list[Range]:
+def test_the_schedule_of_a_tasks_default_is_spelled_out() -> None:
+    falling = Defaults({"NICDLoss": {"loss_weight": dict(value=4.0, decay="linear")}})
+    options = SearchSpace({}, "losses", {}, falling).schedule_options()
+    assert options == ("losses.nicd.loss_weight.value=4.0", "losses.nicd.loss_weight.decay=linear")
+
+
+def vary(*texts: str) -> list[Range]:
     content = {"optim_wrapper": {"lr": 0.1}, "hooks": [{"n": 3}], "name": "x"}
-    return narrowed([*texts], list(ranges(picd=None).values()), TERMS, content, KEY)
+    return SearchSpace(content, KEY, dict(picd=None)).ranges(texts)
 
 
-def test_a_range_may_be_given_by_hand() -> None:
-    weight, rows, off, rate, number = narrow(
+def test_ranges_of_vary_replace_the_defaults() -> None:
+    weight, rows, off, rate, number = vary(
         "kd.loss_weight=1:9", "nicd.num_negatives=4:64:log", "picd.num_positives=1:8",
         "optim_wrapper.lr=0.01:1:log", "hooks.0.n=1:5",
     )  # fmt: skip
@@ -100,12 +105,12 @@ def test_a_range_may_be_given_by_hand() -> None:
         ("kd.loss_weight=0:1:log", "above 0 for log"),
         ("kd.loss_weight=1:inf", "LOW below HIGH"),
         ("nicd.num_negatives=0.5:3", "whole numbers"),
-        ("kt.loss_weight=1:3", "no number of that name. Give an option of a term .kd, nicd, picd"),
-        ("name=1:3", "no number of that name"),
-        ("hooks.1.n=1:3", "no number of that name"),
+        ("kt.loss_weight=1:3", "no number.*kd, nicd, picd"),
+        ("name=1:3", "no number"),
+        ("hooks.1.n=1:3", "no number"),
     ],
 )
-def test_a_wrong_range_says_what_is_wrong(text: str, message: str) -> None:
+def test_the_message_of_a_wrong_range_names_it(text: str, message: str) -> None:
     with pytest.raises(ICKDError, match=message) as caught:
-        narrow(text)
+        vary(text)
     assert f"--vary {text}: " in str(caught.value)

@@ -1,4 +1,4 @@
-"""What is read of the files that mmengine's runs leave."""
+"""Logs and checkpoints of mmengine's runs."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 
 from mmickd.experiments.training_log import (
-    curve,
     last_checkpoint,
     ms_per_step,
     parts,
     read_scalars,
     steps_done,
+    validations,
 )
 
 
@@ -55,25 +55,24 @@ def test_parts_of_a_resumed_run_are_joined(tmp_path: Path) -> None:
     write(tmp_path, *second, run="20260101_000000")
     write(tmp_path, *first, run="20251231_235959", end='{"loss"')
     assert read_scalars(tmp_path) == [*first[:3], *second]
-    assert curve(tmp_path, "mIoU") == [[2, 10.0], [4, 20.0]]
+    assert validations(tmp_path, "mIoU") == [[2, 10.0], [4, 20.0]]
     assert parts(tmp_path) == 2
 
 
-@pytest.mark.parametrize(("unit", "want"), [("iter", 5), ("epoch", 3)])
-def test_steps_are_those_of_training(tmp_path: Path, unit: str, want: int) -> None:
-    """Lines of validation count steps too, but not those of training."""
+@pytest.mark.parametrize(("unit", "expected"), [("iter", 5), ("epoch", 3)])
+def test_steps_are_those_of_training(tmp_path: Path, unit: str, expected: int) -> None:
+    """Lines of validation have steps too, which are no training steps."""
     validation = {"accuracy/top1": 80.0, "step": 99, "iter": 99, "epoch": 99}
     write(tmp_path, *(step(i) for i in range(1, 6)), validation)
-    assert steps_done(tmp_path, unit) == want
+    assert steps_done(tmp_path, unit) == expected
 
 
 def test_the_curve_of_a_metric(tmp_path: Path) -> None:
     values = [{"mIoU": 10.0, "step": 1}, {"mIoU": 30.0, "aAcc": 90.0, "step": 2}]
     write(tmp_path, values[0], step(1), values[1], {"mIoU": 20, "step": 3}, step(2))
-    assert curve(tmp_path, "mIoU") == [[1, 10.0], [2, 30.0], [3, 20.0]]
-    assert curve(tmp_path, "aAcc") == [[2, 90.0]]
-    with pytest.raises(ValueError, match=r"no 'accuracy/top1' in the log below .*run again"):
-        curve(tmp_path, "accuracy/top1")
+    assert validations(tmp_path, "mIoU") == [[1, 10.0], [2, 30.0], [3, 20.0]]
+    assert validations(tmp_path, "aAcc") == [[2, 90.0]]
+    assert validations(tmp_path, "accuracy/top1") == []
 
 
 def test_the_time_of_a_step_is_a_median_without_the_first(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The rounds of a tuning, and what it makes of results; nothing is trained."""
+"""The rounds of a tuning and its results; nothing is trained."""
 
 from __future__ import annotations
 
@@ -12,10 +12,9 @@ import torch
 from mmengine.config import Config
 
 from mmickd.commands.arguments import read_config
-from mmickd.experiments.jobs import Job
 from mmickd.experiments.methods import Method, read_methods
+from mmickd.experiments.scheduler import Job
 from mmickd.experiments.tuning import Tuning
-from mmickd.experiments.tuning_table import as_markdown, commands, note
 from tests.helpers.jobs import METRIC, finish
 
 CONFIG = "configs/demo/digits_ickd.py"
@@ -43,79 +42,76 @@ def test_each_method_gets_as_many_trials_of_the_same_seeds(tmp_path: Path) -> No
         rounds.append(len(round_))
         jobs += round_
         for job in round_:
-            finish(job, 99.0, 80.0)  # what a run ended with counts
+            finish(job, 99.0, 80.0)  # the last value counts
     assert rounds == [8, 4]  # two trials of two methods, of two seeds
     assert sum(map(of_kd, jobs)) == 6
     seeds = [job.command[job.command.index("--seed") + 1] for job in jobs]
     assert sorted(seeds) == ["100"] * 6 + ["101"] * 6  # none of a report's
     assert all(SELECT in job.command and not job.after for job in jobs)
-    own = {job.command[job.command.index("mmickd.commands.train") + 1] for job in jobs}
-    assert own == {CONFIG, str(tmp_path / "kd_alone.py")}
+    configs = {job.command[job.command.index("mmickd.commands.train") + 1] for job in jobs}
+    assert configs == {CONFIG, str(tmp_path / "kd_alone.py")}
 
 
 def test_the_best_is_shown_with_its_command(tmp_path: Path) -> None:
-    made = tuning(tmp_path)
+    study = tuning(tmp_path)
     values = {False: [70.0, 60.0, 75.0], True: [50.0, 55.0, 52.0]}
-    for jobs in made.rounds(3, 3):
+    for jobs in study.rounds(3, 3):
         for job in jobs:
             finish(job, values[of_kd(job)].pop(0))
-    method, alone = made.rows()
-    assert (method.as_is, method.best, method.values) == (70.0, 2, (75.0,))
-    assert (alone.as_is, alone.best, alone.values) == (50.0, 1, (55.0,))
-    table = as_markdown("digits", METRIC, [method, alone])
+    method, alone = study.rows()
+    assert [method[key] for key in ("as_is", "best", "values")] == [70.0, 2, [75.0]]
+    assert [alone[key] for key in ("as_is", "best", "values")] == [50.0, 1, [55.0]]
+    table = study.as_markdown()
     assert "| kd + picd + nicd | 3 | 0 | 70.00 | 75.00 | 2 |" in table
     assert "| kd alone | 3 | 0 | 50.00 | 55.00 | 1 |" in table
-    best = made.trials()[2]
+    best = study.to_json()["trials"][2]
     assert best["value"] == 75.0
-    said = commands([method, alone])
-    assert f"mmickd train {CONFIG} --cfg-options {' '.join(best['options'])}\n" in said
-    assert f"mmickd train {tmp_path / 'kd_alone.py'} --cfg-options custom_hooks.0.losses.kd" in said
-    assert "3 trials" in note([method, alone], select=True)
-    assert "optimistic" in note([method, alone], select=False)
+    commands = study.commands()
+    assert f"mmickd train {CONFIG} --cfg-options {' '.join(best['options'])}\n" in commands
+    assert f"mmickd train {tmp_path / 'kd_alone.py'} --cfg-options custom_hooks.0" in commands
+    assert "3 trials" in study.note() and "--select-options: report" in study.note()
 
 
-def test_what_was_told_is_kept_and_what_failed_counts(tmp_path: Path) -> None:
+def test_finished_trials_are_kept_and_failed_ones_count(tmp_path: Path) -> None:
     first = tuning(tmp_path)
     assert not first.has_results()
     rounds = first.rounds(2, 1)
     for job in next(rounds):
         if of_kd(job):  # the other one failed
             finish(job, 50.0)
-    asked = next(rounds)
+    second = next(rounds)
     assert first.has_results()
     again = tuning(tmp_path)  # as after a kill
-    left = list(again.rounds(2, 1))
-    assert [[job.signature for job in one] for one in left] == [[job.signature for job in asked]]
+    (jobs,) = again.rounds(2, 1)
+    assert [job.signature for job in jobs] == [job.signature for job in second]
     method, alone = again.rows()
-    assert (method.trials, method.failed, method.best, method.command) == (2, 2, None, "")
-    assert (alone.trials, alone.failed, alone.best) == (2, 1, 0)
-    assert "| kd + picd + nicd | 2 | 2 |  |  |  |" in as_markdown("d", METRIC, [method])
-    assert [one["last"] for one in again.records()] == [50.0]  # of the earlier command, too
+    keys = ("trials", "failed", "best", "command")
+    assert [method[key] for key in keys] == [2, 2, None, ""]
+    assert [alone[key] for key in keys[:3]] == [2, 1, 0]
+    assert "| kd + picd + nicd | 2 | 2 |  |  |  |" in again.as_markdown()
+    assert [record["last"] for record in again.records()] == [50.0]
 
 
 @pytest.mark.parametrize("change", ["folders gone", "another interpreter"])
-def test_what_was_told_needs_no_folder_and_no_environment(
+def test_finished_trials_need_no_folder_and_no_environment(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: str
 ) -> None:
     first = tuning(tmp_path, seeds=2)
     for jobs in first.rounds(2, 1):
         for job in jobs:
             finish(job, 50.0 + job.folder.name.endswith("101"))
-    rows, records, trials = first.rows(), first.records(), first.trials()
-    assert rows[0].values == (50.0, 51.0) and len(records) == 8
+    results, records = first.to_json(), first.records()
+    assert results["rows"][0]["values"] == [50.0, 51.0] and len(records) == 8
     if change == "folders gone":
         shutil.rmtree(tmp_path / "trials")
     else:
         monkeypatch.setattr(sys, "executable", "/another/venv/bin/python")
     again = tuning(tmp_path, seeds=2)
     assert list(again.rounds(2, 1)) == []
-    assert (again.rows(), again.trials()) == (rows, trials)
-    assert [{**entry, "curve": [*map(tuple, entry["curve"])]} for entry in again.records()] == [
-        {**entry, "curve": [*map(tuple, entry["curve"])]} for entry in records
-    ]
+    assert again.to_json() == results and again.records() == records
 
 
-def test_a_machine_with_another_home_and_a_gpu_goes_on(
+def test_a_machine_with_another_home_and_a_gpu_continues(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = tmp_path / "c.py"
@@ -133,3 +129,11 @@ def test_a_machine_with_another_home_and_a_gpu_goes_on(
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     Tuning(methods(), METRIC, out)  # not refused as a tuning of something else
     assert (out / "kd_alone.py").read_text() == alone
+
+
+def test_a_run_without_the_metric_is_an_error(tmp_path: Path) -> None:
+    rounds = tuning(tmp_path).rounds(1, 1)
+    for job in next(rounds):
+        finish(job)
+    with pytest.raises(ValueError, match=f"'{METRIC}'.*delete that folder"):
+        next(rounds)

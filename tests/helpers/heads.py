@@ -1,4 +1,4 @@
-"""Heads that the automatic search for the classifier layer cannot read."""
+"""Heads without exactly one classifier layer."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 
 class UnusualHead(FCNHead):
-    """Its logits are no layer's output."""
+    """Head whose logits are no layer's output."""
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -20,7 +20,7 @@ class UnusualHead(FCNHead):
 
 
 class TwoLayerHead(FCNHead):
-    """It returns the output of two layers where one is expected to be."""
+    """Head that returns the outputs of two layers."""
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)

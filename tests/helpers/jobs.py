@@ -1,15 +1,14 @@
-"""Jobs that look like trainings and take no time."""
+"""Commands that look like trainings and take no time, and logs of finished runs."""
 
 from __future__ import annotations
 
 import json
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from mmickd.experiments.jobs import STAMP, Job
+METRIC = "accuracy/top1"
 
 TRAINING = """
 import sys, time
@@ -27,48 +26,48 @@ for step in range(reached + 1, 4):
 """
 
 
-def training(folder: Path, then: str, at: int = 2, **changes: Any) -> Job:
-    """Three steps, each appended to ``trace`` beside the folder.
+def training_code(folder: Path, then: str, at: int = 2) -> str:
+    """Return Python code of three steps, each appended to ``trace`` beside the folder.
 
     Args:
-        folder: of the job.
-        then: what it does after step ``at``, unless it was resumed.
-        at: the step.
-        changes: of the job.
+        folder: Folder of the job.
+        then: Statement to run after step ``at``, unless the job was resumed.
+        at: Step.
     """
-    code = TRAINING.format(folder=str(folder), at=at, then=then)
-    command = [sys.executable, "-c", code]
-    return Job("training", command, folder, **{"steps": 3, "resume": ("--resume",), **changes})
+    return TRAINING.format(folder=str(folder), at=at, then=then)
 
 
-METRIC = "accuracy/top1"
-
-
-def finish(job: Job, *values: float) -> None:
-    """Have a job done, with these values of the metric."""
-    logs = job.folder / "20260101_000000" / "vis_data"
+def write_finished_run(folder: Path, signature: str, *values: float) -> None:
+    """Write the log and the stamp of a run with these values of the metric."""
+    logs = folder / "20260101_000000" / "vis_data"
     logs.mkdir(parents=True)
-    lines = [{"loss": 1.0, "time": 0.01, "step": 1}]
+    lines: list[dict[str, Any]] = [{"loss": 1.0, "time": 0.01, "step": 1}]
     lines += [{METRIC: value, "step": step} for step, value in enumerate(values, 1)]
     (logs / "scalars.json").write_text("".join(f"{json.dumps(line)}\n" for line in lines))
-    job.note(STAMP, 12.0, versions=dict(torch="2"))
+    stamp = dict(signature=signature, seconds=12.0, versions=dict(torch="2"))
+    (folder / "done.json").write_text(json.dumps(stamp))
 
 
-def wait_until(true: Callable[[], bool], what: str, seconds: float = 90) -> None:
-    """Until something is true."""
+def finish(job: Any, *values: float) -> None:
+    """Write the results of a job with ``folder`` and ``signature``."""
+    write_finished_run(job.folder, job.signature, *values)
+
+
+def wait_until(condition: Callable[[], bool], what: str, seconds: float = 90) -> None:
+    """Wait until a condition is true."""
     end = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < end, f"waited in vain until {what}"
+    while not condition():
+        assert time.monotonic() < end, f"waited {seconds} s until {what}"
         time.sleep(0.02)
 
 
 def wait_for(file: Path, text: str) -> None:
-    """Until the file says this."""
-    wait_until(lambda: file.is_file() and file.read_text() == text, f"{file} said {text}")
+    """Wait until a file has this text."""
+    wait_until(lambda: file.is_file() and file.read_text() == text, f"{file} is {text}")
 
 
 def is_running(pid: int) -> bool:
-    """Whether there is such a process (on Linux); one that nobody has waited for has ended."""
+    """True if there is such a process (on Linux); a zombie has ended."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2][0] != "Z"
     except OSError:

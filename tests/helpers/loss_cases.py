@@ -14,7 +14,7 @@ HALVES = [torch.float16, torch.bfloat16]
 def tensors(
     q: int, c: int, k: int, seed: int = 0, dtype: torch.dtype = torch.float64, scale: float = 2.0
 ) -> tuple[Tensor, Tensor, Context]:
-    """Student, teacher, context; about a third of the context is masked, query 0 entirely."""
+    """Return student and teacher logits and a context, a third of it masked, query 0 entirely."""
     g = torch.Generator().manual_seed(seed)
     student, teacher = torch.randn(2, q, c, generator=g, dtype=dtype) * scale
     mask = torch.rand(q, k, generator=g) > 0.35
@@ -30,8 +30,15 @@ def tensors(
     return student, teacher, context
 
 
+def contexts(q: int, c: int, k: int) -> tuple[Context, Context]:
+    """Positives and negatives of ``q`` queries; each query has a negative."""
+    positives, negatives = tensors(q, c, k)[2], tensors(q, c, k, seed=1)[2]
+    negatives.mask[:, 0] = True
+    return positives, negatives
+
+
 def masked_context(q: int, k: int, c: int, dtype: torch.dtype = torch.float32) -> Context:
-    """A context in which nothing was found."""
+    """Return a context in which every row is masked."""
     return Context(
         similarity=torch.zeros(q, k, dtype=dtype),
         logits=torch.zeros(q, k, c, dtype=dtype),
@@ -41,7 +48,7 @@ def masked_context(q: int, k: int, c: int, dtype: torch.dtype = torch.float32) -
 
 
 def with_other_rows_under_the_mask(context: Context) -> Context:
-    """The same context, with large numbers where nothing was found."""
+    """Return the same context with large numbers in the masked places."""
     hidden = ~context.mask
     return Context(
         context.similarity.masked_fill(hidden, 1e6),
@@ -52,7 +59,7 @@ def with_other_rows_under_the_mask(context: Context) -> Context:
 
 
 def of_dtype(context: Context, dtype: torch.dtype) -> Context:
-    """The same context in another precision."""
+    """Return the same context in another precision."""
     return Context(
         context.similarity.to(dtype), context.logits.to(dtype), context.mask, context.indices
     )

@@ -4,7 +4,7 @@ from torch import nn
 
 
 class Net(nn.Module):
-    """Two layers; the second makes the logits."""
+    """Network of two layers and an auxiliary classifier."""
 
     def __init__(self, twice=False):
         super().__init__()

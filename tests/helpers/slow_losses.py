@@ -1,8 +1,9 @@
-"""The losses as plain loops over floats, written from the formulas; nothing of mmickd is used."""
+"""Losses as plain loops over floats, written from the formulas, without code of mmickd."""
 
 from __future__ import annotations
 
 import math
+from typing import Any
 
 Row = list[float]
 
@@ -26,7 +27,7 @@ def entropy(p: Row) -> float:
 
 
 def balanced(ps: Row, pt: Row, emphasis: float) -> float:
-    if entropy(ps) > entropy(pt):  # the student is less sure: sharpen it
+    if entropy(ps) > entropy(pt):  # the student is less certain: sharpen it
         return kl(pt, ps) + emphasis * kl(ps, pt)
     return emphasis * kl(pt, ps) + kl(ps, pt)
 
@@ -67,8 +68,8 @@ def dkd(
             continue
         ps, pt = softmax(zs, t), softmax(zt, t)
         target = kl([pt[y], 1 - pt[y]], [ps[y], 1 - ps[y]])
-        others = kl(softmax(zt[:y] + zt[y + 1 :], t), softmax(zs[:y] + zs[y + 1 :], t))
-        values.append(t * t * (alpha * target + beta * others))
+        rest = kl(softmax(zt[:y] + zt[y + 1 :], t), softmax(zs[:y] + zs[y + 1 :], t))
+        values.append(t * t * (alpha * target + beta * rest))
     return mean(values)
 
 
@@ -83,8 +84,8 @@ def dist(
 ) -> float:
     rows = [
         (softmax(zs, t), softmax(zt, t))
-        for zs, zt, there in zip(student, teacher, valid, strict=True)
-        if there
+        for zs, zt, is_valid in zip(student, teacher, valid, strict=True)
+        if is_valid
     ]
     inter = 1 - mean([correlation(ps, pt) for ps, pt in rows])
     classes = range(len(student[0]))
@@ -98,11 +99,11 @@ def pld(student: list[Row], teacher: list[Row], labels: list[int], t: float) -> 
     for zs, zt, y in zip(student, teacher, labels, strict=True):
         if y < 0:
             continue
-        left = [y, *sorted((c for c in range(len(zt)) if c != y), key=lambda c: -zt[c])]
+        order = [y, *sorted((c for c in range(len(zt)) if c != y), key=lambda c: -zt[c])]
         weights, value = softmax(zt, t), 0.0
-        while left:
-            value -= weights[left[0]] * math.log(softmax([zs[c] for c in left], 1.0)[0])
-            left = left[1:]
+        while order:
+            value -= weights[order[0]] * math.log(softmax([zs[c] for c in order], 1.0)[0])
+            order = order[1:]
         values.append(value)
     return mean(values)
 
@@ -120,8 +121,8 @@ def cwd(
     student: list[list[Row]], teacher: list[list[Row]], valid: list[list[bool]], t: float
 ) -> float:
     values = []
-    for zs, zt, there in zip(student, teacher, valid, strict=True):
-        kept = [place for place, counts in enumerate(there) if counts]
+    for zs, zt, mask in zip(student, teacher, valid, strict=True):
+        kept = [place for place, is_valid in enumerate(mask) if is_valid]
         if kept:
             classes = range(len(zs[0]))
             maps = [([zt[i][c] for i in kept], [zs[i][c] for i in kept]) for c in classes]
@@ -138,8 +139,8 @@ def picd(
     tau: float,
 ) -> float:
     values = []
-    for zs, sims, rows, found in zip(student, similarity, logits, mask, strict=True):
-        kept = [k for k, there in enumerate(found) if there]
+    for zs, sims, rows, valid in zip(student, similarity, logits, mask, strict=True):
+        kept = [k for k, is_valid in enumerate(valid) if is_valid]
         if not kept:
             continue
         weights = softmax([sims[k] / tau for k in kept], 1.0)
@@ -154,23 +155,21 @@ def picd(
 def context_kd(
     student: list[Row],
     teacher: list[Row],
-    rows: tuple[list[Row], list[list[Row]], list[list[bool]]],
+    similarity: list[Row],
+    rows: list[list[Row]],
     mix: float,
     t: float,
     tau: float,
 ) -> float:
     values = []
-    for i, (zs, zt) in enumerate(zip(student, teacher, strict=True)):
-        own = softmax(zt, t)
-        found = [k for k, there in enumerate(rows[2][i]) if there]
-        if found:
-            weights = softmax([rows[0][i][k] for k in found], tau)
-            votes = [softmax(rows[1][i][k], t) for k in found]
-            vote = [
-                sum(w * v[c] for w, v in zip(weights, votes, strict=True)) for c in range(len(zt))
-            ]
-            own = [(1 - mix) * a + mix * b for a, b in zip(own, vote, strict=True)]
-        values.append(t * t * kl(own, softmax(zs, t)))
+    for zs, zt, sims, near in zip(student, teacher, similarity, rows, strict=True):
+        target = softmax(zt, t)
+        if near:
+            weights, predictions = softmax(sims, tau), [softmax(z, t) for z in near]
+            columns = zip(*predictions, strict=True)
+            neighbours = [dot(weights, list(column)) for column in columns]
+            target = [(1 - mix) * a + mix * b for a, b in zip(target, neighbours, strict=True)]
+        values.append(t * t * kl(target, softmax(zs, t)))
     return mean(values)
 
 
@@ -193,13 +192,18 @@ def floored(row: Row) -> Row:
     return [x / math.sqrt(dot(row, row) + 1.0) for x in row]
 
 
-def nearest(similarity: list[Row], rows: list[list[Row]], mask: list[list[bool]], count: int):
-    """Of each query the rows with the largest similarity; fewer where fewer were found."""
-    found = []
-    for sims, own, there in zip(similarity, rows, mask, strict=True):
-        order = sorted((k for k, t in enumerate(there) if t), key=lambda k: -sims[k])
-        found.append([own[k] for k in order[:count]])
-    return found
+def nearest(positives: Any, negatives: Any, count: int, field: str = "logits") -> list[list[Any]]:
+    """Return a field of the ``count`` most similar valid rows of both contexts, by query."""
+    result = []
+    for q in range(len(positives.mask)):
+        rows = [
+            (-float(context.similarity[q, k]), getattr(context, field)[q, k].tolist())
+            for context in (positives, negatives)
+            for k in range(context.mask.shape[1])
+            if context.mask[q, k]
+        ]
+        result.append([value for _, value in sorted(rows, key=lambda row: row[0])[:count]])
+    return result
 
 
 def relational(
@@ -222,14 +226,14 @@ def nicd(
     t: float,
 ) -> float:
     values = []
-    for zs, zt, rows, found in zip(student, teacher, logits, mask, strict=True):
-        kept = [n for n, there in enumerate(found) if there]
+    for zs, zt, rows, valid in zip(student, teacher, logits, mask, strict=True):
+        kept = [n for n, is_valid in enumerate(valid) if is_valid]
         if not kept:
             continue
         q = floored(zs)
-        own = dot(q, unit(zt)) / t
-        scores = [own] + [dot(q, unit(rows[n])) / t for n in kept]
-        values.append(math.log(sum(math.exp(s) for s in scores)) - own)
+        positive = dot(q, unit(zt)) / t
+        scores = [positive] + [dot(q, unit(rows[n])) / t for n in kept]
+        values.append(math.log(sum(math.exp(s) for s in scores)) - positive)
     return mean(values)
 
 

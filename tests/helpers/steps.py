@@ -1,4 +1,4 @@
-"""The parts of a step, real and tiny: sources, batches, and losses that show what they get."""
+"""Parts of a step, real and tiny: teachers, sources, batches, losses that record their input."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ GRID = (4, 6)
 
 
 class GivenTeacher(Teacher):
-    """Sources and lessons as they are given; it notes the calls of a step."""
+    """Teacher with fixed sources and peer steps; it records the calls of a step."""
 
     is_frozen, layers, class_counts = False, "", {}
 
-    def __init__(self, sources: Sequence[Source], lessons: Sequence[PeerStep] = ()) -> None:
-        self.sources, self.own = sources, lessons
+    def __init__(self, sources: Sequence[Source], peers: Sequence[PeerStep] = ()) -> None:
+        self.sources, self.peers = sources, peers
         self.calls: list[Any] = []
 
     def build(self, run: Any) -> None: ...
@@ -44,11 +44,11 @@ class GivenTeacher(Teacher):
         return {f"source{i}": source.memory for i, source in enumerate(self.sources)}
 
     def forward(self, batch: Batch, student: Tapped) -> Sequence[Source]:
-        self.calls.append(("see", batch, student))
+        self.calls.append(("forward", batch, student))
         return self.sources
 
     def peer_steps(self) -> Sequence[PeerStep]:
-        return self.own
+        return self.peers
 
     def after_step(self, student: Any, ends_epoch: bool) -> dict[str, Tensor]:
         banks = [bank for memory in self.memories.values() for bank in memory.banks.values()]
@@ -57,20 +57,20 @@ class GivenTeacher(Teacher):
         return {"pace": torch.tensor(0.5)}
 
 
-class Watched(TorchRetriever):
-    """Notes what it is asked."""
+class RecordingRetriever(TorchRetriever):
+    """Retriever that records the arguments of its searches, without the bank."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.asked: list[tuple[Any, ...]] = []
+        self.searches: list[tuple[Any, ...]] = []
 
     def search(self, bank: Any, query: Any, *args: Any) -> Any:
-        self.asked.append((query, *args))
+        self.searches.append((query, *args))
         return super().search(bank, query, *args)
 
 
-class Shown(BaseLoss):
-    """Sum of the student's logits; it notes the queries that it is shown."""
+class RecordingLoss(BaseLoss):
+    """Sum of the student's logits; it records its queries."""
 
     def __init__(
         self, num_positives: int | None = 0, num_negatives: int = 0, is_dense: bool = False
@@ -85,34 +85,34 @@ class Shown(BaseLoss):
         return queries.student_logits.sum(dim=1)
 
 
-def only(*losses: BaseLoss, task: float = 1.0) -> LossTerms:
-    """Terms 'a', 'b', ... of weight 1, and no others."""
+def only_terms(*losses: BaseLoss, task: float = 1.0) -> LossTerms:
+    """Return terms 'a', 'b', ... of weight 1, without default terms."""
     terms = [Term(n, loss, WeightSchedule(1.0)) for n, loss in zip("abc", losses, strict=False)]
     return LossTerms({term.name: term for term in terms}, WeightSchedule(task))
 
 
 def classified(seed: int, gradient: bool = False) -> Tapped:
-    """What a classifier says of the images."""
+    """Return a classifier's random outputs for :func:`pictures`."""
     g = torch.Generator().manual_seed(seed)
     features = torch.randn(IMAGES, WIDTH, generator=g)
     return Tapped(features, torch.randn(IMAGES, CLASSES, generator=g).requires_grad_(gradient))
 
 
 def pictures() -> Batch:
-    """Images of the classes 0, 1, 2, 0."""
+    """Return a batch of images of the classes 0, 1, 2, 0."""
     labels = [i % CLASSES for i in range(IMAGES)]
-    found = [picture(label, path=f"{i}.png") for i, label in enumerate(labels)]
-    return Batch(torch.zeros(IMAGES, 3, 8, 8), found)
+    images = [picture(label, path=f"{i}.png") for i, label in enumerate(labels)]
+    return Batch(torch.zeros(IMAGES, 3, 8, 8), images)
 
 
 def segmented(seed: int) -> Tapped:
-    """What a segmenter says of the scenes."""
+    """Return a segmenter's random outputs for :func:`scenes`."""
     torch.manual_seed(seed)
     return tapped(2, WIDTH, CLASSES, GRID)
 
 
 def scenes() -> Batch:
-    """Two images; the first is void on its left half."""
+    """Return a batch of two images; the left half of the first is void."""
     gt = torch.arange(8)[:, None].expand(8, 12) % CLASSES
     void = gt.clone()
     void[:, :6] = 255
@@ -120,16 +120,16 @@ def scenes() -> Batch:
 
 
 def bank(seed: int = 0) -> MemoryBank:
-    """Rows of images that are in no batch."""
+    """Return a bank of images that are in no batch."""
     g = torch.Generator().manual_seed(100 + seed)
     return MemoryBank(samples(g, 30, WIDTH, CLASSES, 1), CLASSES)
 
 
 def memory(seed: int = 0, retriever: TorchRetriever | None = None) -> Memory:
-    """A memory of one bank, for images."""
+    """Return a memory of one bank, for images."""
     return Memory({"image": bank(seed)}, retriever or TorchRetriever())
 
 
-def source(said: Tapped, memory: Memory, **options: Any) -> Source:
-    """A classifier that has answered already."""
-    return Source(ClassificationTask(), memory, lambda: said, **options)
+def source(outputs: Tapped, memory: Memory, **options: Any) -> Source:
+    """Return a source with the outputs of a classifier."""
+    return Source(ClassificationTask(), memory, lambda: outputs, **options)

@@ -1,4 +1,4 @@
-"""Batches as tasks see them, and models of which only the heads are there."""
+"""Inputs of tasks: data samples, taps, and models that have only heads."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from mmickd.tasks import Task
 
 
 def picture(label: Any = None, score: list[float] | None = None, path: str = "a.png") -> Any:
-    """A data sample of mmpretrain."""
+    """Return a data sample of mmpretrain."""
     from mmpretrain.structures import DataSample
 
     sample = DataSample(metainfo=dict(img_path=path))
@@ -25,12 +25,7 @@ def picture(label: Any = None, score: list[float] | None = None, path: str = "a.
 
 
 def scene(gt: Tensor, path: str = "a.png") -> Any:
-    """A data sample of mmseg.
-
-    Args:
-        gt: ``(H, W)``; its classes.
-        path: of its image.
-    """
+    """Return a data sample of mmseg with the ``(H, W)`` label map ``gt``."""
     from mmengine.structures import PixelData
     from mmseg.structures import SegDataSample
 
@@ -40,25 +35,25 @@ def scene(gt: Tensor, path: str = "a.png") -> Any:
 
 
 def tapped(b: int = 1, d: int = 4, c: int = 3, grid: tuple[int, ...] = (4, 6)) -> Tapped:
-    """What a classifier layer takes and gives; of a classifier with the grid ``()``."""
+    """Return random input and output of a classifier layer; the grid ``()`` for classifiers."""
     return Tapped(torch.randn(b, d, *grid), torch.randn(b, c, *grid))
 
 
-def see(
+def view_of(
     task: Task,
     teacher: Tapped,
     samples: Sequence[Any],
     shape: tuple[int, int],
     student_logits: Tensor | None = None,
 ) -> View:
-    """The view of a batch of inputs of this shape."""
+    """Return the task's view of a batch of inputs of this shape."""
     batch = Batch(torch.empty(len(samples), 3, *shape), samples)
     student = None if student_logits is None else Tapped(student_logits + 1, student_logits)
     return task.view(teacher, batch, student)
 
 
 class Head(nn.Module):
-    """A head of which only some attributes are there."""
+    """Head that has only these attributes."""
 
     def __init__(self, **values: Any) -> None:
         super().__init__()
@@ -66,7 +61,7 @@ class Head(nn.Module):
 
 
 def model(*heads: Head) -> nn.Module:
-    """A segmenter with one head, or a cascade of them."""
+    """Return a segmenter with one head, or a cascade of heads."""
     module = nn.Module()
     module.decode_head = heads[0] if len(heads) == 1 else nn.ModuleList(heads)
     return module

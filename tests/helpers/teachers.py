@@ -1,7 +1,9 @@
-"""Teachers outside of runs."""
+"""Teachers outside of runs, and their files."""
 
 from __future__ import annotations
 
+import zipfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +21,12 @@ CPU = torch.device("cpu")
 
 
 def run_context(student: nn.Module) -> RunContext:
-    """A run of a student on the CPU, without data."""
+    """Return the run of a student on the CPU, without data."""
     return RunContext(student, CPU, None, None, batch_size=1, num_workers=0)
 
 
-def stub(scope: str) -> nn.Module:
-    """A student of which only its kind is known."""
+def empty_student(scope: str) -> nn.Module:
+    """Return a student without layers; its attributes show the kind of its task."""
     student = nn.Module()
     if scope == "mmseg":
         student.decode_head = nn.Module()
@@ -32,7 +34,7 @@ def stub(scope: str) -> nn.Module:
 
 
 def data_sample(scope: str, size: int = 32) -> Any:
-    """Ground truth of an image of class 0."""
+    """Return the ground truth of an image of class 0."""
     if scope == "mmseg":
         from mmseg.structures import SegDataSample
 
@@ -45,10 +47,10 @@ def data_sample(scope: str, size: int = 32) -> Any:
 
 
 def teacher_configs(root: Path) -> dict[str, Config]:
-    """By scope, a whole config with all that must not get into a teacher.
+    """Return whole configs by scope, with everything that a teacher must not take from them.
 
     Args:
-        root: of data and runs, neither of which is there.
+        root: Folder of data and runs; it stays empty.
     """
     classifier = classifier_config(root, root, width=4)
     classifier.model.train_cfg = dict(augments=[dict(type="Mixup", alpha=1.0)])
@@ -58,26 +60,39 @@ def teacher_configs(root: Path) -> dict[str, Config]:
     return {"mmpretrain": classifier, "mmseg": segmenter}
 
 
-def look(teacher: NetworkTeacher, scope: str = "mmpretrain", size: int = 32) -> NetworkTeacher:
-    """Let a built teacher see a training batch of one image."""
+def dry_run(teacher: NetworkTeacher, scope: str = "mmpretrain", size: int = 32) -> NetworkTeacher:
+    """Run a built teacher on a batch of one image, and return it."""
     teacher.dry_run(Batch(torch.zeros(1, 3, size, size), [data_sample(scope, size)]), "head.fc")
     return teacher
 
 
 def offline(scope: str, cfg: Any, checkpoint: Any, **options: Any) -> OfflineTeacher:
-    """A frozen teacher that is built and has seen an image."""
+    """Return a frozen teacher after its dry run."""
     teacher = OfflineTeacher(cfg, str(checkpoint), **options)
-    teacher.build(run_context(stub(scope)))
-    look(teacher, scope)
+    teacher.build(run_context(empty_student(scope)))
+    dry_run(teacher, scope)
     return teacher
 
 
 def with_computed_buffer(model: nn.Module) -> nn.Module:
-    """The model with a buffer that it does not take back from its own state dict, as Swin V2."""
+    """Return the model with a buffer that it saves and does not load, like Swin V2."""
 
-    def leave_out(module: nn.Module, state: dict[str, Any], prefix: str, *_: Any) -> None:
+    def drop_buffer(module: nn.Module, state: dict[str, Any], prefix: str, *_: Any) -> None:
         state.pop(f"{prefix}table", None)
 
     model.register_buffer("table", torch.arange(3.0))
-    model.register_load_state_dict_pre_hook(leave_out)
+    model.register_load_state_dict_pre_hook(drop_buffer)
     return model
+
+
+def rezip(
+    source: Path,
+    target: Path,
+    change: Callable[[bytes], bytes] = lambda data: data,
+    method: int = zipfile.ZIP_STORED,
+) -> None:
+    """Write a checkpoint's archive anew, with a changed pickle or compressed."""
+    with zipfile.ZipFile(source) as old, zipfile.ZipFile(target, "w", method) as new:
+        for entry in old.infolist():
+            data = old.read(entry)
+            new.writestr(entry.filename, change(data) if entry.filename.endswith(".pkl") else data)

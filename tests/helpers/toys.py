@@ -1,4 +1,4 @@
-"""A classifier and a segmenter with a teacher each, made once per process; runs of them."""
+"""A small classifier and segmenter, each with a teacher, made once per process; their runs."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ KD_ONLY: dict[str, Any] = dict(kd=dict(), picd=None, nicd=None)
 
 
 def new_folder() -> Path:
-    """An empty folder that lives as long as the process."""
+    """Return an empty folder, which is deleted at the end of the process."""
     folder = Path(_ROOT.name) / f"{next(_COUNT)}"
     folder.mkdir()
     return folder
@@ -42,13 +42,13 @@ def new_folder() -> Path:
 
 @dataclass(frozen=True)
 class Toy:
-    """A student without distillation, and a wider teacher for it.
+    """Run of a student without distillation, and a wider teacher for it.
 
     Args:
-        cfg: of the student's run.
-        teacher_cfg: of the teacher's.
-        checkpoint: the teacher's weights.
-        data: the data set of both.
+        cfg: Config of the student's run.
+        teacher_cfg: Config of the teacher's run.
+        checkpoint: Weights of the teacher.
+        data: Data set of both.
     """
 
     cfg: Config
@@ -57,42 +57,46 @@ class Toy:
     data: Path
 
     def student(self, **changes: Any) -> Config:
-        """The run without the hook, in a new work dir; keys of ``changes`` have ``__`` for dots."""
+        """Return the run without the hook, in a new work dir.
+
+        Args:
+            changes: Values of config keys, which have ``__`` for dots.
+        """
         cfg = copy.deepcopy(self.cfg)
         cfg.work_dir = str(new_folder())
         cfg.merge_from_dict({key.replace("__", "."): value for key, value in changes.items()})
         return cfg
 
     def distilled(self, cfg: Config | None = None, **options: Any) -> Config:
-        """The run with the hook."""
+        """Return the run with the hook; ``options`` are its options."""
         cfg = self.student() if cfg is None else cfg
         return with_hook(cfg, self.teacher_cfg, self.checkpoint, **options)
 
 
 @functools.cache
 def classifier() -> Toy:
-    """mmpretrain: ResNet-18 of width 8 taught by one of width 16."""
+    """Return a run of mmpretrain: ResNet-18 of width 8, with a teacher of width 16."""
     data = make_class_folders(new_folder())
     return _toy(classifier_config, data)
 
 
 @functools.cache
 def segmenter() -> Toy:
-    """mmseg: FCN of width 8 taught by one of width 16."""
+    """Return a run of mmseg: FCN of width 8, with a teacher of width 16."""
     data = make_scenes(new_folder())
     return _toy(segmenter_config, data)
 
 
 def _toy(make: Any, data: Path) -> Toy:
     cfg, teacher_cfg = make(data, new_folder()), make(data, new_folder(), width=16)
-    for one in (cfg, teacher_cfg):
-        one.log_level = "INFO"
-        one.default_hooks.checkpoint.interval = 1000  # the last step is saved anyway
+    for config in (cfg, teacher_cfg):
+        config.log_level = "INFO"
+        config.default_hooks.checkpoint.interval = 1000  # the last step is saved anyway
     return Toy(cfg, teacher_cfg, save_teacher(teacher_cfg, new_folder() / "teacher.pth"), data)
 
 
 def toy(scope: str) -> Toy:
-    """By the scope of the stock package."""
+    """Return the run of a scope, 'mmpretrain' or 'mmseg'."""
     return classifier() if scope == "mmpretrain" else segmenter()
 
 
@@ -100,12 +104,12 @@ SCOPES = ("mmpretrain", "mmseg")
 
 
 def hook_of(runner: Runner) -> ICKDHook:
-    """Our hook in a runner."""
+    """Return the ICKDHook of a runner."""
     return next(hook for hook in runner.hooks if isinstance(hook, ICKDHook))
 
 
 def banks_of(runner: Runner) -> dict[str, Any]:
-    """Banks while a run trains: by level, those of peers as ``<peer>.<level>``."""
+    """Return the banks of a run in training by level; banks of peers by ``<peer>.<level>``."""
     distiller = hook_of(runner).distiller
     assert distiller is not None
     memories = distiller.teacher.memories
@@ -117,18 +121,18 @@ def banks_of(runner: Runner) -> dict[str, Any]:
 
 
 def log_of(runner: Runner) -> str:
-    """What a run has logged."""
+    """Return the log of a run."""
     return (Path(runner.log_dir) / f"{runner.timestamp}.log").read_text()
 
 
 def checkpoint_of(runner: Runner) -> dict[str, Any]:
-    """The last checkpoint of a run."""
+    """Return the last checkpoint of a run."""
     path = Path((Path(runner.work_dir) / "last_checkpoint").read_text())
     return torch.load(path, map_location="cpu", weights_only=False)
 
 
 def cached_banks(folder: Path) -> dict[str, dict[str, torch.Tensor]]:
-    """Tensors of the banks in a cache folder, by level."""
+    """Return the tensors of the banks in a cache folder, by level."""
     banks = {}
     for path in folder.glob("*/bank.safetensors"):
         manifest = json.loads((path.parent / "manifest.json").read_text())
@@ -138,7 +142,7 @@ def cached_banks(folder: Path) -> dict[str, dict[str, torch.Tensor]]:
 
 
 def same_state(a: dict[str, Any], b: dict[str, Any]) -> bool:
-    """Whether two state dicts, nested or not, are equal bit for bit."""
+    """True if two state dicts, nested or not, are equal bit for bit."""
     if a.keys() != b.keys():
         return False
     for key, value in a.items():

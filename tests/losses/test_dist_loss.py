@@ -1,4 +1,4 @@
-"""DIST: its values against loops and hand-made numbers; see also test_every_loss."""
+"""DIST against loops and by hand; see also test_every_loss."""
 
 import pytest
 import torch
@@ -6,9 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mmickd.losses import DISTLoss, dist_loss
-from mmickd.losses.base import average_factors, masked_sum
+from mmickd.losses.base import average_factors, masked_sum, mean_loss
+from mmickd.structures import Queries
 from tests.helpers import slow_losses as slow
-from tests.helpers.asking import mean_of, queries
 from tests.helpers.loss_cases import SHAPES, tensors
 from tests.helpers.ranks import on_ranks
 
@@ -18,15 +18,15 @@ from tests.helpers.ranks import on_ranks
 def test_dist_equals_loop(shape, weights):
     student, teacher, _ = tensors(*shape)
     valid = torch.arange(shape[0]) % 3 != 1
-    want = slow.dist(student.tolist(), teacher.tolist(), valid.tolist(), *weights)
-    found = dist_loss(student, teacher, *weights, valid)
-    assert float(found) == pytest.approx(want, rel=1e-10)
-    own = mean_of(DISTLoss(*weights), queries(student, teacher, valid=valid))
-    assert float(own) == pytest.approx(want, rel=1e-10)
+    rows = student.tolist(), teacher.tolist()
+    result = mean_loss(DISTLoss(*weights), Queries(student, teacher, valid=valid))
+    assert float(result) == pytest.approx(slow.dist(*rows, valid.tolist(), *weights), rel=1e-10)
+    expected = slow.dist(*rows, [True] * shape[0], *weights)
+    assert float(dist_loss(student, teacher, *weights)) == pytest.approx(expected, rel=1e-10)
 
 
 def test_golden_dist():
-    # rows of two classes correlate by 1 or -1; columns too where two rows change places
+    # Rows of two classes correlate by 1 or -1; columns too where two rows change places.
     z = torch.tensor([[2.0, 0.0], [0.0, 1.0]])
     assert float(dist_loss(z, z)) == pytest.approx(0.0, abs=1e-6)
     assert float(dist_loss(z.flip(0), z, 3.0, 5.0)) == pytest.approx(2 * 3 + 2 * 5, rel=1e-6)
@@ -36,67 +36,71 @@ def test_golden_dist():
 @given(st.integers(2, 6), st.integers(2, 6), st.integers(0, 2**20))
 def test_dist_lies_between_0_and_2_of_each_weight(count, classes, seed):
     student, teacher, _ = tensors(count, classes, 1, seed)
-    values = dist_loss(student, teacher, 1.0, 10.0, reduction="none")
+    values = DISTLoss(1.0, 10.0)(Queries(student, teacher))
     assert float(values.min()) >= -1e-9 and float(values.max()) <= 22 + 1e-9
     assert float(dist_loss(teacher, teacher)) == pytest.approx(0, abs=1e-9)
 
 
-def test_rows_that_do_not_count_are_in_no_column():
+def test_queries_that_do_not_count_are_in_no_column():
     student, teacher, _ = tensors(6, 4, 1)
     valid = torch.tensor([True, False, True, True, False, True])
-    want = dist_loss(student[valid], teacher[valid])
+    expected = dist_loss(student[valid], teacher[valid])
     student[1], teacher[4] = torch.nan, torch.inf
     student.requires_grad_()
-    loss = dist_loss(student, teacher, valid=valid)
+    loss = mean_loss(DISTLoss(), Queries(student, teacher, valid=valid))
     loss.backward()
-    assert torch.allclose(loss, want)
+    assert torch.allclose(loss, expected)
     assert torch.isfinite(student.grad).all() and not student.grad[[1, 4]].any()
 
 
-def test_the_part_between_queries_is_the_same_number_for_each():
+def test_the_relation_between_queries_is_the_same_number_for_each():
     student, teacher, _ = tensors(5, 4, 1)
-    values = dist_loss(student, teacher, 0.0, 1.0, reduction="none")
+    values = DISTLoss(0.0, 1.0)(Queries(student, teacher))
     assert torch.equal(values, values[:1].expand(5)) and float(values[0]) > 0
 
 
 COUNTED = torch.tensor([True, False, True, True, True, False])
 
 
-def step_on_rank() -> tuple[float, torch.Tensor]:
-    """What a rank, one of which has no query, adds to the step, and its gradient."""
+def step_on_rank() -> tuple[float, torch.Tensor, float]:
+    """Return a rank's share of the step, its gradient, and the loss of its queries alone."""
     student, teacher, valid = (
         z.split((4, 0, 2))[torch.distributed.get_rank()] for z in (*tensors(6, 4, 1)[:2], COUNTED)
     )
     student = student.clone().requires_grad_()
-    loss, asked = DISTLoss(2.0, 3.0, 4.0), queries(student, teacher, valid=valid)
+    loss, queries = DISTLoss(2.0, 3.0, 4.0), Queries(student, teacher, valid=valid)
     (factor,) = average_factors([valid])
-    total = masked_sum(loss(asked), valid) / factor
+    total = masked_sum(loss(queries), valid) / factor
     total.backward()
-    return float(total.detach()), student.grad
+    return float(total.detach()), student.grad, float(dist_loss(student.detach(), teacher))
 
 
-def test_a_column_is_that_of_all_ranks():
-    """The mean over the ranks, which DDP takes, is what one rank with all queries has."""
+def test_a_column_covers_all_ranks():
+    """The mean over the ranks, which DDP takes, is the loss of one rank with all queries."""
     student, teacher, _ = tensors(6, 4, 1)
-    want = dist_loss(student.requires_grad_(), teacher, 2.0, 3.0, 4.0, COUNTED)
-    want.backward()
-    answers = on_ranks(3, step_on_rank)
-    assert sum(value for value, _ in answers) / 3 == pytest.approx(float(want.detach()))
-    together = torch.cat([gradient for _, gradient in answers]) / 3
-    assert torch.allclose(together, student.grad, rtol=1e-6)
+    queries = Queries(student.requires_grad_(), teacher, valid=COUNTED)
+    expected = mean_loss(DISTLoss(2.0, 3.0, 4.0), queries)
+    expected.backward()
+    ranks = on_ranks(3, step_on_rank)
+    assert sum(value for value, _, _ in ranks) / 3 == pytest.approx(float(expected.detach()))
+    gradient = torch.cat([gradient for _, gradient, _ in ranks]) / 3
+    assert torch.allclose(gradient, student.grad, rtol=1e-6)
+    parts = zip(student.split((4, 0, 2)), teacher.split((4, 0, 2)), strict=True)
+    alone = [float(dist_loss(*part).detach()) for part in parts]
+    assert [value for _, _, value in ranks] == pytest.approx(alone)  # the function: this rank only
 
 
-@pytest.mark.parametrize("which", ["rows", "columns", "one query"])
-def test_what_does_not_vary_has_no_correlation(which):
+@pytest.mark.parametrize("equal", ["rows", "columns", "one query"])
+def test_equal_numbers_have_no_correlation(equal):
     """Equal numbers have no deviation to be divided by."""
     _, teacher, _ = tensors(4, 3, 1, dtype=torch.float32)
     student = torch.full((4, 3), 3.3)
-    if which == "columns":
+    if equal == "columns":
         student = torch.tensor([[3.3, 0.1, -2.0]]).repeat(4, 1)
-    if which == "one query":
+    if equal == "one query":
         student, teacher = student[:1] * torch.tensor([1.0, 2.0, 3.0]), teacher[:1]
     student.requires_grad_()
-    gamma_only = dist_loss(student, teacher, 0.0, 1.0)
-    gamma_only.backward()
-    assert float(gamma_only.detach()) == pytest.approx(1.0, abs=1e-4)
+    intra = dist_loss(student, teacher, 0.0, 1.0)
+    intra.backward()
+    assert float(intra.detach()) == pytest.approx(1.0, abs=1e-4)
     assert torch.isfinite(student.grad).all() and float(student.grad.abs().max()) < 1

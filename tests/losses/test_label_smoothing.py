@@ -4,10 +4,11 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from mmickd.losses import LabelSmoothingLoss, label_smoothing_loss
+from mmickd.losses import LabelSmoothingLoss
+from mmickd.losses.base import mean_loss
 from mmickd.losses.schedules import TrainProgress
 from mmickd.losses.terms import LossTerms
-from tests.helpers.asking import mean_of, queries
+from mmickd.structures import Queries
 from tests.helpers.loss_cases import tensors
 
 
@@ -21,16 +22,15 @@ def test_beside_the_complement_of_the_task_it_is_label_smoothing(smoothing):
     )
     now = TrainProgress(0, 10, 10)
     weights = terms.weights(now)
-    asked = queries(student, teacher, labels=labels)
     total = terms.task_weight(now, weights) * F.cross_entropy(student, labels)
-    total = total + weights["kd"] * mean_of(terms["kd"].loss, asked)
-    want = F.cross_entropy(student, labels, label_smoothing=smoothing)
-    assert float(total) == pytest.approx(float(want), rel=1e-12)
+    total = total + weights["kd"] * mean_loss(terms["kd"].loss, Queries(student, teacher))
+    expected = F.cross_entropy(student, labels, label_smoothing=smoothing)
+    assert float(total) == pytest.approx(float(expected), rel=1e-12)
 
 
-def test_it_is_least_where_all_classes_are_alike():
+def test_its_minimum_is_where_all_classes_are_equal():
     even = torch.zeros(2, 4, requires_grad=True)
-    label_smoothing_loss(even).backward()
+    mean_loss(LabelSmoothingLoss(), Queries(even, even)).backward()
     assert float(even.grad.abs().max()) < 1e-7
-    asked = queries(torch.tensor([[0.0, 1.0]]), torch.zeros(1, 2))
-    assert float(mean_of(LabelSmoothingLoss(), asked)) == pytest.approx(0.8133, abs=1e-4)
+    logits = torch.tensor([[0.0, 1.0]])
+    assert LabelSmoothingLoss()(Queries(logits, logits)).tolist() == pytest.approx([0.8133], 1e-4)

@@ -1,4 +1,4 @@
-"""Weights over a run."""
+"""Schedules of weights over a run."""
 
 import math
 from typing import Any
@@ -33,7 +33,7 @@ def test_linear_decay_ends_with_the_run_or_at_end():
     kept = WeightSchedule(value=1.0, decay="linear", end_value=0.5, begin=20, warmup=10)
     assert kept.at(65, 100) == 0.75  # half of the way from 30 to 100
     assert kept.at(100, 100) == 0.5
-    assert kept.at(300, 100) == 0.5  # longer than was said: no extrapolation
+    assert kept.at(300, 100) == 0.5  # beyond the run's length: no extrapolation
 
 
 def test_cosine_decay():
@@ -86,8 +86,8 @@ def test_falls_after_the_warmup_and_rises_in_it(begin, warmup, time):
 def test_stepwise_keeps_the_value_that_an_epoch_ends_with():
     """Epochs numbered from 1: the weight of epoch t of T is value * t / T."""
     schedule = WeightSchedule(0.8, warmup=4, by_epoch=True, stepwise=True)
-    found = [schedule.at(time / 3, 4) for time in range(12)]
-    assert found == [0.8 * (1 + time // 3) / 4 for time in range(12)]
+    weights = [schedule.at(time / 3, 4) for time in range(12)]
+    assert weights == [0.8 * (1 + time // 3) / 4 for time in range(12)]
     falls = WeightSchedule(1.0, decay="linear", stepwise=True)
     assert [falls.at(time, 4) for time in range(4)] == [0.75, 0.5, 0.25, 0.0]
     waits = WeightSchedule(1.0, begin=2, end=3, by_epoch=True, stepwise=True)

@@ -1,4 +1,4 @@
-"""One run of a network on a sample, and what is said if it cannot."""
+"""The dry run: one forward pass before training, and the messages if it fails."""
 
 from __future__ import annotations
 
@@ -12,7 +12,12 @@ from mmengine.model import BaseDataPreprocessor, ImgDataPreprocessor
 from mmpretrain.models import ClsDataPreprocessor
 from torch import nn
 
-from mmickd.networks.dry_run import dry_run, explained, explained_labels, training_batch
+from mmickd.networks.dry_run import (
+    dry_run,
+    explain_failed_pass,
+    explain_unreadable_labels,
+    training_batch,
+)
 from mmickd.networks.taps import Tap
 from mmickd.structures import Batch
 from mmickd.tasks import ClassificationTask
@@ -21,7 +26,7 @@ from tests.helpers.task_cases import picture
 
 
 class Net(nn.Module):
-    """A classifier of pictures of 8x6 pixels, with a layer that never runs."""
+    """Classifier for images of 8x6 pixels, with a layer that never runs."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -49,7 +54,7 @@ def hooks(model: nn.Module) -> int:
 
 @pytest.mark.parametrize("layer", ["auto", "out"])
 @pytest.mark.parametrize("training", [True, False])
-def test_the_classifier_is_found_or_given_and_the_network_stays_as_it_was(
+def test_the_classifier_layer_is_found_and_the_network_unchanged(
     layer: str, training: bool
 ) -> None:
     model = Net().train(training)
@@ -62,23 +67,23 @@ def test_the_classifier_is_found_or_given_and_the_network_stays_as_it_was(
     assert hooks(model) == 0 and model.runs > 0
 
 
-def test_running_statistics_do_not_move() -> None:
+def test_running_statistics_stay() -> None:
     model = Net().train()
     dry_run(model, "auto", (), BATCH)
     assert int(model.norm.num_batches_tracked) == 0
 
 
-def test_the_usual_name_comes_before_looking() -> None:
+def test_a_usual_name_needs_no_search() -> None:
     model = Net()
     assert dry_run(model, "auto", ("nowhere", "out"), BATCH) == ("out", 4)
-    assert model.runs == 2  # to compare, and to see that it is finite
+    assert model.runs == 2  # to compare, and for check_finite
 
 
 @pytest.mark.parametrize("layer", ["idle", "norm", "nowhere"])
-def test_a_layer_that_cannot_be_it_is_refused(layer: str) -> None:
+def test_a_layer_that_is_no_classifier_layer_is_refused(layer: str) -> None:
     words = {
-        "idle": r"Layer 'idle' does not give .*peer 1 .*is given by 'out'\. Set teacher\.layer",
-        "norm": "BatchNorm1d is no classifier layer",
+        "idle": r"'idle'.*peer 1 .*'out'\. Set teacher\.layer",
+        "norm": "BatchNorm1d",
         "nowhere": "Net has no layer 'nowhere'",
     }
     model = Net()
@@ -87,59 +92,67 @@ def test_a_layer_that_cannot_be_it_is_refused(layer: str) -> None:
     assert hooks(model) == 0
 
 
-def test_a_usual_name_that_does_not_run_is_passed_over() -> None:
+def test_a_usual_layer_that_does_not_run_is_skipped() -> None:
     assert dry_run(Net(), "auto", ("idle",), BATCH) == ("out", 4)
 
 
-def test_a_sharded_network_is_not_run() -> None:
-    """Under FSDP a rank has a part of the weights; what marks a module is an attribute of it."""
+def test_a_sharded_network_does_not_run() -> None:
+    """FSDP marks its modules with an attribute."""
     model = Net()
     model.body._is_fsdp_managed_module = True
     assert dry_run(model, "out", (), BATCH) == ("out", 4)
     assert dry_run(model, "auto", ("out",), BATCH) == ("out", 4)
     assert model.runs == 0
-    with pytest.raises(ICKDError, match=r"sharded \(FSDP\).*set the hook's layer"):
+    with pytest.raises(ICKDError, match=r"FSDP.*layer"):
         dry_run(model, "auto", (), BATCH)
 
 
-def test_what_a_network_cannot_take_is_explained() -> None:
+def test_images_that_a_network_cannot_process() -> None:
+    batch = Batch(BATCH.inputs[..., 1:, :], [])
     with pytest.raises(ICKDError) as caught:
-        dry_run(
-            Net(), "out", (), Batch(BATCH.inputs[..., 1:, :], []), "peer 1", remedy="Give another."
-        )
+        dry_run(Net(), "out", (), batch, "peer 1", remedy="Give another.")
     message = str(caught.value)
     assert message.startswith("peer 1 cannot run on training images of 7x6 pixels (RuntimeError: ")
     assert message.endswith("). Give another.") and len(message) < 350
     assert isinstance(caught.value.__cause__, RuntimeError)
 
 
-def test_what_explains_itself_is_left_as_it_is() -> None:
-    with pytest.raises(ICKDError, match=r"^own words$"), explained("it", "images", (8, 6), "r"):
-        raise ICKDError("own words")
-    with explained("it", "images", (8, 6), "r"):
+@pytest.mark.parametrize(
+    "explain",
+    [
+        lambda: explain_failed_pass("it", "images", (8, 6), "remedy"),
+        lambda: explain_unreadable_labels([]),
+    ],
+)
+@pytest.mark.parametrize("error", [ICKDError("text"), torch.OutOfMemoryError("CUDA out of memory")])
+def test_errors_that_are_explained_or_for_lack_of_memory_pass(
+    explain: Any, error: Exception
+) -> None:
+    with pytest.raises(type(error)) as caught, explain():
+        raise error
+    assert caught.value is error
+    with explain():
         pass
 
 
-def test_labels_that_cannot_be_read_are_told_from_the_network() -> None:
-    with pytest.raises(ICKDError) as caught, explained_labels([picture(0, path="x/7.png")]):
-        raise TypeError("no label of mine")
-    message = str(caught.value)
-    assert message.startswith("the labels of x/7.png (DataSample) cannot be read (TypeError: no")
-    with pytest.raises(ICKDError, match=r"^own words$"), explained_labels([]):
-        raise ICKDError("own words")
-    with pytest.raises(torch.OutOfMemoryError), explained_labels([]):
-        raise torch.OutOfMemoryError("CUDA out of memory")
+def test_labels_that_cannot_be_read() -> None:
+    match = r"^the labels of x/7\.png \(DataSample\) .*\(TypeError: text\)"
+    with (
+        pytest.raises(ICKDError, match=match),
+        explain_unreadable_labels([picture(0, path="x/7.png")]),
+    ):
+        raise TypeError("text")
 
 
-class Keeping:
-    """A transform that keeps what it meets and draws from a generator of its own."""
+class Recording:
+    """Transform that records the samples and has a random generator."""
 
     def __init__(self) -> None:
-        self.met: list[int] = []
+        self.indices: list[int] = []
         self.random = np.random.default_rng(0)
 
     def __call__(self, results: dict[str, Any]) -> dict[str, Any]:
-        self.met.append(results["sample_idx"])
+        self.indices.append(results["sample_idx"])
         value = int(self.random.integers(1, 200))
         inputs = torch.full((3, results.get("height", 8), 6), value, dtype=torch.uint8)
         name = f"{results['sample_idx']}.png"
@@ -147,24 +160,24 @@ class Keeping:
 
 
 class Pictures(BaseDataset):
-    """Annotations in memory."""
+    """Data set with annotations in memory."""
 
     def load_data_list(self) -> list[dict[str, Any]]:
         return [dict(label=i % 3, **self.metainfo["more"]) for i in range(4)]
 
 
 def pictures(**more: Any) -> Pictures:
-    return Pictures(metainfo=dict(more=more), pipeline=[Keeping()])
+    return Pictures(metainfo=dict(more=more), pipeline=[Recording()])
 
 
 @pytest.mark.parametrize("wrap", [lambda d: d, lambda d: RepeatDataset(d, 2)])
 @pytest.mark.parametrize("collate", [pseudo_collate, default_collate])
-def test_a_training_batch_is_made_as_in_training_and_nothing_is_touched(
+def test_a_training_batch_is_made_as_in_training_and_changes_nothing(
     wrap: Any, collate: Any
 ) -> None:
     data = pictures()
-    keeping = data.pipeline.transforms[0]
-    before = keeping.random.bit_generator.state
+    transform = data.pipeline.transforms[0]
+    before = transform.random.bit_generator.state
     student = Net().train()
     mixup = dict(augments=dict(type="Mixup", alpha=1.0))
     student.data_preprocessor = ClsDataPreprocessor(num_classes=3, batch_augments=mixup)
@@ -172,29 +185,29 @@ def test_a_training_batch_is_made_as_in_training_and_nothing_is_touched(
     assert batch.inputs.shape == (2, 3, 8, 6) and batch.inputs.dtype == torch.float32
     assert [sample.img_path for sample in batch.data_samples] == ["0.png", "1.png"]
     assert "gt_score" in batch.data_samples[0]  # mixed, as in training
-    assert keeping.met == [] and keeping.random.bit_generator.state == before
+    assert transform.indices == [] and transform.random.bit_generator.state == before
     assert student.training and student.runs == 0
 
 
 def accept(data_sample: Any, name: str) -> None:
-    """Refuse no data sample."""
+    """Accept any data sample."""
 
 
 class Refused(Pictures):
-    """Its first samples are refused by the pipeline."""
+    """Data set whose first samples the pipeline refuses."""
 
     def __getitem__(self, index: int) -> Any:
         return None if index < 2 else super().__getitem__(index)
 
 
-def test_samples_that_are_refused_are_passed_over() -> None:
-    data = Refused(metainfo=dict(more={}), pipeline=[Keeping()])
+def test_refused_samples_are_skipped() -> None:
+    data = Refused(metainfo=dict(more={}), pipeline=[Recording()])
     batch = training_batch(Net(), data, pseudo_collate, 1, accept)
     assert [sample.img_path for sample in batch.data_samples] == ["2.png"]
     assert len(training_batch(Net(), pictures(), pseudo_collate, 9, accept).data_samples) == 4
 
 
-def test_a_batch_that_cannot_be_made_is_explained() -> None:
+def test_a_batch_that_cannot_be_made() -> None:
     class Failing(Pictures):
         def prepare_data(self, index: int) -> Any:
             raise OSError("no such picture")
@@ -213,17 +226,16 @@ def refuse(data_sample: Any, name: str) -> None:
 
 
 class Listed(list[Any]):
-    """A data set that keeps its annotations in a list, as mmpretrain's of several tasks."""
+    """Data set with its annotations in a list, as mmpretrain's MultiTaskDataset."""
 
     data_list: list[Any]
 
 
 def test_data_samples_are_checked_by_the_names_of_their_images() -> None:
-    found: list[str] = []
-    training_batch(
-        Net(), pictures(img_path="x/1.png"), pseudo_collate, 2, lambda _, name: found.append(name)
-    )
-    assert found == ["x/1.png"] * 2
+    names: list[str] = []
+    data = pictures(img_path="x/1.png")
+    training_batch(Net(), data, pseudo_collate, 2, lambda _, name: names.append(name))
+    assert names == ["x/1.png"] * 2
     data = Listed([sample(8), sample(8)])
     for data_list, name in (([dict(img_path="y.png")] * 2, "y.png"), ([], "sample 0")):
         data.data_list = data_list
@@ -231,39 +243,36 @@ def test_data_samples_are_checked_by_the_names_of_their_images() -> None:
             training_batch(Net(), data, pseudo_collate, 2, refuse)
 
 
-def test_a_label_that_no_batch_can_be_made_of_is_named_before_the_batch() -> None:
+def test_an_unsuitable_label_is_named_if_the_batch_fails() -> None:
     with pytest.raises(ICKDError, match=r"^sample 0: DataSample$"):
         training_batch(Net(), [sample(8), sample(9)], pseudo_collate, 2, refuse)
 
 
-def test_labels_that_are_no_data_samples() -> None:
-    """As in mmengine's tutorial: pairs of images and numbers."""
+def plain_net() -> Net:
+    """Return a network that neither stacks nor normalises its inputs."""
+    model = Net()
+    model.data_preprocessor = BaseDataPreprocessor()
+    return model
 
-    class Pairs(Net):
-        def __init__(self) -> None:
-            super().__init__()
-            self.data_preprocessor = BaseDataPreprocessor()
+
+def test_labels_that_are_no_data_samples() -> None:
+    """mmengine's tutorial has pairs of images and numbers."""
 
     data = [(torch.zeros(3, 8, 6), 1), (torch.zeros(3, 8, 6), 2)]
     with pytest.raises(ICKDError, match=r"sample 0 is of type Tensor.*PackInputs"):
-        training_batch(Pairs(), data, default_collate, 2, ClassificationTask().check_sample)
+        training_batch(plain_net(), data, default_collate, 2, ClassificationTask().check_sample)
 
 
 def test_inputs_that_are_not_stacked() -> None:
-    class Lists(Net):
-        def __init__(self) -> None:
-            super().__init__()
-            self.data_preprocessor = BaseDataPreprocessor()
-
     with pytest.raises(ICKDError, match=r"gives inputs of type list.*\(B, C, h, w\)"):
-        training_batch(Lists(), [sample(8), sample(8)], pseudo_collate, 2, accept)
+        training_batch(plain_net(), [sample(8), sample(8)], pseudo_collate, 2, accept)
 
 
-def test_one_run_gives_input_and_output_of_the_layer() -> None:
+def test_a_tap_reads_input_and_output_of_one_pass() -> None:
     model = Net().eval()
     tap, inputs = Tap(model, "out"), torch.randn(2, 3, 8, 6)
-    found = tap.read(lambda: model(inputs), "the teacher", "teacher.layer")
-    assert found.features.shape == (2, 5) and torch.equal(found.logits, model(inputs))
-    assert tap.take() is None  # taken, and what runs later is not recorded
-    with pytest.raises(ICKDError, match=r"the teacher's layer 'out' does not run"):
+    tapped = tap.read(lambda: model(inputs), "the teacher", "teacher.layer")
+    assert tapped.features.shape == (2, 5) and torch.equal(tapped.logits, model(inputs))
+    assert tap.take() is None  # later passes are not recorded
+    with pytest.raises(ICKDError, match=r"the teacher's layer 'out' .*teacher\.layer"):
         tap.read(lambda: None, "the teacher", "teacher.layer")

@@ -1,4 +1,4 @@
-"""NaN and Inf are refused before training, and found in it by iteration, name and image."""
+"""NaN and Inf are refused before training, and reported in it by iteration, name and image."""
 
 from __future__ import annotations
 
@@ -20,82 +20,82 @@ def sample(path: str | None, index: int = 0) -> Any:
     return SimpleNamespace(metainfo=dict(img_path=path, sample_idx=index))
 
 
-def step(watch: NanGuard, iteration: int, *images: str, **values: float) -> None:
-    watch.begin_step(iteration, [sample(name) for name in images])
-    watch.note({name: torch.tensor(value) for name, value in values.items()})
+def step(guard: NanGuard, iteration: int, *images: str, **values: float) -> None:
+    guard.begin_step(iteration, [sample(name) for name in images])
+    guard.note({name: torch.tensor(value) for name, value in values.items()})
 
 
-def message(watch: NanGuard, **options: bool) -> str:
+def message(guard: NanGuard, **options: bool) -> str:
     with pytest.raises(ICKDError) as caught:
-        watch.check(**options)
+        guard.check(**options)
     return str(caught.value)
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
 def test_the_first_iteration_counts(value: float) -> None:
-    watch = NanGuard()
-    step(watch, 0, "a", kd=1.0, nicd=2.0)
-    watch.check()
-    step(watch, 1, "b", kd=1.0, nicd=2.0)
-    step(watch, 2, "c", "d", kd=1.0, nicd=value)
-    step(watch, 3, "e", kd=value, nicd=value)
-    step(watch, 4, "f", kd=1.0, nicd=2.0)  # it does not forget
-    said = message(watch)
-    assert said.startswith("nicd not finite (NaN or Inf) in iteration 3 (images: c, d). ")
-    assert "teacher.dtype" in said and "clip_grad" in said and len(said) < 600
+    guard = NanGuard()
+    step(guard, 0, "a", kd=1.0, nicd=2.0)
+    guard.check()
+    step(guard, 1, "b", kd=1.0, nicd=2.0)
+    step(guard, 2, "c", "d", kd=1.0, nicd=value)
+    step(guard, 3, "e", kd=value, nicd=value)
+    step(guard, 4, "f", kd=1.0, nicd=2.0)  # finite again
+    text = message(guard)
+    assert text.startswith("nicd not finite (NaN or Inf) in iteration 3 (images: c, d). ")
+    assert "teacher.dtype" in text and "clip_grad" in text and len(text) < 600
 
 
-def test_terms_that_begin_later_are_watched_too() -> None:
-    watch = NanGuard()
-    step(watch, 0, "a", kd=1.0)
-    step(watch, 1, "b", kd=1.0, nicd=math.nan)
-    assert message(watch).startswith("nicd not finite (NaN or Inf) in iteration 2 (images: b)")
+def test_losses_that_begin_later_are_checked_too() -> None:
+    guard = NanGuard()
+    step(guard, 0, "a", kd=1.0)
+    step(guard, 1, "b", kd=1.0, nicd=math.nan)
+    assert message(guard).startswith("nicd not finite (NaN or Inf) in iteration 2 (images: b)")
 
 
-def test_many_images_are_counted_and_old_ones_forgotten() -> None:
-    watch = NanGuard()
-    step(watch, 0, *(f"{i}" for i in range(20)), kd=math.nan)
-    assert "(images: 0, 1, 2, 3, 4, 5, 6, 7, 12 more)" in message(watch)
+def test_only_some_images_are_named_and_old_names_are_dropped() -> None:
+    guard = NanGuard()
+    step(guard, 0, *(f"{i}" for i in range(20)), kd=math.nan)
+    assert "(images: 0, 1, 2, 3, 4, 5, 6, 7, 12 more)" in message(guard)
     for iteration in range(1, STEPS_KEPT + 1):
-        step(watch, iteration, "z", kd=1.0)
-    assert message(watch).startswith("kd not finite (NaN or Inf) in iteration 1. ")
+        step(guard, iteration, "z", kd=1.0)
+    assert message(guard).startswith("kd not finite (NaN or Inf) in iteration 1. ")
 
 
-def test_nothing_noted_nothing_found() -> None:
-    watch = NanGuard()
-    watch.begin_step(0, [sample("a")])
-    watch.note({})
-    watch.check()
+def test_a_step_without_values_passes() -> None:
+    guard = NanGuard()
+    guard.begin_step(0, [sample("a")])
+    guard.note({})
+    guard.check()
 
 
 def check_on_rank() -> str:
     rank = dist.get_rank()
-    watch = NanGuard()
-    step(watch, 4, f"a{rank}", kd=1.0, nicd=1.0)
-    step(watch, 5, f"b{rank}", kd=math.nan if rank else 1.0, nicd=1.0)
-    step(watch, 6, f"c{rank}", kd=math.nan, nicd=math.nan)
-    return message(watch)
+    guard = NanGuard()
+    step(guard, 4, f"a{rank}", kd=1.0, nicd=1.0)
+    step(guard, 5, f"b{rank}", kd=math.nan if rank else 1.0, nicd=1.0)
+    step(guard, 6, f"c{rank}", kd=math.nan, nicd=math.nan)
+    return message(guard)
 
 
-def test_ranks_stop_together_with_the_images_of_the_rank_that_had_it() -> None:
+def test_all_ranks_raise_with_the_images_of_the_rank_with_nan() -> None:
     first, second = on_ranks(2, check_on_rank)
     assert first == second
     assert first.startswith("kd not finite (NaN or Inf) in iteration 6 (images: b1). ")
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf])
-@pytest.mark.parametrize("what", ["features", "logits"])
+@pytest.mark.parametrize("field", ["features", "logits"])
 @pytest.mark.parametrize("shape", [(3, 4), (3, 4, 2, 2)])
-def test_a_network_that_gives_nan_is_refused(
-    what: str, value: float, shape: tuple[int, ...]
+def test_a_network_with_nan_outputs_is_refused(
+    field: str, value: float, shape: tuple[int, ...]
 ) -> None:
-    good = Tapped(torch.zeros(shape), torch.zeros(shape, dtype=torch.half))
+    tapped = Tapped(torch.zeros(shape), torch.zeros(shape, dtype=torch.half))
     samples = [sample("a.png"), sample("b.png"), sample(None, 7)]
-    check_finite(good, samples, "the teacher")
-    getattr(good, what)[1, 2] = value
-    with pytest.raises(ICKDError, match=rf"^peer 1 gives NaN or Inf {what} for b\.png\. Mend it"):
-        check_finite(good, samples, "peer 1", "Mend it.")
-    getattr(good, what)[1, 2] = 0
-    getattr(good, what)[2, 0] = value
+    check_finite(tapped, samples, "the teacher")
+    getattr(tapped, field)[1, 2] = value
+    with pytest.raises(ICKDError, match=rf"^peer 1 gives NaN or Inf {field} for b\.png\. Fix"):
+        check_finite(tapped, samples, "peer 1", "Fix.")
+    getattr(tapped, field)[1, 2] = 0
+    getattr(tapped, field)[2, 0] = value
     with pytest.raises(ICKDError, match="for sample 7"):
-        check_finite(good, samples, "the teacher")
+        check_finite(tapped, samples, "the teacher")

@@ -92,7 +92,7 @@ def test_staged_rows_are_in_the_queue_after_feed_and_not_before() -> None:
     assert int(bank.counts.sum()) == 0  # a query alone is not fed
     fed.stage("image", rows(5))
     for context in fed.query("image", rows(5), 1, 1):
-        assert not bool(context.found.any())
+        assert not bool(context.has_rows.any())
     fed.feed()
     assert bank.counts.tolist() == [2, 2, 1]
     positives, _ = fed.query("image", rows(3, seed=1), 4, 0)

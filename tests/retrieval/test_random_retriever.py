@@ -5,7 +5,7 @@ import torch
 from hypothesis import given, settings
 
 from mmickd.banks import MemoryBank, QueueBank
-from mmickd.losses.nearest import nearest_rows
+from mmickd.losses.base import nearest_rows
 from mmickd.retrieval import RandomRetriever, TorchRetriever
 from mmickd.utils.errors import ICKDError
 from tests.helpers.retrieval_cases import cases, check_same_structure, run, samples

@@ -40,7 +40,9 @@ class Level:
 
     capacity = None
 
-    def offer(self, view: Any, pixels_per_image: int, seed: int) -> tuple[Samples, torch.Tensor]:
+    def bank_rows(
+        self, view: Any, pixels_per_image: int, seed: int
+    ) -> tuple[Samples, torch.Tensor]:
         g = torch.Generator().manual_seed(view.number)
         rows = torch.arange(ROWS_PER_IMAGE)
         ids = torch.full_like(rows, view.number)

@@ -48,7 +48,7 @@ class AverageCheck(Hook):
         share = max(MOMENTUM, 10 / (10 + self.steps))
         pairs = zip(self.networks, self.averages, self.teacher.encoders, strict=True)
         for number, (network, average, encoder) in enumerate(pairs):
-            model = encoder._average.model
+            model = encoder.model
             # the newest rows of the queue are outputs of the average before this step
             previous = copy.deepcopy(model)
             previous.load_state_dict(average)
@@ -136,7 +136,7 @@ def test_averages_run_once_a_step_if_rows_are_retrieved(losses: dict[str, Any]) 
 
     def count_calls(runner: Runner) -> None:
         for encoder in toys.hook_of(runner).distiller.teacher.encoders:
-            encoder._average.model.register_forward_hook(lambda *_: calls.append(1))
+            encoder.model.register_forward_hook(lambda *_: calls.append(1))
 
     runner = run(cfg, Callback(before_train=count_calls))
     assert runner.iter == 2 and len(calls) == (0 if losses else 2 * 3)

@@ -1,4 +1,4 @@
-"""Images, their labels, and what of them is a query."""
+"""Views of classifiers, their labels, and the checks of samples and heads."""
 
 import numpy as np
 import pytest
@@ -9,14 +9,14 @@ from mmickd.sampling import image_id
 from mmickd.structures import Tapped
 from mmickd.tasks import ClassificationTask
 from mmickd.utils.errors import ICKDError
-from tests.helpers.task_cases import picture, see, tapped
+from tests.helpers.task_cases import picture, tapped, view_of
 
 
 def test_classification_view():
     teacher = Tapped(torch.randn(2, 5), torch.randn(2, 3))
     student = torch.randn(2, 3)
     samples = [picture(2, path="x.png"), picture(0, path="y.png")]
-    view = see(ClassificationTask(), teacher, samples, (8, 8), student)
+    view = view_of(ClassificationTask(), teacher, samples, (8, 8), student)
     assert view.labels.tolist() == [[2], [0]] and bool(view.valid.all())
     assert view.ids.tolist() == [image_id("x.png"), image_id("y.png")]
     assert torch.equal(view.features[:, 0], teacher.features)
@@ -27,16 +27,16 @@ def test_classification_view():
 def test_mixed_images_have_no_label_but_count_for_kd():
     samples = [
         picture(1, [0.0, 0.3, 0.7]),
-        picture(1, [0.0, 0.0, 1.0]),  # mixed with itself, or not at all: the score tells
+        picture(1, [0.0, 0.0, 1.0]),  # mixed with itself, or not at all
         picture(0, [1.0, 0.0, 0.0]),
         picture(2),
     ]
     teacher = Tapped(torch.randn(4, 5), torch.randn(4, 3))
-    view = see(ClassificationTask(), teacher, samples, (8, 8), torch.randn(4, 3))
+    view = view_of(ClassificationTask(), teacher, samples, (8, 8), torch.randn(4, 3))
     assert view.labels.tolist() == [[-1], [2], [0], [2]]
     assert bool(view.valid.all())
-    asked = ClassificationTask.levels["image"].queries(view, 1, 0)
-    assert asked.labels.tolist() == [[-1], [2], [0], [2]]
+    queries = ClassificationTask.levels["image"].queries(view, 1, 0)
+    assert queries.labels.tolist() == [[-1], [2], [0], [2]]
 
 
 def test_the_mixers_of_mmpretrain():
@@ -56,18 +56,18 @@ def test_the_mixers_of_mmpretrain():
         np.random.seed(0)  # the mixers draw from numpy
         out = preprocessor(data, True)
         teacher = Tapped(torch.randn(3, 5), torch.randn(3, 3))
-        view = see(ClassificationTask(), teacher, out["data_samples"], (8, 8))
+        view = view_of(ClassificationTask(), teacher, out["data_samples"], (8, 8))
         scores = [s.gt_score.max() for s in out["data_samples"]]
         assert min(scores) < 0.999
         for label, sample in zip(view.labels[:, 0].tolist(), out["data_samples"], strict=True):
-            whole = float(sample.gt_score.max()) > 0.999
-            assert label == (int(sample.gt_score.argmax()) if whole else -1)
+            is_mixed = float(sample.gt_score.max()) <= 0.999
+            assert label == (-1 if is_mixed else int(sample.gt_score.argmax()))
 
 
 def test_classification_refuses():
     task = ClassificationTask()
     with pytest.raises(ICKDError, match=r"teacher\.layer"):
-        see(task, tapped(), [picture(0)], (8, 8))
+        view_of(task, tapped(), [picture(0)], (8, 8))
     with pytest.raises(ICKDError, match="2 labels"):
         task.bad_labels(picture([0, 1]), 3)
     assert task.bad_labels(picture(3), 3) == [3] and task.bad_labels(picture(2), 3) == []
@@ -85,7 +85,7 @@ def test_samples_that_a_classifier_cannot_read():
     broken = picture(1)
     broken.set_field(torch.tensor([0.5]), "gt_label", dtype=None)
     two_hot = picture(score=[1.0, 0.0, 1.0])
-    for refused, words in {
+    for sample, words in {
         3: "x/1.png is of type int",
         picture(): "x/1.png has no label.*DataSample.* holds nothing",
         one_task: "x/1.png has no label.*MultiTaskDataSample.* holds kind",
@@ -95,14 +95,14 @@ def test_samples_that_a_classifier_cannot_read():
         two_hot: "scores of x/1.png add up to 2",
     }.items():
         with pytest.raises(ICKDError, match=words):
-            ClassificationTask().check_sample(refused, "x/1.png")
+            ClassificationTask().check_sample(sample, "x/1.png")
     with pytest.raises(ICKDError, match=r"own\.png has 2 labels"):
         ClassificationTask().check_sample(picture([0, 1], path="own.png"))
 
 
 def test_samples_that_a_classifier_can_read():
-    for taken in (picture(2), picture([2]), picture(score=[0.3, 0.7]), picture(1, [0.0, 1.0])):
-        ClassificationTask().check_sample(taken)
+    for sample in (picture(2), picture([2]), picture(score=[0.3, 0.7]), picture(1, [0.0, 1.0])):
+        ClassificationTask().check_sample(sample)
 
 
 def student(head):
@@ -112,7 +112,7 @@ def student(head):
 
 
 def multi_label_heads():
-    """Heads of several labels, of whatever name."""
+    """Return multi-label heads, one of another package."""
     from mmpretrain.models import CSRAClsHead, MultiLabelClsHead, MultiLabelLinearClsHead
 
     class Tags(MultiLabelLinearClsHead):
@@ -126,14 +126,14 @@ def multi_label_heads():
     ]
 
 
-def test_multi_label_heads_are_refused_by_their_kind():
+def test_multi_label_heads_are_refused_by_their_class():
     for head in multi_label_heads():
         head.loss_module = nn.CrossEntropyLoss()
         with pytest.raises(ICKDError, match=rf"{type(head).__name__}.*own sigmoid.*single-label"):
             ClassificationTask().check_student(student(head))
 
 
-def test_a_head_that_is_only_called_so_is_taken():
+def test_a_head_with_multi_label_in_its_name_alone_is_accepted():
     class MultiLabelInNameOnly(nn.Module):
         pass
 
@@ -163,18 +163,18 @@ def single_label_head(loss):
 
 
 @pytest.mark.parametrize("loss", SIGMOID_LOSSES, ids=str)
-def test_losses_of_a_sigmoid_are_refused_whatever_the_head(loss):
+def test_sigmoid_losses_are_refused(loss):
     with pytest.raises(ICKDError, match=rf"head of Module: {loss['type']} .*own sigmoid"):
         ClassificationTask().check_student(student(single_label_head(loss)))
 
 
 @pytest.mark.parametrize("loss", SOFTMAX_LOSSES, ids=str)
-def test_losses_of_a_softmax_are_taken(loss):
+def test_softmax_losses_are_accepted(loss):
     ClassificationTask().check_student(student(single_label_head(loss)))
 
 
-class OwnHead(nn.Module):
-    """A head of another package, whose losses have names of their own."""
+class OtherHead(nn.Module):
+    """Head of another package, with other names of its losses."""
 
     def __init__(self, **losses):
         super().__init__()
@@ -185,20 +185,20 @@ class OwnHead(nn.Module):
 
 def test_losses_of_other_heads_and_of_models_without_a_head():
     task, sigmoid, softmax = ClassificationTask(), nn.BCEWithLogitsLoss(), nn.CrossEntropyLoss()
-    for refused in (
-        student(OwnHead(criterion=sigmoid)),
-        student(OwnHead(criterion=nn.MultiLabelSoftMarginLoss())),
-        OwnHead(criterion=sigmoid),
-        OwnHead(head=None, loss_module=sigmoid),
-        OwnHead(head=OwnHead(), loss_module=sigmoid),
+    for model in (
+        student(OtherHead(criterion=sigmoid)),
+        student(OtherHead(criterion=nn.MultiLabelSoftMarginLoss())),
+        OtherHead(criterion=sigmoid),
+        OtherHead(head=None, loss_module=sigmoid),
+        OtherHead(head=OtherHead(), loss_module=sigmoid),
     ):
         with pytest.raises(ICKDError, match="own sigmoid"):
-            task.check_student(refused)
-    for taken in (
-        student(OwnHead()),
-        student(OwnHead(criterion=softmax, auxiliary=sigmoid)),
-        student(OwnHead(loss_module=softmax, auxiliary=sigmoid)),
+            task.check_student(model)
+    for model in (
+        student(OtherHead()),
+        student(OtherHead(criterion=softmax, auxiliary=sigmoid)),
+        student(OtherHead(loss_module=softmax, auxiliary=sigmoid)),
         student(nn.Linear(4, 3)),
-        OwnHead(head=None),
+        OtherHead(head=None),
     ):
-        task.check_student(taken)
+        task.check_student(model)

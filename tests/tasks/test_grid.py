@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from mmickd.tasks.grid import cell_centres, labels_on_grid, resize
 
 
-def slow_place(i, cells, size, align_corners):
-    """Where the centre of cell i lies, in pixels of the input: pixel p covers [p, p + 1)."""
+def slow_centre(i, cells, size, align_corners):
+    """Return the centre of cell i in pixels of the input: pixel p covers [p, p + 1)."""
     if align_corners and cells > 1:
         return Fraction(i * (size - 1), cells - 1) + Fraction(1, 2)
     return (Fraction(i) + Fraction(1, 2)) * Fraction(size, cells)
@@ -26,11 +26,11 @@ def slow_labels(gt, grid, input_shape, image_shape, align_corners, classes, igno
         for j in range(grid[1]):
             places = []
             for index, axis in ((i, 0), (j, 1)):
-                at = slow_place(index, grid[axis], input_shape[axis], align_corners)
+                centre = slow_centre(index, grid[axis], input_shape[axis], align_corners)
                 size = (len(gt), len(gt[0]))[axis]
-                inside = at < image_shape[axis]
-                place = math.floor(at * Fraction(size, image_shape[axis]))
-                places.append(place if inside else None)
+                is_inside = centre < image_shape[axis]
+                place = math.floor(centre * Fraction(size, image_shape[axis]))
+                places.append(place if is_inside else None)
             if None in places:
                 row.append(-1)
                 continue
@@ -42,13 +42,13 @@ def slow_labels(gt, grid, input_shape, image_shape, align_corners, classes, igno
 
 @pytest.mark.parametrize("align_corners", [False, True])
 @pytest.mark.parametrize(("grid", "size"), [((3, 5), (24, 40)), ((1, 4), (7, 9)), ((6, 1), (6, 5))])
-def test_centres_lie_where_the_labels_are_looked_up(grid, size, align_corners):
-    want = [
-        [float(slow_place(j, grid[1], size[1], align_corners)),
-         float(slow_place(i, grid[0], size[0], align_corners))]
+def test_centres_equal_loop(grid, size, align_corners):
+    expected = [
+        [float(slow_centre(j, grid[1], size[1], align_corners)),
+         float(slow_centre(i, grid[0], size[0], align_corners))]
         for i in range(grid[0]) for j in range(grid[1])
     ]  # fmt: skip
-    assert torch.allclose(cell_centres(grid, size, align_corners), torch.tensor(want))
+    assert torch.allclose(cell_centres(grid, size, align_corners), torch.tensor(expected))
 
 
 @settings(max_examples=300, deadline=None)
@@ -66,28 +66,29 @@ def test_equals_loop(seed, grid, image_shape, padding, gt_shape, align_corners, 
     input_shape = (image_shape[0] + padding[0], image_shape[1] + padding[1])
     g = torch.Generator().manual_seed(seed)
     gt = torch.randint(-1, 6, gt_shape or image_shape, generator=g)
-    got = labels_on_grid(gt[None], grid, input_shape, image_shape, align_corners, 4, ignore)
-    want = slow_labels(gt.tolist(), grid, input_shape, image_shape, align_corners, 4, ignore)
-    assert got.dtype == torch.long and got.shape == (1, *grid)
-    assert got[0].tolist() == want
+    result = labels_on_grid(gt[None], grid, input_shape, image_shape, align_corners, 4, ignore)
+    expected = slow_labels(gt.tolist(), grid, input_shape, image_shape, align_corners, 4, ignore)
+    assert result.dtype == torch.long and result.shape == (1, *grid)
+    assert result[0].tolist() == expected
 
 
 @pytest.mark.parametrize("align_corners", [False, True])
 @pytest.mark.parametrize("cells", [45, 65, 97, 129])
 @pytest.mark.parametrize("size", [180, 513, 720, 769, 1024])
 def test_real_sizes_are_exact(align_corners, cells, size):
-    """Where a centre lies on the border of two pixels, rounding would choose by chance."""
+    """A centre may lie on the border of two pixels, where rounding of floats would decide."""
     for gt_size in (size, 2 * size, 360):
         numbers = torch.arange(gt_size)[None, :, None]
-        got = labels_on_grid(numbers, (cells, 1), (size, 1), (size, 1), align_corners, gt_size, -5)
-        places = [slow_place(i, cells, size, align_corners) for i in range(cells)]
-        want = [math.floor(p * Fraction(gt_size, size)) for p in places]
-        assert got.flatten().tolist() == want
+        shapes = (cells, 1), (size, 1), (size, 1)
+        result = labels_on_grid(numbers, *shapes, align_corners, gt_size, -5)
+        centres = [slow_centre(i, cells, size, align_corners) for i in range(cells)]
+        expected = [math.floor(centre * Fraction(gt_size, size)) for centre in centres]
+        assert result.flatten().tolist() == expected
 
 
 @pytest.mark.parametrize("align_corners", [False, True])
 @pytest.mark.parametrize("shape", [(32, 48), (33, 49)])
-def test_a_cell_lies_where_the_heads_own_resize_puts_it(align_corners, shape):
+def test_a_cell_lies_where_the_heads_resize_puts_it(align_corners, shape):
     """Upsampling a one-hot cell peaks at the pixel that its label is taken from."""
     grid = (5, 7)
     numbers = torch.arange(shape[0] * shape[1]).view(1, *shape)
@@ -117,10 +118,10 @@ def test_uint8_ground_truth_of_void():
 def test_resize(align_corners):
     logits = torch.randn(2, 3, 4, 6)
     assert resize(logits, (4, 6), align_corners) is logits
-    got = resize(logits.half(), (7, 9), align_corners)
-    want = F.interpolate(
+    result = resize(logits.half(), (7, 9), align_corners)
+    expected = F.interpolate(
         logits.half().float(), (7, 9), mode="bilinear", align_corners=align_corners
     )
-    assert torch.equal(got, want)
+    assert torch.equal(result, expected)
     other = F.interpolate(logits, (7, 9), mode="bilinear", align_corners=not align_corners)
-    assert not torch.allclose(got, other, atol=1e-2)
+    assert not torch.allclose(result, other, atol=1e-2)

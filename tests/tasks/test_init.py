@@ -1,4 +1,4 @@
-"""Which task a model has, and which levels there are."""
+"""Choice of a model's task, and the names of all levels."""
 
 import pytest
 from torch import nn
@@ -17,11 +17,11 @@ from tests.helpers.task_cases import Head, model
 
 
 class Marked(nn.Module):
-    """A model that no other task knows."""
+    """Model of a task that is registered in tests."""
 
 
 class MarkedTask(ClassificationTask):
-    """Of marked models alone; it has a level of its own beside that of images."""
+    """Task of marked models alone, with another level beside the level of images."""
 
     levels = {"mark": ImageLevel(), "image": ImageLevel()}
 
@@ -31,26 +31,26 @@ class MarkedTask(ClassificationTask):
 
 
 class LaterTask(MarkedTask):
-    """Fits what another one fits."""
+    """Task of the same models, registered later."""
 
     levels = {"mark": ImageLevel(), "late": ImageLevel()}
 
 
 @pytest.fixture
 def register():
-    """Registers tasks, which are gone after the test."""
-    added = []
+    """Function that registers a task until the end of the test."""
+    names = []
 
     def add(kind):
         TASKS.register_module(module=kind)
-        added.append(kind.__name__)
+        names.append(kind.__name__)
 
     yield add
-    for name in added:
+    for name in names:
         TASKS.module_dict.pop(name)
 
 
-def test_the_kinds_of_the_stock_packages():
+def test_tasks_of_the_stock_packages():
     assert kind_of_task(model(Head())) is SegmentationTask
     assert kind_of_task(nn.Module()) is ClassificationTask
     assert isinstance(task_for(model(Head()), model(Head())), SegmentationTask)
@@ -69,12 +69,12 @@ def test_of_all_tasks_that_fit_the_one_registered_last_wins(register):
     register(LaterTask)
     assert kind_of_task(Marked()) is LaterTask
     assert isinstance(task_for(Marked(), nn.Module()), LaterTask)
-    # what it does not fit keeps its own
+    # other models keep their tasks
     assert kind_of_task(model(Head())) is SegmentationTask
     assert kind_of_task(nn.Module()) is ClassificationTask
 
 
-def test_levels_are_those_of_all_tasks_each_once(register):
+def test_level_names_are_those_of_all_tasks_each_once(register):
     before = level_names()
     assert before[:3] == ["image", "pixel", "region"]
     register(MarkedTask)
@@ -83,5 +83,5 @@ def test_levels_are_those_of_all_tasks_each_once(register):
 
 
 @pytest.mark.parametrize("kind", [ClassificationTask, SegmentationTask])
-def test_every_task_offers_levels(kind):
+def test_every_task_has_levels(kind):
     assert kind.levels and all(isinstance(level, Level) for level in kind.levels.values())

@@ -1,4 +1,4 @@
-"""Which queries a batch asks, and which rows an image gives."""
+"""Queries of a batch, and rows of its images for the bank."""
 
 import pytest
 import torch
@@ -14,17 +14,17 @@ LEVELS = {"image": ImageLevel(), "pixel": PixelLevel(), "region": RegionLevel()}
 
 
 def queries(level, view, anchors, seed):
-    """Queries of a batch, and the student's logits of them."""
+    """Return the queries of a batch, and the student's logits for them."""
     chosen = LEVELS[level].queries(view, anchors, seed)
     return chosen.samples(), chosen.student_logits.flatten(0, 1)
 
 
 def rows(level, view, pixels_per_image, seed):
-    return LEVELS[level].offer(view, pixels_per_image, seed)
+    return LEVELS[level].bank_rows(view, pixels_per_image, seed)
 
 
 def make_view(labels, d=4, c=3, seed=0, student=True):
-    """A view with random features; ``labels`` is a list of lists."""
+    """Return a view with random features; ``labels`` is a list of lists."""
     labels = torch.tensor(labels)
     g = torch.Generator().manual_seed(seed)
     batch, locations = labels.shape
@@ -58,19 +58,19 @@ def test_balanced_choice(labels, count, seed):
     chosen = balanced_choice(torch.tensor(labels), torch.arange(len(labels)), 4, count, seed)
     size = len(labels[0])
     assert chosen.shape == (len(labels), min(count, size))
-    for own, places in zip(labels, chosen.tolist(), strict=True):
+    for label_map, places in zip(labels, chosen.tolist(), strict=True):
         assert len(set(places)) == len(places)
         assert all(0 <= p < size for p in places)
-        picked = [own[p] for p in places]
-        labelled = sum(value >= 0 for value in own)
-        # Void pads what is left over, and nothing else.
+        picked = [label_map[p] for p in places]
+        labelled = sum(value >= 0 for value in label_map)
+        # Void locations come only when no labelled one is left.
         assert sum(value >= 0 for value in picked) == min(len(places), labelled)
-        has = {c: own.count(c) for c in range(4)}
-        got = {c: picked.count(c) for c in range(4)}
+        present = {c: label_map.count(c) for c in range(4)}
+        counts = {c: picked.count(c) for c in range(4)}
         for c in range(4):
             for other in range(4):
-                # c may stay behind another class by more than a turn only if it has run out.
-                assert got[c] >= got[other] - 1 or got[c] == has[c]
+                # c may stay behind another class by more than a turn only if none of it is left.
+                assert counts[c] >= counts[other] - 1 or counts[c] == present[c]
 
 
 IDS = torch.tensor([7, 2**62, -1])
@@ -89,7 +89,7 @@ def test_balanced_choice_is_determined_by_its_seed():
     assert not torch.equal(choose(labels, 6), first)
 
 
-def test_an_image_has_its_locations_in_any_company():
+def test_an_image_has_its_locations_in_any_batch():
     labels = torch.randint(-1, 4, (3, 200), generator=torch.Generator().manual_seed(0))
     together = choose(labels, 5)
     for i in range(2):
@@ -98,16 +98,16 @@ def test_an_image_has_its_locations_in_any_company():
     first, second, _ = choose(same_map, 5)
     assert not torch.equal(first, second)
     unknowns = choose(same_map, 5, torch.full((3,), -1))
-    assert not torch.equal(unknowns[0], unknowns[1])  # not all alike for want of a name
+    assert not torch.equal(unknowns[0], unknowns[1])  # also without ids
 
 
 def test_balanced_choice_reaches_every_location():
     labels = torch.tensor([[0] * 30 + [1] * 10 + [-1] * 5])
-    seen = torch.cat([choose(labels, seed, IDS[:1], 8)[0] for seed in range(150)])
-    assert set(seen.tolist()) == set(range(40))
+    chosen = torch.cat([choose(labels, seed, IDS[:1], 8)[0] for seed in range(150)])
+    assert set(chosen.tolist()) == set(range(40))
 
 
-def test_pixel_queries_carry_what_belongs_together():
+def test_the_fields_of_pixel_queries_belong_together():
     labels = [[0, 1, 2, -1, 0, 1], [-1, -1, -1, 1, -1, 2]]
     view = make_view(labels)
     samples, student = queries("pixel", view, 4, 0)
@@ -120,8 +120,8 @@ def test_pixel_queries_carry_what_belongs_together():
         assert int(samples.labels[q]) == labels[image][location]
         assert int(samples.ids[q]) == 100 + image
         assert torch.equal(student[q], view.student_logits[image, location])
-        own = view.features[image, location]
-        assert torch.allclose(samples.features[q], own / own.norm(), atol=1e-6)
+        feature = view.features[image, location]
+        assert torch.allclose(samples.features[q], feature / feature.norm(), atol=1e-6)
     assert (samples.labels[4:] >= 0).sum() == 2  # the second image has two, the rest is padding
 
 
@@ -143,20 +143,21 @@ def test_region_means_equal_loop(labels):
     for image in range(batch):
         for c in range(4):
             q = image * 4 + c
-            own = [i for i, value in enumerate(labels[image]) if value == c]
+            region = [i for i, value in enumerate(labels[image]) if value == c]
             assert int(samples.ids[q]) == 100 + image
-            assert int(samples.labels[q]) == (c if own else -1)
-            if not own:
+            assert int(samples.labels[q]) == (c if region else -1)
+            if not region:
                 continue
-            feature = view.features[image, own].mean(dim=0)
-            assert torch.allclose(samples.features[q], feature / feature.norm(), atol=1e-5)
-            assert torch.allclose(samples.logits[q], view.logits[image, own].mean(dim=0), atol=1e-5)
-            assert torch.allclose(
-                student[q], view.student_logits[image, own].mean(dim=0), atol=1e-5
+            feature, logits, expected = (
+                x[image, region].mean(dim=0)
+                for x in (view.features, view.logits, view.student_logits)
             )
+            assert torch.allclose(samples.features[q], feature / feature.norm(), atol=1e-5)
+            assert torch.allclose(samples.logits[q], logits, atol=1e-5)
+            assert torch.allclose(student[q], expected, atol=1e-5)
 
 
-def test_features_of_the_student_come_along_when_asked_for():
+def test_the_students_features_are_those_of_the_chosen_locations():
     view = make_view([[0, 1, 2, -1], [1, -1, 1, 1]])
     chosen = PixelLevel().queries(view, 2, 0)
     for image in range(2):
@@ -201,9 +202,9 @@ def test_pixel_rows(labels, most, seed):
         key = keyed_hash(seed, torch.tensor(100 + image), torch.tensor(location))
         assert int(keys[r]) == int(key)
         kept.setdefault((image, label), set()).add(location)
-    for image, own in enumerate(labels):
+    for image, label_map in enumerate(labels):
         for c in range(4):
-            places = [i for i, value in enumerate(own) if value == c]
+            places = [i for i, value in enumerate(label_map) if value == c]
             by_key = sorted(
                 places,
                 key=lambda i, image=image: int(
@@ -213,7 +214,7 @@ def test_pixel_rows(labels, most, seed):
             assert kept.get((image, c), set()) == set(by_key[:most])
 
 
-def test_rows_of_an_image_do_not_depend_on_its_company():
+def test_rows_of_an_image_do_not_depend_on_its_batch():
     labels = torch.randint(-1, 3, (3, 30), generator=torch.Generator().manual_seed(0)).tolist()
     view = make_view(labels, student=False)
     _, keys = rows("pixel", view, 4, 0)
@@ -226,7 +227,7 @@ def test_rows_of_an_image_do_not_depend_on_its_company():
     assert sorted(parts) == sorted(keys.tolist()) and len(set(parts)) == len(parts)
 
 
-def test_image_and_region_rows_leave_out_what_has_no_label():
+def test_image_and_region_rows_have_a_label():
     image, keys = rows("image", make_view([[2], [-1], [0]], student=False), 16, 0)
     assert image.labels.tolist() == [2, 0] and image.ids.tolist() == [100, 102]
     assert keys.tolist() == keyed_hash(0, torch.tensor([100, 102]), torch.tensor(0)).tolist()

@@ -1,4 +1,4 @@
-"""Cells of a logits grid, their labels, and whose grid it is."""
+"""Views of segmenters, their labels, and the checks of samples and heads."""
 
 import re
 
@@ -14,12 +14,12 @@ from mmickd.losses.terms import LossTerms
 from mmickd.structures import Tapped
 from mmickd.tasks import SegmentationTask, task_for
 from mmickd.utils.errors import ICKDError
-from tests.helpers.task_cases import Head, model, scene, see, tapped
+from tests.helpers.task_cases import Head, model, scene, tapped, view_of
 
 
 @pytest.mark.parametrize("align_corners", [False, True])
 def test_every_banked_pixel_has_the_label_of_its_place(align_corners):
-    """The features say where they come from; the ground truth is read there by hand."""
+    """The features hold the position of their cell; the ground truth is read there by hand."""
     grid, shape = (4, 6), (33, 47)
     g = torch.Generator().manual_seed(0)
     gt = torch.randint(0, 4, shape, generator=g)
@@ -27,23 +27,23 @@ def test_every_banked_pixel_has_the_label_of_its_place(align_corners):
     ys, xs = torch.meshgrid(torch.arange(4.0), torch.arange(6.0), indexing="ij")
     teacher = Tapped(torch.stack([torch.ones(grid), ys, xs])[None], torch.randn(1, 3, *grid))
     task = SegmentationTask(255, False, align_corners)
-    view = see(task, teacher, [scene(gt)], shape)
-    samples, _ = task.levels["pixel"].offer(view, 100, 0)
+    view = view_of(task, teacher, [scene(gt)], shape)
+    samples, _ = task.levels["pixel"].bank_rows(view, 100, 0)
     assert 0 < len(samples) < 24
     places = (samples.features / samples.features[:, :1])[:, 1:].round().int().tolist()
     assert len({tuple(p) for p in places}) == len(samples)
     for (y, x), label in zip(places, samples.labels.tolist(), strict=True):
         if align_corners:
-            at = (round(y * 32 / 3), round(x * 46 / 5))
+            pixel = (round(y * 32 / 3), round(x * 46 / 5))
         else:
-            at = (int((y + 0.5) * 33 / 4), int((x + 0.5) * 47 / 6))
-        assert int(gt[at]) == label != 255
+            pixel = (int((y + 0.5) * 33 / 4), int((x + 0.5) * 47 / 6))
+        assert int(gt[pixel]) == label != 255
 
 
 def test_a_void_label_inside_of_the_classes_is_never_a_class():
     gt = torch.zeros(8, 8)
     gt[:, 4:] = 2
-    view = see(SegmentationTask(ignore_index=2), tapped(grid=(2, 2)), [scene(gt)], (8, 8))
+    view = view_of(SegmentationTask(ignore_index=2), tapped(grid=(2, 2)), [scene(gt)], (8, 8))
     assert view.labels.tolist() == [[0, -1, 0, -1]]
     assert view.valid.tolist() == [[True, False, True, False]]
 
@@ -54,14 +54,14 @@ def test_ground_truth_of_the_original_size_and_padding():
     gt[16:] = 1
     sample = scene(gt)
     sample.set_metainfo(dict(img_shape=(16, 16)))
-    view = see(SegmentationTask(), tapped(grid=(2, 4)), [sample], (16, 32))
+    view = view_of(SegmentationTask(), tapped(grid=(2, 4)), [sample], (16, 32))
     assert view.labels.view(2, 4).tolist() == [[0, 0, -1, -1], [1, 1, -1, -1]]
-    assert view.places is not None, "shares of the image, not of what the network was given"
+    # shares of the image, not of the padded input
     assert view.places()[0, [0, 1, 5]].tolist() == [[0.25, 0.25], [0.75, 0.25], [0.75, 0.75]]
 
 
 def labelled(data):
-    """A data sample whose label map is this tensor, as PackSegInputs leaves it."""
+    """Return a data sample with this label map, as PackSegInputs packs it."""
     sample = scene(torch.zeros(2, 2))
     sample.gt_sem_seg = PixelData()
     sample.gt_sem_seg.set_field(data, "data")
@@ -75,7 +75,7 @@ def test_label_maps_of_several_channels_are_refused(shape):
         task.check_sample(sample, "x.png")
     for read in (
         lambda: task.bad_labels(sample, 3),
-        lambda: see(task, tapped(grid=(2, 2)), [sample], (8, 6)),
+        lambda: view_of(task, tapped(grid=(2, 2)), [sample], (8, 6)),
     ):
         with pytest.raises(ICKDError, match=r"label map a\.png"):
             read()
@@ -85,11 +85,11 @@ def test_label_maps_of_several_channels_are_refused(shape):
 
 
 @pytest.mark.parametrize("shape", [(8, 6), (1, 8, 6)], ids=str)
-def test_label_maps_of_one_channel_are_taken(shape):
+def test_label_maps_of_one_channel_are_accepted(shape):
     task, sample = SegmentationTask(), labelled(torch.ones(shape).long())
     task.check_sample(sample)
     assert task.bad_labels(sample, 1) == [1]
-    assert see(task, tapped(grid=(2, 2)), [sample], (8, 6)).labels.tolist() == [[1] * 4]
+    assert view_of(task, tapped(grid=(2, 2)), [sample], (8, 6)).labels.tolist() == [[1] * 4]
 
 
 def test_a_label_map_that_is_no_tensor():
@@ -104,7 +104,7 @@ def test_ground_truth_padded_with_the_image():
     gt[:, :16] = 1
     sample = scene(gt)
     sample.set_metainfo(dict(img_shape=(16, 16)))
-    view = see(SegmentationTask(), tapped(grid=(2, 4)), [sample], (16, 32))
+    view = view_of(SegmentationTask(), tapped(grid=(2, 4)), [sample], (16, 32))
     assert view.labels.view(2, 4).tolist() == [[1, 1, -1, -1]] * 2
 
 
@@ -113,9 +113,11 @@ def test_unequal_grids_resize_the_students_logits_alone(align_corners):
     teacher = tapped(grid=(8, 8))
     student = torch.randn(1, 3, 4, 4, requires_grad=True)
     task = SegmentationTask(student_align_corners=align_corners)
-    view = see(task, teacher, [scene(torch.zeros(16, 16))], (16, 16), student)
-    want = nn.functional.interpolate(student, (8, 8), mode="bilinear", align_corners=align_corners)
-    assert torch.allclose(view.student_logits.view(1, 8, 8, 3).permute(0, 3, 1, 2), want)
+    view = view_of(task, teacher, [scene(torch.zeros(16, 16))], (16, 16), student)
+    expected = nn.functional.interpolate(
+        student, (8, 8), mode="bilinear", align_corners=align_corners
+    )
+    assert torch.allclose(view.student_logits.view(1, 8, 8, 3).permute(0, 3, 1, 2), expected)
     assert torch.equal(view.logits.view(1, 8, 8, 3).permute(0, 3, 1, 2), teacher.logits)
     assert torch.equal(view.features.view(1, 8, 8, 4).permute(0, 3, 1, 2), teacher.features)
     assert torch.allclose(view.student_features(), view.student_logits + 1, atol=1e-5)
@@ -127,10 +129,10 @@ def test_segmentation_refuses():
     task = SegmentationTask()
     gt = torch.zeros(8, 8)
     with pytest.raises(ICKDError, match=r"teacher\.layer"):
-        see(task, Tapped(torch.randn(1, 5), torch.randn(1, 3)), [scene(gt)], (8, 8))
+        view_of(task, Tapped(torch.randn(1, 5), torch.randn(1, 3)), [scene(gt)], (8, 8))
     with pytest.raises(ICKDError, match=r"teacher\.layer"):
         unequal = Tapped(torch.randn(1, 5, 3, 3), torch.randn(1, 3, 2, 2))
-        see(task, unequal, [scene(gt)], (8, 8))
+        view_of(task, unequal, [scene(gt)], (8, 8))
     gt[0, 0], gt[0, 1], gt[0, 2] = 7, 255, 2
     assert task.bad_labels(scene(gt), 3) == [7]
     assert task.has_label(scene(gt)) and not task.has_label(SegDataSample())
@@ -143,7 +145,7 @@ def test_binary_heads_are_refused():
 
 
 def head_of_losses(*losses):
-    """A decode head of mmseg with these losses."""
+    """Return a decode head of mmseg with these losses."""
     from mmseg.models import FCNHead
 
     loss_decode = [dict(type=f"mmseg.{name}", **options) for name, options in losses]
@@ -157,7 +159,7 @@ OHEM = ("OhemCrossEntropy", {})
 
 
 @pytest.mark.parametrize("losses", [[SIGMOID], [SIGMOID, DICE], [SIGMOID, LOVASZ], [DICE]])
-def test_heads_of_sigmoid_losses_are_refused(losses):
+def test_heads_with_sigmoid_losses_are_refused(losses):
     with pytest.raises(ICKDError, match=r"loss_decode.*own sigmoid"):
         SegmentationTask().check_student(model(head_of_losses(*losses)))
 
@@ -165,7 +167,7 @@ def test_heads_of_sigmoid_losses_are_refused(losses):
 @pytest.mark.parametrize(
     "losses", [[SOFTMAX], [SOFTMAX, DICE], [SOFTMAX, LOVASZ], [LOVASZ], [DICE, OHEM]]
 )
-def test_heads_of_softmax_losses_are_taken(losses):
+def test_heads_with_softmax_losses_are_accepted(losses):
     """Stock U-Nets have a DiceLoss, whose default is the sigmoid, beside the cross entropy."""
     SegmentationTask().check_student(model(head_of_losses(*losses)))
 
@@ -197,7 +199,7 @@ def test_the_task_is_read_from_the_heads_that_predict():
 
 
 @pytest.mark.parametrize("kind", ["KDLoss", "DKDLoss"])
-def test_pixels_are_distilled_without_softening_unless_asked(kind):
+def test_the_default_temperature_of_pixels_is_1(kind):
     def temperature(**options):
         losses = dict(kd=dict(type=kind, **options))
         return LossTerms.build(losses, SegmentationTask.loss_defaults)["kd"].loss.temperature
@@ -207,7 +209,7 @@ def test_pixels_are_distilled_without_softening_unless_asked(kind):
 
 
 def test_pixels_have_few_negatives_and_no_other_default_term():
-    """What results/README.md measured: the three terms together came out below NICD alone."""
+    """The three terms together were worse than NICD alone (results/README.md)."""
     terms = LossTerms.build(None, SegmentationTask.loss_defaults)
     assert terms.weights(TrainProgress(0, 10, 10)) == {"kd": 0.0, "picd": 0.0, "nicd": 4.0}
     assert terms.weights(TrainProgress(5, 10, 10))["nicd"] == 2.0

@@ -1,4 +1,4 @@
-"""Weights are loaded as modules load them, and every one of them."""
+"""Strict loading of weights, with the conversions of the modules."""
 
 from __future__ import annotations
 
@@ -14,19 +14,36 @@ from mmickd.teachers.loading import load_strictly
 from mmickd.utils.errors import ICKDError
 
 
-def net(width=3):
-    return nn.Sequential(nn.Conv2d(3, width, 1), nn.BatchNorm2d(width))
+def net() -> nn.Module:
+    return nn.Sequential(nn.Conv2d(3, 3, 1), nn.BatchNorm2d(3))
 
 
-def changed(**changes):
-    state = net().state_dict()
-    for name, value in changes.items():
-        name = name.replace("_dot_", ".")
-        if value is None:
-            del state[name]
-        else:
-            state[name] = value
-    return state
+def state(without: str = "", **changes: Any) -> dict[str, Any]:
+    """Return weights of :func:`net` with changes; names have ``__`` for dots."""
+    weights = net().state_dict()
+    weights.update({name[1:].replace("__", "."): value for name, value in changes.items()})
+    weights.pop(without, None)
+    return weights
+
+
+def assert_refused(weights: Any, match: str, model: nn.Module | None = None) -> None:
+    with pytest.raises(ICKDError, match=rf"'x\.pth' does not fit teacher\.cfg.*{match}"):
+        load_strictly(model or net(), weights, "'x.pth'", "teacher.cfg")
+
+
+def load(model: nn.Module, weights: Any) -> None:
+    load_strictly(model, weights, "'x.pth'", "teacher.cfg")
+
+
+def equal(a: nn.Module, b: nn.Module) -> bool:
+    weights = b.state_dict()
+    return all(torch.equal(value, weights[name]) for name, value in a.state_dict().items())
+
+
+def test_every_weight_is_loaded() -> None:
+    source, target = net(), net()
+    load(target, source.state_dict())
+    assert equal(source, target)
 
 
 @pytest.mark.parametrize(
@@ -34,56 +51,49 @@ def changed(**changes):
     [[1, 2], None, torch.zeros(3, 3, 1, 1).to_sparse(), torch.zeros(3, 3, 1, 1, device="meta")],
     ids=["list", "none", "sparse", "meta"],
 )
-def test_weights_that_are_no_ordinary_tensors(value):
-    with pytest.raises(ICKDError, match=r"'x\.pth'"):
-        load_strictly(net(), {**net().state_dict(), "0.weight": value}, "'x.pth'", "teacher.cfg")
+def test_values_that_are_no_ordinary_tensors(value: Any) -> None:
+    assert_refused(state(_0__weight=value), "")
 
 
-def test_loads_every_weight():
-    source, target = net(), net()
-    load_strictly(target, source.state_dict(), "'x.pth'", "teacher.cfg")
-    for name, value in source.state_dict().items():
-        assert torch.equal(target.state_dict()[name], value)
+@pytest.mark.parametrize("weights", [[1], None, {1: torch.ones(1)}, {"a": 1, 2: 3}])
+def test_values_that_are_no_dict_of_weights(weights: Any) -> None:
+    assert_refused(weights, "")
 
 
 @pytest.mark.parametrize(
-    ("state", "message"),
+    ("weights", "match"),
     [
-        (changed(**{"0_dot_bias": None}), "1 missing: 0.bias"),
-        (changed(**{"1_dot_running_mean": None}), "1 missing: 1.running_mean"),
-        (changed(**{"2_dot_weight": torch.zeros(1)}), "1 unexpected: 2.weight"),
+        (state("0.bias"), r"1 missing: 0\.bias"),
+        (state("1.running_mean"), r"1 missing: 1\.running_mean"),
+        (state(_2__weight=torch.zeros(1)), r"1 unexpected: 2\.weight"),
         (
-            changed(**{"0_dot_weight": torch.zeros(3, 4, 1, 1)}),
-            r"1 refused: 0.weight of shape \[3, 4, 1, 1\] for \[3, 3, 1, 1\]",
+            state(_0__weight=torch.zeros(3, 4, 1, 1)),
+            r"1 refused: 0\.weight of shape \[3, 4, 1, 1\] for \[3, 3, 1, 1\]",
         ),
-        ({}, "6 missing: 0.weight, .* more"),
+        ({}, r"6 missing: 0\.weight, .* more"),
         ({"model": net().state_dict()}, "6 missing.*1 unexpected: model"),
+        (
+            state("0.bias", _0__weight=torch.zeros(1), _2__x=[1]),
+            r"1 missing: 0\.bias; 1 unexpected: 2\.x; 1 refused: 0\.w",
+        ),
     ],
 )
-def test_what_does_not_fit_is_said(state, message):
-    with pytest.raises(ICKDError, match=f"'x.pth' does not fit teacher.cfg.*{message}"):
-        load_strictly(net(), state, "'x.pth'", "teacher.cfg")
-
-
-def test_all_that_is_wrong_is_said_at_once():
-    state = changed(**{"0_dot_weight": torch.zeros(1), "0_dot_bias": None, "2_dot_x": [1]})
-    with pytest.raises(ICKDError, match=r"1 missing: 0\.bias; 1 unexpected: 2\.x; 1 refused: 0\.w"):
-        load_strictly(net(), state, "x", "y")
+def test_the_message_lists_all_faults(weights: dict[str, Any], match: str) -> None:
+    assert_refused(weights, match)
 
 
 @pytest.mark.parametrize("dtype", [torch.int64, torch.bool, torch.uint8, torch.float8_e4m3fn])
-def test_numbers_that_are_no_floats(dtype):
-    for name in ("0_dot_weight", "1_dot_running_var"):
-        value = net().state_dict()[name.replace("_dot_", ".")].to(dtype)
-        match = rf"1 refused: {name.replace('_dot_', '[.]')} is of {dtype}, its layer needs floats"
-        with pytest.raises(ICKDError, match=match):
-            load_strictly(net(), changed(**{name: value}), "x", "y")
+@pytest.mark.parametrize("name", ["0.weight", "1.running_var"])
+def test_other_dtypes_than_floats_are_refused(dtype: torch.dtype, name: str) -> None:
+    weights = state()
+    weights[name] = weights[name].to(dtype)
+    assert_refused(weights, rf"1 refused: {name} is of {dtype}")
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
-def test_floats_of_another_width(dtype):
+def test_floats_of_another_width(dtype: torch.dtype) -> None:
     model = net()
-    load_strictly(model, net().to(dtype).state_dict(), "x", "y")
+    load(model, net().to(dtype).state_dict())
     assert all(value.dtype == torch.float32 for value in model.parameters())
 
 
@@ -108,95 +118,80 @@ def swin_v2() -> nn.Module:
     return with_backbone("SwinTransformerV2", arch=arch, **sizes, out_indices=(1,))
 
 
-def as_of_old(model: nn.Module) -> dict[str, Any]:
-    """Weights as mmpretrain's zoo has them: names of version 1, masks of windows, no versions."""
-    state = {
-        name.replace("e.norm1.", "e.norm."): value for name, value in model.state_dict().items()
-    }
-    return {**state, "backbone.stages.1.blocks.1.attn_mask": torch.zeros(4, 16, 16)}
+MASK = "backbone.stages.1.blocks.1.attn_mask"
 
 
-def equal(a: nn.Module, b: nn.Module) -> bool:
-    theirs = b.state_dict()
-    return all(torch.equal(value, theirs[name]) for name, value in a.state_dict().items())
+def old_weights(model: nn.Module) -> dict[str, Any]:
+    """Return weights as in mmpretrain's zoo: names of version 1, window masks, no versions."""
+    weights = model.state_dict()
+    renamed = {name.replace("e.norm1.", "e.norm."): value for name, value in weights.items()}
+    return {**renamed, MASK: torch.zeros(4, 16, 16)}
 
 
 def test_swin_of_an_older_version() -> None:
     old, new = swin(), swin()
     assert not equal(old, new)
-    load_strictly(new, state_dict_of({"state_dict": as_of_old(old)}), "x", "y")
+    load(new, state_dict_of({"state_dict": old_weights(old)}))
     assert equal(old, new)
 
 
-def test_what_an_older_version_lacks_is_said_by_its_new_name() -> None:
-    state = as_of_old(swin())
-    del state["backbone.norm.weight"]
-    state["backbone.norm.bias"] = state["backbone.norm.bias"].long()
-    match = (
-        r"\(1 missing: backbone\.norm1\.weight; 1 refused: backbone\.norm1\.bias is of torch.int64"
-    )
-    with pytest.raises(ICKDError, match=match):
-        load_strictly(swin(), state, "x", "y")
+def test_a_missing_weight_of_an_older_version_has_its_new_name() -> None:
+    weights = old_weights(swin())
+    del weights["backbone.norm.weight"]
+    weights["backbone.norm.bias"] = weights["backbone.norm.bias"].long()
+    match = r"\(1 missing: backbone\.norm1\.weight; 1 refused: backbone\.norm1\.bias is of torch.in"
+    assert_refused(weights, match, swin())
 
 
-def test_modules_are_told_the_version_of_the_weights() -> None:
-    """Without it, Swin takes masks of this version for those of an older one, and drops them."""
-    state = swin().state_dict()
-    state["backbone.stages.1.blocks.1.attn_mask"] = torch.zeros(4, 16, 16)
-    for prefix in ("", "module."):
-        wrapped = {f"{prefix}{name}": value for name, value in state.items()}
-        wrapped = type(state)(wrapped)
-        wrapped._metadata = {
-            (prefix + name if name else prefix[:-1]): version
-            for name, version in state._metadata.items()
-        }
-        with pytest.raises(ICKDError, match=r"\(1 unexpected: backbone.*attn_mask"):
-            load_strictly(swin(), state_dict_of({"state_dict": wrapped}), "x", "y")
+@pytest.mark.parametrize("prefix", ["", "module."])
+def test_modules_get_the_version_of_the_weights(prefix: str) -> None:
+    """Without it, Swin takes a mask of its version for one of an older version and drops it."""
+    weights = swin().state_dict()
+    weights[MASK] = torch.zeros(4, 16, 16)
+    wrapped = type(weights)({f"{prefix}{name}": value for name, value in weights.items()})
+    wrapped._metadata = {
+        (prefix + name if name else prefix[:-1]): version
+        for name, version in weights._metadata.items()
+    }
+    loaded = state_dict_of({"state_dict": wrapped})
+    assert_refused(loaded, r"\(1 unexpected: backbone.*attn_mask", swin())
 
 
-def test_positions_of_another_image_size() -> None:
+def test_position_embeddings_of_another_image_size() -> None:
     arch = dict(embed_dims=8, num_layers=1, num_heads=1, feedforward_channels=8)
     small, large = (
         with_backbone("VisionTransformer", arch=arch, img_size=size, patch_size=16)
         for size in (32, 64)
     )
-    load_strictly(large, small.state_dict(), "x", "y")
+    load(large, small.state_dict())
     for name in ("cls_token", "ln1.weight"):
         assert torch.equal(large.backbone.state_dict()[name], small.backbone.state_dict()[name])
 
 
-def test_swin_v2_takes_its_own_weights() -> None:
+def test_swin_v2_loads_its_own_weights() -> None:
     old, new = swin_v2(), swin_v2()
-    load_strictly(new, old.state_dict(), "x", "y")
+    load(new, old.state_dict())
     assert equal(old, new)
-    state = old.state_dict()
-    del state["backbone.norm1.bias"]
-    with pytest.raises(ICKDError, match=r"\(1 missing: backbone\.norm1\.bias\)"):
-        load_strictly(new, state, "x", "y")
+    weights = old.state_dict()
+    del weights["backbone.norm1.bias"]
+    assert_refused(weights, r"\(1 missing: backbone\.norm1\.bias\)", new)
 
 
 class Forgetful(nn.Linear):
-    """Leaves out a parameter of what it loads: unlike a buffer, nothing has computed it."""
+    """Layer that drops a parameter while it loads; unlike a buffer, it cannot compute it."""
 
     def _load_from_state_dict(self, state: dict[str, Any], prefix: str, *args: Any) -> None:
         state.pop(f"{prefix}weight", None)
         super()._load_from_state_dict(state, prefix, *args)
 
 
-def test_a_parameter_that_is_left_out_is_missing() -> None:
+def test_a_dropped_parameter_is_missing() -> None:
     model = Forgetful(2, 2)
-    with pytest.raises(ICKDError, match=r"\(1 missing: weight\)"):
-        load_strictly(model, copy.deepcopy(model.state_dict()), "x", "y")
+    assert_refused(copy.deepcopy(model.state_dict()), r"\(1 missing: weight\)", model)
 
 
-@pytest.mark.parametrize("state", [[1], None, {1: torch.ones(1)}, {"a": 1, 2: 3}])
-def test_what_is_no_dict_of_weights(state: Any) -> None:
-    with pytest.raises(ICKDError, match="x does not fit y"):
-        load_strictly(net(), state, "x", "y")
-
-
-def test_nothing_stays_at_the_model() -> None:
+def test_no_hook_remains() -> None:
     model = net()
-    load_strictly(model, net().state_dict(), "x", "y")
-    assert not any(m._load_state_dict_pre_hooks for m in model.modules())
+    load(model, net().state_dict())
+    assert not any(module._load_state_dict_pre_hooks for module in model.modules())
     assert not model._load_state_dict_post_hooks

@@ -1,4 +1,4 @@
-"""The model of another config, without what a teacher must not bring along, in its own scope."""
+"""The model of another config: its config, and construction in its own scope."""
 
 import copy
 
@@ -25,7 +25,7 @@ def test_building_leaves_the_config_alone(configs):
         assert cfg.to_dict() == before
 
 
-def test_what_of_the_config_is_built(configs):
+def test_the_config_of_the_model(configs):
     model = model_config(configs["mmpretrain"])
     assert "train_cfg" not in model and model["data_preprocessor"]["mean"] == [120, 110, 100]
     model = without_initialisation(model_config(configs["mmseg"]))
@@ -33,7 +33,7 @@ def test_what_of_the_config_is_built(configs):
     cfg = Config(
         dict(
             model=dict(
-                type="X", init_cfg=dict(type="Pretrained"), data_preprocessor=dict(type="own"),
+                type="X", init_cfg=dict(type="Pretrained"), data_preprocessor=dict(type="inner"),
                 backbone=dict(init_cfg=dict(type="Pretrained")), decode_head=[dict(init_cfg=1)],
             ),
             data_preprocessor=dict(type="outer"),
@@ -41,7 +41,7 @@ def test_what_of_the_config_is_built(configs):
     )  # fmt: skip
     model = without_initialisation(model_config(cfg))
     assert "init_cfg" not in str(model)
-    assert model["data_preprocessor"] == dict(type="own")
+    assert model["data_preprocessor"] == dict(type="inner")
 
 
 def test_leaving_out_the_initialisation_changes_a_copy():
@@ -51,36 +51,26 @@ def test_leaving_out_the_initialisation_changes_a_copy():
     assert model == before
 
 
-@pytest.fixture
-def in_scope_of():
-    """Builds in the scope of a run."""
-
-    def build(scope, cfg, reference):
-        model = without_initialisation(model_config(cfg))
-        with DefaultScope.overwrite_default_scope(scope):
-            return build_network(model, cfg, reference)
-
-    return build
-
-
 @pytest.mark.parametrize(
     ("scope", "other"), [("mmpretrain", "mmseg"), ("mmseg", "mmpretrain")], ids=["cls", "seg"]
 )
-@pytest.mark.parametrize("told_by", ["config", "reference", "run"])
-def test_a_network_is_built_in_its_own_scope(configs, in_scope_of, scope, other, told_by):
-    """Both packages have a ResNet: the config knows whose it is, else its package, else the run."""
+@pytest.mark.parametrize("origin", ["config", "reference", "run"])
+def test_a_network_is_built_in_its_own_scope(configs, scope, other, origin):
+    """Both packages have a ResNet: config, reference or run, in this order, name the package."""
     cfg = copy.deepcopy(configs[scope])
-    if told_by != "config":
+    if origin != "config":
         cfg.pop("default_scope")
     if scope == "mmseg":
         cfg.model.backbone.norm_cfg.type = "BN"
-    reference = f"{scope}::x.py" if told_by == "reference" else "x.py"
-    network = in_scope_of(scope if told_by == "run" else other, cfg, reference)
+    reference = f"{scope}::x.py" if origin == "reference" else "x.py"
+    model = without_initialisation(model_config(cfg))
+    with DefaultScope.overwrite_default_scope(scope if origin == "run" else other):
+        network = build_network(model, cfg, reference)
     for module in (network, network.backbone, network.data_preprocessor):
         assert type(module).__module__.startswith(f"{scope}.")
 
 
-def test_the_scope_of_the_run_is_left_as_it_was(configs):
+def test_the_scope_of_the_run_stays(configs):
     cfg = configs["mmpretrain"]
     with DefaultScope.overwrite_default_scope("mmseg"):
         build_network(model_config(cfg), cfg, None)
@@ -90,15 +80,15 @@ def test_the_scope_of_the_run_is_left_as_it_was(configs):
 
 
 @pytest.mark.parametrize("kind", [int, "Conv2d", "LinearClsHead"])
-def test_what_is_no_model_is_refused(configs, kind):
+def test_other_objects_than_models_are_refused(configs, kind):
     cfg = configs["mmpretrain"]
     options = dict(Conv2d=dict(in_channels=1, out_channels=1, kernel_size=1))
     options["LinearClsHead"] = dict(num_classes=2, in_channels=2)
-    with pytest.raises(ICKDError, match=r"^teacher\.cfg gives a .*which is no model"):
+    with pytest.raises(ICKDError, match=r"^teacher\.cfg .*no model"):
         build_network(dict(options.get(kind, {}), type=kind), cfg, None)
 
 
-def test_what_cannot_be_built_says_why(configs):
+def test_a_model_that_cannot_be_built(configs):
     cfg = configs["mmpretrain"]
     with pytest.raises(ICKDError, match=r"^teacher\.cfg cannot be built \(KeyError: .*NoSuchNet"):
         build_network(dict(type="NoSuchNet"), cfg, None)

@@ -1,4 +1,4 @@
-"""The frozen teacher."""
+"""The frozen teacher of the offline paradigm."""
 
 import copy
 import subprocess
@@ -9,13 +9,20 @@ from mmengine.registry import DefaultScope
 
 from mmickd.teachers import OfflineTeacher
 from mmickd.utils.errors import ICKDError
-from tests.helpers.teachers import data_sample, look, offline, run_context, stub, teacher_configs
+from tests.helpers.teachers import (
+    data_sample,
+    dry_run,
+    empty_student,
+    offline,
+    run_context,
+    teacher_configs,
+)
 from tests.helpers.tiny import save_teacher
 
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory):
-    """A classifier and a segmenter: config and checkpoint."""
+    """Return config and checkpoint of a classifier and a segmenter, by scope."""
     root = tmp_path_factory.mktemp("teachers")
     classifier, segmenter = teacher_configs(root).values()
     plain = copy.deepcopy(segmenter)
@@ -32,17 +39,17 @@ def files(tmp_path_factory):
 @pytest.fixture(params=["mmpretrain", "mmseg"])
 def built(request, files):
     cfg, checkpoint = files[request.param]
-    # The scope of the run is another one: the teacher brings its own.
+    # The run has the other scope: the teacher is built in its own.
     other = "mmseg" if request.param == "mmpretrain" else "mmpretrain"
     with DefaultScope.overwrite_default_scope(other):
         return offline(request.param, cfg, checkpoint)
 
 
-def make(files, scope="mmpretrain", **options):
-    """A teacher that is built."""
+def built_teacher(files, scope="mmpretrain", **options):
+    """Return a teacher that is built."""
     cfg, checkpoint = files[scope]
     teacher = OfflineTeacher(cfg, str(checkpoint), **options)
-    teacher.build(run_context(stub(scope)))
+    teacher.build(run_context(empty_student(scope)))
     return teacher
 
 
@@ -50,11 +57,11 @@ def scope_of(teacher):
     return "mmseg" if hasattr(teacher.model, "decode_head") else "mmpretrain"
 
 
-def test_weights_are_those_of_the_checkpoint(built, files):
+def test_weights_come_from_the_checkpoint(built, files):
     state = torch.load(files[scope_of(built)][1], weights_only=True)["state_dict"]
-    own = built.model.state_dict()
-    assert own.keys() == state.keys()
-    assert all(torch.equal(own[name], state[name]) for name in own)
+    weights = built.model.state_dict()
+    assert weights.keys() == state.keys()
+    assert all(torch.equal(weights[name], state[name]) for name in weights)
 
 
 def test_frozen_and_in_eval_everywhere(built):
@@ -70,7 +77,7 @@ def test_frozen_and_in_eval_everywhere(built):
     assert not any(isinstance(m, torch.nn.SyncBatchNorm) for m in built.model.modules())
 
 
-def test_features_are_what_the_classifier_makes_logits_of(built):
+def test_the_classifier_layer_maps_features_to_logits(built):
     tapped = built.forward_normalized(torch.randn(2, 3, 32, 32))
     layer = dict(built.model.named_modules())[built.tap.layer]
     with torch.no_grad():
@@ -78,16 +85,16 @@ def test_features_are_what_the_classifier_makes_logits_of(built):
     assert tapped.logits.shape[1] == built.tap.num_classes == 3
 
 
-def test_its_preprocessor_is_merged(built):
-    """A classifier's stands outside of its model in the config."""
+def test_the_data_preprocessor_is_part_of_the_model(built):
+    """Configs of classifiers have it beside the model."""
     raw = torch.randint(0, 256, (3, 32, 32), dtype=torch.uint8)
     sample = data_sample(scope_of(built))
-    got = built.preprocess({"inputs": [raw.clone()], "data_samples": [sample]})
-    want = (raw.flip(0).float() - torch.tensor([120.0, 110, 100])[:, None, None]) / 60
-    assert torch.allclose(got[0], want, atol=1e-5)
+    result = built.preprocess({"inputs": [raw.clone()], "data_samples": [sample]})
+    expected = (raw.flip(0).float() - torch.tensor([120.0, 110, 100])[:, None, None]) / 60
+    assert torch.allclose(result[0], expected, atol=1e-5)
 
 
-def test_the_students_input_becomes_the_teachers(files):
+def test_inputs_are_converted_from_the_students_normalisation(files):
     from mmpretrain.models.utils.data_preprocessor import ClsDataPreprocessor
 
     cfg, checkpoint = files["mmpretrain"]
@@ -96,30 +103,29 @@ def test_the_students_input_becomes_the_teachers(files):
     network.data_preprocessor = student
     teacher = OfflineTeacher(cfg, str(checkpoint))
     teacher.build(run_context(network))
-    look(teacher)
+    dry_run(teacher)
     raw = torch.randint(0, 256, (3, 32, 32), dtype=torch.uint8)
 
     def data():
         return {"inputs": [raw.clone()], "data_samples": [data_sample("mmpretrain")]}
 
-    got = teacher(student(data(), True)["inputs"])
-    want = teacher.forward_normalized(teacher.preprocess(data()))
-    assert torch.allclose(got.logits, want.logits, atol=1e-4)
-    assert not torch.allclose(
-        teacher.forward_normalized(student(data(), False)["inputs"]).logits, want.logits, atol=1e-2
-    )
+    result = teacher(student(data(), True)["inputs"])
+    expected = teacher.forward_normalized(teacher.preprocess(data()))
+    assert torch.allclose(result.logits, expected.logits, atol=1e-4)
+    unconverted = teacher.forward_normalized(student(data(), False)["inputs"])
+    assert not torch.allclose(unconverted.logits, expected.logits, atol=1e-2)
 
 
-@pytest.mark.parametrize(("dtype", "want"), [("fp32", torch.float32), ("bf16", torch.bfloat16)])
-def test_dtype_is_its_own_and_not_the_students(files, dtype, want):
-    teacher = look(make(files, dtype=dtype))
+@pytest.mark.parametrize(("dtype", "expected"), [("fp32", torch.float32), ("bf16", torch.bfloat16)])
+def test_dtype_is_independent_of_the_students_autocast(files, dtype, expected):
+    teacher = dry_run(built_teacher(files, dtype=dtype))
     x = torch.randn(2, 3, 32, 32)
     outside = teacher(x)
     with torch.autocast("cpu", torch.bfloat16):
         inside = teacher(x)
     with torch.autocast("cpu", torch.bfloat16):
         half = teacher(x.bfloat16())
-    assert outside.logits.dtype == inside.logits.dtype == half.logits.dtype == want
+    assert outside.logits.dtype == inside.logits.dtype == half.logits.dtype == expected
     assert torch.equal(outside.logits, inside.logits)
 
 
@@ -128,26 +134,26 @@ def test_unknown_dtype():
         OfflineTeacher("x.py", "y.pth", dtype="half")
 
 
-def test_layer_is_found_or_given(files):
-    assert make(files).layer == "auto"
+def test_the_layer_is_found_or_named(files):
+    assert built_teacher(files).layer == "auto"
     for scope, layer in (("mmpretrain", "head.fc"), ("mmseg", "decode_head.conv_seg")):
         for option in ("auto", layer):
-            assert look(make(files, scope, layer=option), scope).layers == layer
+            assert dry_run(built_teacher(files, scope, layer=option), scope).layers == layer
 
 
-def test_a_layer_that_is_not_there_or_does_not_run(files):
-    with pytest.raises(ICKDError, match=r"no layer 'head.fx'. Did you mean 'head.fc'"):
-        look(make(files, layer="head.fx"))
-    teacher = make(files)
+def test_a_layer_that_does_not_exist_or_does_not_run(files):
+    with pytest.raises(ICKDError, match=r"'head.fx'.*'head.fc'"):
+        dry_run(built_teacher(files, layer="head.fx"))
+    teacher = built_teacher(files)
     teacher.model.unused = torch.nn.Linear(2, 2)
     teacher.layer = "unused"
-    with pytest.raises(ICKDError, match=r"Layer 'unused' does not give.*teacher\.layer"):
-        look(teacher)
+    with pytest.raises(ICKDError, match=r"'unused'.*teacher\.layer"):
+        dry_run(teacher)
 
 
 def test_classes(files):
-    assert make(files).classes == ("a", "b", "c")
-    assert make(files, "mmseg").classes is None
+    assert built_teacher(files).classes == ("a", "b", "c")
+    assert built_teacher(files, "mmseg").classes is None
 
 
 def test_another_architecture(files):
@@ -158,7 +164,7 @@ def test_another_architecture(files):
 def test_a_model_that_cannot_be_built(files):
     cfg = copy.deepcopy(files["mmpretrain"][0])
     cfg.model.backbone.type = "NoSuchNet"
-    with pytest.raises(ICKDError, match=r"teacher\.cfg cannot be built .*NoSuchNet"):
+    with pytest.raises(ICKDError, match=r"teacher\.cfg .*NoSuchNet"):
         offline("mmpretrain", cfg, files["mmpretrain"][1])
 
 
@@ -168,18 +174,17 @@ def test_missing_files(files, tmp_path):
         OfflineTeacher("no.py", str(checkpoint)).check_files()
     with pytest.raises(ICKDError, match=r"teacher\.checkpoint .* does not exist"):
         OfflineTeacher(files["mmpretrain"][0], str(tmp_path / "x.pth")).check_files()
-    with pytest.raises(ICKDError, match=r"teacher\.checkpoint is not set"):
+    with pytest.raises(ICKDError, match=r"teacher\.checkpoint .*not set"):
         OfflineTeacher(files["mmpretrain"][0]).check_files()
 
 
 def test_fingerprint_follows_weights_config_layer_and_dtype(files, tmp_path):
-    def print_of(scope="mmpretrain", cfg=None, checkpoint=None, **options):
-        own_cfg, own_checkpoint = files[scope]
-        teacher = offline(scope, cfg or own_cfg, checkpoint or own_checkpoint, **options)
-        return teacher.fingerprint()
+    cfg, checkpoint = files["mmpretrain"]
+
+    def print_of(cfg=cfg, checkpoint=checkpoint, **options):
+        return offline("mmpretrain", cfg, checkpoint, **options).fingerprint()
 
     base = print_of()
-    cfg, checkpoint = files["mmpretrain"]
     as_file = tmp_path / "cfg.py"
     cfg.dump(as_file)
     assert print_of() == print_of(cfg=str(as_file)) == print_of(cfg=cfg.to_dict()) == base
@@ -203,7 +208,7 @@ def test_fingerprint_follows_weights_config_layer_and_dtype(files, tmp_path):
 )
 def test_references_into_packages_install_nothing(reference, monkeypatch):
     def refuse(*args, **kwargs):
-        pytest.fail(f"something was started: {args}")
+        pytest.fail(f"a process was started: {args}")
 
     for name in ("Popen", "call", "check_call", "run"):
         monkeypatch.setattr(subprocess, name, refuse)
@@ -215,15 +220,15 @@ def test_references_into_packages_install_nothing(reference, monkeypatch):
 
 
 def layer_output(teacher, name, inputs):
-    """What a layer gives, read by a hook of its own."""
-    found = []
+    """Return the output of a layer, recorded by a hook."""
+    outputs = []
     handle = dict(teacher.model.named_modules())[name].register_forward_hook(
-        lambda module, args, output: found.append(output)
+        lambda module, args, output: outputs.append(output)
     )
     with torch.no_grad():
         teacher.model(inputs, mode="tensor")
     handle.remove()
-    return found[-1]
+    return outputs[-1]
 
 
 def test_a_classifier_retrieves_by_an_earlier_layer(files):
@@ -246,16 +251,14 @@ def test_a_classifier_retrieves_by_an_earlier_layer(files):
 
 
 @pytest.mark.parametrize("layer", ["backbone.layer4", "backbone.layer2", "neck.gap"])
-def test_features_are_equally_wide_for_images_of_all_sizes(files, layer):
+def test_features_have_one_width_for_images_of_all_sizes(files, layer):
     teacher = offline("mmpretrain", *files["mmpretrain"], features=layer)
-    found = {
-        size: teacher.forward_normalized(torch.randn(1, 3, *size)).features
-        for size in [(16, 16), (32, 32), (64, 64), (8, 8), (24, 40)]
-    }
-    assert {features.shape[1] for features in found.values()} == {teacher.width}
+    for size in [(16, 16), (32, 32), (64, 64), (8, 8), (24, 40)]:
+        features = teacher.forward_normalized(torch.randn(1, 3, *size)).features
+        assert features.shape[1] == teacher.width
     maps = layer_output(teacher, layer, torch.ones(1, 3, 16, 16))
     wide = teacher.forward_normalized(torch.ones(1, 3, 16, 16)).features.view(1, maps.shape[1], -1)
-    # of a smaller map, each cell is repeated
+    # Cells of a smaller map are repeated.
     assert torch.allclose(wide.mean(2), maps.mean((2, 3)), atol=1e-6)
 
 
@@ -277,30 +280,30 @@ def test_a_segmenter_retrieves_by_maps_on_the_grid_of_its_logits(files):
     assert torch.allclose(tapped.features.mean(), maps.mean(), atol=1e-2)
 
 
-def test_a_bank_of_another_layer_is_another_bank(files):
+def test_the_fingerprint_follows_the_feature_layer(files):
     fingerprints = [
         offline("mmpretrain", *files["mmpretrain"], **options).fingerprint()
         for options in (
             {},
-            {"feature_grid": 2},  # of no layer: nothing changes
+            {"feature_grid": 2},  # without effect
             {"features": "backbone.layer2"},
             {"features": "backbone.layer2", "feature_grid": 2},
             {"features": "backbone.layer3"},
         )
     ]
     assert fingerprints[0] == fingerprints[1] and "teacher_features" not in fingerprints[0]
-    assert len({tuple(sorted(one.items())) for one in fingerprints}) == 4
+    assert len({tuple(sorted(fingerprint.items())) for fingerprint in fingerprints}) == 4
 
 
 @pytest.mark.parametrize(
     ("scope", "name", "words"),
     [
-        ("mmpretrain", "backbone.layer9", "has no layer 'backbone.layer9'"),
+        ("mmpretrain", "backbone.layer9", "backbone.layer9"),
         ("mmpretrain", "backbone", "gives no tensor"),
         ("mmpretrain", "head.loss_module", "gives no tensor"),
         ("mmseg", "decode_head.loss_decode", "gives no tensor"),
     ],
 )
-def test_a_layer_that_cannot_be_retrieved_by_is_named(files, scope, name, words):
+def test_a_feature_layer_without_a_tensor_is_refused(files, scope, name, words):
     with pytest.raises(ICKDError, match=words):
         offline(scope, *files[scope], features=name)
