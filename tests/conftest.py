@@ -1,25 +1,30 @@
-"""What every test gets: one thread, a bank cache of its own, and no GPU tests without a GPU."""
+"""One thread and a bank cache for the tests; which tests are slow, and which need a GPU."""
 
 from __future__ import annotations
 
 import os
 import shutil
 import tempfile
+from pathlib import Path
 
-# Before torch is imported: it reads this once. OMP_NUM_THREADS=2 runs the tests with two threads.
+# torch reads this once, when it is imported. OMP_NUM_THREADS=2 runs the tests with two threads.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest
 import torch
 
 from mmickd.utils.packages import import_yapf
-from tests.helpers.logs import Heard, hear
+from tests.helpers.logs import LogRecorder, record_log
+
+TESTS = Path(__file__).parent
+SLOW_FOLDERS = ("runs", "gpu", "docs", "commands", "tools", "gallery", "configs")
+"""Folders whose tests train, start processes or open a browser."""
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    import_yapf()  # here first, then in the workers, whose runs would do it side by side
+    import_yapf()  # before the workers start, whose runs would all import it at once
     torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
-    # never the user's cache: a bank that lies there would hide that building is broken
+    # never the user's cache: a bank in it would hide that building is broken
     config._mmickd_cache = tempfile.mkdtemp(prefix="mmickd-tests-")  # type: ignore[attr-defined]
     os.environ["MMICKD_CACHE_DIR"] = config._mmickd_cache  # type: ignore[attr-defined]
 
@@ -28,25 +33,30 @@ def pytest_unconfigure(config: pytest.Config) -> None:
     shutil.rmtree(getattr(config, "_mmickd_cache", ""), ignore_errors=True)
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest selects by markers
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    # MMICKD_TEST_DEVICE=cpu runs what needs no CUDA of the GPU tests, to check the tests themselves
-    if torch.cuda.is_available() or os.environ.get("MMICKD_TEST_DEVICE") == "cpu":
-        return
+    # MMICKD_TEST_DEVICE=cpu runs the GPU tests on the CPU as far as possible, to check them
+    has_device = torch.cuda.is_available() or os.environ.get("MMICKD_TEST_DEVICE") == "cpu"
     skip = pytest.mark.skip(reason="needs a CUDA device: `make gpu-test` on a machine with one")
     for item in items:
-        if item.get_closest_marker("gpu"):
+        if (
+            item.path.is_relative_to(TESTS)
+            and item.path.relative_to(TESTS).parts[0] in SLOW_FOLDERS
+        ):
+            item.add_marker("slow")
+        if item.get_closest_marker("gpu") and not has_device:
             item.add_marker(skip)
 
 
 @pytest.fixture(autouse=True, scope="module")
 def no_scope_of_another_module() -> None:
-    """Forget mmengine's default scope: a run leaves its own behind, which others would build in."""
+    """Forget mmengine's default scope, which the runs of another module have set."""
     from mmengine.registry import DefaultScope
 
     DefaultScope._instance_dict.clear()
 
 
 @pytest.fixture
-def heard() -> Heard:
-    """What is said to the log from here on."""
-    return hear()
+def heard() -> LogRecorder:
+    """Return a recorder of the messages that are logged from here on."""
+    return record_log()

@@ -1,4 +1,4 @@
-"""Folders import downwards only, and the set of losses is open: what docs/extending.md promises."""
+"""Rooms import downwards only, and losses are named in few places (docs/extending.md)."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ FLOORS = [
     ["commands"],
     ["__main__"],
 ]
-"""Rooms of the package; each may import what stands above it in this list, and itself."""
+"""Rooms of the package; each may import itself and the rooms above it in this list."""
 HEIGHT = {room: height for height, rooms in enumerate(FLOORS) for room in rooms}
 
 
@@ -41,7 +41,7 @@ def files() -> Iterator[Path]:
 
 
 def imported(path: Path) -> set[str]:
-    """Rooms that a file imports, in functions too."""
+    """Return the rooms that a file imports, also within functions."""
     names = set()
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.ImportFrom) and node.module:
@@ -53,18 +53,18 @@ def imported(path: Path) -> set[str]:
 
 @pytest.mark.parametrize("path", files(), ids=lambda path: str(path.relative_to(PACKAGE)))
 def test_a_room_imports_what_lies_below_it(path: Path) -> None:
-    own = room_of(path)
-    for room in imported(path) - {own}:
-        assert HEIGHT[room] < HEIGHT[own], f"{own} imports {room}, which stands above or beside it"
+    room = room_of(path)
+    for other in imported(path) - {room}:
+        assert HEIGHT[other] < HEIGHT[room], f"{room} imports {other}, which is no lower room"
 
 
 def code_of(path: Path) -> str:
-    """The code of a file, without docstrings and comments."""
+    """Return the code of a file without docstrings and comments."""
     tree = ast.parse(path.read_text())
     for node in ast.walk(tree):
         body = getattr(node, "body", None)
         if isinstance(body, list):
-            node.body = [one for one in body if not _is_text(one)] or [ast.Pass()]  # type: ignore[attr-defined]
+            node.body = [part for part in body if not _is_text(part)] or [ast.Pass()]  # type: ignore[attr-defined]
     return ast.unparse(tree)
 
 
@@ -72,14 +72,14 @@ def _is_text(node: ast.stmt) -> bool:
     return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
 
 
-def test_terms_are_named_in_few_places_outside_of_their_files() -> None:
-    own = {PACKAGE / "losses" / f"{name}.py" for name in ("kd", "picd", "nicd")}
+def test_default_terms_are_named_in_one_place_outside_of_their_files() -> None:
+    files_of_terms = {PACKAGE / "losses" / f"{name}.py" for name in ("kd", "picd", "nicd")}
     lines = [
         f"{path.relative_to(PACKAGE)}: {line}"
         for path in files()
-        if path not in own
+        if path not in files_of_terms
         for line in code_of(path).splitlines()
         if re.search(r"\b(kd|picd|nicd)\b", line) and not line.startswith("from mmickd.losses")
     ]
-    # the defaults
+    # the defaults of `losses`
     assert len(lines) == 1, "\n".join(lines)

@@ -1,4 +1,4 @@
-"""What the packages offer has an example that runs (pytest's ``--doctest-modules``)."""
+"""Public classes and functions have an example, which pytest's ``--doctest-modules`` runs."""
 
 from __future__ import annotations
 
@@ -13,33 +13,32 @@ import pytest
 import mmickd
 
 PUBLIC = ("mmickd.structures", "mmickd.registry", "mmickd.sampling")
-"""Modules that are themselves what a package's ``__all__`` is."""
+"""Modules whose classes and functions are all public."""
 
 
 def modules() -> list[str]:
-    found = pkgutil.walk_packages(mmickd.__path__, "mmickd.")
-    return [m.name for m in found if ".mim" not in m.name and not m.name.endswith("__main__")]
+    infos = pkgutil.walk_packages(mmickd.__path__, "mmickd.")
+    return [m.name for m in infos if ".mim" not in m.name and not m.name.endswith("__main__")]
 
 
-def offered() -> Iterator[tuple[str, Any]]:
-    """Public classes and functions: of ``__all__``, or of a module that is public as a whole."""
+def public_objects() -> Iterator[tuple[str, Any]]:
+    """Yield the classes and functions of ``__all__`` and of :data:`PUBLIC` modules."""
     for name in modules():
         module = importlib.import_module(name)
-        names = getattr(module, "__all__", ())
-        if name in PUBLIC:
-            own = vars(module).items()
-            names = [n for n, v in own if getattr(v, "__module__", "") == name and n[0] != "_"]
-        for one in names:
-            thing = getattr(module, one)
-            if inspect.isclass(thing) or inspect.isfunction(thing):
-                yield f"{name}.{one}", thing
+        for member in getattr(module, "__all__", vars(module) if name in PUBLIC else ()):
+            value = getattr(module, member)
+            is_defined_here = getattr(value, "__module__", "") == name and member[0] != "_"
+            if name in PUBLIC and not is_defined_here:
+                continue
+            if inspect.isclass(value) or inspect.isfunction(value):
+                yield f"{name}.{member}", value
 
 
-@pytest.mark.parametrize(("name", "thing"), list(offered()))
-def test_what_is_offered_has_an_example(name: str, thing: Any) -> None:
-    assert ">>> " in (inspect.getdoc(thing) or ""), f"{name} has no example in its docstring"
+@pytest.mark.parametrize(("name", "value"), list(public_objects()))
+def test_public_objects_have_an_example(name: str, value: Any) -> None:
+    assert ">>> " in (inspect.getdoc(value) or ""), f"{name} has no example in its docstring"
 
 
 def test_modules_import_without_side_effects() -> None:
     for name in modules():
-        assert importlib.import_module(name).__doc__, f"{name} does not say what it is for"
+        assert importlib.import_module(name).__doc__, f"{name} has no docstring"

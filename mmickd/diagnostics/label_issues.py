@@ -9,7 +9,7 @@ from torch import Tensor
 
 from mmickd.banks.exclusion import has_class_neighbour, same_image
 from mmickd.banks.memory_bank import MemoryBank
-from mmickd.diagnostics.bank_report import ASKED, VOTE_TEMPERATURE, spaced
+from mmickd.diagnostics.bank_report import QUERIES, VOTE_TEMPERATURE, spaced
 
 NEIGHBOURS = 10
 """Nearest rows that a label is compared with; enough that a few label errors among them are few."""
@@ -106,7 +106,7 @@ def share_of_label_issues(bank: MemoryBank, exclude_same_id: bool) -> float | No
         Share of the rows whose class another row has. None if there is no such row, or if the
         teacher is less sure against the labels than with them.
     """
-    rows = spaced(len(bank), ASKED)
+    rows = spaced(len(bank), QUERIES)
     rows = rows[has_class_neighbour(bank, rows, _compared(bank), exclude_same_id)]
     if not len(rows):
         return None

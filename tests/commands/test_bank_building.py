@@ -13,7 +13,7 @@ from mmickd.commands import bank
 from mmickd.storage.image_names import NAMES, read_names
 from mmickd.utils.errors import ICKDError
 from tests.helpers import toys
-from tests.helpers.learning_runs import online, self_taught
+from tests.helpers.learning_runs import online_config, self_config
 from tests.helpers.ranks import on_ranks
 from tests.helpers.tiny import plain_config_text, run
 
@@ -56,7 +56,7 @@ def test_a_bank_is_built_once_and_found_by_the_next_call_and_by_the_run(
             assert set(rows["ids"].tolist()) == set(read_names(folder))
         lines = capsys.readouterr().out.splitlines()
         assert all(f"{facts['level']} bank: {facts['folder']}" in lines for facts in banks)
-        states = [line.split()[-1] for line in lines]
+        states = [line.rpartition(" ")[2] for line in lines]
         assert states.count("found" if is_found else "built") == len(banks)
         assert states[-1] == str(out)
     assert not Path(cfg.work_dir).joinpath("run.py").exists(), "nothing is left in the work dir"
@@ -80,8 +80,8 @@ def test_configs_whose_runs_have_no_bank(tmp_path: Path) -> None:
     toy, cache = toys.classifier(), dict(cache_dir=str(tmp_path / "cache"))
     cases = {
         "cache_dir=None": toy.distilled(bank=dict(cache_dir=None)),
-        "learns while the student does": self_taught("mmpretrain", None),
-        "queue in memory": online("mmpretrain", None),
+        "learns while the student does": self_config("mmpretrain", None),
+        "queue in memory": online_config("mmpretrain", None),
         "none of its losses retrieves": toy.distilled(losses=toys.KD_ONLY, bank=cache),
         "exactly one": toy.student(),
     }

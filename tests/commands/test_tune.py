@@ -15,9 +15,9 @@ from mmickd.commands.arguments import load_run_config
 from mmickd.commands.train import parse_args as parse_train_args
 from mmickd.commands.tune import main, parse_args
 from tests.helpers.commands import command
+from tests.helpers.forkserver import become_python, start_method
 from tests.helpers.jobs import wait_until
 from tests.helpers.tiny import classifier_config, make_class_folders, save_teacher, with_hook
-from tests.helpers.warm import become_python, start_method
 
 ROOT = Path(__file__).resolve().parents[2]
 TOOL = ROOT / "tools" / "tune.py"

@@ -1,10 +1,9 @@
-"""The examples of docs/extending.md do what they say, in real runs."""
+"""The examples of docs/extending.md work in real runs."""
 
 from __future__ import annotations
 
 import copy
 import os
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -12,13 +11,12 @@ from typing import Any
 import pytest
 import torch
 import torchvision
-from mmengine.hooks import Hook
 from mmengine.model import BaseModel
 from mmengine.registry import MODELS
 from mmengine.runner import Runner
 from torch import nn
 
-from docs.examples import (  # noqa: F401 (they register themselves)
+from docs.examples import (  # noqa: F401 (their imports register classes)
     changed_nicd,
     frozen_teacher,
     learning_teacher,
@@ -34,29 +32,25 @@ from mmickd.structures import Queries
 from mmickd.tasks import SegmentationTask, kind_of_task
 from mmickd.utils.errors import ICKDError
 from tests.helpers import toys
-from tests.helpers.retrieval_cases import check_same_structure, samples
-from tests.helpers.tiny import ALL_TERMS, build, history, plain_config_text, run
+from tests.helpers.commands import ROOT, command, logged_losses
+from tests.helpers.learning_runs import learning_config, wider
+from tests.helpers.recorders import Callback, bank_states
+from tests.helpers.retrieval_cases import check_context, samples
+from tests.helpers.teachers import empty_student
+from tests.helpers.tiny import ALL_TERMS, build, dump, history, resume, run, with_teacher
 
-ROOT = Path(__file__).parents[2]
+PATHS = os.pathsep.join([str(ROOT / "docs/examples"), str(ROOT)])
 PULL = dict(type="PullToNearest", loss_weight=0.5)
 
 
-def test_a_new_loss_by_the_tool_and_custom_imports(tmp_path: Path) -> None:
+def test_a_new_loss_by_custom_imports(tmp_path: Path) -> None:
     toy = toys.classifier()
     cfg = toy.distilled(losses=dict(pull=PULL, kd=None), bank=dict(cache_dir=str(tmp_path)))
     cfg.custom_imports = dict(imports=["new_loss"])
-    cfg.dump(tmp_path / "run.py")
-    done = subprocess.run(
-        [sys.executable, str(ROOT / "tools/train.py"), "run.py", "--work-dir", "out"],
-        cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": str(ROOT / "docs/examples"), "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, done.stderr[-2000:]
-    (log,) = (tmp_path / "out").glob("*/vis_data/scalars.json")
-    assert '"loss_pull": ' in log.read_text() and '"pull_sim": ' in log.read_text()
-    assert '"loss_kd": ' not in log.read_text()
+    words = ("train", dump(cfg, tmp_path / "run.py"), "--work-dir", "out")
+    command(sys.executable, "-m", "mmickd", *words, cwd=tmp_path, PYTHONPATH=PATHS).ok()
+    names = logged_losses(tmp_path / "out")[0].keys()
+    assert {"loss_pull", "pull_sim"} <= names and "loss_kd" not in names
 
 
 @pytest.mark.parametrize("scope", toys.SCOPES)
@@ -65,17 +59,16 @@ def test_the_new_loss_is_the_mean_of_its_formula(scope: str) -> None:
     runner = run(toys.toy(scope).distilled(losses=losses))
     values = history(runner, "loss_pull")
     assert len(values) == 3 and all(0 < value <= 0.5 * 2 for value in values)
-    # one search for both terms: the nearest row is nearer than the mean of four
-    for one, four in zip(history(runner, "pull_sim"), history(runner, "picd_sim"), strict=True):
-        assert one >= four > 0
-    total = history(runner, "loss")
+    # both terms share a search: the nearest row is at least as similar as the mean of four
+    nearest, four = history(runner, "pull_sim"), history(runner, "picd_sim")
+    assert all(a >= b > 0 for a, b in zip(nearest, four, strict=True))
     task = "loss_ce" if scope == "mmpretrain" else "decode.loss_ce"
     parts = [history(runner, name) for name in (task, "loss_picd", "loss_pull")]
-    for value, *summands in zip(total, *parts, strict=True):
-        assert value == pytest.approx(sum(summands), rel=1e-5)
+    total = [sum(values) for values in zip(*parts, strict=True)]
+    assert history(runner, "loss") == pytest.approx(total, rel=1e-5)
 
 
-def test_two_levels_and_two_instances_are_told_apart() -> None:
+def test_two_levels_and_two_instances_are_logged_apart() -> None:
     losses = dict(pull=PULL, harder=dict(PULL, loss_weight=1.0), kd=None, picd=None, nicd=None)
     runner = run(toys.segmenter().distilled(losses=losses, level=["pixel", "region"]))
     for level in ("pixel", "region"):
@@ -83,15 +76,13 @@ def test_two_levels_and_two_instances_are_told_apart() -> None:
         assert all(2 * a == pytest.approx(b) and a > 0 for a, b in zip(pull, harder, strict=True))
 
 
-def test_a_loss_that_returns_no_number_per_query_is_refused(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_a_loss_without_a_number_per_query_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(new_loss.PullToNearest, "forward", lambda self, q: q.student_logits.sum())
-    with pytest.raises(ICKDError, match=r"losses.pull: PullToNearest returns \(\) for 4 queries"):
+    with pytest.raises(ICKDError, match=r"losses.pull: .*\(\).* 4 queries"):
         run(toys.classifier().distilled(losses=dict(pull=PULL)))
 
 
-def test_the_changed_nicd_takes_the_place_of_the_stock_one() -> None:
+def test_the_changed_nicd_replaces_the_default_one() -> None:
     losses = dict(nicd=dict(type="MarginNICD", margin=0.1, num_negatives=8))
     runner = run(toys.segmenter().distilled(losses=losses))
     assert all(0 < value < 4 for value in history(runner, "loss_nicd"))
@@ -105,8 +96,8 @@ def test_the_changed_nicd_equals_a_loop() -> None:
     student, teacher = torch.randn(2, 5, 4, generator=g)
     bank = samples(g, 5, 4, 4, 6)
     context = changed_context(bank, g)
-    queries = Queries(student, teacher, negatives=context)
-    got = mean_loss(changed_nicd.MarginNICD(margin=0.1), queries)
+    loss = changed_nicd.MarginNICD(margin=0.1)
+    result = mean_loss(loss, Queries(student, teacher, negatives=context))
     total, counted = 0.0, 0
     for q in range(5):
         centred = student[q] - student[q].mean()
@@ -120,7 +111,7 @@ def test_the_changed_nicd_equals_a_loop() -> None:
         if pushes:
             total += 1 - float(zs @ u) + sum(pushes) / len(pushes)
             counted += 1
-    assert float(got) == pytest.approx(total / counted, rel=1e-5)
+    assert float(result) == pytest.approx(total / counted, rel=1e-5)
 
 
 def unit(logits: torch.Tensor) -> torch.Tensor:
@@ -141,12 +132,12 @@ def test_the_new_retriever_caps_the_rows_of_a_class() -> None:
     free = TorchRetriever().search(bank, query, 4, 60)
     capped = new_retriever.CappedRetriever(per_class=2).search(bank, query, 4, 60)
     assert torch.equal(capped[0].indices, free[0].indices)
-    check_same_structure(capped[1], bank, 9, 60)
+    check_context(capped[1], bank, 9, 60)
     for q in range(9):
         nearest = free[1].indices[q][free[1].mask[q]].tolist()
         labels = [int(bank.labels[row]) for row in nearest]
-        want = [r for i, r in enumerate(nearest) if labels[:i].count(labels[i]) < 2]
-        assert capped[1].indices[q][capped[1].mask[q]].tolist() == want
+        expected = [row for i, row in enumerate(nearest) if labels[:i].count(labels[i]) < 2]
+        assert capped[1].indices[q][capped[1].mask[q]].tolist() == expected
 
 
 @pytest.mark.parametrize("teacher", [{}, dict(type="SelfTeacher")], ids=["bank", "queue"])
@@ -171,55 +162,34 @@ def test_the_frozen_teacher_of_torchvision(tmp_path: Path) -> None:
         mean=[120.0, 110.0, 100.0],
         std=[60.0, 60.0, 60.0],
     )
-    runner = build(cfg)
-    with plain_config_text():
-        runner.train()
+    runner = run(cfg)
     assert "teacher layer network.fc" in toys.log_of(runner)
     assert all(value > 0 for value in history(runner, "loss_nicd"))
     assert "mmickd" not in toys.checkpoint_of(runner)
 
 
-class Ends(Hook):
-    """The bank and the weights of the assistant at the end."""
+def test_the_teacher_that_learns_is_resumed_exactly() -> None:
+    teacher = dict(type="AssistantTeacher", cfg=wider("mmpretrain"), lr=0.01)
+    whole, half = (learning_config("mmpretrain", "image", iters, teacher) for iters in (4, 2))
 
-    def after_train_iter(self, runner: Runner, *args: Any, **kwargs: Any) -> None:
-        teacher = toys.hook_of(runner).distiller.teacher
-        self.model = copy.deepcopy(teacher.model.state_dict())
-        (self.bank,) = toys.banks_of(runner).values()
+    def state(runner: Runner) -> Any:
+        assert isinstance(*toys.banks_of(runner).values(), QueueBank)
+        model = toys.hook_of(runner).distiller.teacher.model
+        return copy.deepcopy(model.state_dict()), bank_states(runner)
 
-
-def assisted(iters: int) -> Any:
-    cfg = toys.classifier().student(train_cfg__max_iters=iters)
-    cfg.train_dataloader.sampler = dict(type="InfiniteSampler", shuffle=True)
-    cfg.train_dataloader.dataset.pipeline.pop(1)  # the flip, which draws at random
-    teacher = dict(type="AssistantTeacher", cfg=toys.classifier().teacher_cfg.to_dict(), lr=0.01)
-    cfg.custom_hooks = [dict(type="mmickd.ICKDHook", teacher=teacher)]
-    return cfg
-
-
-def test_the_teacher_that_learns_goes_on_where_it_was() -> None:
-    whole, half = assisted(4), assisted(2)
-    ends = []
-    for cfg in (whole, half):
-        runner, end = build(cfg), Ends()
-        runner.register_hook(end, "LOWEST")
-        with plain_config_text():
-            runner.train()
-        ends.append(end)
-    assert isinstance(ends[0].bank, QueueBank)
-    assert not toys.same_state(ends[0].model, ends[1].model)
-    half.train_cfg.max_iters, half.resume = 4, True
-    runner, end = build(half), Ends()
-    runner.register_hook(end, "LOWEST")
-    with plain_config_text():
-        runner.train()
-    assert toys.same_state(end.model, ends[0].model)
-    assert toys.same_state(end.bank.state_dict(), ends[0].bank.state_dict())
+    recorders = [Callback(after_train_iter=state) for _ in range(3)]
+    run(whole, recorders[0])
+    run(half, recorders[1])
+    resume(half, 4, recorders[2])
+    expected, first_half, resumed = (recorder.results[-1] for recorder in recorders)
+    assert not toys.same_state(expected[0], first_half[0])
+    assert toys.same_state(resumed[0], expected[0])
+    assert toys.same_state(resumed[1], expected[1])
 
 
 @MODELS.register_module()
 class CellClassifier(BaseModel):
-    """Convolutions, a class for each of 4x4 cells, the mean of their losses."""
+    """Convolutional network that predicts a class for each of 4x4 cells."""
 
     predicts_cells = True
 
@@ -239,25 +209,15 @@ class CellClassifier(BaseModel):
 
 def test_the_new_task_distils_cell_by_cell(tmp_path: Path) -> None:
     assert kind_of_task(CellClassifier()) is new_task.CellTask
-    assert kind_of_task(toys_segmenter()) is SegmentationTask
+    assert kind_of_task(empty_student("mmseg")) is SegmentationTask
     cfg = toys.classifier().student()
     preprocessor = dict(cfg.pop("data_preprocessor"), type="mmpretrain.ClsDataPreprocessor")
     cfg.model = dict(type="CellClassifier", data_preprocessor=preprocessor)
     cfg.val_dataloader = cfg.val_evaluator = cfg.val_cfg = None
     teacher = CellClassifier(width=16)
     torch.save(teacher.state_dict(), tmp_path / "cells.pth")
-    own = dict(cfg=dict(cfg.model, width=16), checkpoint=str(tmp_path / "cells.pth"))
-    hook = dict(type="mmickd.ICKDHook", teacher=own, anchors=5, losses=ALL_TERMS)
-    cfg.custom_hooks = [hook]
-    runner = build(cfg)
-    with plain_config_text():
-        runner.train()
+    options = dict(cfg=dict(cfg.model, width=16), checkpoint=str(tmp_path / "cells.pth"))
+    runner = run(with_teacher(cfg, options, anchors=5, losses=ALL_TERMS))
     assert "levels cell; student layer classifier" in toys.log_of(runner)
     for name in ("loss_kd", "loss_picd", "loss_nicd"):
         assert all(value > 0 for value in history(runner, name))
-
-
-def toys_segmenter() -> nn.Module:
-    module = nn.Module()
-    module.decode_head = nn.Module()
-    return module

@@ -1,4 +1,4 @@
-"""The Python blocks of README.md, on configs as mmpretrain ships them."""
+"""The Python blocks of README.md on configs that mmpretrain ships."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ BASES = {
 
 @pytest.mark.parametrize("base", BASES)
 @pytest.mark.parametrize("block", CONFIGS, ids=["offline", "self"])
-def test_a_config_adds_the_hook_and_keeps_those_of_its_base(
+def test_a_config_adds_the_hook_and_keeps_the_hooks_of_its_base(
     block: str, base: str, tmp_path: Path
 ) -> None:
     path = tmp_path / "run.py"
@@ -36,7 +36,7 @@ def test_a_config_adds_the_hook_and_keeps_those_of_its_base(
     assert Config.fromstring(cfg.pretty_text, ".py").custom_hooks == cfg.custom_hooks
 
 
-def test_the_entry_spelt_out_has_options_that_exist() -> None:
+def test_the_full_entry_has_valid_options() -> None:
     (block,) = (block for block in BLOCKS if block not in CONFIGS)
     entry: dict[str, Any] = eval(block)
     entry["teacher"].update(cfg="teacher.py", checkpoint="teacher.pth")

@@ -1,6 +1,6 @@
-"""What only a GPU can show: `make gpu-test`.
+"""Tests that need a GPU: `make gpu-test`.
 
-MMICKD_TEST_DEVICE=cpu runs the parts that need no CUDA on the CPU, to check the tests themselves.
+MMICKD_TEST_DEVICE=cpu runs the tests that need no CUDA on the CPU, to check them.
 """
 
 from __future__ import annotations
@@ -56,14 +56,17 @@ def random_samples(rows: int, seed: int, width: int = 64, classes: int = 10) -> 
     )
 
 
-def assert_same_context(found: Context, wanted: Context, tolerance: float) -> None:
-    assert torch.equal(found.mask.cpu(), wanted.mask)
-    torch.testing.assert_close(
-        found.similarity.cpu(), wanted.similarity, atol=tolerance, rtol=tolerance
-    )
-    # Rows may change places where their similarities agree to the tolerance.
-    agree = (found.indices.cpu() == wanted.indices).float().mean()
-    assert agree > 0.99
+def assert_same_contexts(
+    result: tuple[Context, Context], expected: tuple[Context, Context], tolerance: float
+) -> None:
+    for context, reference in zip(result, expected, strict=True):
+        assert context.similarity.device.type == torch.device(DEVICE).type
+        assert torch.equal(context.mask.cpu(), reference.mask)
+        torch.testing.assert_close(
+            context.similarity.cpu(), reference.similarity, atol=tolerance, rtol=tolerance
+        )
+        # rows of the same similarity (within the tolerance) may be in another order
+        assert (context.indices.cpu() == reference.indices).float().mean() > 0.99
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
@@ -72,20 +75,18 @@ def test_retrieval_equals_the_cpu_reference(dtype: torch.dtype, chunk_size: int 
     rows, query = random_samples(3000, 0), random_samples(100, 1)
     rows = Samples(rows.features.to(dtype), rows.logits.to(dtype), rows.labels, rows.ids)
     bank = MemoryBank(rows, 10)
-    wanted = TorchRetriever().search(bank, query, 16, 32)
-    found = TorchRetriever(chunk_size).search(bank.to(DEVICE), query.to(DEVICE), 16, 32)
-    for one, other in zip(found, wanted, strict=True):
-        assert one.similarity.device.type == torch.device(DEVICE).type
-        assert_same_context(one, other, 1e-5)
+    expected = TorchRetriever().search(bank, query, 16, 32)
+    result = TorchRetriever(chunk_size).search(bank.to(DEVICE), query.to(DEVICE), 16, 32)
+    assert_same_contexts(result, expected, 1e-5)
 
 
 def test_retrieval_ignores_autocast() -> None:
     bank, query = MemoryBank(random_samples(500, 0), 10).to(DEVICE), random_samples(20, 1)
-    wanted = TorchRetriever().search(bank, query.to(DEVICE), 8, 8)
+    expected = TorchRetriever().search(bank, query.to(DEVICE), 8, 8)
     with torch.autocast(torch.device(DEVICE).type, dtype=torch.bfloat16):
-        found = TorchRetriever().search(bank, query.to(DEVICE), 8, 8)
-    assert torch.equal(found[0].similarity, wanted[0].similarity)
-    assert torch.equal(found[1].indices, wanted[1].indices)
+        result = TorchRetriever().search(bank, query.to(DEVICE), 8, 8)
+    assert torch.equal(result[0].similarity, expected[0].similarity)
+    assert torch.equal(result[1].indices, expected[1].indices)
 
 
 @pytest.mark.parametrize("gpu", [None, "auto", 0])
@@ -98,12 +99,10 @@ def test_faiss_equals_torch(gpu: Any, dtype: torch.dtype, half_queries: bool) ->
     query.labels[:3] = -1
     bank = MemoryBank(replace(rows, features=rows.features.to(dtype)), 10)
     retriever = FaissRetriever(gpu)
-    for wanted_rows in ((16, 32), (None, 2500)):  # the second is deeper than faiss goes on a GPU
-        wanted = TorchRetriever().search(bank, query, *wanted_rows)
-        found = retriever.search(bank.to(DEVICE), query.to(DEVICE), *wanted_rows)
-        for one, other in zip(found, wanted, strict=True):
-            assert one.similarity.device.type == torch.device(DEVICE).type
-            assert_same_context(one, other, 1e-4)
+    for rows in ((16, 32), (None, 2500)):  # the second exceeds the largest k of faiss on a GPU
+        expected = TorchRetriever().search(bank, query, *rows)
+        result = retriever.search(bank.to(DEVICE), query.to(DEVICE), *rows)
+        assert_same_contexts(result, expected, 1e-4)
 
 
 def test_random_cases_of_faiss_on_the_gpu() -> None:
@@ -112,32 +111,33 @@ def test_random_cases_of_faiss_on_the_gpu() -> None:
     @settings(max_examples=100, deadline=None)
     @given(cases())
     def check(case: Case) -> None:
-        wanted = run_case(TorchRetriever(), case)
+        expected = run_case(TorchRetriever(), case)
         case.bank, case.query = case.bank.to(DEVICE), case.query.to(DEVICE)
-        for one, other in zip(run_case(retriever, case), wanted, strict=True):
-            assert torch.equal(one.mask.cpu(), other.mask)
-            torch.testing.assert_close(one.similarity.cpu(), other.similarity, atol=1e-5, rtol=0)
+        for context, reference in zip(run_case(retriever, case), expected, strict=True):
+            assert torch.equal(context.mask.cpu(), reference.mask)
+            similarity = context.similarity.cpu()
+            torch.testing.assert_close(similarity, reference.similarity, atol=1e-5, rtol=0)
 
     retriever = FaissRetriever("auto")
     check()
 
 
-def test_faiss_on_a_stream_of_its_own_and_copied() -> None:
+def test_a_copied_faiss_retriever_on_another_stream() -> None:
     faiss_for("auto")
     if DEVICE == "cpu":
         pytest.skip("no streams")
     bank, query = MemoryBank(random_samples(3000, 0), 10).to(DEVICE), random_samples(100, 1)
     retriever = FaissRetriever("auto")
-    wanted = retriever.search(bank, query.to(DEVICE), 16, 32)
+    expected = retriever.search(bank, query.to(DEVICE), 16, 32)
     with torch.cuda.stream(torch.cuda.Stream()):
-        found = copy.deepcopy(retriever).search(bank, query.to(DEVICE), 16, 32)
+        result = copy.deepcopy(retriever).search(bank, query.to(DEVICE), 16, 32)
         torch.cuda.current_stream().synchronize()
-    for one, other in zip(found, wanted, strict=True):
-        assert torch.equal(one.indices, other.indices)
+    for context, reference in zip(result, expected, strict=True):
+        assert torch.equal(context.indices, reference.indices)
 
 
 def faiss_for(gpu: Any) -> None:
-    """Skip without the faiss that searches there."""
+    """Skip the test if the installed faiss cannot search on this device."""
     faiss = pytest.importorskip("faiss")
     needs_gpu = gpu is not None and (gpu != "auto" or DEVICE != "cpu")
     if needs_gpu and not (hasattr(faiss, "StandardGpuResources") and faiss.get_num_gpus()):
@@ -167,39 +167,38 @@ def test_losses_equal_the_cpu_reference(dtype: torch.dtype) -> None:
         assert logits.grad is not None
         return values.detach().cpu(), logits.grad.float().cpu()
 
-    wanted, found = losses("cpu", torch.float32), losses(DEVICE, dtype)
-    assert found[0].dtype == torch.float32
-    for one, other in zip(found, wanted, strict=True):
-        torch.testing.assert_close(one, other, atol=TOLERANCE[dtype], rtol=TOLERANCE[dtype])
+    expected, result = losses("cpu", torch.float32), losses(DEVICE, dtype)
+    assert result[0].dtype == torch.float32
+    torch.testing.assert_close(result, expected, atol=TOLERANCE[dtype], rtol=TOLERANCE[dtype])
 
 
-OURS = [n for n, kind in registered(LOSSES).items() if kind.__module__.startswith("mmickd.")]
+LOSS_NAMES = [n for n, kind in registered(LOSSES).items() if kind.__module__.startswith("mmickd.")]
 
 
-@pytest.mark.parametrize("name", OURS)
+@pytest.mark.parametrize("name", LOSS_NAMES)
 def test_every_loss_equals_the_cpu_reference_without_synchronising(name: str) -> None:
     bank, query = MemoryBank(random_samples(2000, 0), 10), random_samples(64, 1)
-    found = TorchRetriever().search(bank, query, 32, 32)
+    contexts = TorchRetriever().search(bank, query, 32, 32)
     student = torch.randn(64, 10, generator=torch.Generator().manual_seed(2))
 
     def values(device: str) -> tuple[torch.Tensor, torch.Tensor]:
         logits = student.to(device, copy=True).requires_grad_()
         labels = query.labels.to(device)
-        asked = Queries(
+        queries = Queries(
             logits,
             query.logits.to(device),
             logits,
             query.features.to(device),
             labels,
             labels != 3,
-            *(Context(*(t.to(device) for t in vars(context).values())) for context in found),
+            *(Context(*(t.to(device) for t in vars(context).values())) for context in contexts),
             shape=(4, 16),
         )
         loss = LOSSES.build(dict(type=name))
         if device != "cpu":
             torch.cuda.set_sync_debug_mode("error")
         try:
-            value = mean_loss(loss, asked)
+            value = mean_loss(loss, queries)
             value.backward()
         finally:
             if device != "cpu":
@@ -211,8 +210,10 @@ def test_every_loss_equals_the_cpu_reference_without_synchronising(name: str) ->
 
 
 @pytest.fixture(params=["classifier", "segmenter"])
-def task(request: pytest.FixtureRequest, tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """(student config, the hook's arguments) of a tiny task."""
+def distilled(
+    request: pytest.FixtureRequest, tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+) -> Any:
+    """Return a tiny student and a function that adds the hook to it."""
     monkeypatch.setenv("MMICKD_CACHE_DIR", str(tmp_path / "cache"))
     if request.param == "classifier":
         data, config = make_class_folders(tmp_path / "data"), classifier_config
@@ -223,43 +224,42 @@ def task(request: pytest.FixtureRequest, tmp_path: Any, monkeypatch: pytest.Monk
     teacher = config(data, tmp_path / "teacher", width=16)
     checkpoint = save_teacher(teacher, tmp_path / "teacher.pth")
     student = config(data, tmp_path / "student", iters=6)
-    return student, lambda **more: with_hook(student, teacher, checkpoint, **options, **more)
+    return lambda **more: with_hook(student, teacher, checkpoint, **options, **more)
 
 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
-def test_a_step_under_amp(task: Any, dtype: str) -> None:
+def test_a_step_under_amp(distilled: Any, dtype: str) -> None:
     if DEVICE == "cpu":
         pytest.skip("AmpOptimWrapper needs a GPU")
-    _, hooked = task
-    cfg = hooked()
+    cfg = distilled()
     cfg.optim_wrapper.update(type="AmpOptimWrapper", dtype=dtype)
     runner = run(cfg)
-    full = run(hooked())
+    full = run(distilled())
     for name in ("loss_kd", "loss"):
         values = history(runner, name)
         assert all(torch.isfinite(torch.tensor(values)))
         assert values[0] == pytest.approx(history(full, name)[0], rel=0.1, abs=1e-2)
 
 
-def test_the_bank_lies_on_the_device(task: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_bank_is_on_the_device(distilled: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     from mmickd.training.distiller import Distiller
 
-    seen: list[str] = []
+    devices: list[str] = []
     step = Distiller.step
 
     def spy(self: Distiller, *args: Any) -> Any:
-        seen.extend(bank.device.type for bank in self.teacher.memory.banks.values())
+        devices.extend(bank.device.type for bank in self.teacher.memory.banks.values())
         return step(self, *args)
 
     monkeypatch.setattr(Distiller, "step", spy)
-    run(task[1]())
-    assert seen and set(seen) == {torch.device(DEVICE).type}
+    run(distilled())
+    assert set(devices) == {torch.device(DEVICE).type}
 
 
-def test_no_host_synchronisation_beside_those_of_kd(
-    task: Any, monkeypatch: pytest.MonkeyPatch
+def test_retrieval_does_not_synchronise_the_host(
+    distilled: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Counts torch's own synchronisation warnings inside of the distilled step."""
+    """Torch warns of as many synchronisations with KD alone as with all terms."""
     if DEVICE == "cpu":
         pytest.skip("nothing to synchronise")
     from mmickd.training.distiller import Distiller
@@ -269,22 +269,21 @@ def test_no_host_synchronisation_beside_those_of_kd(
 
     def counting(self: Distiller, *args: Any) -> Any:
         torch.cuda.set_sync_debug_mode("warn")
-        with warnings.catch_warnings(record=True) as caught:
+        with warnings.catch_warnings(record=True) as records:
             warnings.simplefilter("always")
             out = step(self, *args)
         torch.cuda.set_sync_debug_mode("default")
-        counts.append(sum("synchroniz" in str(w.message) for w in caught))
+        counts.append(sum("synchroniz" in str(w.message) for w in records))
         return out
 
     monkeypatch.setattr(Distiller, "step", counting)
-    run(task[1](losses=dict(picd=None, nicd=None)))
-    alone = counts[-1]
-    counts.clear()
-    run(task[1]())
-    assert counts[-1] <= alone
+    run(distilled(losses=dict(picd=None, nicd=None)))
+    kd_count = counts[-1]
+    run(distilled())
+    assert counts[-1] <= kd_count
 
 
-def test_pictures_on_the_gpu_are_those_of_the_cpu(tmp_path: Path) -> None:
+def test_images_on_the_gpu_equal_those_of_the_cpu(tmp_path: Path) -> None:
     init_default_scope("mmpretrain")
     cfg = classifier_config(make_class_folders(tmp_path), tmp_path).train_dataloader.dataset
     cfg.pipeline.insert(1, dict(type="RandomCrop", crop_size=16, padding=4))

@@ -1,12 +1,11 @@
 """Distributed training by NCCL and what only runs on GPUs: `make gpu-test` on two of them or more.
 
-MMICKD_TEST_DEVICE=cpu runs the same on the CPU (gloo; SyncBN becomes BN), to check the tests.
+MMICKD_TEST_DEVICE=cpu runs the tests on the CPU (gloo; SyncBN becomes BN), to check them.
 """
 
 from __future__ import annotations
 
 import os
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,7 +14,8 @@ from mmengine.config import Config
 
 from tests.helpers import toys
 from tests.helpers.commands import ROOT, command
-from tests.helpers.tiny import history, plain_config_text, run
+from tests.helpers.rank_dump import read_rank_dumps, with_rank_dump
+from tests.helpers.tiny import history, run
 from tests.runs.compatibility.ranks import two_rank_config
 
 DEVICE = os.environ.get("MMICKD_TEST_DEVICE", "cuda")
@@ -26,17 +26,13 @@ two_gpus = pytest.mark.skipif(
 
 
 def launch(cfg: Config) -> list[dict[str, Any]]:
-    """What the ranks hold after ``tools/dist_train.sh`` with two processes."""
-    cfg.custom_imports = dict(imports=["tests.helpers.rank_dump"])
-    cfg.custom_hooks.append(dict(type="RankDump"))
-    folder = toys.new_folder()
-    with plain_config_text():
-        cfg.dump(folder / "run.py")
+    """Train two processes with ``tools/dist_train.sh``; returns the state of each rank."""
+    file = with_rank_dump(cfg)
     command(
-        "bash", ROOT / "tools/dist_train.sh", folder / "run.py", "2", cwd=folder, timeout=500,
-        PYTHONPATH=str(ROOT), MMICKD_CACHE_DIR=str(folder),
+        "bash", ROOT / "tools/dist_train.sh", file, "2", cwd=file.parent, timeout=500,
+        PYTHONPATH=str(ROOT), MMICKD_CACHE_DIR=str(file.parent),
     ).ok()  # fmt: skip
-    return [torch.load(Path(cfg.work_dir) / f"rank{r}.pt", map_location="cpu") for r in (0, 1)]
+    return read_rank_dumps(cfg)
 
 
 def sync_bn(cfg: Config) -> None:
@@ -69,12 +65,12 @@ def test_sync_bn(scope: str, amp: bool) -> None:
 @pytest.mark.parametrize("strategy", ["DDPStrategy", "FSDPStrategy"])
 @pytest.mark.parametrize("scope", toys.SCOPES)
 def test_flexible_runner(scope: str, strategy: str) -> None:
-    wanted = launch(two_rank_config(scope))
+    expected = launch(two_rank_config(scope))
     cfg = two_rank_config(scope)
     cfg.runner_type, cfg.strategy = "FlexibleRunner", dict(type=strategy)
-    for found, reference in zip(launch(cfg), wanted, strict=True):
-        wanted_kd = reference["losses"]["loss_kd"]
-        assert found["losses"]["loss_kd"] == pytest.approx(wanted_kd, rel=1e-2, abs=1e-4)
+    for result, reference in zip(launch(cfg), expected, strict=True):
+        values = reference["losses"]["loss_kd"]
+        assert result["losses"]["loss_kd"] == pytest.approx(values, rel=1e-2, abs=1e-4)
 
 
 @pytest.mark.skipif(DEVICE == "cpu", reason="AmpOptimWrapper needs a GPU")

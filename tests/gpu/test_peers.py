@@ -1,4 +1,4 @@
-"""Peers on a GPU: mmengine's own mixed precision, loss scaling, generators and resuming."""
+"""Peers on a GPU with mmengine's mixed precision: loss scaling, generators and resuming."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ import torch
 from mmengine.config import Config
 
 from tests.helpers import toys
-from tests.helpers.learning_runs import LEVELS, online, peers_of, wider
-from tests.helpers.network_watch import watched
-from tests.helpers.tiny import history, run
+from tests.helpers.learning_runs import LEVELS, online_config, saved_peers, wider
+from tests.helpers.recorders import NetworkRecorder
+from tests.helpers.tiny import history, resume, run
 
 DEVICE = os.environ.get("MMICKD_TEST_DEVICE", "cuda")
 pytestmark = [
@@ -24,7 +24,7 @@ SGD = dict(type="SGD", lr=0.02, momentum=0.9)
 
 
 def mixed(scope: str, level: Any, iters: int, dtype: str, **teacher: Any) -> Config:
-    cfg = online(scope, level, iters, **teacher)
+    cfg = online_config(scope, level, iters, **teacher)
     cfg.optim_wrapper.update(type="AmpOptimWrapper", dtype=dtype, loss_scale=dict(init_scale=256.0))
     return cfg
 
@@ -33,13 +33,14 @@ def mixed(scope: str, level: Any, iters: int, dtype: str, **teacher: Any) -> Con
 @pytest.mark.parametrize(("scope", "level"), LEVELS)
 def test_peers_run_under_amp(scope: str, level: Any, dtype: str) -> None:
     cfg = mixed(scope, level, 4, dtype, cfg=[wider(scope), None])
-    runner, watch = watched(cfg)
-    full = run(online(scope, level, 4, cfg=[wider(scope), None]))
+    recorder = NetworkRecorder()
+    runner = run(cfg, recorder)
+    full = run(online_config(scope, level, 4, cfg=[wider(scope), None]))
     for name in ("student", "peer0", "peer1"):
-        assert watch.logits[name] == {DTYPES[dtype]}
-        weights = watch.weights[name][-1].values()
+        assert recorder.logits[name] == {DTYPES[dtype]}
+        weights = recorder.weights[name][-1].values()
         assert all(w.dtype == torch.float32 and torch.isfinite(w).all() for w in weights)
-        assert watch.moved(name)[-1]
+        assert recorder.changed(name)[-1]
         loss = "loss" if name == "student" else f"{name}.loss"
         values = torch.tensor(history(runner, loss))
         assert torch.isfinite(values).all()
@@ -47,41 +48,41 @@ def test_peers_run_under_amp(scope: str, level: Any, dtype: str) -> None:
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_a_peer_has_a_scaler_of_its_own(dtype: str) -> None:
-    """Too large a scale at first, which halves until it fits; the student's stays."""
-    own = dict(
+def test_a_peer_has_its_own_scaler(dtype: str) -> None:
+    """The peer's scale is too large at first and halves; the student's does not change."""
+    wrapper = dict(
         type="AmpOptimWrapper", optimizer=SGD, dtype=dtype, loss_scale=dict(init_scale=2.0**127)
     )
-    runner, watch = watched(mixed("mmpretrain", "image", 3, dtype, optim_wrapper=own))
-    assert watch.moved("peer0")[0] is False and watch.moved("student") == [True] * 3
-    (peer,) = peers_of(runner)
+    recorder = NetworkRecorder()
+    runner = run(mixed("mmpretrain", "image", 3, dtype, optim_wrapper=wrapper), recorder)
+    assert recorder.changed("peer0")[0] is False and recorder.changed("student") == [True] * 3
+    (peer,) = saved_peers(runner)
     assert peer["optimizer"]["loss_scaler"]["scale"] < 2.0**127
     assert toys.checkpoint_of(runner)["optimizer"]["loss_scaler"]["scale"] == 256.0
 
 
 @pytest.mark.parametrize("accumulative_counts", [1, 2])
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_a_resumed_run_goes_on_with_its_scaler(
+def test_a_resumed_run_restores_the_scaler(
     dtype: str, accumulative_counts: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(torch.backends.cudnn, "deterministic", True)
 
-    def cfg(iters: int) -> Config:
-        one = mixed("mmpretrain", "image", iters, dtype, cfg=wider("mmpretrain"))
-        one.optim_wrapper.loss_scale.growth_interval = 2
-        one.optim_wrapper.accumulative_counts = accumulative_counts
-        return one
+    def config(iters: int) -> Config:
+        cfg = mixed("mmpretrain", "image", iters, dtype, cfg=wider("mmpretrain"))
+        cfg.optim_wrapper.loss_scale.growth_interval = 2
+        cfg.optim_wrapper.accumulative_counts = accumulative_counts
+        return cfg
 
-    whole = run(cfg(8))
-    first = cfg(4)
-    run(first)
-    first.train_cfg.max_iters, first.resume = 8, True
-    resumed = run(first)
-    peer, wanted = peers_of(resumed)[0], peers_of(whole)[0]
-    assert peer["optimizer"]["loss_scaler"] == wanted["optimizer"]["loss_scaler"]
+    whole = run(config(8))
+    cfg = config(4)
+    run(cfg)
+    resumed = resume(cfg, 8)
+    peer, expected = saved_peers(resumed)[0], saved_peers(whole)[0]
+    assert peer["optimizer"]["loss_scaler"] == expected["optimizer"]["loss_scaler"]
     assert peer["optimizer"]["loss_scaler"]["scale"] > 256.0
     assert history(resumed, "peer0.loss")[-4:] == pytest.approx(
         history(whole, "peer0.loss")[-4:], rel=1e-3
     )
     for name, value in peer["state_dict"].items():
-        torch.testing.assert_close(value, wanted["state_dict"][name], rtol=1e-3, atol=1e-4)
+        torch.testing.assert_close(value, expected["state_dict"][name], rtol=1e-3, atol=1e-4)

@@ -1,4 +1,4 @@
-"""What the tests of bad input share."""
+"""Runs with bad input, and the files of such input."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from mmengine.config import Config
 
 from mmickd.utils.errors import ICKDError
 from tests.helpers import toys
-from tests.helpers.tiny import build, plain_config_text
+from tests.helpers.tiny import build, train
 
 LOAD = [dict(type="LoadImageFromFile")]
 
 
 def assert_stops(cfg: Config, *words: str) -> None:
-    """The run ends with an ICKDError of these words, no step is made and nothing saved."""
+    """Assert that a run ends with an ICKDError of these words before a step, and saves nothing."""
     runner = None
-    with pytest.raises(ICKDError) as caught, plain_config_text():
+    with pytest.raises(ICKDError) as error:
         runner = build(cfg)
-        runner.train()
-    message = str(caught.value)
+        train(runner)
+    message = str(error.value)
     for word in words:
         assert word in message
     assert len(message) < 700
@@ -32,18 +32,18 @@ def assert_stops(cfg: Config, *words: str) -> None:
 
 
 def changed(cfg: Config, changes: Any) -> Config:
-    """``cfg`` with other values by their keys (``custom_hooks.0.layer``).
+    """Change values of ``cfg`` in place.
 
     Args:
-        cfg: a run.
-        changes: the values, or a function that makes them.
+        cfg: The config of a run.
+        changes: Values by their keys (``custom_hooks.0.layer``), or a function that returns them.
     """
     cfg.merge_from_dict(changes() if callable(changes) else changes)
     return cfg
 
 
-def file_of(name: str, content: Any) -> str:
-    """A file of these bytes; of anything else, as torch saves it."""
+def write_file(name: str, content: Any) -> str:
+    """Write bytes to a new file, or any other object with ``torch.save``."""
     path = toys.new_folder() / name
     if isinstance(content, bytes):
         path.write_bytes(content)
@@ -53,14 +53,13 @@ def file_of(name: str, content: Any) -> str:
 
 
 def teacher_of(cfg: Config) -> Any:
+    """Return the ``teacher`` option of the first custom hook."""
     return cfg.custom_hooks[0].teacher
 
 
-def state_of(toy: toys.Toy, change: Callable[[dict[str, Any]], None], **meta: Any) -> str:
-    """A changed copy of a teacher's checkpoint."""
+def changed_checkpoint(toy: toys.Toy, change: Callable[[dict[str, Any]], None], **meta: Any) -> str:
+    """Save a copy of a teacher's checkpoint with a changed state dict and ``meta``."""
     checkpoint = torch.load(toy.checkpoint)
     change(checkpoint["state_dict"])
     checkpoint["meta"].update(meta)
-    path = toys.new_folder() / "changed.pth"
-    torch.save(checkpoint, path)
-    return str(path)
+    return write_file("changed.pth", checkpoint)

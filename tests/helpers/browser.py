@@ -18,38 +18,8 @@ needs_browser = pytest.mark.skipif(
 )
 
 
-def shown(page: Path, state: str = "", then: str = "") -> Shown:
-    """What a page is after its scripts have run.
-
-    Args:
-        page: an HTML file.
-        state: behind the # of its address.
-        then: a script that runs after those of the page, as a user acts.
-    """
-    assert BROWSER is not None
-    acted = page.with_name("acted.html")
-    text = page.read_text()
-    acted.write_text(text.replace("</body>", f"<script>{then}</script></body>") if then else text)
-    words = [
-        "--headless",
-        "--no-sandbox",  # root has none
-        "--disable-dev-shm-usage",  # in containers it is small
-        "--disable-gpu",
-        "--virtual-time-budget=2000",
-    ]
-    profile = f"--user-data-dir={page.parent / 'profile'}"
-    done = subprocess.run(
-        [BROWSER, *words, profile, "--dump-dom", f"{acted.as_uri()}#{state}"],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=True,
-    )
-    return Shown(done.stdout)
-
-
-class Shown(HTMLParser):
-    """A document, element by element."""
+class RenderedPage(HTMLParser):
+    """The elements of a document after its scripts have run."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
@@ -67,21 +37,55 @@ class Shown(HTMLParser):
             self._open.pop()
 
     def handle_data(self, data: str) -> None:
-        for place in self._open:
-            self.elements[place][2].append(data)
+        for index in self._open:
+            self.elements[index][2].append(data)
 
     def all(self, selector: str) -> list[tuple[dict[str, str], str]]:
-        """Attributes and text of elements: by ``#id``, ``.class`` or ``tag``."""
+        """Return attributes and text of the elements of a ``#id``, ``.class`` or ``tag``."""
         kind, name = (selector[0], selector[1:]) if selector[0] in "#." else ("", selector)
         return [
-            (attrs, re.sub(r"\s+", " ", "".join(words)).strip())
-            for tag, attrs, words in self.elements
+            (attrs, re.sub(r"\s+", " ", "".join(texts)).strip())
+            for tag, attrs, texts in self.elements
             if {"#": attrs.get("id") == name, ".": name in attrs.get("class", "").split()}.get(
                 kind, tag == name
             )
         ]
 
     def text(self, selector: str) -> str:
-        """Text of the one element."""
+        """Return the text of the single element of a selector."""
         ((_, text),) = self.all(selector)
         return text
+
+
+def render(page: Path, state: str = "", script: str = "") -> RenderedPage:
+    """Open a page in the browser and return it after its scripts have run.
+
+    Args:
+        page: An HTML file.
+        state: Part of its address after the #.
+        script: Acts as a user would, after the scripts of the page.
+    """
+    assert BROWSER is not None
+    copy = page.with_name("rendered.html")
+    copy.write_text(
+        page.read_text().replace("</body>", f"{script and f'<script>{script}</script>'}</body>")
+    )
+    options = [
+        "--headless",
+        "--no-sandbox",  # root has none
+        "--disable-dev-shm-usage",  # in containers it is small
+        "--disable-gpu",
+        "--virtual-time-budget=2000",
+    ]
+    profile = f"--user-data-dir={page.parent / 'profile'}"
+    process = subprocess.run(
+        [BROWSER, *options, profile, "--dump-dom", f"{copy.as_uri()}#{state}"],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=True,
+    )
+    return RenderedPage(process.stdout)
+
+
+shown = render

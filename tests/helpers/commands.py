@@ -1,7 +1,8 @@
-"""Tools as a user runs them: in processes of their own."""
+"""Tools as a user runs them, each in its own process."""
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -10,21 +11,25 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
-from tests.helpers.warm import run_python
+from mmengine.config import Config
+
+from tests.helpers import toys
+from tests.helpers.forkserver import run_python
+from tests.helpers.tiny import dump
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
 @dataclass(frozen=True)
 class CommandResult:
-    """How a command ended."""
+    """Exit code, output (stdout and stderr together) and run time of a command."""
 
     code: int
     text: str
     seconds: float
 
     def ok(self) -> str:
-        """Its output, if it ended well."""
+        """Return the output; the exit code must be 0."""
         assert self.code == 0, self.text[-3000:]
         return self.text
 
@@ -32,39 +37,57 @@ class CommandResult:
 def command(
     *words: str | Path, cwd: Path | None = None, timeout: float = 150, **env: str
 ) -> CommandResult:
-    """Run a command and wait; stdout and stderr together.
+    """Run a command to its end.
 
-    Our own tools begin with their imports done (:mod:`tests.helpers.warm`).
+    The tools of this repository start with their imports done (:mod:`tests.helpers.forkserver`).
     """
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
-    clean = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "LOCAL_RANK", "RANK")}
-    whole = {**clean, "PATH": path, "PYTHON": sys.executable, **env}
+    inherited = {
+        k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "LOCAL_RANK", "RANK")
+    }
+    full_env = {**inherited, "PATH": path, "PYTHON": sys.executable, **env}
     first, *rest = (str(word) for word in words)
-    begin = time.monotonic()
+    start = time.monotonic()
     if first == sys.executable and rest[0].startswith(f"{ROOT / 'tools'}") and not env:
-        done = run_python(rest, cwd, whole, timeout)
+        process = run_python(rest, cwd, full_env, timeout)
     else:
-        done = subprocess.run(
+        process = subprocess.run(
             [first, *rest],
             cwd=cwd,
-            env=whole,
+            env=full_env,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
             timeout=timeout,
         )
-    return CommandResult(done.returncode, done.stdout, time.monotonic() - begin)
+    return CommandResult(process.returncode, process.stdout, time.monotonic() - start)
+
+
+def config_folder(toy: toys.Toy, **configs: Config) -> Path:
+    """Write configs by name, and the teacher (``teacher.py``, ``teacher.pth``), to a new folder."""
+    folder = toys.new_folder()
+    for name, cfg in dict(configs, teacher=toy.teacher_cfg).items():
+        dump(cfg, folder / f"{name}.py")
+    (folder / "teacher.pth").symlink_to(toy.checkpoint)
+    return folder
+
+
+def logged_losses(work_dir: Path) -> list[dict[str, float]]:
+    """Return the lines of the latest log that have a loss, one per step."""
+    path = max(work_dir.glob("*/vis_data/scalars.json"))
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    return [line for line in lines if "loss" in line]
 
 
 def stock_tool(package: str, name: str) -> Path:
-    """``tools/<name>.py`` as ``package`` installs it."""
+    """Return the path of ``tools/<name>.py`` in an installed ``package``."""
     spec = find_spec(package)
     assert spec is not None and spec.origin is not None
     return Path(spec.origin).parent / ".mim" / "tools" / f"{name}.py"
 
 
 def blocked_mmickd(folder: Path) -> dict[str, str]:
-    """Environment in which ``import mmickd`` fails, as where it is not installed."""
+    """Return an environment in which ``import mmickd`` fails as if it was not installed."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "sitecustomize.py").write_text(
         "import sys\n"

@@ -17,22 +17,22 @@ class CpuAmpOptimWrapper(AmpOptimWrapper):
     """mmengine's wrapper with torch's own autocast and gradient scaler for the CPU.
 
     Args:
-        init_scale: of the loss.
-        cast_dtype: of autocast, 'bfloat16' or 'float16'.
-        kwargs: of ``OptimWrapper``.
+        init_scale: First scale of the loss.
+        cast_dtype: Dtype of autocast, 'bfloat16' or 'float16'.
+        kwargs: Arguments of ``OptimWrapper``.
     """
 
     def __init__(
         self, init_scale: float = 8.0, cast_dtype: str = "bfloat16", **kwargs: Any
     ) -> None:
-        OptimWrapper.__init__(self, **kwargs)  # the next one's asserts that there is a GPU
+        OptimWrapper.__init__(self, **kwargs)  # AmpOptimWrapper's needs a GPU
         self._scale_update_param = None
         self.loss_scaler = torch.amp.GradScaler("cpu", init_scale=init_scale, growth_interval=2)
         self.cast_dtype = getattr(torch, cast_dtype)
 
     @contextmanager
     def optim_context(self, model: nn.Module) -> Iterator[None]:
-        """Autocast by torch, and mmengine's own context of accumulation."""
+        """Enter torch's autocast and mmengine's context of gradient accumulation."""
         with (
             OptimWrapper.optim_context(self, model),
             torch.autocast("cpu", dtype=self.cast_dtype),

@@ -51,12 +51,12 @@ def make_segmentation(
 
 
 def make_camvid(root: Path) -> Path:
-    """The layout that tools/dataset_converters/camvid.py makes."""
+    """Write the layout that tools/dataset_converters/camvid.py makes."""
     return make_segmentation(root, "img_dir/{split}", "ann_dir/{split}", num_classes=11)
 
 
 def make_cityscapes(root: Path) -> Path:
-    """leftImg8bit and gtFine, one city."""
+    """Write ``leftImg8bit`` and ``gtFine`` with one city."""
     return make_segmentation(
         root,
         "leftImg8bit/{split}/city",
@@ -69,7 +69,7 @@ def make_cityscapes(root: Path) -> Path:
 def make_class_folders(
     root: Path, num_classes: int = 100, num_images: int = 2, size: tuple[int, int] = (32, 32)
 ) -> Path:
-    """``{train,val}/<class>/*.jpg``."""
+    """Write ``{train,val}/<class>/*.jpg``."""
     rng = np.random.default_rng(0)
     for split in ("train", "val"):
         for c in range(num_classes):
@@ -79,10 +79,10 @@ def make_class_folders(
 
 
 def make_cifar100(root: Path) -> dict[str, str]:
-    """The pickles of CIFAR-100, 200 training pictures and 100 test pictures.
+    """Write the pickles of CIFAR-100 with 200 training pictures and 100 test pictures.
 
     Returns:
-        dict[str, str]: MD5 of each file, for ``patch_cifar100``.
+        MD5 of each file, for ``patch_cifar100``.
     """
     rng = np.random.default_rng(0)
     folder = root / "cifar-100-python"
@@ -104,7 +104,7 @@ def make_cifar100(root: Path) -> dict[str, str]:
 
 
 def inner_dataset(loader: dict[str, Any]) -> dict[str, Any]:
-    """The data set of a loader's config, inside of wrappers."""
+    """Return the config of a loader's data set without its wrappers."""
     dataset = loader["dataset"]
     while "dataset" in dataset:
         dataset = dataset["dataset"]

@@ -1,4 +1,4 @@
-"""A run of its own that holds the lock of a bank, or wants it: ``lock_user.py ROOT MODE``."""
+"""A process that holds the lock of a bank, or waits for it: ``lock_user.py ROOT MODE``."""
 
 import sys
 
@@ -9,26 +9,26 @@ from mmickd.storage.cache import BankCache
 from tests.helpers.stored_banks import FIELDS, make_bank
 
 
-def say(what: object) -> None:
-    print(what, flush=True)
+def report(line: object) -> None:
+    print(line, flush=True)
 
 
 def main(root: str, mode: str) -> None:
     cache = BankCache(root)
     with cache.lock(FIELDS):
         if mode == "build":
-            say("held")
+            report("held")
             sys.stdin.readline()
             cache.try_save(make_bank(seed=7), FIELDS)
         elif mode == "workers":
             loader = iter(DataLoader(torch.zeros(10**9, 0), num_workers=1))
             next(loader)
-            say("held")
+            report("held")
             sys.stdin.readline()
         else:
             bank, line = cache.load(FIELDS)
-            say(line if bank is not None else f"Building: {line}")
-    say("free")
+            report(line if bank is not None else f"Building: {line}")
+    report("free")
 
 
 if __name__ == "__main__":

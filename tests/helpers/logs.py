@@ -1,4 +1,4 @@
-"""What print_log says to the current logger, in this process."""
+"""Messages of print_log to the current logger, in this process."""
 
 from __future__ import annotations
 
@@ -7,9 +7,17 @@ import uuid
 
 from mmengine.logging import MMLogger
 
+BUILDS, REASON, READS = "Building the memory bank", "Building: ", "memory bank from "
+"""Beginnings of the lines that a bank is built, why it is not read from the cache, or is read."""
 
-class Heard(logging.Handler):
-    """Keeps records."""
+
+def lines_with(log: str, part: str) -> list[str]:
+    """Return the lines of ``log`` that contain ``part``."""
+    return [line for line in log.splitlines() if part in line]
+
+
+class LogRecorder(logging.Handler):
+    """Handler that keeps the records of a logger."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -19,16 +27,19 @@ class Heard(logging.Handler):
         self._records.append(record)
 
     def records(self, level: int) -> list[str]:
-        """Messages of this level."""
+        """Return the messages of this level."""
         return [record.getMessage() for record in self._records if record.levelno == level]
 
     def warnings(self) -> list[str]:
         return self.records(logging.WARNING)
 
 
-def hear() -> Heard:
-    """A new current logger that keeps what is said to it."""
-    logger = MMLogger.get_instance(f"heard_{uuid.uuid4().hex}", log_level="INFO")
-    heard = Heard()
-    logger.addHandler(heard)
-    return heard
+def record_log() -> LogRecorder:
+    """Make a new current logger and record its messages."""
+    logger = MMLogger.get_instance(f"recorded_{uuid.uuid4().hex}", log_level="INFO")
+    recorder = LogRecorder()
+    logger.addHandler(recorder)
+    return recorder
+
+
+Heard = LogRecorder

@@ -1,4 +1,4 @@
-"""Configs of the hook in which a value or two are anything but what they should be."""
+"""Configs of the hook in which one or two values are replaced by odd ones."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ LOSSES: dict[str, Any] = dict(
     task=dict(loss_weight=1.0),
 )
 TYPED = ["nicd", "dkd", "relations", "order", "transformed", "near", "itself", "smooth"]
-"""Those that name their type and every option of it."""
+"""Losses that name their type and every option of it."""
 BANK: dict[str, Any] = dict(
     cache_dir=None,
     cache_limit=1.0,
@@ -105,7 +105,7 @@ ONLINE: dict[str, Any] = dict(
 
 
 def offline(cfg: Any, checkpoint: Any) -> dict[str, Any]:
-    """Every option of a frozen teacher."""
+    """Return every option of an offline teacher."""
     return dict(
         type="OfflineTeacher",
         cfg=cfg,
@@ -118,15 +118,15 @@ def offline(cfg: Any, checkpoint: Any) -> dict[str, Any]:
     )
 
 
-class Unspeakable:
-    """Nothing can be said of it."""
+class WithoutRepr:
+    """An object whose ``repr`` fails."""
 
     def __repr__(self) -> str:
         raise RuntimeError("no repr")
 
 
 def odd_values() -> list[Any]:
-    """Whatever a config, or a checkpoint, may hold where it should not."""
+    """Return values that a config or a checkpoint may hold in the wrong place."""
     circular: list[Any] = [1]
     circular.append(circular)
     numbers = [0, 1, -1, 2, 7, 2**31, 2**63, 2**64, -(2**63), 10**400, 10**5000]
@@ -150,18 +150,26 @@ def odd_values() -> list[Any]:
     arrays: list[Any] = [np.ones(2), np.ones(()), np.int64(3), np.float64(0.5), np.float32("nan")]
     arrays += [np.bool_(True), np.array(["a"]), np.zeros((0, 3)), torch.tensor(1), torch.ones(2, 2)]
     arrays += [torch.empty(0), torch.tensor(math.nan), torch.float16, torch.zeros(1, device="meta")]
-    others: list[Any] = [None, True, False, b"x", Path("x"), 1j, Decimal(1), Fraction(1, 2), {1}]
-    others += [date(2020, 1, 1), object(), Unspeakable(), Unspeakable, print, lambda x: x, range(3)]
-    others += [iter([1]), slice(1), Ellipsis, NotImplemented, torch.nn.Linear(1, 1), bytearray(3)]
-    return [*numbers, *floats, *texts, *lists, *dicts, *kinds, *arrays, *others]
+    objects: list[Any] = [None, True, False, b"x", Path("x"), 1j, Decimal(1), Fraction(1, 2), {1}]
+    objects += [
+        date(2020, 1, 1),
+        object(),
+        WithoutRepr(),
+        WithoutRepr,
+        print,
+        lambda x: x,
+        range(3),
+    ]
+    objects += [iter([1]), slice(1), Ellipsis, NotImplemented, torch.nn.Linear(1, 1), bytearray(3)]
+    return [*numbers, *floats, *texts, *lists, *dicts, *kinds, *arrays, *objects]
 
 
 @st.composite
 def mutated(draw: st.DrawFn, base: dict[str, Any], most: int = 2) -> dict[str, Any]:
-    """``base`` with one value or more replaced, taken away or added, at any depth."""
-    found, values = copy.deepcopy(base), odd_values()
+    """Return ``base`` with one value or more replaced, removed or added, at any depth."""
+    mutant, values = copy.deepcopy(base), odd_values()
     for _ in range(draw(st.integers(1, most))):
-        node, key = _somewhere(draw, found)
+        node, key = _random_place(draw, mutant)
         index = draw(st.integers(-2, len(values) - 1))
         if index == -2:
             del node[key]
@@ -169,11 +177,11 @@ def mutated(draw: st.DrawFn, base: dict[str, Any], most: int = 2) -> dict[str, A
             node[draw(st.sampled_from(["x", "loss", "typ", 3, "b" * 999, "\x1b"]))] = 1
         else:
             node[key] = values[index]
-    return found
+    return mutant
 
 
-def _somewhere(draw: st.DrawFn, node: Any) -> tuple[Any, Any]:
-    """A dict or list in ``node``, or itself, and a key of it."""
+def _random_place(draw: st.DrawFn, node: Any) -> tuple[Any, Any]:
+    """Draw a dict or list in ``node`` (or itself) and a key of it."""
     while True:
         key = draw(st.sampled_from(list(node) if isinstance(node, dict) else range(len(node))))
         deeper = isinstance(node[key], (dict, list)) and node[key]
@@ -183,7 +191,7 @@ def _somewhere(draw: st.DrawFn, node: Any) -> tuple[Any, Any]:
 
 
 def check_message(error: ICKDError) -> None:
-    """It can be read: one printable paragraph, of a length that somebody reads."""
+    """Assert that a message is one printable paragraph of readable length."""
     message = str(error)
     assert message and message.isprintable() and len(message) <= 600, message
     assert str(pickle.loads(pickle.dumps(ICKDError(message)))) == message

@@ -1,4 +1,4 @@
-"""Functions that run on several gloo ranks at once, in processes of their own."""
+"""Functions that run on several gloo ranks at once, each in its own process."""
 
 from __future__ import annotations
 
@@ -6,46 +6,57 @@ import os
 import tempfile
 from collections.abc import Callable
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import torch
 import torch.distributed as torch_dist
 import torch.multiprocessing as mp
+from mmengine.config import Config
 
-from tests.helpers.warm import start_method, take_over
+from mmickd.commands.launching import prepare_launch
+from tests.helpers.forkserver import inherit, start_method
 
 
 def on_ranks(
     world_size: int, function: Callable[..., Any], *args: Any, timeout: float = 120.0
 ) -> list[Any]:
-    """What ``function(*args)`` returns on each rank.
+    """Return the results of ``function(*args)``, one per rank.
 
     Args:
-        world_size: how many ranks.
-        function: of a module, so that a new process can import it.
-        args: for every rank.
-        timeout: seconds that a collective of the default group may take.
+        world_size: Number of ranks.
+        function: Function of a module, so that a new process can import it.
+        args: Arguments for every rank.
+        timeout: Seconds that a collective of the default group may take.
 
     Raises:
-        ProcessRaisedException: with the traceback of the first rank that failed.
+        ProcessRaisedException: If a rank fails; it has the traceback of the first one.
     """
     with tempfile.TemporaryDirectory(prefix="mmickd-ranks-") as folder:
-        here = dict(os.environ), os.getcwd()
-        given = (world_size, folder, timeout, here, function, args)
-        mp.start_processes(_rank, given, nprocs=world_size, start_method=start_method())
+        surroundings = dict(os.environ), os.getcwd()
+        rank_args = (world_size, folder, timeout, surroundings, function, args)
+        mp.start_processes(_run_rank, rank_args, nprocs=world_size, start_method=start_method())
         return [torch.load(f"{folder}/{rank}.pt", weights_only=False) for rank in range(world_size)]
 
 
-def _rank(
+def read_rank_config(path: Path) -> Config:
+    """Read a config on a rank of :func:`on_ranks`, for mmengine to join the ranks' group."""
+    cfg = Config.fromfile(path)
+    cfg.launcher = "pytorch"
+    prepare_launch(cfg)
+    return cfg
+
+
+def _run_rank(
     rank: int,
     world_size: int,
     folder: str,
     timeout: float,
-    here: tuple[dict[str, str], str],
+    surroundings: tuple[dict[str, str], str],
     function: Callable[..., Any],
     args: tuple[Any, ...],
 ) -> None:
-    take_over(*here)
+    inherit(*surroundings)
     torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
     os.environ.update(
         RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE=str(world_size), MASTER_ADDR=""

@@ -1,4 +1,4 @@
-"""Tiny pictures, models and runs for the tests: everything real, everything in seconds."""
+"""Tiny data sets, models and runs for the tests: all of them real, each of them takes seconds."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from unittest import mock
 import numpy as np
 import torch
 from mmengine.config import Config
+from mmengine.hooks import Hook
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 from PIL import Image
@@ -21,7 +22,7 @@ COLOURS = np.array([[200, 40, 40], [40, 200, 40], [40, 40, 200], [200, 200, 40]]
 
 
 def make_class_folders(root: Path, per_class: int = 6, classes: int = CLASSES) -> Path:
-    """``root/{train,val}/<class>/*.png``: 16x16 pictures whose colour tells the class."""
+    """Write ``root/{train,val}/<class>/*.png``: 16x16 pictures, one colour per class."""
     rng = np.random.default_rng(0)
     for split in ("train", "val"):
         for label in range(classes):
@@ -35,7 +36,7 @@ def make_class_folders(root: Path, per_class: int = 6, classes: int = CLASSES) -
 
 
 def make_scenes(root: Path, count: int = 6, classes: int = CLASSES, void: bool = True) -> Path:
-    """``root/{img_dir,ann_dir}/{train,val}/*.png``: 48x64 pictures of coloured rectangles."""
+    """Write ``root/{img_dir,ann_dir}/{train,val}/*.png``: 48x64 pictures of coloured rectangles."""
     rng = np.random.default_rng(0)
     for split in ("train", "val"):
         for kind in ("img_dir", "ann_dir"):
@@ -55,7 +56,7 @@ def make_scenes(root: Path, count: int = 6, classes: int = CLASSES, void: bool =
 
 
 def runtime(scope: str, work_dir: Path, iters: int, epochs: bool = False) -> dict[str, Any]:
-    """Everything but model and data, in the form that both packages use."""
+    """Return the config of a run without model and data, in the form that both packages use."""
     loop = (
         dict(type="EpochBasedTrainLoop", max_epochs=iters, val_interval=1000)
         if epochs
@@ -92,7 +93,7 @@ def classifier_config(
     classes: int = CLASSES,
     **kwargs: Any,
 ) -> Config:
-    """An mmpretrain ResNet-18 for :func:`make_class_folders`."""
+    """Return the run of an mmpretrain ResNet-18 on :func:`make_class_folders`."""
     load = [dict(type="LoadImageFromFile")]
     train = [
         *load,
@@ -148,7 +149,7 @@ def segmenter_config(
     head: dict[str, Any] | None = None,
     **kwargs: Any,
 ) -> Config:
-    """An mmseg FCN on ResNet-18 (stride 8) for :func:`make_scenes`."""
+    """Return the run of an mmseg FCN on ResNet-18 (stride 8) on :func:`make_scenes`."""
     norm = dict(type="BN", requires_grad=True)
     load = [dict(type="LoadImageFromFile")]
     train = [
@@ -235,7 +236,7 @@ def segmenter_config(
 
 
 def save_teacher(cfg: Config, path: Path, seed: int = 1, classes: Any = None) -> Path:
-    """A randomly initialised teacher of ``cfg``, as a checkpoint of mmengine looks."""
+    """Save a randomly initialised model of ``cfg`` in the form of mmengine's checkpoints."""
     from mmengine.registry import MODELS, init_default_scope
 
     init_default_scope(cfg.default_scope)
@@ -253,56 +254,85 @@ def save_teacher(cfg: Config, path: Path, seed: int = 1, classes: Any = None) ->
 
 
 ALL_TERMS: dict[str, Any] = {"kd": {}, "picd": {}, "nicd": {"loss_weight": 1.0}}
-"""``losses`` that name every default term: what a config omits may have weight 0.
+"""``losses`` that name every default term, since an omitted term may have weight 0.
 
-No weight depends on the length of the run: shorter runs are the beginning of longer ones.
+No weight depends on the length of the run: the steps of a shorter run are the first steps of a
+longer one.
 """
 
 
 def every_term(options: dict[str, Any]) -> dict[str, Any]:
-    """Options of the hook in which the terms that ``losses`` omits count at their own weight."""
+    """Return options of the hook in which no default term is left out."""
     return {**options, "losses": {**ALL_TERMS, **(options.get("losses") or {})}}
 
 
 def with_hook(cfg: Config, teacher_cfg: Any, checkpoint: Path, **options: Any) -> Config:
-    """A copy of ``cfg`` with the hook entry; terms that ``losses`` omits count all the same."""
-    cfg = copy.deepcopy(cfg)
+    """Return a copy of ``cfg`` with an offline teacher and every default term."""
     if isinstance(teacher_cfg, Config):  # mmengine cannot print a Config inside of a config
         teacher_cfg = teacher_cfg.to_dict()
-    cfg.custom_hooks = [
-        dict(
-            type="mmickd.ICKDHook",
-            teacher=dict(cfg=teacher_cfg, checkpoint=str(checkpoint)),
-            **every_term(options),
-        )
-    ]
+    teacher = dict(cfg=teacher_cfg, checkpoint=str(checkpoint))
+    return with_teacher(copy.deepcopy(cfg), teacher, **every_term(options))
+
+
+def with_teacher(cfg: Config, teacher: dict[str, Any], **options: Any) -> Config:
+    """Set ICKDHook with this ``teacher`` as the only custom hook of ``cfg``."""
+    cfg.custom_hooks = [dict(type="mmickd.ICKDHook", teacher=teacher, **options)]
     return cfg
 
 
-def build(cfg: Config) -> Runner:
-    """The runner of a copy of ``cfg``, in this process."""
+def build(cfg: Config, *hooks: Hook) -> Runner:
+    """Build the runner of a copy of ``cfg`` and register ``hooks``."""
     cfg = copy.deepcopy(cfg)
     cfg.experiment_name = f"test_{uuid.uuid4().hex}"  # mmengine keeps one runner per name
-    # and one folder of logs per second: a run resumed at once would write into its first half's
+    # mmengine names the folder of logs by the second: a run that is resumed at once would write
+    # into the folder of its first half
     while (Path(cfg.work_dir) / time.strftime("%Y%m%d_%H%M%S")).exists():
         time.sleep(0.05)
     with plain_config_text():
-        return RUNNERS.build(cfg) if "runner_type" in cfg else Runner.from_cfg(cfg)
+        runner = RUNNERS.build(cfg) if "runner_type" in cfg else Runner.from_cfg(cfg)
+    for hook in hooks:
+        runner.register_hook(hook)
+    return runner
 
 
-def run(cfg: Config) -> Runner:
-    """Train, in this process."""
-    runner = build(cfg)
+def train(runner: Runner) -> Runner:
+    """Train a runner that is built, in this process."""
     with plain_config_text():
         runner.train()
     return runner
 
 
+def run(cfg: Config, *hooks: Hook) -> Runner:
+    """Train a copy of ``cfg`` with ``hooks``, in this process."""
+    return train(build(cfg, *hooks))
+
+
+def resume(cfg: Config, max_iters: int, *hooks: Hook) -> Runner:
+    """Resume the last run of ``cfg`` from its latest checkpoint and train up to ``max_iters``."""
+    cfg.train_cfg.max_iters, cfg.resume = max_iters, True
+    return run(cfg, *hooks)
+
+
+def dump(cfg: Config, path: Path) -> Path:
+    """Write a config file."""
+    with plain_config_text():
+        cfg.dump(path)
+    return path
+
+
 def plain_config_text() -> Any:
-    """Configs as text without yapf's layout, which takes longer than all the rest of a tiny run."""
+    """Leave out yapf's layout of configs, which takes longer than all the rest of a tiny run."""
     return mock.patch("yapf.yapflib.yapf_api.FormatCode", lambda text, **_: (text, True))
 
 
+def scalar_names(runner: Runner, part: str = "") -> list[str]:
+    """Return the names of the logged scalars of training that contain ``part``."""
+    names = [
+        name.removeprefix("train/") for name in runner.message_hub.log_scalars if "train/" in name
+    ]
+    return [name for name in names if part in name]
+
+
 def history(runner: Runner, name: str) -> list[float]:
-    """Logged values of a scalar, one per iteration."""
+    """Return the logged values of a scalar, one per iteration."""
     return [float(v) for v in runner.message_hub.get_scalar(f"train/{name}").data[0]]

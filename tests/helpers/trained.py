@@ -1,4 +1,4 @@
-"""Toys whose teacher is trained, so that it knows its classes; data in which labels are wrong."""
+"""Toys with a trained teacher, and data sets with label errors."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ SCENES = 12
 
 @functools.cache
 def classifier() -> Toy:
-    """60 pictures of 3 classes, told apart by a trained ResNet-18."""
+    """Return a ResNet-18 that is trained on 60 pictures of 3 classes."""
     return _trained(classifier_config, make_class_folders(new_folder(), PER_CLASS), iters=30)
 
 
 @functools.cache
 def segmenter() -> Toy:
-    """12 scenes of 3 classes, told apart by a trained FCN."""
+    """Return an FCN that is trained on 12 scenes of 3 classes."""
     return _trained(segmenter_config, make_scenes(new_folder(), SCENES), iters=50)
 
 
@@ -46,30 +46,30 @@ def _trained(make: Any, data: Path, iters: int) -> Toy:
 
 
 def on(data: Path, cfg: Config) -> Config:
-    """``cfg`` with its training set in another folder, in place."""
+    """Set the folder of the training set of ``cfg``, in place."""
     cfg.train_dataloader.dataset.data_root = str(data)
     return cfg
 
 
 def with_labels(data: Path, change: Any) -> Path:
-    """A copy of scenes whose label maps went through ``change``."""
-    made = new_folder() / "data"
-    shutil.copytree(data, made)
-    for file in (made / "ann_dir" / "train").iterdir():
+    """Return a copy of scenes with ``change`` applied to their label maps."""
+    copied = new_folder() / "data"
+    shutil.copytree(data, copied)
+    for file in (copied / "ann_dir" / "train").iterdir():
         Image.fromarray(change(np.asarray(Image.open(file)))).save(file)
-    return made
+    return copied
 
 
 def with_moved_pictures(data: Path, moved: dict[str, str]) -> Path:
-    """A copy of class folders in which pictures lie in other folders.
+    """Return a copy of class folders with some pictures in the folder of another class.
 
     Args:
-        data: the class folders.
-        moved: by ``<class>/<file>``, the class that it shall be in.
+        data: Folder of the class folders.
+        moved: The new class of each picture, by ``<class>/<file>``.
     """
-    made = new_folder() / "data"
-    shutil.copytree(data, made)
-    for name, other in moved.items():
-        source = made / "train" / name
-        source.rename(made / "train" / other / f"from_{source.parent.name}_{source.name}")
-    return made
+    copied = new_folder() / "data"
+    shutil.copytree(data, copied)
+    for name, label in moved.items():
+        source = copied / "train" / name
+        source.rename(copied / "train" / label / f"from_{source.parent.name}_{source.name}")
+    return copied

@@ -1,4 +1,4 @@
-"""A web server on this machine, with a home for what is downloaded from it."""
+"""A web server on this machine."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ class _Handler(SimpleHTTPRequestHandler):
         self.server.paths.append(self.path)
         if not self.path.startswith("/cut/"):
             return super().do_GET()
-        whole = Path(self.translate_path(self.path.removeprefix("/cut"))).read_bytes()
+        content = Path(self.translate_path(self.path.removeprefix("/cut"))).read_bytes()
         self.send_response(200)
-        self.send_header("Content-Length", str(len(whole)))
+        self.send_header("Content-Length", str(len(content)))
         self.end_headers()
-        self.wfile.write(whole[:-9])
+        self.wfile.write(content[:-9])
 
     def log_message(self, *args: object) -> None:
         pass
 
 
 class Web(ThreadingHTTPServer):
-    """Serves a folder; what is asked for below ``/cut/`` ends 9 bytes early.
+    """Server of a folder; a file requested below ``/cut/`` ends 9 bytes early.
 
     Attributes:
-        paths: that were asked for, in order.
-        url: of the folder.
+        paths: Requested paths, in order.
+        url: URL of the folder.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -41,7 +41,7 @@ class Web(ThreadingHTTPServer):
 
 @contextmanager
 def served(folder: Path) -> Iterator[Web]:
-    """A server of ``folder`` while the block runs."""
+    """Serve ``folder`` while the block runs."""
     with Web(folder) as web:
         threading.Thread(target=web.serve_forever, args=(0.02,), daemon=True).start()
         yield web

@@ -17,7 +17,7 @@ from tests.helpers.loss_cases import (
     tensors,
     with_other_rows_under_the_mask,
 )
-from tests.helpers.watched import Made
+from tests.helpers.operations import OperationRecorder
 
 
 @pytest.mark.parametrize("shape", SHAPES)
@@ -111,7 +111,7 @@ def test_whole_classes_are_aggregated_in_pieces(monkeypatch, elements):
     _, _, context = tensors(5, 4, 5, dtype=torch.float32)
     expected = aggregate(context, 2.0, 0.1)
     monkeypatch.setattr(picd, "PIECE_ELEMENTS", elements)
-    with Made() as operations:
+    with OperationRecorder() as operations:
         result = aggregate(context, 2.0, 0.1)
     assert torch.equal(result, expected)
     assert operations.largest <= max(elements, 25)

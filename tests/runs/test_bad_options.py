@@ -1,4 +1,4 @@
-"""Options that cannot be: refused when the hook is made, with what would be right."""
+"""Invalid options are refused when the hook is built; the message names valid ones."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ def online(**options: Any) -> dict[str, Any]:
     return dict(teacher=dict(type="OnlineTeacher", **options))
 
 
-def self_taught(**options: Any) -> dict[str, Any]:
+def self_teacher(**options: Any) -> dict[str, Any]:
     return dict(teacher=dict(type="SelfTeacher", **options))
 
 
 UNKNOWN = {
     "hook": (dict(levels="image"), ["ICKDHook", "'levels'", "'level'"]),
-    "hook, nothing near": (dict(zzz=1), ["ICKDHook", "'zzz'", "teacher, level"]),
+    "hook, no similar name": (dict(zzz=1), ["ICKDHook", "'zzz'", "teacher, level"]),
     "teacher": (dict(teacher=dict(TEACHER, chekpoint="x")), ["teacher", "'checkpoint'"]),
     "teacher type": (dict(teacher=dict(TEACHER, type="OfflineTeecher")), ["OfflineTeacher"]),
     "teacher dtype": (dict(teacher=dict(TEACHER, dtype="half")), ["teacher.dtype", "fp16"]),
@@ -46,8 +46,8 @@ UNKNOWN = {
     "checkpoint of peers": (online(checkpoint="x.pth"), ["teacher", "'checkpoint'", "num_peers"]),
     "dtype of peers": (online(dtype="fp16"), ["teacher", "'dtype'", "optim_wrapper"]),
     "momentum of peers": (online(momentum=0.1), ["teacher", "'momentum'", "optim_wrapper"]),
-    "trust in peers": (online(trust_checkpoint=True), ["teacher", "'trust_checkpoint'"]),
-    "config of the student's past": (self_taught(cfg="x.py"), ["teacher", "'cfg'", "checkpoint"]),
+    "trust_checkpoint of peers": (online(trust_checkpoint=True), ["teacher", "'trust_checkpoint'"]),
+    "config of SelfTeacher": (self_teacher(cfg="x.py"), ["teacher", "'cfg'", "checkpoint"]),
     "retriever": (dict(retriever=dict(chunks=1)), ["retriever", "'chunks'", "'chunk_size'"]),
     "retriever type": (
         dict(retriever=dict(type="TorchRetreiver")),
@@ -58,10 +58,10 @@ OUT_OF_RANGE = {
     "level": (dict(level="pixels"), ["level='pixels'", "Did you mean 'pixel'"]),
     "level in a list": (dict(level=["pixel", "image2"]), ["level='image2'", "'image'"]),
     "no level": (dict(level=[]), ["level=[]"]),
-    "level of another kind": (dict(level=3), ["level=3", "image, pixel, region"]),
+    "level is a number": (dict(level=3), ["level=3", "image, pixel, region"]),
     "level twice": (dict(level=["pixel", "pixel"]), ["twice"]),
-    "shard that is no bool": (dict(bank=dict(shard="yes")), ["bank.shard='yes'"]),
-    "stored query of a dealt bank": (
+    "shard is text": (dict(bank=dict(shard="yes")), ["bank.shard='yes'"]),
+    "stored query of a sharded bank": (
         dict(query="bank", bank=dict(shard=True)),
         ["query='bank'", "bank.shard=True", "query='view'"],
     ),
@@ -107,18 +107,21 @@ OUT_OF_RANGE = {
         dict(retriever=dict(type="FaissRetriever", gpu=99)),
         ["retriever.gpu=99", "TorchRetriever"],
     ),
-    "momentum of 0": (self_taught(momentum=0), ["teacher.momentum=0", "(0, 1]"]),
-    "momentum above 1": (self_taught(momentum=1.01), ["teacher.momentum=1.01", "(0, 1]"]),
-    "negative momentum": (self_taught(momentum=-0.1), ["teacher.momentum=-0.1", "(0, 1]"]),
-    "momentum is nan": (self_taught(momentum=float("nan")), ["teacher.momentum=nan", "(0, 1]"]),
-    "infinite momentum": (self_taught(momentum=float("inf")), ["teacher.momentum=inf", "(0, 1]"]),
-    "momentum is a bool": (self_taught(momentum=True), ["teacher.momentum=True", "(0, 1]"]),
-    "momentum is text": (self_taught(momentum="0.1"), ["teacher.momentum='0.1'", "(0, 1]"]),
-    "warmup is a bool": (self_taught(warmup=True), ["teacher.warmup=True", "at least 0"]),
+    "momentum of 0": (self_teacher(momentum=0), ["teacher.momentum=0", "(0, 1]"]),
+    "momentum above 1": (self_teacher(momentum=1.01), ["teacher.momentum=1.01", "(0, 1]"]),
+    "negative momentum": (self_teacher(momentum=-0.1), ["teacher.momentum=-0.1", "(0, 1]"]),
+    "momentum is nan": (self_teacher(momentum=float("nan")), ["teacher.momentum=nan", "(0, 1]"]),
+    "infinite momentum": (self_teacher(momentum=float("inf")), ["teacher.momentum=inf", "(0, 1]"]),
+    "momentum is a bool": (self_teacher(momentum=True), ["teacher.momentum=True", "(0, 1]"]),
+    "momentum is text": (self_teacher(momentum="0.1"), ["teacher.momentum='0.1'", "(0, 1]"]),
+    "warmup is a bool": (self_teacher(warmup=True), ["teacher.warmup=True", "at least 0"]),
     "no peers": (online(num_peers=0), ["teacher.num_peers=0", "at least 1"]),
     "peers are a bool": (online(num_peers=True), ["teacher.num_peers=True", "at least 1"]),
     "no peer in the list": (online(cfg=[]), ["teacher.cfg gives 0 configs"]),
-    "two numbers of peers": (online(num_peers=3, cfg=[None]), ["teacher.num_peers=3", "1 configs"]),
+    "num_peers and cfg disagree": (
+        online(num_peers=3, cfg=[None]),
+        ["teacher.num_peers=3", "1 configs"],
+    ),
     "peer of a number": (online(cfg=3), ["teacher.cfg=3", "a file, a Config or a dict"]),
     "peers of numbers": (online(cfg=[None, 3]), ["teacher.cfg=3", "a file, a Config or a dict"]),
     "layer of peers": (online(layer=None), ["teacher.layer=None", "'auto'"]),
@@ -126,7 +129,7 @@ OUT_OF_RANGE = {
     "resume of peers": (online(resume="frsh"), ["teacher.resume='frsh'", "Did you mean 'fresh'"]),
     "optimizer is text": (online(optim_wrapper="SGD"), ["teacher.optim_wrapper='SGD'", "a dict"]),
     "optimizers": (online(optim_wrapper=[dict(type="SGD")]), ["teacher.optim_wrapper=", "a dict"]),
-    "optimizer without anything": (
+    "empty optimizer": (
         online(optim_wrapper={}),
         ["teacher.optim_wrapper={}", "a dict"],
     ),
@@ -142,26 +145,26 @@ OUT_OF_RANGE = {
 
 
 @pytest.mark.parametrize("case", UNKNOWN)
-def test_unknown_name_is_refused_with_the_nearest_right_one(case: str) -> None:
+def test_an_unknown_option_names_a_similar_one(case: str) -> None:
     options, words = UNKNOWN[case]
     _assert_refused(options, words)
 
 
 @pytest.mark.parametrize("case", OUT_OF_RANGE)
-def test_impossible_value_is_refused_with_its_range(case: str) -> None:
+def test_a_value_out_of_range_names_the_range(case: str) -> None:
     options, words = OUT_OF_RANGE[case]
     _assert_refused(options, words)
 
 
 def _assert_refused(options: dict[str, Any], words: list[str]) -> None:
-    with pytest.raises(ICKDError) as caught:
+    with pytest.raises(ICKDError) as error:
         ICKDHook(**{"teacher": TEACHER, **options})
     for word in words:
-        assert word in str(caught.value)
-    assert len(str(caught.value)) < 400
+        assert word in str(error.value)
+    assert len(str(error.value)) < 400
 
 
-def test_what_is_allowed_is_accepted() -> None:
+def test_valid_options_are_accepted() -> None:
     ICKDHook(
         teacher=dict(TEACHER, type="mmickd.OfflineTeacher", layer="head.fc", dtype="bf16"),
         level=("pixel", "region"),
@@ -180,11 +183,11 @@ def test_what_is_allowed_is_accepted() -> None:
 
 def test_a_config_stops_before_its_run_is_built() -> None:
     cfg = toys.classifier().distilled(losses=dict(kd=dict(temperatur=1)))
-    with pytest.raises(ICKDError, match=r"losses\.kd has no option 'temperatur'"):
+    with pytest.raises(ICKDError, match=r"losses\.kd .*'temperatur'"):
         build(cfg)
 
 
-def test_priority_of_the_entry_is_kept() -> None:
+def test_the_priority_of_the_entry_is_kept() -> None:
     cfg = toys.classifier().distilled(priority="LOW")
     runner = build(cfg)
     assert toys.hook_of(runner).priority == "LOW"

@@ -1,4 +1,4 @@
-"""A bank is never held twice: while it is built, cached, read, or handed to other ranks."""
+"""Memory holds a bank at most once while it is built, cached, read and sent to other ranks."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ from mmickd.utils.distributed import long_timeout_group
 from tests.helpers.ranks import on_ranks
 
 BOUND = 1.3
-"""Of the bytes of the bank, what a process may hold at once."""
+"""Peak status_bytes of a process, as a multiple of the bank's bytes."""
 CLASSES, WIDTH = 32, 1024
 IMAGES, ROWS_PER_IMAGE = 240, 1000
 M_MMAP_THRESHOLD = -3
 PIECE = 2**22
-"""Bytes of a message, as small beside this bank as the usual 64 MiB are beside a large one."""
+"""Bytes of a message: as small for this bank as the usual 64 MiB are for a large one."""
 
 pytestmark = pytest.mark.skipif(
     not os.access("/proc/self/clear_refs", os.W_OK), reason="reads the peak of Linux"
@@ -36,7 +36,7 @@ pytestmark = pytest.mark.skipif(
 
 
 class Level:
-    """Random rows, another thousand for each image."""
+    """A level with 1,000 random rows for each image."""
 
     capacity = None
 
@@ -46,17 +46,17 @@ class Level:
         g = torch.Generator().manual_seed(view.number)
         rows = torch.arange(ROWS_PER_IMAGE)
         ids = torch.full_like(rows, view.number)
-        found = Samples(
+        samples = Samples(
             torch.rand(len(rows), WIDTH, generator=g),
             torch.rand(len(rows), CLASSES, generator=g),
             torch.randint(0, CLASSES, (len(rows),), generator=g),
             ids,
         )
-        return found, keyed_hash(seed, ids, rows)
+        return samples, keyed_hash(seed, ids, rows)
 
 
 class Images:
-    """Nothing but their numbers."""
+    """A data set whose samples hold only their number."""
 
     def __len__(self) -> int:
         return IMAGES
@@ -86,8 +86,8 @@ def build(capacity: int | None) -> Callable[[list[str]], dict[str, MemoryBank | 
     return lambda levels: build_banks(levels, options, Images(), teacher(), 1, 0)  # type: ignore
 
 
-def memory(name: str) -> int:
-    """Bytes of a line of the process's status."""
+def status_bytes(name: str) -> int:
+    """Return the bytes of a line in the status of this process."""
     for line in Path("/proc/self/status").read_text().splitlines():
         if line.startswith(f"{name}:"):
             return int(line.split()[1]) * 1024
@@ -95,17 +95,17 @@ def memory(name: str) -> int:
 
 
 def peak_of(action: Callable[[], Any]) -> tuple[Any, int]:
-    """What ``action`` gives, and the bytes that the process held for it at once."""
+    """Return the result of ``action`` and the peak of the bytes that it allocated."""
     libc = ctypes.CDLL(None)
-    libc.mallopt(M_MMAP_THRESHOLD, 2**20)  # blocks go back at once, as those of 64 MiB always do
+    libc.mallopt(M_MMAP_THRESHOLD, 2**20)  # frees blocks at once, as those of 64 MiB always are
     libc.malloc_trim(0)
     Path("/proc/self/clear_refs").write_text("5")  # forgets the peak
-    before = memory("VmRSS")
-    return action(), memory("VmHWM") - before
+    before = status_bytes("VmRSS")
+    return action(), status_bytes("VmHWM") - before
 
 
-def peaks(folder: str, capacity: int | None) -> dict[str, float]:
-    """Peaks of this rank, as multiples of the bank, by what was done."""
+def measure_peaks(folder: str, capacity: int | None) -> dict[str, float]:
+    """Return the status_bytes peaks of this rank by phase, as multiples of the bank."""
     distributed.CHUNK_BYTES = PIECE
     fields = {"image": {"level": "image", "capacity_per_class": str(capacity)}}
 
@@ -113,23 +113,23 @@ def peaks(folder: str, capacity: int | None) -> dict[str, float]:
         with long_timeout_group():
             return get_or_build_banks(fields, BankCache(folder), build(capacity), shard)["image"]
 
-    found = {}
-    for phase in ("built", "read", "dealt"):
-        bank, peak = peak_of(lambda shard=phase == "dealt": obtain(shard))  # type: ignore
+    peaks = {}
+    for phase in ("built", "read", "sharded"):
+        bank, peak = peak_of(lambda shard=phase == "sharded": obtain(shard))  # type: ignore
         nbytes = len(bank) * (WIDTH * 2 + CLASSES * 2 + 16)
         assert nbytes > 2e8, "the bank is too small to measure"
-        found[phase] = peak / nbytes
+        peaks[phase] = peak / nbytes
         del bank
-    return found
+    return peaks
 
 
 @pytest.mark.parametrize(("world_size", "capacity"), [(1, None), (2, 6000)])
 def test_no_process_holds_a_bank_twice(
     tmp_path: Path, world_size: int, capacity: int | None
 ) -> None:
-    main, *others = on_ranks(world_size, peaks, str(tmp_path), capacity)
-    for rank in (main, *others):
+    first, *rest = on_ranks(world_size, measure_peaks, str(tmp_path), capacity)
+    for rank in (first, *rest):
         assert max(rank["built"], rank["read"]) < BOUND, rank
-    # rank 0 cuts its own part out of the whole; the others see no more than theirs
-    assert main["dealt"] < BOUND + (1 / 2 if others else 0), main
-    assert all(rank["dealt"] < BOUND / 2 for rank in others), others
+    # rank 0 cuts its shard out of the whole bank; the other ranks receive only their shard
+    assert first["sharded"] < BOUND + (1 / 2 if rest else 0), first
+    assert all(rank["sharded"] < BOUND / 2 for rank in rest), rest

@@ -1,4 +1,4 @@
-"""A bank is read from the cache when it is right, and rebuilt with one line that says why."""
+"""A valid bank is read from the cache; any other is rebuilt, and one line logs the reason."""
 
 from __future__ import annotations
 
@@ -19,22 +19,24 @@ from mmickd.banks.options import BankOptions
 from mmickd.utils.errors import ICKDError
 from tests.helpers import toys
 from tests.helpers.commands import ROOT, CommandResult, command
-from tests.helpers.tiny import make_scenes, plain_config_text, run, save_teacher
+from tests.helpers.logs import BUILDS, READS, REASON, lines_with
+from tests.helpers.tiny import dump, make_scenes, run, save_teacher
 
 
 @pytest.fixture(scope="module")
 def filled() -> Path:
-    """A cache with the bank of the segmenter."""
+    """Return a cache with the bank of the segmenter."""
     cache = toys.new_folder()
     log = toys.log_of(run(distilled(cache)))
-    assert f"Memory bank cached in {cache}" in log
-    assert f"Building: no bank of this teacher and data set in {cache}" in log
+    assert f"cached in {cache}" in log
+    (reason,) = lines_with(log, REASON)
+    assert str(cache) in reason
     return cache
 
 
 @pytest.fixture
 def cache(filled: Path) -> Path:
-    """A copy of it, to be spoilt."""
+    """Return a copy of the cache."""
     copied = toys.new_folder() / "cache"
     shutil.copytree(filled, copied)
     return copied
@@ -45,25 +47,21 @@ def distilled(cache: Any, **options: Any) -> Config:
     return toys.segmenter().distilled(bank=bank)
 
 
-def lines(log: str, word: str) -> list[str]:
-    return [line for line in log.splitlines() if word in line]
-
-
 def only_folder(cache: Path) -> Path:
     (folder,) = folders(cache)
     return folder
 
 
 def folders(cache: Path) -> list[Path]:
-    """Of the banks; their locks lie beside them."""
+    """Return the folders of the banks; the files beside them are locks."""
     return [path for path in cache.iterdir() if path.is_dir()]
 
 
-def test_second_run_reads_it(cache: Path) -> None:
+def test_the_second_run_reads_the_bank(cache: Path) -> None:
     before = toys.cached_banks(cache)["pixel"]
     log = toys.log_of(run(distilled(cache)))
-    assert len(lines(log, f"memory bank from {only_folder(cache)}")) == 1
-    assert "Building" not in log
+    assert len(lines_with(log, f"{READS}{only_folder(cache)}")) == 1
+    assert BUILDS not in log
     assert toys.same_state(toys.cached_banks(cache)["pixel"], before)
     manifest = json.loads((only_folder(cache) / "manifest.json").read_text())
     assert manifest["about"] == {"teacher_checkpoint": "teacher.pth"}  # its config is a dict here
@@ -95,31 +93,29 @@ def set_in_manifest(**values: Any) -> Callable[[Path], None]:
     return change
 
 
-SPOILT: dict[str, tuple[Callable[[Path], Any], str]] = {
-    "truncated": (truncate, "is truncated or was altered"),
-    "altered": (alter, "is truncated or was altered"),
-    "tensors gone": (lambda f: (f / "bank.safetensors").unlink(), "cannot be read"),
-    "manifest gone": (lambda f: (f / "manifest.json").unlink(), "cannot be read"),
-    "manifest cut": (lambda f: (f / "manifest.json").write_text('{"for'), "cannot be read"),
+DAMAGES: dict[str, tuple[Callable[[Path], Any], str]] = {
+    "truncated": (truncate, "truncated"),
+    "altered": (alter, "truncated"),
+    "tensors missing": (lambda f: (f / "bank.safetensors").unlink(), "cannot be read"),
+    "manifest missing": (lambda f: (f / "manifest.json").unlink(), "cannot be read"),
+    "manifest truncated": (lambda f: (f / "manifest.json").write_text('{"for'), "cannot be read"),
     "manifest is a list": (lambda f: (f / "manifest.json").write_text("[]"), "cannot be read"),
-    "other format": (set_in_manifest(format=0), "is of format 0"),
-    "other fields": (set_in_manifest(fields={}), "is of another"),
+    "other format": (set_in_manifest(format=0), "format 0"),
+    "other fields": (set_in_manifest(fields={}), "another"),
 }
 
 
-@pytest.mark.parametrize("name", SPOILT)
-def test_spoilt_bank_is_rebuilt_with_one_line(cache: Path, name: str) -> None:
-    spoil, reason = SPOILT[name]
-    right = toys.cached_banks(cache)["pixel"]
-    spoil(only_folder(cache))
+@pytest.mark.parametrize("name", DAMAGES)
+def test_a_damaged_bank_is_rebuilt_with_one_line(cache: Path, name: str) -> None:
+    damage, reason = DAMAGES[name]
+    expected = toys.cached_banks(cache)["pixel"]
+    damage(only_folder(cache))
     runner = run(distilled(cache))
-    found = lines(toys.log_of(runner), "Building: ")
-    assert len(found) == 1
-    assert reason in found[0]
-    assert str(only_folder(cache)) in found[0]
+    (line,) = lines_with(toys.log_of(runner), REASON)
+    assert reason in line and str(only_folder(cache)) in line
     assert runner.iter == 3
-    assert toys.same_state(toys.cached_banks(cache)["pixel"], right)
-    assert "Building" not in toys.log_of(run(distilled(cache)))
+    assert toys.same_state(toys.cached_banks(cache)["pixel"], expected)
+    assert BUILDS not in toys.log_of(run(distilled(cache)))
 
 
 def other_teacher(cfg: Config) -> None:
@@ -142,7 +138,7 @@ def set_bank(**options: Any) -> Callable[[Config], None]:
     return lambda cfg: cfg.custom_hooks[0].bank.update(options)
 
 
-OTHER: dict[str, tuple[Callable[[Config], None], str]] = {
+CHANGES: dict[str, tuple[Callable[[Config], None], str]] = {
     "teacher": (other_teacher, "teacher_weights"),
     "data set": (other_data, "images"),
     "pipeline": (other_pipeline, "pipeline"),
@@ -154,21 +150,19 @@ OTHER: dict[str, tuple[Callable[[Config], None], str]] = {
 }
 
 
-@pytest.mark.parametrize("name", OTHER)
-def test_bank_of_another_kind_is_left_alone(cache: Path, name: str) -> None:
-    change, field = OTHER[name]
+@pytest.mark.parametrize("name", CHANGES)
+def test_a_bank_of_other_fields_stays_in_the_cache(cache: Path, name: str) -> None:
+    change, field = CHANGES[name]
     old = only_folder(cache)
     cfg = distilled(cache)
     change(cfg)
-    found = lines(toys.log_of(run(cfg)), "Building: ")
-    assert len(found) == 1
-    assert f"the nearest one, {old}, has another" in found[0]
-    assert field in found[0].partition("has another")[2]
+    (line,) = lines_with(toys.log_of(run(cfg)), REASON)
+    assert field in line.partition(str(old))[2]
     assert len(folders(cache)) == 2
     assert (old / "bank.safetensors").exists()
 
 
-def test_image_that_was_changed_since_is_noticed(cache: Path) -> None:
+def test_a_bank_is_rebuilt_if_an_image_has_changed(cache: Path) -> None:
     path = toys.segmenter().data / "img_dir/train/0.png"
     stat = path.stat()
     os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns + 1))
@@ -176,15 +170,15 @@ def test_image_that_was_changed_since_is_noticed(cache: Path) -> None:
         log = toys.log_of(run(distilled(cache)))
     finally:
         os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
-    (line,) = lines(log, "Building: ")
-    assert line.endswith("has another images)")
+    (line,) = lines_with(log, REASON)
+    assert "images" in line.partition(str(cache))[2]
 
 
-def test_cache_that_cannot_be_written_is_a_warning(tmp_path: Path) -> None:
+def test_a_cache_that_cannot_be_written_is_a_warning(tmp_path: Path) -> None:
     blocked = tmp_path / "file"
     blocked.write_text("no folder")
     runner = run(distilled(blocked / "cache"))
-    (warning,) = lines(toys.log_of(runner), "cannot be cached")
+    (warning,) = lines_with(toys.log_of(runner), "cannot be cached")
     assert "WARNING" in warning
     assert str(blocked) in warning
     assert "bank.cache_dir" in warning
@@ -192,31 +186,34 @@ def test_cache_that_cannot_be_written_is_a_warning(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
-def test_read_only_cache_is_a_warning(tmp_path: Path) -> None:
+def test_a_read_only_cache_is_a_warning(tmp_path: Path) -> None:
     tmp_path.chmod(0o500)
     runner = run(distilled(tmp_path))
-    assert lines(toys.log_of(runner), "cannot be cached")
+    assert lines_with(toys.log_of(runner), "cannot be cached")
     assert runner.iter == 3
 
 
-def test_no_cache_writes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_cache_nothing_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("MMICKD_CACHE_DIR", str(tmp_path))
     log = toys.log_of(run(distilled(None)))
-    assert "Building the memory bank" in log
-    assert "cached" not in log
+    assert BUILDS in log and "cached" not in log
     assert not list(tmp_path.iterdir())
 
 
-def test_auto_is_the_environment_variable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_auto_reads_the_environment_variable(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("MMICKD_CACHE_DIR", str(tmp_path / "deep" / "folder"))
     run(distilled("auto"))
     assert set(toys.cached_banks(tmp_path / "deep" / "folder")) == {"pixel"}
 
 
-def test_a_run_from_the_cache_is_the_run_that_built_it(cache: Path) -> None:
+def test_a_run_with_a_cached_bank_equals_the_run_that_built_it(cache: Path) -> None:
     cached = run(distilled(cache)).model.state_dict()
     built = run(distilled(None)).model.state_dict()
-    assert toys.same_state(dict(cached), dict(built))
+    assert toys.same_state(cached, built)
     assert all(torch.isfinite(v).all() for v in cached.values())
 
 
@@ -224,20 +221,18 @@ def test_levels_are_cached_one_by_one(cache: Path) -> None:
     cfg = distilled(cache)
     cfg.custom_hooks[0].level = ["pixel", "region"]
     log = toys.log_of(run(cfg))
-    assert len(lines(log, "memory bank from /")) == 1
-    assert len(lines(log, "Building: ")) == 1
+    assert len(lines_with(log, f"{READS}/")) == 1
+    assert len(lines_with(log, REASON)) == 1
     assert set(toys.cached_banks(cache)) == {"pixel", "region"}
 
 
 @pytest.mark.slow
 def test_two_runs_at_once_build_one_bank(tmp_path: Path) -> None:
-    """The second waits for the lock of the first, whichever that is, and reads its bank."""
+    """The run that comes second waits for the lock of the other one and reads its bank."""
     files = []
     for number in range(2):
         cfg = distilled(tmp_path / "cache", num_workers=1)
-        files.append(tmp_path / f"run{number}.py")
-        with plain_config_text():
-            cfg.dump(files[-1])
+        files.append(dump(cfg, tmp_path / f"run{number}.py"))
 
     def train(file: Path) -> CommandResult:
         work_dir = file.with_suffix("")
@@ -246,10 +241,10 @@ def test_two_runs_at_once_build_one_bank(tmp_path: Path) -> None:
         )
 
     with ThreadPoolExecutor() as pool:
-        logs = [outcome.ok() for outcome in pool.map(train, files)]
+        logs = [result.ok() for result in pool.map(train, files)]
     log = "\n".join(logs)
-    assert len(lines(log, "Building: ")) == 1
-    assert len(lines(log, f"memory bank from {only_folder(tmp_path / 'cache')}")) == 1
+    assert len(lines_with(log, REASON)) == 1
+    assert len(lines_with(log, f"{READS}{only_folder(tmp_path / 'cache')}")) == 1
     states = [
         torch.load(file.with_suffix("") / "iter_3.pth", weights_only=False)["state_dict"]
         for file in files
@@ -260,13 +255,13 @@ def test_two_runs_at_once_build_one_bank(tmp_path: Path) -> None:
 def test_the_cache_stays_below_its_limit(cache: Path) -> None:
     old = only_folder(cache)
     log = toys.log_of(run(distilled(cache, cache_limit=1e-6, seed=9)))
-    (line,) = lines(log, "Removed the memory bank")
+    (line,) = lines_with(log, "Removed")
     assert str(old) in line and "bank.cache_limit" in line
     assert only_folder(cache) != old
-    assert "Building" not in toys.log_of(run(distilled(cache, cache_limit=None, seed=9)))
+    assert BUILDS not in toys.log_of(run(distilled(cache, cache_limit=None, seed=9)))
 
 
 @pytest.mark.parametrize("limit", [0, -1.0, "10", True, float("inf"), float("nan")])
-def test_a_limit_that_is_none(limit: Any) -> None:
+def test_an_invalid_limit(limit: Any) -> None:
     with pytest.raises(ICKDError, match=r"^cache_limit=.*positive number"):
         BankOptions(cache_limit=limit)

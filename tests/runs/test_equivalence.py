@@ -1,4 +1,4 @@
-"""Two ranks with batches of 2 learn what one rank with a batch of 4 learns, term by term."""
+"""Two ranks with batches of 2 make the step of one rank with a batch of 4, term by term."""
 
 from __future__ import annotations
 
@@ -12,10 +12,9 @@ from mmengine.config import Config
 from PIL import Image
 from torch import Tensor
 
-from mmickd.commands.launching import prepare_launch
 from tests.helpers import toys
-from tests.helpers.ranks import on_ranks
-from tests.helpers.tiny import make_class_folders, make_scenes, plain_config_text, run
+from tests.helpers.ranks import on_ranks, read_rank_config
+from tests.helpers.tiny import dump, make_class_folders, make_scenes, run
 
 TERMS: dict[str, dict[str, Any] | None] = dict(
     none=None,
@@ -31,7 +30,7 @@ TERMS: dict[str, dict[str, Any] | None] = dict(
 
 
 def uneven_images() -> Path:
-    """The first four: the only one of its class, two of a class, one of many."""
+    """Return a data set: of its first four images one is alone in its class, two share a class."""
     data = make_class_folders(toys.new_folder())
     for name in ("0/1", "0/2", "0/3", "0/4", "0/5", "1/2", "1/3", "1/4", "1/5"):
         (data / "train" / f"c{name}.png").unlink()
@@ -39,7 +38,7 @@ def uneven_images() -> Path:
 
 
 def scenes_with_void(void: tuple[int, ...]) -> Path:
-    """Scenes of which the given ones have no labelled pixel; with (1, 3) rank 1 has no anchor."""
+    """Return scenes, some of which are void; with (1, 3) rank 1 has no anchor."""
     data = make_scenes(toys.new_folder())
     for index, path in enumerate(sorted((data / "ann_dir" / "train").iterdir())):
         if index in void:
@@ -49,7 +48,7 @@ def scenes_with_void(void: tuple[int, ...]) -> Path:
 
 
 def config(scope: str, level: str, data: Path, losses: Any, batch_size: int) -> Config:
-    """One step of SGD with rate 1 on the first four samples, by a student without BN."""
+    """Return one step of SGD with rate 1 on the first four samples, for a student without BN."""
     toy = toys.toy(scope)
     cfg = toy.student(train_cfg__max_iters=1)
     cfg.param_scheduler = []
@@ -68,39 +67,31 @@ def config(scope: str, level: str, data: Path, losses: Any, batch_size: int) -> 
     return toy.distilled(cfg, level=level, losses=losses, bank=dict(batch_size=4))
 
 
-def step_of(cfg: Config) -> dict[str, Tensor]:
-    """What a step adds to the parameters."""
+def parameters_after_step(cfg: Config) -> dict[str, Tensor]:
+    """Return the parameters after the step."""
     runner = run(cfg)
     model = getattr(runner.model, "module", runner.model)
     return {name: p.detach().clone() for name, p in model.named_parameters()}
 
 
-def steps_on_rank(paths: list[str]) -> list[dict[str, Tensor]]:
-    steps = []
-    for path in paths:
-        cfg = Config.fromfile(path)
-        cfg.launcher = "pytorch"
-        prepare_launch(cfg)
-        steps.append(step_of(cfg))
-    return steps
+def steps_on_rank(paths: list[Path]) -> list[dict[str, Tensor]]:
+    return [parameters_after_step(read_rank_config(path)) for path in paths]
 
 
 def check(scope: str, level: str, data: Path) -> None:
     folder = toys.new_folder()
-    paths = []
-    for term, losses in TERMS.items():
-        cfg = config(scope, level, data, losses, batch_size=2)
-        paths.append(str(folder / f"{term}.py"))
-        with plain_config_text():
-            cfg.dump(paths[-1])
+    paths = [
+        dump(config(scope, level, data, losses, batch_size=2), folder / f"{term}.py")
+        for term, losses in TERMS.items()
+    ]
     by_rank = on_ranks(2, steps_on_rank, paths)
     plain: dict[str, Tensor] = {}
     for number, (term, losses) in enumerate(TERMS.items()):
         assert toys.same_state(by_rank[0][number], by_rank[1][number]), term
-        alone = step_of(config(scope, level, data, losses, batch_size=4))
+        alone = parameters_after_step(config(scope, level, data, losses, batch_size=4))
         together = by_rank[0][number]
         plain = plain or alone
-        # of the distillation term alone: what it adds to the step of the task loss
+        # what the distillation term adds to the step of the task loss
         largest = max(float((alone[n] - plain[n]).abs().max()) for n in alone)
         assert (largest > 1e-3) is (losses is not None), term
         for name in alone:

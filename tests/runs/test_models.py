@@ -1,4 +1,4 @@
-"""Teachers that differ from the student in everything but the classes."""
+"""Teachers that share nothing with the student but the classes."""
 
 from __future__ import annotations
 
@@ -14,32 +14,17 @@ from mmengine.runner import Runner
 from PIL import Image
 
 from tests.helpers import toys
-from tests.helpers.tiny import (
-    build,
-    every_term,
-    history,
-    make_scenes,
-    plain_config_text,
-    run,
-    save_teacher,
-)
+from tests.helpers.tiny import history, make_scenes, run, save_teacher, with_hook
 
 
 def taught_by(cfg: Config, teacher_cfg: Config, **options: Any) -> Config:
-    """The run ``cfg`` with a new random teacher."""
-    path = save_teacher(teacher_cfg, toys.new_folder() / "teacher.pth")
-    hook = dict(
-        type="mmickd.ICKDHook",
-        teacher=dict(cfg=teacher_cfg.to_dict(), checkpoint=str(path)),
-        **every_term(options),
-    )
-    cfg = copy.deepcopy(cfg)
-    cfg.custom_hooks = [hook]
-    return cfg
+    """Return the run ``cfg`` with a new random teacher."""
+    checkpoint = save_teacher(teacher_cfg, toys.new_folder() / "teacher.pth")
+    return with_hook(cfg, teacher_cfg, checkpoint, **options)
 
 
 def strided(stride: int, align_corners: bool = False) -> Config:
-    """The segmenters' teacher with logits at another stride."""
+    """Return the segmenters' teacher with logits at another stride."""
     cfg = copy.deepcopy(toys.segmenter().teacher_cfg)
     strides = {4: (1, 1, 1, 1), 8: (1, 2, 1, 1), 16: (1, 2, 2, 1)}[stride]
     dilations = {4: (1, 2, 4, 8), 8: (1, 1, 2, 4), 16: (1, 1, 1, 2)}[stride]
@@ -49,7 +34,7 @@ def strided(stride: int, align_corners: bool = False) -> Config:
 
 
 def test_a_network_that_squeezes_a_batch_of_one() -> None:
-    """LeNet5; the bank is looked at by one picture, and the last batch of 17 is one."""
+    """LeNet5 drops the batch axis of the dry run and of the last batch, each of one image."""
     load = [dict(type="LoadImageFromFile", color_type="grayscale"), dict(type="Resize", scale=32)]
     cfg = toys.classifier().student()
     cfg.model = dict(
@@ -67,7 +52,7 @@ def test_a_network_that_squeezes_a_batch_of_one() -> None:
 
 @pytest.mark.parametrize("align_corners", [False, True])
 @pytest.mark.parametrize("stride", [4, 16])
-def test_grids_may_differ(stride: int, align_corners: bool) -> None:
+def test_the_teachers_grid_may_differ(stride: int, align_corners: bool) -> None:
     student = toys.segmenter().student()
     cfg = taught_by(student, strided(stride, align_corners), level=["pixel", "region"])
     runner = run(cfg)
@@ -103,7 +88,7 @@ def test_teacher_of_another_architecture() -> None:
     assert "24 float16 features" in toys.log_of(runner)
 
 
-def test_classifier_layer_of_an_unusual_name_is_found() -> None:
+def test_a_classifier_layer_of_an_unusual_name_is_found() -> None:
     teacher = copy.deepcopy(toys.classifier().teacher_cfg)
     teacher.model.head = dict(
         type="StackedLinearClsHead", num_classes=3, in_channels=128, mid_channels=[20]
@@ -115,28 +100,28 @@ def test_classifier_layer_of_an_unusual_name_is_found() -> None:
     assert all(v > 0 for v in history(runner, "loss_kd"))
 
 
-class Inputs(Hook):
-    """What the teacher is given, and what it should be given, in the first step."""
+class InputRecorder(Hook):
+    """Records the images of the first batch and the teacher's input for them."""
 
     def __init__(self) -> None:
-        self.given: torch.Tensor | None = None
+        self.teacher_input: torch.Tensor | None = None
         self.images: torch.Tensor | None = None
 
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:
-        if self.given is not None:
+        if self.images is not None:
             return
         self.images = torch.stack(list(data_batch["inputs"])).float()
         teacher = toys.hook_of(runner).distiller.teacher
 
         def keep(module: Any, args: Any) -> None:
-            self.given = args[0].clone()
+            self.teacher_input = args[0].clone()
             handle.remove()
 
         handle = teacher.model.backbone.register_forward_pre_hook(keep)
 
 
 @pytest.mark.parametrize("scope", toys.SCOPES)
-def test_teacher_sees_its_own_normalisation_and_channel_order(scope: str) -> None:
+def test_the_teacher_gets_its_normalisation_and_channel_order(scope: str) -> None:
     toy = toys.toy(scope)
     teacher = copy.deepcopy(toy.teacher_cfg)
     mean, std = [100.0, 90.0, 80.0], [30.0, 40.0, 50.0]
@@ -144,27 +129,22 @@ def test_teacher_sees_its_own_normalisation_and_channel_order(scope: str) -> Non
         teacher.data_preprocessor.update(mean=mean, std=std, to_rgb=False)
     else:
         teacher.model.data_preprocessor.update(mean=mean, std=std, bgr_to_rgb=False)
-    runner, hook = build(taught_by(toy.student(), teacher)), Inputs()
-    runner.register_hook(hook)
-    with plain_config_text():
-        runner.train()
-    assert hook.given is not None and hook.images is not None
-    expected = (hook.images - torch.tensor(mean)[:, None, None]) / torch.tensor(std)[:, None, None]
-    torch.testing.assert_close(hook.given, expected, rtol=1e-4, atol=1e-4)
+    recorder = InputRecorder()
+    run(taught_by(toy.student(), teacher), recorder)
+    expected = (recorder.images - torch.tensor(mean)[:, None, None]) / torch.tensor(std)[
+        :, None, None
+    ]
+    torch.testing.assert_close(recorder.teacher_input, expected, rtol=1e-4, atol=1e-4)
 
 
-def test_same_normalisation_is_passed_on_exactly() -> None:
-    runner, hook = build(toys.classifier().distilled()), Inputs()
-    runner.register_hook(hook)
-    with plain_config_text():
-        runner.train()
-    assert hook.given is not None and hook.images is not None
-    preprocessor = runner.model.data_preprocessor
-    rgb = hook.images.flip(1)
-    assert torch.equal(hook.given, (rgb - preprocessor.mean) / preprocessor.std)
+def test_the_same_normalisation_keeps_the_input_bit_for_bit() -> None:
+    recorder = InputRecorder()
+    preprocessor = run(toys.classifier().distilled(), recorder).model.data_preprocessor
+    rgb = recorder.images.flip(1)
+    assert torch.equal(recorder.teacher_input, (rgb - preprocessor.mean) / preprocessor.std)
 
 
-def test_teacher_config_may_be_a_model_alone() -> None:
+def test_the_teachers_config_may_be_a_model_alone() -> None:
     toy = toys.classifier()
     cfg = toy.distilled()
     model = toy.teacher_cfg.model.to_dict()
@@ -177,7 +157,7 @@ def test_teacher_config_may_be_a_model_alone() -> None:
     assert history(run(cfg), "loss_kd") == history(reference, "loss_kd")
 
 
-def test_cascade_takes_the_last_head() -> None:
+def test_the_last_head_of_a_cascade_is_distilled() -> None:
     student = toys.segmenter().student()
     head = student.model.decode_head
     first = dict(head, in_channels=32, in_index=2, dropout_ratio=0)
@@ -198,7 +178,7 @@ def test_cascade_takes_the_last_head() -> None:
     assert all(v > 0 for v in history(runner, "loss_kd"))
 
 
-def test_other_ignore_index_is_that_of_the_students_head() -> None:
+def test_the_ignore_index_is_that_of_the_students_head() -> None:
     data = make_scenes(toys.new_folder())
     for path in data.glob("ann_dir/*/*.png"):
         label = np.array(Image.open(path))

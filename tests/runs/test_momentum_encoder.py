@@ -13,19 +13,20 @@ from mmengine.runner import Runner
 
 from mmickd.utils.errors import ICKDError
 from tests.helpers import toys
-from tests.helpers.learning_runs import hooked
-from tests.helpers.tiny import build, history, plain_config_text, run
+from tests.helpers.learning_runs import learning_config
+from tests.helpers.recorders import Callback
+from tests.helpers.tiny import build, history, resume, run
 
 MOMENTUM = 0.25
 
 
 def config(scope: str, iters: int, cfg: Any = None) -> Config:
     teacher = dict(type="OnlineTeacher", cfg=cfg)
-    return hooked(scope, None, iters, teacher, bank=dict(momentum=MOMENTUM))
+    return learning_config(scope, None, iters, teacher, bank=dict(momentum=MOMENTUM))
 
 
-class Watch(Hook):
-    """Compares average and queue with what they should be, in each step."""
+class AverageCheck(Hook):
+    """Asserts in each step that averages follow their networks and fill the queues."""
 
     priority = "LOWEST"
 
@@ -37,9 +38,9 @@ class Watch(Hook):
         peers = [peer.network for peer in self.teacher.peers]
         self.networks = [runner.model, *peers]
         self.averages = [copy.deepcopy(dict(n.state_dict())) for n in self.networks]
-        runner.model.register_forward_pre_hook(self._see, with_kwargs=True)
+        runner.model.register_forward_pre_hook(self._record_inputs, with_kwargs=True)
 
-    def _see(self, model: Any, args: Any, kwargs: dict[str, Any]) -> None:
+    def _record_inputs(self, model: Any, args: Any, kwargs: dict[str, Any]) -> None:
         if kwargs.get("mode") == "loss":
             self.inputs = kwargs["inputs"].clone()
 
@@ -47,30 +48,30 @@ class Watch(Hook):
         share = max(MOMENTUM, 10 / (10 + self.steps))
         pairs = zip(self.networks, self.averages, self.teacher.encoders, strict=True)
         for number, (network, average, encoder) in enumerate(pairs):
-            # the queue's newest rows are of the average before this step
-            probe = copy.deepcopy(encoder.model)
-            probe.load_state_dict(average)
-            feats = torch.nn.functional.normalize(probe.eval().extract_feat(self.inputs)[-1])
+            model = encoder.model
+            # the newest rows of the queue are outputs of the average before this step
+            previous = copy.deepcopy(model)
+            previous.load_state_dict(average)
+            features = previous.eval().extract_feat(self.inputs)[-1]
+            features = torch.nn.functional.normalize(features)
             name = "student" if number == 0 else f"peer{number - 1}"
             bank = self.banks[f"{name}.image"]
-            for row in feats:
+            for row in features:
                 assert float((bank.features - row).abs().amax(1).min()) < 1e-4
             for key, value in network.state_dict().items():
                 if value.is_floating_point():
                     average[key] = average[key] + share * (value - average[key])
                 else:
                     average[key] = value.clone()
-            for key, value in encoder.model.state_dict().items():
+            for key, value in model.state_dict().items():
                 assert torch.allclose(value, average[key], atol=1e-5), key
         self.steps += 1
 
 
 def test_rows_come_from_averages_that_follow_their_networks() -> None:
-    runner, watch = build(config("mmpretrain", 6, [toys.classifier().teacher_cfg, None])), Watch()
-    runner.register_hook(watch)
-    with plain_config_text():
-        runner.train()
-    assert watch.steps == 6 and len(watch.teacher.encoders) == 3
+    check = AverageCheck()
+    runner = run(config("mmpretrain", 6, [toys.classifier().teacher_cfg, None]), check)
+    assert check.steps == 6 and len(check.teacher.encoders) == 3
     assert all(value > 0 for value in history(runner, "loss_picd")[1:])
 
 
@@ -80,13 +81,12 @@ def test_a_resumed_run_goes_on_bit_for_bit(scope: str) -> None:
     whole = run(config(scope, 5, wide))
     cfg = config(scope, 3, wide)
     run(cfg)
-    cfg.train_cfg.max_iters, cfg.resume = 5, True
-    resumed = run(cfg)
-    saved = [toys.checkpoint_of(one) for one in (whole, resumed)]
-    assert toys.same_state(*(dict(one["state_dict"]) for one in saved))
-    for one, other in zip(*(one["mmickd"]["encoders"] for one in saved), strict=True):
-        assert toys.same_state(one, other)
-    assert toys.same_state(*(one["mmickd"]["banks"] for one in saved))
+    checkpoints = [toys.checkpoint_of(runner) for runner in (whole, resume(cfg, 5))]
+    assert toys.same_state(*(checkpoint["state_dict"] for checkpoint in checkpoints))
+    result, expected = (checkpoint["mmickd"] for checkpoint in checkpoints)
+    for encoders in zip(result["encoders"], expected["encoders"], strict=True):
+        assert toys.same_state(*encoders)
+    assert toys.same_state(result["banks"], expected["banks"])
 
 
 def test_resuming_without_the_encoders_is_refused() -> None:
@@ -94,9 +94,8 @@ def test_resuming_without_the_encoders_is_refused() -> None:
     cfg.custom_hooks[0].bank = dict()
     run(cfg)
     cfg.custom_hooks[0].bank = dict(momentum=MOMENTUM)
-    cfg.train_cfg.max_iters, cfg.resume = 4, True
-    with pytest.raises(ICKDError, match="holds 0 encoders, the config has 2"):
-        run(cfg)
+    with pytest.raises(ICKDError, match=r"0 encoders.* 2"):
+        resume(cfg, 4)
 
 
 @pytest.mark.parametrize(
@@ -104,7 +103,7 @@ def test_resuming_without_the_encoders_is_refused() -> None:
     [
         (dict(type="OnlineTeacher"), 0.0, "bank.momentum=0.0"),
         (dict(type="OnlineTeacher"), "slow", "bank.momentum='slow'"),
-        (dict(type="SelfTeacher"), 0.1, "has its own, teacher.momentum"),
+        (dict(type="SelfTeacher"), 0.1, "teacher.momentum"),
     ],
 )
 def test_bad_momentum(teacher: dict[str, Any], momentum: Any, words: str) -> None:
@@ -115,8 +114,8 @@ def test_bad_momentum(teacher: dict[str, Any], momentum: Any, words: str) -> Non
         build(cfg)
 
 
-def test_a_queue_is_fed_whoever_retrieves_from_it() -> None:
-    """The first learner of a pair may do without its teacher's queue."""
+def test_a_queue_is_filled_if_any_network_retrieves_from_it() -> None:
+    """The student retrieves nothing, the peers do."""
     cfg = config("mmpretrain", 4)
     cfg.custom_hooks[0].losses = toys.KD_ONLY
     cfg.custom_hooks[0].teacher = dict(type="OnlineTeacher", num_peers=2, losses=dict())
@@ -130,19 +129,14 @@ def test_a_queue_is_fed_whoever_retrieves_from_it() -> None:
 
 
 @pytest.mark.parametrize("losses", [toys.OFF, dict()], ids=["off", "on"])
-def test_averages_are_asked_once_a_step_if_something_is_retrieved(losses: dict[str, Any]) -> None:
+def test_averages_run_once_a_step_if_rows_are_retrieved(losses: dict[str, Any]) -> None:
     cfg = config("mmpretrain", 2, [None, None])
     cfg.custom_hooks[0].losses = losses
-    runner, asked = build(cfg), []
+    calls = []
 
-    class Listen(Hook):
-        priority = "LOWEST"
+    def count_calls(runner: Runner) -> None:
+        for encoder in toys.hook_of(runner).distiller.teacher.encoders:
+            encoder.model.register_forward_hook(lambda *_: calls.append(1))
 
-        def before_train(self, runner: Runner) -> None:
-            for encoder in toys.hook_of(runner).distiller.teacher.encoders:
-                encoder.model.register_forward_hook(lambda *_: asked.append(1))
-
-    runner.register_hook(Listen())
-    with plain_config_text():
-        runner.train()
-    assert runner.iter == 2 and len(asked) == (0 if losses else 2 * 3)
+    runner = run(cfg, Callback(before_train=count_calls))
+    assert runner.iter == 2 and len(calls) == (0 if losses else 2 * 3)

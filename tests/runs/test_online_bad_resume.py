@@ -1,4 +1,4 @@
-"""Checkpoints that a run with peers, or with the student's past, cannot go on from."""
+"""Checkpoints from which a run with peers, or with a SelfTeacher, cannot be resumed."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ import pytest
 from mmengine.config import Config
 
 from tests.helpers import toys
-from tests.helpers.learning_runs import online, self_taught, stopped, wider
+from tests.helpers.learning_runs import online_config, self_config, stop_message, wider
 from tests.helpers.tiny import run
 
 
 def without_hook() -> Config:
-    cfg = online("mmpretrain", "image", 2)
+    cfg = online_config("mmpretrain", "image", 2)
     cfg.custom_hooks = []
     return cfg
 
 
 def peers(iters: int = 2, **options: Any) -> Config:
-    return online("mmpretrain", "image", iters, **options)
+    return online_config("mmpretrain", "image", iters, **options)
 
 
 def past(iters: int = 2, **teacher: Any) -> Config:
-    return self_taught("mmpretrain", "image", iters, teacher=teacher)
+    return self_config("mmpretrain", "image", iters, teacher=teacher)
 
 
 def frozen() -> Config:
@@ -34,15 +34,16 @@ def frozen() -> Config:
 
 
 CHECKPOINTS: dict[str, tuple[Callable[[], Config], Callable[..., Config]]] = {
-    "plain, now peers": (without_hook, peers),
-    "of a frozen teacher, now peers": (frozen, peers),
-    "of the student's past, now peers": (past, peers),
-    "of peers, now the student's past": (peers, past),
+    "plain; peers now": (without_hook, peers),
+    "plain; SelfTeacher now": (without_hook, past),
+    "offline teacher; peers now": (frozen, peers),
+    "SelfTeacher; peers now": (past, peers),
+    "peers; SelfTeacher now": (peers, past),
 }
 
 
 @pytest.mark.parametrize("case", CHECKPOINTS)
-def test_a_checkpoint_without_such_a_teacher(case: str) -> None:
+def test_a_checkpoint_of_another_teacher(case: str) -> None:
     before, now = CHECKPOINTS[case]
     first = run(before())
 
@@ -51,45 +52,44 @@ def test_a_checkpoint_without_such_a_teacher(case: str) -> None:
         cfg.work_dir, cfg.resume = first.work_dir, True
         return cfg
 
-    assert "teacher.resume='fresh'" in stopped(resumed())
+    assert "teacher.resume='fresh'" in stop_message(resumed())
     fresh = run(resumed(resume="fresh"))
-    assert fresh.iter == 3 and "it begins anew" in toys.log_of(fresh)
+    assert fresh.iter == 3 and "mmickd" in toys.checkpoint_of(fresh)
 
 
 ADAM = dict(optimizer=dict(type="Adam", lr=0.1))
-OTHERS: dict[str, tuple[dict[str, Any], str]] = {
-    "more peers": (dict(num_peers=3), "holds 2 peers, the config has 3"),
-    "fewer peers": (dict(num_peers=1), "holds 2 peers, the config has 1"),
-    "another architecture": (dict(cfg=[None, "wider"]), r"another peer1 .*of shape"),
-    "another optimizer": (dict(num_peers=2, optim_wrapper=ADAM), r"another peer0 .*SGD"),
+CHANGES: dict[str, tuple[dict[str, Any], str]] = {
+    "more peers": (dict(num_peers=3), "2 peers.* 3"),
+    "fewer peers": (dict(num_peers=1), "2 peers.* 1"),
+    "another architecture": (dict(cfg=[None, "wider"]), r"peer1 .*of shape"),
+    "another optimizer": (dict(num_peers=2, optim_wrapper=ADAM), r"peer0 .*SGD"),
     "another scheduler": (
         dict(num_peers=2, param_scheduler=dict(type="MultiStepLR", milestones=[2])),
-        r"another peer0 .*PolyLR",
+        r"peer0 .*PolyLR",
     ),
-    "no scheduler": (dict(num_peers=2, param_scheduler=[]), r"another peer0 .*PolyLR"),
+    "no scheduler": (dict(num_peers=2, param_scheduler=[]), r"peer0 .*PolyLR"),
 }
 
 
 @pytest.fixture(scope="module")
 def two_peers() -> str:
-    """Folder of a run with two peers."""
+    """Return the folder of a run with two peers."""
     return run(peers(num_peers=2)).work_dir
 
 
-@pytest.mark.parametrize("case", OTHERS)
+@pytest.mark.parametrize("case", CHANGES)
 def test_a_checkpoint_of_other_peers(case: str, two_peers: str) -> None:
-    """Not by teacher.resume='fresh' either: that is for a checkpoint without peers."""
-    options, words = copy.deepcopy(OTHERS[case])
+    """It is refused with teacher.resume='fresh' too, which is for a checkpoint without peers."""
+    options, words = copy.deepcopy(CHANGES[case])
     if "cfg" in options:
         options["cfg"][1] = wider("mmpretrain")
     cfg = peers(iters=3, resume="fresh", **options)
     cfg.work_dir, cfg.resume = two_peers, True
-    message = stopped(cfg)
-    assert re.search(words, message) and "Resume with the config" in message
+    assert re.search(words, stop_message(cfg))
 
 
 def test_a_checkpoint_of_other_queues(two_peers: str) -> None:
     cfg = peers(iters=3, num_peers=2)
     cfg.custom_hooks[0].bank = dict(capacity_per_class=64)
     cfg.work_dir, cfg.resume = two_peers, True
-    assert "holds another student.image queue" in stopped(cfg)
+    assert "student.image queue" in stop_message(cfg)

@@ -10,7 +10,7 @@ import torch
 from mmengine.config import Config
 
 from tests.helpers import toys
-from tests.helpers.tiny import history, run
+from tests.helpers.tiny import history, run, scalar_names
 
 TERMS = ("loss_kd", "loss_picd", "loss_nicd", "loss")
 
@@ -31,24 +31,23 @@ def with_optim_wrapper(cfg: Config, **options: Any) -> Config:
 def test_bf16_autocast_is_near_fp32(scope: str, amp_on_cpu: None) -> None:
     toy = toys.toy(scope)
     level = None if scope == "mmpretrain" else ["pixel", "region"]
-    reference = run(toy.distilled(level=level))
+    expected = run(toy.distilled(level=level))
     amp = dict(type="AmpOptimWrapper", dtype="bfloat16")
     runner = run(with_optim_wrapper(toy.distilled(level=level), **amp))
-    names = [n for n in runner.message_hub.log_scalars if "loss" in n]
+    names = scalar_names(runner, "loss")
     assert len(names) >= 5
     for name in names:
-        name = name.removeprefix("train/")
         values = history(runner, name)
         assert np.isfinite(values).all()
-        # the same student in the first step; the logits are rounded to 8 bits
-        assert values[0] == pytest.approx(history(reference, name)[0], rel=0.05, abs=0.01), name
+        # the student of the first step is the same, the logits are rounded to 8 bits
+        assert values[0] == pytest.approx(history(expected, name)[0], rel=0.05, abs=0.01), name
     assert all(torch.isfinite(p).all() for p in runner.model.parameters())
-    # the bank is of the teacher's own precision, whatever the student's
+    # the precision of the bank does not follow the student's
     assert "float16 features" in toys.log_of(runner)
 
 
 @pytest.mark.parametrize("dtype", ["bf16", "fp32"])
-def test_teacher_dtype_is_the_same_for_bank_and_queries(dtype: str) -> None:
+def test_the_teachers_dtype_is_the_same_for_bank_and_queries(dtype: str) -> None:
     toy = toys.classifier()
     cfg = toy.distilled()
     cfg.custom_hooks[0].teacher.dtype = dtype
@@ -69,13 +68,12 @@ def test_gradients_accumulate(scope: str) -> None:
     assert all(np.isfinite(history(runner, n)).all() for n in TERMS)
     off = with_optim_wrapper(toy.distilled(student, losses=toys.OFF), accumulative_counts=2)
     plain = with_optim_wrapper(student, accumulative_counts=2)
-    assert toys.same_state(dict(run(off).model.state_dict()), dict(run(plain).model.state_dict()))
+    assert toys.same_state(run(off).model.state_dict(), run(plain).model.state_dict())
 
 
 @pytest.mark.parametrize("scope", toys.SCOPES)
 def test_flexible_runner(scope: str) -> None:
     toy = toys.toy(scope)
-    reference = run(toy.distilled())
 
     def flexible(cfg: Config) -> Config:
         cfg.runner_type = "FlexibleRunner"
@@ -86,5 +84,5 @@ def test_flexible_runner(scope: str) -> None:
     for name in TERMS:
         assert all(v > 0 for v in history(runner, name))
     off, plain = run(flexible(toy.distilled(losses=toys.OFF))), run(flexible(toy.student()))
-    assert toys.same_state(dict(off.model.state_dict()), dict(plain.model.state_dict()))
-    assert reference.iter == runner.iter == 3
+    assert toys.same_state(off.model.state_dict(), plain.model.state_dict())
+    assert runner.iter == 3

@@ -1,4 +1,4 @@
-"""Bad input stops a run before its first step, with what is wrong, where, and what to do."""
+"""Bad input stops a run before its first step; the message names the option or the file."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from tests.helpers.bad_input import (
     LOAD,
     assert_stops,
     changed,
-    file_of,
-    state_of,
+    changed_checkpoint,
     teacher_of,
+    write_file,
 )
 from tests.helpers.tiny import (
     build,
@@ -30,6 +30,7 @@ from tests.helpers.tiny import (
     plain_config_text,
     run,
     save_teacher,
+    train,
 )
 
 HOOK, TEACHER = "custom_hooks.0", "custom_hooks.0.teacher"
@@ -40,13 +41,13 @@ Changes = dict[str, Any]
 
 
 def weights(change: Callable[[dict[str, Any]], Any], **meta: Any) -> Callable[[], Changes]:
-    """The toy's teacher with other weights."""
-    return lambda: {f"{TEACHER}.checkpoint": state_of(toys.classifier(), change, **meta)}
+    """Return a change of the weights in the teacher's checkpoint."""
+    return lambda: {f"{TEACHER}.checkpoint": changed_checkpoint(toys.classifier(), change, **meta)}
 
 
 def checkpoint(name: str, content: Any) -> Callable[[], Changes]:
-    """A checkpoint of this content."""
-    return lambda: {f"{TEACHER}.checkpoint": file_of(name, content)}
+    """Return a change to a checkpoint of this content."""
+    return lambda: {f"{TEACHER}.checkpoint": write_file(name, content)}
 
 
 def folders(**kwargs: Any) -> Path:
@@ -54,7 +55,7 @@ def folders(**kwargs: Any) -> Path:
 
 
 def listed(data: Path, lines: list[str]) -> Changes:
-    """A data set whose images are listed in a file."""
+    """Return a change to a data set that lists its images in a file."""
     (data / "train.txt").write_text("\n".join(lines))
     return {
         f"{DATA}.data_root": str(data),
@@ -95,20 +96,20 @@ def larger_images() -> Changes:
 
 
 def several_tasks() -> Changes:
-    """A list of pictures, each with a class by task."""
-    listed = toys.new_folder() / "tasks.json"
+    """Return a change to a data set with one class per task."""
+    list_file = toys.new_folder() / "tasks.json"
     pictures = [
         dict(img_path=str(path), gt_label=dict(kind=int(path.parent.name[1])))
         for path in sorted(toys.classifier().data.glob("train/*/*.png"))
     ]
-    listed.write_text(json.dumps(dict(metainfo=dict(tasks=["kind"]), data_list=pictures)))
+    list_file.write_text(json.dumps(dict(metainfo=dict(tasks=["kind"]), data_list=pictures)))
     pack = dict(type="PackMultiTaskInputs", multi_task_fields=["gt_label"])
-    data = dict(type="MultiTaskDataset", ann_file=str(listed), pipeline=[*LOAD, pack])
+    data = dict(type="MultiTaskDataset", ann_file=str(list_file), pipeline=[*LOAD, pack])
     return {DATA: dict(_delete_=True, **data)}
 
 
 def several_labels() -> Changes:
-    """A head of one label under a data set of several."""
+    """Return a change to a data set with several labels per image; the head has one."""
     data = folders()
     pictures = [dict(img_path=f"c{c}/0.png", gt_label=[c, 2]) for c in range(2)]
     (data / "train/several.json").write_text(
@@ -122,35 +123,35 @@ def several_labels() -> Changes:
 
 
 def pipeline(*transforms: dict[str, Any]) -> Changes:
-    """Of the bank, after loading."""
+    """Return a change to a pipeline of the bank, which loads an image first."""
     return {f"{HOOK}.bank": dict(pipeline=[*LOAD, *transforms])}
 
 
 CASES: dict[str, tuple[Changes | Callable[[], Changes], list[str]]] = {
     "config missing": (
         {f"{TEACHER}.cfg": "configs/teachers/nowhere.py"},
-        ["teacher.cfg", "configs/teachers/nowhere.py", "does not exist"],
+        ["teacher.cfg", "configs/teachers/nowhere.py"],
     ),
     "config of a package missing": (
         {f"{TEACHER}.cfg": "mmpretrain::resnet/nowhere.py"},
-        ["teacher.cfg", "mmpretrain::resnet/nowhere.py", "does not exist"],
+        ["teacher.cfg", "mmpretrain::resnet/nowhere.py"],
     ),
     "config without a model": (
         {f"{TEACHER}.cfg.model": dict(_delete_=True)},
-        ["teacher.cfg has no model"],
+        ["teacher.cfg", "no model"],
     ),
     "config of an unknown model": (
         {f"{TEACHER}.cfg.model.backbone.type": "ResNot"},
-        ["teacher.cfg cannot be built", "ResNot"],
+        ["teacher.cfg", "ResNot"],
     ),
     "broken config file": (
-        lambda: {f"{TEACHER}.cfg": file_of("broken.py", b"model = dict(\n")},
-        ["teacher.cfg", "broken.py", "cannot be read"],
+        lambda: {f"{TEACHER}.cfg": write_file("broken.py", b"model = dict(\n")},
+        ["teacher.cfg", "broken.py"],
     ),
-    "checkpoint not set": ({f"{TEACHER}.checkpoint": None}, ["teacher.checkpoint is not set"]),
+    "checkpoint not set": ({f"{TEACHER}.checkpoint": None}, ["teacher.checkpoint"]),
     "checkpoint missing": (
         {f"{TEACHER}.checkpoint": "/nowhere/teacher.pth"},
-        ["teacher.checkpoint", "/nowhere/teacher.pth", "does not exist", "Train the"],
+        ["teacher.checkpoint", "/nowhere/teacher.pth", "Train the"],
     ),
     "checkpoint truncated": (
         lambda: checkpoint("short.pth", toys.classifier().checkpoint.read_bytes()[:5000])(),
@@ -158,11 +159,11 @@ CASES: dict[str, tuple[Changes | Callable[[], Changes], list[str]]] = {
     ),
     "checkpoint is text": (
         checkpoint("text.pth", b"no weights\n" * 9),
-        ["teacher.checkpoint", "text.pth", "no file of torch.save or safetensors"],
+        ["teacher.checkpoint", "text.pth", "safetensors"],
     ),
     "checkpoint is a list": (
         checkpoint("list.pth", [1, 2]),
-        ["teacher.checkpoint", "list.pth", "holds no dict of weights"],
+        ["teacher.checkpoint", "list.pth", "dict"],
     ),
     "checkpoint would run code": (
         checkpoint("code.pth", dict(state_dict={}, hook=Path)),
@@ -170,59 +171,55 @@ CASES: dict[str, tuple[Changes | Callable[[], Changes], list[str]]] = {
     ),
     "checkpoint of another width": (
         {f"{TEACHER}.cfg.model.backbone.base_channels": 8},
-        ["does not fit teacher.cfg", "refused: backbone.", "of shape"],
+        ["teacher.cfg", "backbone.", "of shape"],
     ),
     "checkpoint of another architecture": (
         lambda: {f"{TEACHER}.checkpoint": str(toys.segmenter().checkpoint)},
-        ["does not fit teacher.cfg", "missing: ", "unexpected: decode_head.", "more)"],
+        ["teacher.cfg", "missing: ", "unexpected: decode_head."],
     ),
     "keys missing": (
         weights(lambda state: state.pop("head.fc.weight")),
-        ["does not fit teacher.cfg (1 missing: head.fc.weight)"],
+        ["teacher.cfg", "1 missing: head.fc.weight"],
     ),
     "keys unexpected": (
         weights(lambda state: state.update({"head.extra": torch.ones(1)})),
-        ["does not fit teacher.cfg (1 unexpected: head.extra)"],
+        ["teacher.cfg", "1 unexpected: head.extra"],
     ),
     "NaN weights": (
         weights(lambda state: state["backbone.conv1.weight"].fill_(torch.nan)),
-        ["teacher gives NaN or Inf features for", ".png", "checkpoint"],
+        ["teacher", "NaN or Inf features", ".png", "checkpoint"],
     ),
     "NaN classifier": (
         weights(lambda state: state["head.fc.weight"].fill_(torch.inf)),
-        ["teacher gives NaN or Inf logits for", ".png"],
+        ["teacher", "NaN or Inf logits", ".png"],
     ),
     "order of classes": (
         weights(lambda state: None, dataset_meta=dict(classes=("c0", "c2", "c1"))),
-        ["another order", "class 1 is 'c1' in the training set and 'c2' in the teacher"],
+        ["order", "class 1", "'c1'", "'c2'"],
     ),
     "number of classes of the data": (
         lambda: {f"{DATA}.data_root": str(folders(classes=4))},
-        ["training set has 4 classes", "have 3", "num_classes"],
+        ["training set", "4 classes", "3", "num_classes"],
     ),
     "teacher's layer wrong": (
         {f"{TEACHER}.layer": "head.fcc"},
-        ["ImageClassifier has no layer 'head.fcc'", "Did you mean 'head.fc'"],
+        ["ImageClassifier", "'head.fcc'", "Did you mean 'head.fc'"],
     ),
     "student's layer wrong": (
         {f"{HOOK}.layer": "head.classifier"},
-        ["ImageClassifier has no layer 'head.classifier'"],
+        ["ImageClassifier", "'head.classifier'"],
     ),
-    "student's layer is not one": (
+    "student's layer is no classifier layer": (
         {f"{HOOK}.layer": "backbone.bn1"},
         ["no classifier layer", "Linear or Conv"],
     ),
     "teacher's layer of images": (
         {f"{TEACHER}.layer": "backbone.layer4.1.conv2"},
-        [
-            "'backbone.layer4.1.conv2'",
-            "the teacher",
-            "'head.fc'. Set teacher.layer",
-        ],
+        ["'backbone.layer4.1.conv2'", "'head.fc'", "teacher.layer"],
     ),
     "level pixel": (
         {f"{HOOK}.level": "pixel"},
-        ["level='pixel' does not fit", "image", "classifiers have images"],
+        ["level='pixel'", "image"],
     ),
     "multi-label head": (
         {
@@ -232,24 +229,24 @@ CASES: dict[str, tuple[Changes | Callable[[], Changes], list[str]]] = {
         },
         ["MultiLabelLinearClsHead", "sigmoid", "single-label"],
     ),
-    "loss of a sigmoid, KD alone": (
+    "sigmoid loss, KD alone": (
         {"model.head.loss": SIGMOID, f"{HOOK}.losses": KD_ALONE},
-        ["head of ImageClassifier", "CrossEntropyLoss", "own sigmoid", "softmax"],
+        ["head of ImageClassifier", "CrossEntropyLoss", "sigmoid", "softmax"],
     ),
-    "teacher's loss of a sigmoid, KD alone": (
+    "teacher's sigmoid loss, KD alone": (
         {f"{TEACHER}.cfg.model.head.loss": SIGMOID, f"{HOOK}.losses": KD_ALONE},
-        ["the teacher: the head of ImageClassifier", "own sigmoid"],
+        ["the teacher", "head of ImageClassifier", "sigmoid"],
     ),
     "one class": (one_class, ["only class 0", "two classes"]),
     "label outside": (
         lambda: listed(folders(), images(lambda c: c + c // 2)),
-        ["c2/", ".png is labelled [3]", "3 classes (0..2)"],
+        ["c2/", ".png", "[3]", "3 classes (0..2)"],
     ),
     "unreadable image": (unreadable("c1/3.png"), ["memory bank", "c1/3.png", "Error: "]),
     "unreadable first image": (unreadable("c0/0.png"), ["training set", "c0/0.png", "Error: "]),
     "image missing": (
         lambda: listed(folders(), [*images(lambda c: c), "c0/gone.png 0"]),
-        ["memory bank cannot be built", "c0/gone.png", "FileNotFoundError"],
+        ["memory bank", "c0/gone.png", "FileNotFoundError"],
     ),
     "data samples of several tasks": (
         several_tasks,
@@ -261,7 +258,7 @@ CASES: dict[str, tuple[Changes | Callable[[], Changes], list[str]]] = {
     ),
     "random pipeline": (
         pipeline(dict(type="ColorJitter", brightness=0.9), dict(type="PackInputs")),
-        ["is random", "came out in two ways", "bank.pipeline"],
+        ["random", "bank.pipeline"],
     ),
     "unknown transform": (pipeline(dict(type="PackInput")), ["bank.pipeline", "PackInput"]),
     "pipeline without packing": (pipeline(), ["bank.pipeline", "PackInputs"]),
@@ -271,13 +268,13 @@ CASES: dict[str, tuple[Changes | Callable[[], Changes], list[str]]] = {
     ),
     "teacher of larger images": (
         larger_images,
-        ["teacher cannot run on training images of 16x16 pixels", "Use a teacher for such"],
+        ["teacher", "training images of 16x16 pixels"],
     ),
 }
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_classifier_stops(name: str) -> None:
+def test_bad_input_of_a_classifier_stops_the_run(name: str) -> None:
     changes, words = CASES[name]
     assert_stops(changed(toys.classifier().distilled(), changes), *words)
 
@@ -302,36 +299,34 @@ def test_an_infinite_sampler_fills_its_batches() -> None:
     cfg = changed(toys.classifier().distilled(), NO_BATCH)
     cfg.train_dataloader.sampler = dict(type="InfiniteSampler")
     cfg.train_cfg.max_iters = 1
-    with plain_config_text():
-        assert run(cfg).iter == 1
+    assert run(cfg).iter == 1
 
 
-def test_files_are_looked_for_before_the_student_is_initialised() -> None:
+def test_files_are_checked_before_the_student_is_initialised() -> None:
     runner = build(changed(toys.classifier().distilled(), CASES["checkpoint missing"][0]))
-    with pytest.raises(ICKDError), plain_config_text():
-        runner.train()
+    with pytest.raises(ICKDError):
+        train(runner)
     assert not getattr(runner.model, "_is_init", False)
 
 
-def test_names_of_classes_may_differ_in_case_only() -> None:
+def test_class_names_may_differ_in_case() -> None:
     toy = toys.classifier()
     cfg = toy.distilled()
     names = dict(classes=("C0", "C1", "C2"))
-    teacher_of(cfg).checkpoint = state_of(toy, lambda s: None, dataset_meta=names)
+    teacher_of(cfg).checkpoint = changed_checkpoint(toy, lambda s: None, dataset_meta=names)
     assert run(cfg).iter == 3
 
 
-def test_a_random_pipeline_of_validation_is_not_needed_to_train() -> None:
-    # without a validation set the bank is read by the training pipeline without its random part
+def test_a_run_without_validation_builds_its_bank() -> None:
+    # the pipeline of the bank is then that of training without the random transforms
     toy = toys.classifier()
     cfg = toy.distilled(bank=dict(cache_dir=None))
     cfg.val_dataloader = cfg.val_evaluator = cfg.val_cfg = None
-    runner = run(cfg)
-    assert "18 rows of 3/3 classes" in toys.log_of(runner)
+    assert "18 rows of 3/3 classes" in toys.log_of(run(cfg))
 
 
-def test_unused_classifier_config_is_not_touched() -> None:
-    # the dict that a user's config shares between teacher and run stays as it was
+def test_the_teachers_config_is_not_changed() -> None:
+    # a user's config may share the dict between teacher and student
     cfg = toys.classifier().distilled()
     before = teacher_of(cfg).cfg.copy()
     run(cfg)

@@ -1,15 +1,13 @@
-"""A run that was stopped and resumed is the run that was never stopped, where nothing is random.
+"""A resumed run equals the uninterrupted run bit for bit if nothing is drawn at random.
 
-The condition: mmengine does not save the states of random generators. So the two agree if neither
-the pipeline nor the model draws at random (no random flip or crop, no dropout), and the sampler
-orders the data by its seed: ``InfiniteSampler`` for a loop over iterations, which mmengine winds on
-to the place of the stop, and ``DefaultSampler`` for a loop over epochs, stopped anywhere and
-resumed from the end of an epoch. Then losses and parameters are equal bit for bit.
+mmengine does not save the states of random generators. So neither pipeline nor model may draw at
+random (no random flip or crop, no dropout), and the sampler must order the data by its seed:
+``InfiniteSampler`` for a loop over iterations, which mmengine advances to the iteration of the
+stop; ``DefaultSampler`` for a loop over epochs, which is resumed from the end of an epoch.
 """
 
 from __future__ import annotations
 
-import copy
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,35 +15,22 @@ from typing import Any
 
 import pytest
 from mmengine.config import Config
-from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
 from tests.helpers import toys
-from tests.helpers.tiny import build, history, plain_config_text, run
-
-RANDOM = ("RandomFlip", "RandomCrop")
-
-
-class Stopped(Exception):
-    """What ends a run in the middle."""
+from tests.helpers.learning_runs import without_randomness
+from tests.helpers.logs import BUILDS
+from tests.helpers.recorders import Callback
+from tests.helpers.tiny import history, run
 
 
-class StopHook(Hook):
-    """Ends the run after ``iteration`` steps, as a crash would: nothing is tidied up."""
-
-    priority = "LOWEST"
-
-    def __init__(self, iteration: int) -> None:
-        self.iteration = iteration
-
-    def after_train_iter(self, runner: Runner, *args: Any, **kwargs: Any) -> None:
-        if runner.iter + 1 == self.iteration:
-            raise Stopped
+class Crash(Exception):
+    """Ends a run in the middle."""
 
 
 @dataclass(frozen=True)
 class Case:
-    """One kind of run; ``saved`` is the step of the last checkpoint before the stop."""
+    """A run that crashes after ``stop`` of ``length`` steps; the last checkpoint is ``saved``."""
 
     scope: str
     level: Any
@@ -63,7 +48,7 @@ class Case:
         return ["loss", task, "loss_kd", *in_context]
 
     def config(self, cache: Path) -> Config:
-        """The run, without anything random."""
+        """Return the run without anything random."""
         toy = toys.toy(self.scope)
         cfg = toy.distilled(level=self.level, bank=dict(cache_dir=str(cache)), anchors=64)
         if self.epochs:
@@ -71,13 +56,12 @@ class Case:
             cfg.log_processor.by_epoch = True
         else:
             cfg.train_cfg.max_iters = self.length
-            cfg.train_dataloader.sampler = dict(type="InfiniteSampler", shuffle=True)
         interval = 1 if self.epochs else self.saved
         cfg.default_hooks.checkpoint.update(interval=interval, by_epoch=self.epochs)
-        pipeline = cfg.train_dataloader.dataset.pipeline
-        cfg.train_dataloader.dataset.pipeline = [t for t in pipeline if t["type"] not in RANDOM]
-        if self.scope == "mmseg":
-            cfg.model.decode_head.dropout_ratio = 0.0
+        sampler = cfg.train_dataloader.sampler
+        without_randomness(cfg)
+        if self.epochs:
+            cfg.train_dataloader.sampler = sampler
         return cfg
 
 
@@ -93,31 +77,33 @@ CASES = {
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_resumed_run_is_the_uninterrupted_one(name: str) -> None:
+def test_a_resumed_run_equals_the_uninterrupted_one(name: str) -> None:
     case, cache = CASES[name], toys.new_folder()
     whole = run(case.config(cache))
     assert whole.iter == case.length
 
     cfg = case.config(cache)
-    first = build(cfg)
-    first.register_hook(StopHook(case.stop))
-    with plain_config_text(), pytest.raises(Stopped):
-        first.train()
+
+    def crash(runner: Runner) -> None:
+        if runner.iter + 1 == case.stop:
+            raise Crash
+
+    with pytest.raises(Crash):
+        run(cfg, Callback(after_train_iter=crash))
     if not case.keep_cache:
         shutil.rmtree(cache)
 
-    again = copy.deepcopy(cfg)
-    again.resume = True
-    resumed = run(again)
+    cfg.resume = True
+    resumed = run(cfg)
     log = toys.log_of(resumed)
-    assert ("Building the memory bank" in log) is not case.keep_cache
+    assert (BUILDS in log) is not case.keep_cache
     checkpoint = "epoch_1.pth" if case.epochs else f"iter_{case.saved}.pth"
-    assert f"latest checkpoint {Path(cfg.work_dir) / checkpoint}" in log
+    assert f"{Path(cfg.work_dir) / checkpoint}" in log
 
     for term in case.terms:
-        wanted = history(whole, term)
-        assert len(set(wanted)) == len(wanted) == case.length, term
-        assert history(resumed, term)[-(case.length - case.saved) :] == wanted[case.saved :], term
-    ended, intact = toys.checkpoint_of(resumed), toys.checkpoint_of(whole)
+        expected = history(whole, term)
+        assert len(set(expected)) == len(expected) == case.length, term
+        assert history(resumed, term)[-(case.length - case.saved) :] == expected[case.saved :], term
+    result, expected = toys.checkpoint_of(resumed), toys.checkpoint_of(whole)
     for part in ("state_dict", "optimizer"):
-        assert toys.same_state(dict(ended[part]), dict(intact[part]))
+        assert toys.same_state(result[part], expected[part])

@@ -1,4 +1,4 @@
-"""Weights over a run: schedules in both loops and both units, and what a resumed run does."""
+"""Schedules of weights in both loops and both units, and in resumed runs."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from mmengine.runner import Runner
 
 from mmickd.losses.schedules import WeightSchedule
 from tests.helpers import toys
+from tests.helpers.logs import BUILDS, READS
 from tests.helpers.tiny import classifier_config, history, run
 
 ITERS_PER_EPOCH = 5  # 18 images in batches of 4
@@ -26,7 +27,7 @@ SCHEDULES = {
 
 
 def config(epochs: bool, iters: int) -> Any:
-    """A run of ``iters`` iterations whose student and batches do not change (lr 0)."""
+    """Return a run of ``iters`` iterations in which the student does not change (lr 0)."""
     toy = toys.classifier()
     length = iters // ITERS_PER_EPOCH if epochs else iters
     cfg = classifier_config(toy.data, toys.new_folder(), iters=length, epochs=epochs)
@@ -41,36 +42,35 @@ def losses(schedule: Any) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module", params=[False, True], ids=["IterBased", "EpochBased"])
-def raw(request: pytest.FixtureRequest) -> tuple[bool, Runner]:
-    """A run with weight 1, whose losses are the raw ones."""
+def unscaled(request: pytest.FixtureRequest) -> tuple[bool, Runner]:
+    """Return a run with weights of 1."""
     cfg = toys.classifier().distilled(config(request.param, 10), losses=losses(1.0))
     return request.param, run(cfg)
 
 
 @pytest.mark.parametrize("name", SCHEDULES)
-def test_weight_follows_its_schedule(raw: tuple[bool, Runner], name: str) -> None:
-    epochs, reference = raw
+def test_the_weight_follows_its_schedule(unscaled: tuple[bool, Runner], name: str) -> None:
+    epochs, reference = unscaled
     options = SCHEDULES[name]
     cfg = toys.classifier().distilled(config(epochs, 10), losses=losses(options))
     runner = run(cfg)
     assert runner.iter == 10
     schedule = WeightSchedule(**options)
     unit = ITERS_PER_EPOCH if schedule.by_epoch else 1
-    wanted = np.array([schedule.at(i / unit, 10 / unit) for i in range(10)])
-    assert wanted.min() < wanted.max()
-    # BN's running statistics do not matter: a step in training uses the batch's own
+    weights = np.array([schedule.at(i / unit, 10 / unit) for i in range(10)])
+    assert weights.min() < weights.max()
+    # BN's running statistics do not matter: a training step uses those of the batch
     for term in ("loss_kd", "loss_picd", "loss_nicd"):
-        expected = wanted * np.array(history(reference, term))
+        expected = weights * np.array(history(reference, term))
         np.testing.assert_allclose(history(runner, term), expected, rtol=1e-4, atol=1e-7)
-    total = sum(
-        np.array(history(runner, t)) for t in ("loss_ce", "loss_kd", "loss_picd", "loss_nicd")
-    )
+    terms = ("loss_ce", "loss_kd", "loss_picd", "loss_nicd")
+    total = np.sum([history(runner, term) for term in terms], axis=0)
     np.testing.assert_allclose(history(runner, "loss"), total, rtol=1e-5)
 
 
 @pytest.mark.parametrize("epochs", [False, True], ids=["IterBased", "EpochBased"])
 @pytest.mark.parametrize("keep_cache", [True, False], ids=["cached", "cache deleted"])
-def test_resumed_run_goes_on_where_it_stopped(epochs: bool, keep_cache: bool) -> None:
+def test_a_resumed_run_continues_the_schedule(epochs: bool, keep_cache: bool) -> None:
     toy = toys.classifier()
     cache = toys.new_folder()
     options = losses(dict(value=2.0, begin=3, warmup=6, decay="linear", end_value=0.5))
@@ -86,24 +86,21 @@ def test_resumed_run_goes_on_where_it_stopped(epochs: bool, keep_cache: bool) ->
     runner = run(cfg)
     assert runner.iter == 10
     log = toys.log_of(runner)
-    assert ("memory bank from /" in log) is keep_cache
-    assert ("Building the memory bank" in log) is not keep_cache
-    assert toys.same_state(dict(before), dict(toys.cached_banks(cache)["image"]))
+    assert (f"{READS}/" in log) is keep_cache
+    assert (BUILDS in log) is not keep_cache
+    assert toys.same_state(before, toys.cached_banks(cache)["image"])
     schedule = WeightSchedule(**options["kd"]["loss_weight"])
     weights = [schedule.at(i, 10) for i in range(5, 10)]
     constant = toy.distilled(config(epochs, 10), losses=losses(1.0))
-    constant.merge_from_dict(dict(resume=True, load_from=_first_half(cfg, epochs)))
+    checkpoint = Path(cfg.work_dir) / ("epoch_1.pth" if epochs else "iter_5.pth")
+    constant.merge_from_dict(dict(resume=True, load_from=str(checkpoint)))
     reference = run(constant)
     for term in ("loss_kd", "loss_picd", "loss_nicd"):
         expected = np.array(weights) * np.array(history(reference, term)[-5:])
         np.testing.assert_allclose(history(runner, term)[-5:], expected, rtol=1e-4, atol=1e-7)
 
 
-def _first_half(cfg: Any, epochs: bool) -> str:
-    return str(Path(cfg.work_dir) / ("epoch_1.pth" if epochs else "iter_5.pth"))
-
-
-def test_epochs_of_an_endless_sampler_are_those_of_the_data_set() -> None:
+def test_the_epoch_of_an_infinite_sampler_is_that_of_the_data_set() -> None:
     cfg = config(False, 10)
     cfg.train_dataloader.sampler = dict(type="InfiniteSampler", shuffle=True)
     schedule = dict(value=1.0, end=1, by_epoch=True)

@@ -1,8 +1,7 @@
-"""The hook in a copy of a config, under the tools of mmpretrain and mmseg themselves."""
+"""The stock tools of mmpretrain and mmseg with the hook in a copy of a config."""
 
 from __future__ import annotations
 
-import json
 import re
 import sys
 from dataclasses import dataclass
@@ -12,8 +11,14 @@ import pytest
 import torch
 
 from tests.helpers import toys
-from tests.helpers.commands import CommandResult, blocked_mmickd, command, stock_tool
-from tests.helpers.tiny import plain_config_text
+from tests.helpers.commands import (
+    CommandResult,
+    blocked_mmickd,
+    command,
+    config_folder,
+    logged_losses,
+    stock_tool,
+)
 
 HOOK = """
 custom_hooks = [
@@ -28,7 +33,7 @@ OFF = ",\n        losses=dict(kd={0}, picd={0}, nicd={0})".format("dict(loss_wei
 
 @dataclass(frozen=True)
 class StockRuns:
-    """Outputs of the stock tools in ``folder``."""
+    """Results of the stock tools in ``folder``."""
 
     scope: str
     folder: Path
@@ -38,22 +43,13 @@ class StockRuns:
     tested: CommandResult
 
 
-def losses(folder: Path) -> list[dict[str, float]]:
-    (path,) = folder.glob("*/vis_data/scalars.json")
-    lines = [json.loads(line) for line in path.read_text().splitlines()]
-    return [line for line in lines if "loss" in line]
-
-
 @pytest.fixture(scope="module", params=toys.SCOPES)
 def runs(request: pytest.FixtureRequest) -> StockRuns:
     scope = request.param
-    toy, folder = toys.toy(scope), toys.new_folder()
-    with plain_config_text():
-        # mmpretrain's tool would switch persistent workers on, for none of them
-        loaders = {f"{s}_dataloader__persistent_workers": False for s in ("train", "val", "test")}
-        toy.student(**loaders).dump(folder / "plain.py")
-        toy.teacher_cfg.dump(folder / "teacher.py")
-    (folder / "teacher.pth").symlink_to(toy.checkpoint)
+    toy = toys.toy(scope)
+    # mmpretrain's tool would switch persistent workers on, which need workers
+    loaders = {f"{s}_dataloader__persistent_workers": False for s in ("train", "val", "test")}
+    folder = config_folder(toy, plain=toy.student(**loaders))
     plain = (folder / "plain.py").read_text()
     (folder / "distilled.py").write_text(plain + HOOK.format(more=""))
     (folder / "off.py").write_text(plain + HOOK.format(more=OFF))
@@ -62,12 +58,12 @@ def runs(request: pytest.FixtureRequest) -> StockRuns:
         tool = stock_tool(scope, "train")
         return command(sys.executable, tool, f"{name}.py", "--work-dir", f"out_{name}", cwd=folder)
 
-    trained = [train(name) for name in ("plain", "distilled", "off")]
-    return StockRuns(scope, folder, *trained, tested=stock_test(scope, folder, "plain.py"))
+    results = [train(name) for name in ("plain", "distilled", "off")]
+    return StockRuns(scope, folder, *results, tested=stock_test(scope, folder, "plain.py"))
 
 
 def stock_test(scope: str, folder: Path, config: str, *words: str) -> CommandResult:
-    """The distilled checkpoint under the stock tool, where mmickd cannot be imported."""
+    """Test the distilled checkpoint with the stock tool; mmickd cannot be imported there."""
     tool, checkpoint = stock_tool(scope, "test"), "out_distilled/iter_3.pth"
     return command(
         sys.executable, tool, config, checkpoint, "--work-dir", "out_test", *words,
@@ -75,13 +71,13 @@ def stock_test(scope: str, folder: Path, config: str, *words: str) -> CommandRes
     )  # fmt: skip
 
 
-def test_added_lines_are_few() -> None:
+def test_the_hook_needs_few_lines() -> None:
     assert len(HOOK.format(more=OFF).strip().splitlines()) <= 15
 
 
-def test_stock_train_distils(runs: StockRuns) -> None:
+def test_the_stock_train_tool_distils(runs: StockRuns) -> None:
     runs.distilled.ok()
-    logged = losses(runs.folder / "out_distilled")
+    logged = logged_losses(runs.folder / "out_distilled")
     assert len(logged) == 3
     for line in logged:
         parts = [v for k, v in line.items() if "loss" in k and k != "loss"]
@@ -91,14 +87,14 @@ def test_stock_train_distils(runs: StockRuns) -> None:
 
 def test_mmickd_cannot_be_imported_where_the_checkpoint_is_tested(runs: StockRuns) -> None:
     env = blocked_mmickd(runs.folder / "blocked")
-    code = "import mmengine; print('this far'); import mmickd"
-    tried = command(sys.executable, "-c", code, cwd=runs.folder, **env)
-    assert tried.code != 0
-    assert "this far" in tried.text
-    assert "No module named 'mmickd'" in tried.text
+    code = "import mmengine; print('mmengine is there'); import mmickd"
+    result = command(sys.executable, "-c", code, cwd=runs.folder, **env)
+    assert result.code != 0
+    assert "mmengine is there" in result.text
+    assert "No module named 'mmickd'" in result.text
 
 
-def test_stock_test_loads_the_checkpoint_completely(runs: StockRuns) -> None:
+def test_the_stock_test_tool_loads_every_key(runs: StockRuns) -> None:
     text = runs.tested.ok()
     assert "Load checkpoint from" in text or "Loads checkpoint" in text
     for word in ("missing key", "unexpected key", "do not match", "size mismatch"):
@@ -107,24 +103,30 @@ def test_stock_test_loads_the_checkpoint_completely(runs: StockRuns) -> None:
     assert re.search(rf"{metric}: +\d+\.\d+", text)
 
 
-def test_stock_test_reads_the_config_with_the_hook_once_its_list_is_empty(runs: StockRuns) -> None:
+def test_the_stock_test_tool_reads_the_config_with_an_empty_list_of_hooks(runs: StockRuns) -> None:
     if runs.scope == "mmpretrain":
         pytest.skip("mmengine's --cfg-options are the same for both")
-    wanted = re.search(r"mIoU: +\d+\.\d+", runs.tested.ok())
-    ended = stock_test(runs.scope, runs.folder, "distilled.py", "--cfg-options", "custom_hooks=[]")
-    assert wanted and wanted[0] in ended.ok()
+    metric = re.search(r"mIoU: +\d+\.\d+", runs.tested.ok())
+    result = stock_test(runs.scope, runs.folder, "distilled.py", "--cfg-options", "custom_hooks=[]")
+    assert metric and metric[0] in result.ok()
 
 
-def test_a_key_too_many_would_be_seen(runs: StockRuns) -> None:
-    # guards the test above
+def test_an_unexpected_key_would_be_reported(runs: StockRuns) -> None:
+    # test_the_stock_test_tool_loads_every_key can fail
     if runs.scope == "mmseg":
         pytest.skip("mmengine's loader is the same for both")
     checkpoint = torch.load(runs.folder / "out_distilled/iter_3.pth", weights_only=False)
     checkpoint["state_dict"]["teacher.weight"] = torch.ones(1)
-    torch.save(checkpoint, runs.folder / "spoilt.pth")
+    torch.save(checkpoint, runs.folder / "changed.pth")
     tool = stock_tool(runs.scope, "test")
     tested = command(
-        sys.executable, tool, "plain.py", "spoilt.pth", "--work-dir", "out_spoilt", cwd=runs.folder
+        sys.executable,
+        tool,
+        "plain.py",
+        "changed.pth",
+        "--work-dir",
+        "out_changed",
+        cwd=runs.folder,
     )
     assert "unexpected key" in tested.text
 
@@ -132,17 +134,15 @@ def test_a_key_too_many_would_be_seen(runs: StockRuns) -> None:
 def test_weight_zero_is_the_stock_run_bit_for_bit(runs: StockRuns) -> None:
     runs.plain.ok()
     runs.off.ok()
-    found, wanted = (
+    off, plain, distilled = (
         torch.load(runs.folder / f"out_{name}/iter_3.pth", weights_only=False)
-        for name in ("off", "plain")
+        for name in ("off", "plain", "distilled")
     )
     for part in ("state_dict", "optimizer"):
-        assert toys.same_state(dict(found[part]), dict(wanted[part]))
-    totals = [[line["loss"] for line in losses(runs.folder / f"out_{n}")] for n in ("off", "plain")]
+        assert toys.same_state(off[part], plain[part])
+    totals = [
+        [line["loss"] for line in logged_losses(runs.folder / f"out_{name}")]
+        for name in ("off", "plain")
+    ]
     assert totals[0] == totals[1]
-    assert not toys.same_state(
-        dict(found["state_dict"]),
-        dict(
-            torch.load(runs.folder / "out_distilled/iter_3.pth", weights_only=False)["state_dict"]
-        ),
-    )
+    assert not toys.same_state(off["state_dict"], distilled["state_dict"])

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from mmickd.sampling import keyed_hash
 from mmickd.structures import View
 from mmickd.tasks.levels import ImageLevel, PixelLevel, RegionLevel, balanced_choice
-from tests.helpers.watched import Made
+from tests.helpers.operations import OperationRecorder
 
 LEVELS = {"image": ImageLevel(), "pixel": PixelLevel(), "region": RegionLevel()}
 
@@ -255,7 +255,7 @@ def test_the_last_turn_favours_no_class() -> None:
 @pytest.mark.parametrize("level", LEVELS)
 def test_no_float64_which_not_every_device_has(level):
     view = make_view([[0, 1, -1, 2, 0, 0], [1, 1, 1, -1, -1, -1]])
-    with Made() as operations:
+    with OperationRecorder() as operations:
         queries(level, view, 4, seed=3)
         rows(level, view, 2, seed=3)
     assert operations.dtypes and torch.float64 not in operations.dtypes

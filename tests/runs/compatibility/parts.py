@@ -1,4 +1,4 @@
-"""Parts of models and strategies that configs of these tests name."""
+"""Registered parts of models and strategies for the configs of these tests."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from torch.utils.checkpoint import checkpoint
 @SEGMENTER_MODELS.register_module()
 @CLASSIFIER_MODELS.register_module()
 class OneConvolution(BaseModule):
-    """The smallest backbone, for what takes long on a larger one."""
+    """The smallest backbone, for tests that take long with a larger one."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -29,7 +29,7 @@ class OneConvolution(BaseModule):
 
 @CLASSIFIER_MODELS.register_module()
 class SpareResNet(ResNet_CIFAR):
-    """It has a layer that does not run."""
+    """ResNet with an unused layer."""
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -38,7 +38,7 @@ class SpareResNet(ResNet_CIFAR):
 
 @SEGMENTER_MODELS.register_module()
 class CheckpointedHead(FCNHead):
-    """Its forward pass, with the classifier layer, runs again in the backward pass."""
+    """Head that recomputes its forward pass, with the classifier layer, in the backward pass."""
 
     def __init__(self, use_reentrant: bool, more: bool = False, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -55,17 +55,17 @@ class CheckpointedHead(FCNHead):
 
 @FUNCTIONS.register_module()
 def is_head(module: nn.Module) -> bool:
-    """For ``activation_checkpointing``: the heads, each with the classifier layer in it."""
+    """True if a module is a head with its classifier layer (for ``activation_checkpointing``)."""
     return type(module).__name__ in ("LinearClsHead", "FCNHead")
 
 
 @FUNCTIONS.register_module()
 def is_classifier_layer(module: nn.Module) -> bool:
-    """For ``activation_checkpointing``: the classifier layer by itself."""
+    """True if a module is the classifier layer (for ``activation_checkpointing``)."""
     return isinstance(module, nn.Linear) or getattr(module, "out_channels", 0) == 3
 
 
 @FUNCTIONS.register_module()
 def wrap_segmentation_head(module: nn.Module, recurse: bool, nonwrapped_numel: int) -> bool:
-    """An ``auto_wrap_policy``: the decode head is a unit of its own."""
+    """True if FSDP is to wrap a module as a unit: the decode head (an ``auto_wrap_policy``)."""
     return recurse or isinstance(module, FCNHead)

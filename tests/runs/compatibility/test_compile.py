@@ -1,7 +1,7 @@
-"""``compile`` of mmengine, which compiles ``train_step``: the steps stay the same, each distilled.
+"""``compile`` of mmengine, which compiles ``train_step``: losses stay the same.
 
-The backend is dynamo's 'eager' but for one run: it traces, breaks and guards as 'inductor' does, in
-a tenth of the time, and what the hook could break is there.
+All runs but one use dynamo's backend 'eager': it traces, breaks and guards as 'inductor' does in a
+tenth of the time, and only this part could be broken by the hook.
 """
 
 from __future__ import annotations
@@ -17,11 +17,12 @@ from mmengine.runner import Runner
 from torch._dynamo.utils import counters
 
 from tests.helpers import toys
-from tests.helpers.tiny import build, history, plain_config_text, run
+from tests.helpers.recorders import replace_method
+from tests.helpers.tiny import build, history, run, scalar_names, train
 from tests.runs.compatibility import parts  # noqa: F401
 
 STEPS = 8
-# weights that change at each step, and a term that comes and goes
+# weights that change in each step, and a term that starts and ends within the run
 LOSSES = dict(
     kd=dict(loss_weight=dict(value=1.0, warmup=6)),
     nicd=dict(loss_weight=dict(value=1.0, begin=2, end=7, decay="cosine")),
@@ -29,6 +30,7 @@ LOSSES = dict(
 
 
 def small(cfg: Config) -> Config:
+    """Set a small backbone, in place."""
     cfg.model.backbone = dict(type="OneConvolution", width=8)
     head = cfg.model.get("head") or cfg.model.decode_head
     head.in_channels = 8
@@ -44,8 +46,8 @@ def distilled() -> Config:
     return toys.classifier().distilled(small(cfg), losses=LOSSES)
 
 
-class Watch(Hook):
-    """Counts distilled steps and compiled frames after each step."""
+class CompileRecorder(Hook):
+    """Counts distilled steps; records the number of compiled frames after each step."""
 
     priority = "LOWEST"
 
@@ -53,33 +55,28 @@ class Watch(Hook):
         self.distilled, self.frames = 0, []
 
     def before_train(self, runner: Runner) -> None:
-        distiller = toys.hook_of(runner).distiller
-        step = distiller.step
+        replace_method(toys.hook_of(runner).distiller, "step", self._step)
 
-        def spy(*args: Any) -> Any:
-            assert not torch.compiler.is_compiling()
-            self.distilled += 1
-            return step(*args)
-
-        distiller.step = spy
+    def _step(self, step: Any, *args: Any) -> Any:
+        assert not torch.compiler.is_compiling()
+        self.distilled += 1
+        return step(*args)
 
     def after_train_iter(self, runner: Runner, *args: Any, **kwargs: Any) -> None:
         self.frames.append(counters["frames"]["total"])
 
 
-def watched(cfg: Config, **changes: Any) -> tuple[Runner, Watch]:
+def run_compiled(cfg: Config, **changes: Any) -> tuple[Runner, CompileRecorder]:
     torch._dynamo.reset()
     counters.clear()
     cfg = copy.deepcopy(cfg)
     cfg.work_dir = str(toys.new_folder())
     cfg.merge_from_dict(changes)
-    runner, watch = build(cfg), Watch()
+    recorder = CompileRecorder()
+    runner = build(cfg, recorder)
     if "strategy" in cfg:  # FlexibleRunner takes compile as an argument only, not from a config
         runner._compile = cfg.compile
-    runner.register_hook(watch)
-    with plain_config_text():
-        runner.train()
-    return runner, watch
+    return train(runner), recorder
 
 
 def assert_same(compiled: Runner, eager: Runner) -> None:
@@ -93,23 +90,25 @@ FLEXIBLE = dict(runner_type="FlexibleRunner", strategy=dict(type="SingleDeviceSt
 
 
 @pytest.mark.parametrize("changes", [{}, FLEXIBLE], ids=["Runner", "FlexibleRunner"])
-def test_steps_are_the_same_and_compiled_once(distilled: Config, changes: dict[str, Any]) -> None:
+def test_losses_stay_and_steps_are_compiled_once(
+    distilled: Config, changes: dict[str, Any]
+) -> None:
     eager = run(distilled)
-    runner, watch = watched(distilled, compile=dict(backend="eager"), **changes)
+    runner, recorder = run_compiled(distilled, compile=dict(backend="eager"), **changes)
     assert_same(runner, eager)
-    assert watch.distilled == STEPS
-    assert watch.frames[0] > 0, "nothing was compiled"
-    # a weight or a count that is a constant of a graph would be compiled again at each step
-    assert len(set(watch.frames[3:])) == 1, watch.frames
+    assert recorder.distilled == STEPS
+    assert recorder.frames[0] > 0, "nothing was compiled"
+    # with a weight or a count as a constant of its graph, each step would be compiled again
+    assert len(set(recorder.frames[3:])) == 1, recorder.frames
 
 
 def test_segmenter() -> None:
     toy = toys.segmenter()
     cfg = toy.distilled(small(toy.student(train_cfg__max_iters=4)), level=["pixel", "region"])
     eager = run(cfg)
-    runner, watch = watched(cfg, compile=dict(backend="eager"))
-    assert watch.distilled == 4 and watch.frames[0] > 0
-    names = [n.removeprefix("train/") for n in eager.message_hub.log_scalars if "loss" in n]
+    runner, recorder = run_compiled(cfg, compile=dict(backend="eager"))
+    assert recorder.distilled == 4 and recorder.frames[0] > 0
+    names = scalar_names(eager, "loss")
     assert len(names) >= 6
     for name in names:
         assert history(runner, name) == pytest.approx(history(eager, name), rel=1e-3), name
@@ -119,17 +118,16 @@ def test_weight_zero_is_the_compiled_run_without_the_hook() -> None:
     toy = toys.classifier()
     plain = small(toy.student(compile=dict(backend="eager")))
     torch._dynamo.reset()
-    wanted = run(plain)
+    expected = run(plain)
     torch._dynamo.reset()
-    found = run(toy.distilled(plain, losses=toys.OFF))
-    assert toys.same_state(dict(found.model.state_dict()), dict(wanted.model.state_dict()))
+    result = run(toy.distilled(plain, losses=toys.OFF))
+    assert toys.same_state(result.model.state_dict(), expected.model.state_dict())
 
 
-@pytest.mark.slow
 def test_inductor(distilled: Config, monkeypatch: pytest.MonkeyPatch) -> None:
     # With the value 'default' inductor of torch 2.11 writes code that does not compile.
     monkeypatch.delenv("ATEN_CPU_CAPABILITY", raising=False)
     eager = run(distilled)
-    runner, watch = watched(distilled, compile=True)
+    runner, recorder = run_compiled(distilled, compile=True)
     assert_same(runner, eager)
-    assert watch.distilled == STEPS
+    assert recorder.distilled == STEPS

@@ -1,4 +1,4 @@
-"""Two ranks on the CPU: what a config may ask of DistributedDataParallel."""
+"""Two ranks on the CPU with options of DistributedDataParallel."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.runs.compatibility.ranks import (
     two_rank_config,
 )
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = pytest.mark.timeout(600)
 
 
 def config(hook: bool = True, **changes: Any) -> Config:
@@ -30,7 +30,7 @@ def small(**changes: Any) -> Config:
 
 
 def spare(hook: bool, find_unused: bool) -> Config:
-    """A student with a layer that gets no gradient."""
+    """Return a run of a student with a layer that gets no gradient."""
     cfg = config(hook, find_unused_parameters=find_unused)
     cfg.model.backbone.type = "SpareResNet"
     return cfg
@@ -41,8 +41,8 @@ def accumulating(hook: bool = True) -> Config:
 
 
 @pytest.fixture(scope="module")
-def outcomes() -> dict[str, list[dict[str, Any]]]:
-    """All runs, by name."""
+def results() -> dict[str, list[dict[str, Any]]]:
+    """Return the results of all runs, by name."""
     static = dict(type="MMDistributedDataParallel", static_graph=True)
     return run_together(
         {
@@ -74,27 +74,27 @@ PAIRS = [
 
 
 @pytest.mark.parametrize(("name", "reference"), PAIRS)
-def test_option_changes_no_loss(name: str, reference: str, outcomes: dict[str, Any]) -> None:
-    assert_ranks_agree(outcomes[name])
-    for found, wanted in zip(outcomes[name], outcomes[reference], strict=True):
-        assert {"loss_picd", "loss_nicd"} <= found["losses"].keys()
-        assert_same_losses(found, wanted)
+def test_the_option_changes_no_loss(name: str, reference: str, results: dict[str, Any]) -> None:
+    assert_ranks_agree(results[name])
+    for result, expected in zip(results[name], results[reference], strict=True):
+        assert {"loss_picd", "loss_nicd"} <= result["losses"].keys()
+        assert_same_losses(result, expected)
 
 
-def test_unused_parameters_are_found_or_refused_as_without_the_hook(outcomes: Any) -> None:
+def test_unused_parameters_are_found_or_refused_as_without_the_hook(results: Any) -> None:
     for name in ("spare_found", "spare_found_plain"):
-        assert_ranks_agree(outcomes[name])
-        assert outcomes[name][0]["iterations"] == 3
+        assert_ranks_agree(results[name])
+        assert results[name][0]["iterations"] == 3
     for name in ("spare_missed", "spare_missed_plain"):
-        for rank in outcomes[name]:
+        for rank in results[name]:
             assert "Expected to have finished reduction" in rank["error"]
 
 
-def test_gradients_accumulate_over_ranks(outcomes: dict[str, Any]) -> None:
+def test_gradients_accumulate_over_ranks(results: dict[str, Any]) -> None:
     for name in ("accumulating", "accumulating_off", "accumulating_plain"):
-        assert_ranks_agree(outcomes[name])
+        assert_ranks_agree(results[name])
     parameters = {
-        name: outcomes[f"accumulating{name}"][0]["parameters"] for name in ("", "_off", "_plain")
+        name: results[f"accumulating{name}"][0]["parameters"] for name in ("", "_off", "_plain")
     }
     assert toys.same_state(parameters["_off"], parameters["_plain"])
     assert not toys.same_state(parameters[""], parameters["_plain"])

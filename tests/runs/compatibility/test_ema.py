@@ -1,4 +1,4 @@
-"""EMAHook over the life of a run: resumed, and in validation. (Keys and copies: test_isolation.)"""
+"""EMAHook in resumed runs and in validation; ``test_isolation.py`` tests its keys and copies."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
 from tests.helpers import toys
-from tests.helpers.tiny import build, plain_config_text, run
+from tests.helpers.recorders import parameters
+from tests.helpers.tiny import run
 
 EMA = dict(type="EMAHook", momentum=0.1)
 
@@ -28,17 +29,13 @@ def config(order: str, losses: Any = None, hook: bool = True, **changes: Any) ->
 
 
 def ema_of(runner: Runner) -> dict[str, torch.Tensor]:
-    """Averaged parameters."""
+    """Return copies of the averaged parameters."""
     (hook,) = [h for h in runner.hooks if type(h).__name__ == "EMAHook"]
     return {n: p.clone() for n, p in hook.ema_model.module.named_parameters()}
 
 
-def parameters_of(runner: Runner) -> dict[str, torch.Tensor]:
-    return {n: p.clone() for n, p in runner.model.named_parameters()}
-
-
-class Look(Hook):
-    """What model and average hold before the first step, and around and in validation."""
+class EmaRecorder(Hook):
+    """Records the average before training and after each step, and the validated parameters."""
 
     priority = "VERY_LOW"
 
@@ -54,50 +51,38 @@ class Look(Hook):
         self.average = ema_of(runner)
 
     def after_val_iter(self, runner: Runner, *args: Any, **kwargs: Any) -> None:
-        self.validated.append(parameters_of(runner))
-
-
-def looked_at(cfg: Config) -> tuple[Runner, Look]:
-    runner, look = build(cfg), Look()
-    runner.register_hook(look)
-    with plain_config_text():
-        runner.train()
-    return runner, look
-
-
-def saved_half(cfg: Config) -> dict[str, Any]:
-    """The checkpoint of ``cfg`` after two steps."""
-    half = run(cfg)
-    return torch.load(f"{half.work_dir}/iter_2.pth", weights_only=False)
+        self.validated.append(parameters(runner.model))
 
 
 @pytest.mark.parametrize("order", ["before", "after"])
 def test_the_average_goes_on_in_a_resumed_run(order: str) -> None:
     every = dict(default_hooks__checkpoint__interval=2)
     first = config(order, **every)
-    saved = saved_half(first)
-    second = config(order, resume=True, load_from=f"{first.work_dir}/iter_2.pth")
-    runner, look = looked_at(second)
+    run(first)
+    path = f"{first.work_dir}/iter_2.pth"
+    checkpoint = torch.load(path, weights_only=False)
+    recorder = EmaRecorder()
+    runner = run(config(order, resume=True, load_from=path), recorder)
     assert runner.iter == 4
-    assert not [key for key in saved if "ickd" in key.lower() or "teacher" in key]
-    # mmengine saves the average in the model's place
-    names = look.first.keys()
-    assert toys.same_state(look.first, {name: saved["state_dict"][name] for name in names})
-    assert not toys.same_state(look.average, look.first)
-    # what is validated is the average, what is trained on is not
-    assert look.validated
-    for parameters in look.validated:
-        assert toys.same_state(parameters, look.average)
-    assert not toys.same_state(parameters_of(runner), look.average)
+    assert not [key for key in checkpoint if "ickd" in key.lower() or "teacher" in key]
+    # mmengine saves the average in place of the model
+    saved = {name: checkpoint["state_dict"][name] for name in recorder.first}
+    assert toys.same_state(recorder.first, saved)
+    assert not toys.same_state(recorder.average, recorder.first)
+    # the average is validated, the model is trained
+    assert recorder.validated
+    for validated in recorder.validated:
+        assert toys.same_state(validated, recorder.average)
+    assert not toys.same_state(parameters(runner.model), recorder.average)
 
 
 def test_weight_zero_is_the_resumed_run_without_the_hook() -> None:
     every = dict(default_hooks__checkpoint__interval=2)
-    ends = []
+    checkpoints = []
     for options in (dict(hook=False), dict(losses=toys.OFF)):
         first = config("before", **options, **every)
         run(first)
         resumed = dict(resume=True, load_from=f"{first.work_dir}/iter_2.pth")
-        ends.append(toys.checkpoint_of(run(config("before", **options, **resumed))))
+        checkpoints.append(toys.checkpoint_of(run(config("before", **options, **resumed))))
     for part in ("state_dict", "ema_state_dict"):
-        assert toys.same_state(dict(ends[0][part]), dict(ends[1][part]))
+        assert toys.same_state(*(checkpoint[part] for checkpoint in checkpoints))

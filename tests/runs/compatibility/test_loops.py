@@ -1,4 +1,4 @@
-"""Loops of mmengine: by iterations and by epochs, with validation in the middle."""
+"""mmengine's loops over iterations and epochs, with validation in the middle."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from mmengine.runner import Runner
 
 from mmickd.hooks import ICKDHook
 from tests.helpers import toys
-from tests.helpers.tiny import build, history, plain_config_text, run
+from tests.helpers.tiny import history, run
 
 LOOPS: dict[str, dict[str, Any]] = {
     "iterations": dict(type="IterBasedTrainLoop", max_iters=6, val_interval=2),
@@ -23,7 +23,7 @@ LOOPS: dict[str, dict[str, Any]] = {
         type="EpochBasedTrainLoop", max_epochs=3, val_interval=2, dynamic_intervals=[(2, 1)]
     ),
 }
-# (scope, loop): steps of training, with 18 images by 4 and 6 by 2
+# training steps by scope and loop: 18 images in batches of 4, 6 images in batches of 2
 CASES = {
     ("mmpretrain", "iterations"): 6,
     ("mmseg", "iterations, other intervals"): 6,
@@ -32,11 +32,11 @@ CASES = {
 }
 
 
-class Count(Hook):
-    """Teacher's passes in training and in validation, and validations."""
+class PassCounter(Hook):
+    """Counts validations, and the teacher's passes in training (False) and validation (True)."""
 
     def __init__(self) -> None:
-        self.validating, self.validations = False, 0
+        self.is_validating, self.validations = False, 0
         self.passes = {True: 0, False: 0}
 
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:
@@ -45,13 +45,13 @@ class Count(Hook):
             hooks[0].distiller.teacher.model.backbone.register_forward_hook(self._count)
 
     def _count(self, *args: Any) -> None:
-        self.passes[self.validating] += 1
+        self.passes[self.is_validating] += 1
 
     def before_val(self, runner: Runner) -> None:
-        self.validating, self.validations = True, self.validations + 1
+        self.is_validating, self.validations = True, self.validations + 1
 
     def after_val(self, runner: Runner) -> None:
-        self.validating = False
+        self.is_validating = False
 
 
 def in_loop(cfg: Config, loop: dict[str, Any]) -> Config:
@@ -61,22 +61,19 @@ def in_loop(cfg: Config, loop: dict[str, Any]) -> Config:
     return cfg
 
 
-def counted(cfg: Config, loop: str) -> tuple[Runner, Count]:
-    runner, count = build(in_loop(cfg, LOOPS[loop])), Count()
-    runner.register_hook(count)
-    with plain_config_text():
-        runner.train()
-    return runner, count
+def count_passes(cfg: Config, loop: str) -> tuple[Runner, PassCounter]:
+    counter = PassCounter()
+    return run(in_loop(cfg, LOOPS[loop]), counter), counter
 
 
 @pytest.mark.parametrize(("scope", "loop"), CASES)
-def test_each_step_is_distilled_and_no_validation(scope: str, loop: str) -> None:
+def test_training_is_distilled_and_validation_is_not(scope: str, loop: str) -> None:
     toy, steps = toys.toy(scope), CASES[scope, loop]
-    runner, count = counted(toy.distilled(), loop)
-    plain, plain_count = counted(toy.student(), loop)
+    runner, counter = count_passes(toy.distilled(), loop)
+    plain, plain_counter = count_passes(toy.student(), loop)
     assert runner.iter == plain.iter == steps
-    assert count.passes == {False: steps, True: 0}
-    assert count.validations == plain_count.validations > 1
+    assert counter.passes == {False: steps, True: 0}
+    assert counter.validations == plain_counter.validations > 1
     assert all(v > 0 for v in history(runner, "loss_nicd"))
     off = run(in_loop(toy.distilled(losses=toys.OFF), LOOPS[loop]))
-    assert toys.same_state(dict(off.model.state_dict()), dict(plain.model.state_dict()))
+    assert toys.same_state(off.model.state_dict(), plain.model.state_dict())

@@ -1,4 +1,4 @@
-"""Ranks that other programs start: several nodes, Slurm, MPI. All of it here, on the CPU."""
+"""Ranks on several nodes, by Slurm and by MPI, all of them on the CPU of this machine."""
 
 from __future__ import annotations
 
@@ -11,18 +11,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 from mmengine.config import Config
 
 from tests.helpers import toys
 from tests.helpers.commands import ROOT, CommandResult, command
-from tests.helpers.tiny import plain_config_text
+from tests.helpers.rank_dump import read_rank_dumps, with_rank_dump
 from tests.runs.compatibility.ranks import two_rank_config
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = pytest.mark.timeout(600)
 
 SRUN = """#!/usr/bin/env bash
-# srun -p PARTITION --options PYTHON ...: starts the tasks here
+# srun -p PARTITION --options PYTHON ...: starts the tasks on this machine
 shift 2
 while [[ $1 == -* ]]; do
     case $1 in --ntasks=*) export SLURM_NTASKS=${1#*=} ;; esac
@@ -49,37 +48,27 @@ def free_port() -> str:
         return str(sock.getsockname()[1])
 
 
-def dumped(cfg: Config) -> Path:
-    """The file of a run in which each rank writes what it holds at the end."""
-    cfg.custom_imports = dict(imports=["tests.helpers.rank_dump"])
-    cfg.custom_hooks.append(dict(type="RankDump"))
-    path = toys.new_folder() / "run.py"
-    with plain_config_text():
-        cfg.dump(path)
-    return path
-
-
 def side_by_side(*calls: Any) -> list[CommandResult]:
     with ThreadPoolExecutor(len(calls)) as pool:
         futures = [pool.submit(call) for call in calls]
         return [future.result() for future in futures]
 
 
-def assert_trained_as_one(cfg: Config) -> None:
-    ranks = [torch.load(Path(cfg.work_dir) / f"rank{rank}.pt") for rank in (0, 1)]
-    for rank in ranks:
-        assert rank["world_size"] == 2
-        assert all(v > 0 for v in rank["losses"]["loss_kd"])
+def assert_ranks_agree(cfg: Config) -> None:
+    dumps = read_rank_dumps(cfg)
+    for dump in dumps:
+        assert dump["world_size"] == 2
+        assert all(v > 0 for v in dump["losses"]["loss_kd"])
         for part in ("banks", "parameters"):
-            assert toys.same_state(rank[part], ranks[0][part])
-    assert ranks[0]["banks"]
+            assert toys.same_state(dump[part], dumps[0][part])
+    assert dumps[0]["banks"]
 
 
-def test_two_nodes_each_with_a_cache_of_its_own() -> None:
+def test_two_nodes_with_separate_caches() -> None:
     cfg = two_rank_config("mmseg")
-    path, port = dumped(cfg), free_port()
+    path, port = with_rank_dump(cfg), free_port()
     caches = [toys.new_folder(), toys.new_folder() / "file" / "below"]
-    caches[1].parent.write_text("a file, so that no folder can be made below it")
+    caches[1].parent.write_text("a file, so that no folder can be created below it")
 
     def node(rank: int) -> CommandResult:
         return command(
@@ -88,9 +77,9 @@ def test_two_nodes_each_with_a_cache_of_its_own() -> None:
             PORT=port, MMICKD_CACHE_DIR=str(caches[rank]),
         )  # fmt: skip
 
-    for outcome in side_by_side(lambda: node(0), lambda: node(1)):
-        outcome.ok()
-    assert_trained_as_one(cfg)
+    for result in side_by_side(lambda: node(0), lambda: node(1)):
+        result.ok()
+    assert_ranks_agree(cfg)
     assert set(toys.cached_banks(caches[0])) == {"pixel", "region"}
 
 
@@ -100,19 +89,19 @@ def test_slurm_with_the_flexible_runner(tmp_path: Path) -> None:
         (tmp_path / name).chmod(stat.S_IRWXU)
     cfg = two_rank_config("mmpretrain")
     cfg.runner_type = "FlexibleRunner"
-    path = dumped(cfg)
+    path = with_rank_dump(cfg)
     command(
         "env", f"PATH={tmp_path}{os.pathsep}{os.environ['PATH']}",
         "bash", ROOT / "tools/slurm_train.sh", "partition", "name", path, cwd=path.parent,
         timeout=280, PYTHONPATH=str(ROOT), GPUS="2", GPUS_PER_NODE="0", MASTER_PORT=free_port(),
         MMICKD_CACHE_DIR=str(tmp_path / "cache"),
     ).ok()  # fmt: skip
-    assert_trained_as_one(cfg)
+    assert_ranks_agree(cfg)
 
 
 def test_mpi(tmp_path: Path) -> None:
     cfg = two_rank_config("mmpretrain")
-    path, port = dumped(cfg), free_port()
+    path, port = with_rank_dump(cfg), free_port()
 
     def task(rank: str) -> CommandResult:
         return command(
@@ -122,6 +111,6 @@ def test_mpi(tmp_path: Path) -> None:
             MMICKD_CACHE_DIR=str(tmp_path / "cache"),
         )  # fmt: skip
 
-    for outcome in side_by_side(lambda: task("0"), lambda: task("1")):
-        outcome.ok()
-    assert_trained_as_one(cfg)
+    for result in side_by_side(lambda: task("0"), lambda: task("1")):
+        result.ok()
+    assert_ranks_agree(cfg)

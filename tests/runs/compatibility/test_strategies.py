@@ -1,4 +1,4 @@
-"""Two ranks on the CPU: mmengine's FlexibleRunner with DDP and FSDP distils as its Runner does."""
+"""FlexibleRunner with DDP and FSDP distils as Runner does, with two ranks on the CPU."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from mmengine.config import Config
 
 from tests.runs.compatibility.ranks import assert_same_losses, run_together, two_rank_config
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = pytest.mark.timeout(600)
 SIZE_POLICY = "torch.distributed.fsdp.wrap.size_based_auto_wrap_policy"
 
 
@@ -18,7 +18,7 @@ def fsdp(wrapper: Any = None, **options: Any) -> dict[str, Any]:
 
 
 CLASSIFIERS: dict[str, Any] = {
-    "ddp": None,  # what the runner takes where the config names nothing
+    "ddp": None,  # the default of the runner
     "static": dict(type="DDPStrategy", model_wrapper=dict(static_graph=True)),
     "fsdp": fsdp(),
     "fsdp_flat": fsdp(dict(use_orig_params=False)),
@@ -42,8 +42,8 @@ def flexible(cfg: Config, strategy: Any) -> Config:
 
 
 @pytest.fixture(scope="module")
-def outcomes() -> dict[str, list[dict[str, Any]]]:
-    """All runs, by name."""
+def results() -> dict[str, list[dict[str, Any]]]:
+    """Return the results of all runs, by name."""
     cfgs = {scope: two_rank_config(scope) for scope in ("mmpretrain", "mmseg")}
     for scope, strategies in (("mmpretrain", CLASSIFIERS), ("mmseg", SEGMENTERS)):
         for name, strategy in strategies.items():
@@ -53,27 +53,28 @@ def outcomes() -> dict[str, list[dict[str, Any]]]:
     return run_together(cfgs)
 
 
-def assert_as_runner(name: str, scope: str, outcomes: dict[str, Any]) -> None:
+def assert_as_runner(name: str, scope: str, results: dict[str, Any]) -> None:
+    """Assert that a run has the losses of a plain Runner."""
     wrapper = "MMFullyShardedDataParallel" if "fsdp" in name else "MMDistributedDataParallel"
-    for found, wanted in zip(outcomes[f"{scope}_{name}"], outcomes[scope], strict=True):
-        assert_same_losses(found, wanted)
-        assert found["wrapper"] == wrapper
+    for result, expected in zip(results[f"{scope}_{name}"], results[scope], strict=True):
+        assert_same_losses(result, expected)
+        assert result["wrapper"] == wrapper
 
 
 @pytest.mark.parametrize("name", CLASSIFIERS)
-def test_classifier(name: str, outcomes: dict[str, Any]) -> None:
-    assert_as_runner(name, "mmpretrain", outcomes)
-    assert {"loss_picd", "loss_nicd"} <= outcomes[f"mmpretrain_{name}"][0]["losses"].keys()
+def test_classifier(name: str, results: dict[str, Any]) -> None:
+    assert_as_runner(name, "mmpretrain", results)
+    assert {"loss_picd", "loss_nicd"} <= results[f"mmpretrain_{name}"][0]["losses"].keys()
 
 
 @pytest.mark.parametrize("name", SEGMENTERS)
-def test_segmenter(name: str, outcomes: dict[str, Any]) -> None:
-    assert_as_runner(name, "mmseg", outcomes)
-    assert {"loss_nicd_pixel", "loss_nicd_region"} <= outcomes[f"mmseg_{name}"][0]["losses"].keys()
+def test_segmenter(name: str, results: dict[str, Any]) -> None:
+    assert_as_runner(name, "mmseg", results)
+    assert {"loss_nicd_pixel", "loss_nicd_region"} <= results[f"mmseg_{name}"][0]["losses"].keys()
 
 
-def test_a_decode_head_that_is_a_unit_fails_with_and_without_the_hook(outcomes: Any) -> None:
-    # mmseg calls decode_head.loss() and not the head itself, so FSDP does not gather its weights
+def test_a_decode_head_that_is_a_unit_fails_with_and_without_the_hook(results: Any) -> None:
+    # mmseg calls decode_head.loss(), not the head itself, so FSDP does not gather its weights
     for name in ("head_unit", "head_unit_plain"):
-        for rank in outcomes[name]:
+        for rank in results[name]:
             assert "weight should have at least three dimensions" in rank["error"]

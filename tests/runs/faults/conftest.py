@@ -1,4 +1,4 @@
-"""The campaign runs when it is asked for: ``make fault-test``."""
+"""Skips the campaign unless it is selected: ``make fault-test``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How much memory a run holds, step by step."""
+"""Memory of a run, step by step."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from mmengine.runner import Runner
 from torch._subclasses.fake_tensor import FakeTensor
 
 from tests.helpers import toys
-from tests.helpers.tiny import build, plain_config_text
+from tests.helpers.tiny import run
 
 LEVELS = {"image": "mmpretrain", "pixel": "mmseg"}
 TEACHERS = ("frozen", "peers", "average")
@@ -39,8 +39,8 @@ class Memory:
 
     ``histories`` is the number of scalars that the run logs in each step.
 
-    What is resident grows by a MiB now and then as the heap gets fragmented, and then stays; what
-    is in use there does not, so that it shows a leak of some bytes per step.
+    Resident memory grows by a MiB now and then since the heap gets fragmented. The memory in use on
+    the heap does not, so that it shows a leak of some bytes per step.
     """
 
     steps: list[int] = field(default_factory=list)
@@ -54,12 +54,12 @@ class Memory:
         """Add a sample."""
         gc.collect()
         sizes = {}
-        for thing in gc.get_objects():
-            # sparse ones, and the fake ones of torch.compile, which other tests leave: no storage
-            kind = type(thing)
-            real = issubclass(kind, torch.Tensor) and not issubclass(kind, FakeTensor)
-            if real and thing.layout is torch.strided:
-                storage = thing.untyped_storage()
+        for tensor in gc.get_objects():
+            # sparse tensors, and the fake ones of torch.compile in other tests, have no storage
+            kind = type(tensor)
+            is_real = issubclass(kind, torch.Tensor) and not issubclass(kind, FakeTensor)
+            if is_real and tensor.layout is torch.strided:
+                storage = tensor.untyped_storage()
                 sizes[storage.data_ptr()] = storage.nbytes()
         self.steps.append(step)
         self.heap.append(heap_kib())
@@ -68,14 +68,14 @@ class Memory:
         self.tensor_kib.append(sum(sizes.values()) / 1024)
 
     def slope(self, name: str) -> float:
-        """Least-squares growth of one of the lists, per 1,000 steps."""
+        """Return the least-squares growth of one of the lists, per 1,000 steps."""
         return float(np.polyfit(np.array(self.steps) / 1000, getattr(self, name), 1)[0])
 
     @property
     def leak(self) -> float:
-        """Growth of the heap that is not by design, in KiB per 1,000 steps.
+        """Growth of the heap in KiB per 1,000 steps, without the histories of the scalars.
 
-        By design mmengine keeps the history of each logged scalar: 16 bytes per step.
+        mmengine keeps the history of each logged scalar: 16 bytes per step.
         """
         return self.slope("heap") - self.histories * 16 * 1000 / 1024
 
@@ -91,25 +91,25 @@ class Memory:
 
 
 def heap_kib() -> float:
-    """What is allocated now by malloc, of all threads; 0 where the C library does not tell."""
+    """Return the KiB that malloc has allocated in all threads; 0 without glibc's ``mallinfo2``."""
     try:
         libc = ctypes.CDLL("libc.so.6")
         libc.mallinfo2.restype = _MallInfo2
     except (OSError, AttributeError):
         return 0.0
-    libc.malloc_trim(0)  # so that what is resident is what is in use, but for the holes
+    libc.malloc_trim(0)  # returns unused memory to the system
     info = libc.mallinfo2()
     return (info.uordblks + info.hblkhd) / 1024
 
 
 def resident_kib() -> float:
-    """Resident memory of this process."""
+    """Return the resident memory of this process."""
     pages = int(Path("/proc/self/statm").read_text().split()[1])
     return pages * os.sysconf("SC_PAGE_SIZE") / 1024
 
 
 class MemoryHook(Hook):
-    """Takes samples at equal distances, after a warm-up."""
+    """Takes samples at equal intervals, after a warm-up."""
 
     priority = "LOWEST"
 
@@ -126,7 +126,7 @@ class MemoryHook(Hook):
 
 
 def config(level: str, steps: int, teacher: str | None = "frozen") -> Config:
-    """A run of some milliseconds per step, taught as one of :data:`TEACHERS` says, or not."""
+    """Return a run of some milliseconds per step with one of :data:`TEACHERS`, or without one."""
     toy = toys.toy(LEVELS[level])
     cfg = toy.student(train_cfg__max_iters=steps)
     cfg.train_dataloader.sampler = dict(type="InfiniteSampler", shuffle=True)
@@ -145,11 +145,7 @@ def config(level: str, steps: int, teacher: str | None = "frozen") -> Config:
 
 
 def memory_of(cfg: Config, warmup: int, samples: int) -> Memory:
-    """Train, and watch."""
-    runner = build(cfg)
-    interval = (cfg.train_cfg.max_iters - warmup) // samples
-    watch = MemoryHook(warmup, interval)
-    runner.register_hook(watch)
-    with plain_config_text():
-        runner.train()
-    return watch.memory
+    """Train and return samples of the memory."""
+    hook = MemoryHook(warmup, (cfg.train_cfg.max_iters - warmup) // samples)
+    run(cfg, hook)
+    return hook.memory

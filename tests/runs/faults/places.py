@@ -1,9 +1,8 @@
 """Places in a run where it waits to be killed. The runs import this by their ``custom_imports``.
 
-A file that is written in milliseconds is rarely hit by a kill at random. So what writes files is
-taken apart here: half of the bytes, a place to wait, the other half. Which of the places a process
-waits at is told by its environment (see :mod:`tests.runs.faults.processes`); at the others it
-goes on.
+A kill at random rarely hits a file that is written in milliseconds. So the functions that write
+files are replaced: they write half of the bytes, reach a place, and write the other half. The
+environment names the place at which a process waits (:mod:`tests.runs.faults.processes`).
 """
 
 from __future__ import annotations
@@ -27,20 +26,20 @@ from mmickd.banks.queue_bank import QueueBank
 from mmickd.teachers.peer import Peer
 
 WAIT_SECONDS = 240.0
-"""When a place gives up waiting: the campaign is gone."""
+"""Seconds after which a place stops waiting: the campaign has ended."""
 
 _times: Counter[str] = Counter()
 _replace, _open = os.replace, builtins.open
-_learn_undisturbed, _push_undisturbed = Peer.learn, QueueBank.push
+_learn_original, _push_original = Peer.learn, QueueBank.push
 
 
 def reach(place: str) -> None:
-    """Wait here to be killed, if this is the place and the time of it that was asked for."""
+    """Wait to be killed if the environment names this place and the number of this call."""
     _times[place] += 1
     env = os.environ
     here = f"{place}:{_times[place]}:{env.get('RANK', '0')}"
     if here != env.get("FAULTS_PLACE"):
-        # a run that is killed at random is slow everywhere, so that all of it can be hit
+        # a run that is killed at random is slowed down everywhere, so that a kill hits any part
         time.sleep(float(env.get("FAULTS_PAUSE", "0")))
         return
     with _open(env["FAULTS_REACHED"], "w") as file:
@@ -53,7 +52,7 @@ def reach(place: str) -> None:
 
 @TRANSFORMS.register_module()
 class ReachBuilding:
-    """In the validation pipeline, by which the bank is built too."""
+    """Transform of the validation pipeline, which also builds the bank."""
 
     def __call__(self, results: dict[str, Any]) -> dict[str, Any]:
         reach("building")
@@ -80,7 +79,7 @@ def _write_in_halves(data: bytes, path: str | os.PathLike[str], place: str) -> N
 
 
 def _put(self: LocalBackend, obj: bytes, filepath: str | Path) -> None:
-    """As mmengine writes a checkpoint: straight into the file that stays."""
+    """Write a checkpoint as mmengine does: into the final file."""
     _write_in_halves(obj, filepath, "checkpoint")
     reach("checkpoint written")
 
@@ -101,7 +100,7 @@ def _replace_reaching(source: Any, target: Any, **kwargs: Any) -> None:
 
 
 def _open_record(path: Any, mode: str = "r", *args: Any, **kwargs: Any) -> Any:
-    """``open`` of the checkpoint hook, which empties ``last_checkpoint`` before it writes it."""
+    """Open a file for the checkpoint hook, which empties ``last_checkpoint`` before it writes."""
     file = _open(path, mode, *args, **kwargs)
     if Path(path).name == "last_checkpoint" and "w" in mode:
         reach("last_checkpoint")
@@ -109,15 +108,15 @@ def _open_record(path: Any, mode: str = "r", *args: Any, **kwargs: Any) -> Any:
 
 
 def _learn(self: Peer, losses: dict[str, Any]) -> dict[str, Any]:
-    """Student and peers have run forward, some peers have learnt, the student has not."""
+    """Reach a place after all forward passes, before the steps of student and further peers."""
     reach("peer learns")
-    return _learn_undisturbed(self, losses)
+    return _learn_original(self, losses)
 
 
 def _push(self: QueueBank, samples: Any) -> None:
-    """All networks have learnt, some of the queues have been fed."""
+    """Reach a place after the steps of all networks, before this queue is filled."""
     reach("queue is fed")
-    _push_undisturbed(self, samples)
+    _push_original(self, samples)
 
 
 LocalBackend.put = _put
@@ -125,5 +124,5 @@ Peer.learn, QueueBank.push = _learn, _push
 safetensors.torch.serialize_file = _serialize_file
 os.replace = _replace_reaching
 mmengine.hooks.checkpoint_hook.open = _open_record
-# the layout of configs takes longer than all the rest of a tiny run
+# yapf's layout of configs takes longer than all the rest of a tiny run
 yapf.yapflib.yapf_api.FormatCode = lambda text, **_: (text, True)

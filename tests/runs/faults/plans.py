@@ -1,6 +1,6 @@
-"""Which kills the campaign tries: every place with one and with two ranks, and random times.
+"""Kills of the campaign: at every place with one and with two ranks, and at random times.
 
-About a third of them meets runs whose teachers learn.
+About a third of them hits runs whose teachers learn.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from tests.runs.faults.report import ANY_TIME, Kill
 CACHE = ["bank file", "before manifest's file", "before manifest", "after manifest"]
 CHECKPOINT = ["checkpoint", "checkpoint written", "last_checkpoint"]
 OF_ALL_RANKS = ("building", "training", "validation", "peer learns", "queue is fed")
-"""Rank 0 alone writes files; a bank is built, and steps are made, by all."""
+"""Places of all ranks; only rank 0 writes files."""
 AT_ANY_TIME = {
     ("classifier", 1): 3,
     ("segmenter", 1): 2,
@@ -23,20 +23,20 @@ AT_ANY_TIME = {
     ("classifier's average", 2): 1,
     ("segmenter's last epoch", 1): 1,
 }
-"""How many kills at random times, by model and ranks."""
+"""Number of kills at random times, by model and ranks."""
 
 
-def lives(rng: random.Random) -> list[tuple[str, int, list[Kill]]]:
-    """Model, ranks and kills at places, in the order in which a run comes to them."""
-    return [*_frozen_lives(rng), *_learning_lives(rng)]
+def kills_at_places(rng: random.Random) -> list[tuple[str, int, list[Kill]]]:
+    """Return model, ranks and kills at places, in the order in which a run reaches them."""
+    return [*_frozen_runs(rng), *_learning_runs(rng)]
 
 
 def at_any_time(rng: random.Random, ranks: int) -> Kill:
-    """A kill somewhere in the run, but not while it only imports."""
+    """Return a kill at a random time of the run, after its imports."""
     return Kill(ANY_TIME, after=rng.uniform(0.35, 1.2), victim=rng.randrange(ranks))
 
 
-def _frozen_lives(rng: random.Random) -> list[tuple[str, int, list[Kill]]]:
+def _frozen_runs(rng: random.Random) -> list[tuple[str, int, list[Kill]]]:
     plans = []
     for model in ("classifier", "segmenter"):
         for ranks in (1, 2):
@@ -53,8 +53,8 @@ def _frozen_lives(rng: random.Random) -> list[tuple[str, int, list[Kill]]]:
     return plans
 
 
-def _learning_lives(rng: random.Random) -> list[tuple[str, int, list[Kill]]]:
-    """Nothing is prepared on the disk here: what these teachers learn is in the checkpoint."""
+def _learning_runs(rng: random.Random) -> list[tuple[str, int, list[Kill]]]:
+    """Return runs whose teachers are saved in the checkpoint; no bank is written."""
     stepping = ["training", "queue is fed", "validation", *CHECKPOINT]
     places = {
         ("classifier's peers", 1): ["peer learns", *stepping],
@@ -63,15 +63,15 @@ def _learning_lives(rng: random.Random) -> list[tuple[str, int, list[Kill]]]:
         ("segmenter's last epoch", 1): ["training", "queue is fed", *rng.sample(CHECKPOINT, 2)],
     }
     return [
-        (model, ranks, [_kill(place, model, ranks, rng) for place in own])
-        for (model, ranks), own in places.items()
+        (model, ranks, [_kill(place, model, ranks, rng) for place in names])
+        for (model, ranks), names in places.items()
     ]
 
 
 def _kill(place: str, model: str, ranks: int, rng: random.Random) -> Kill:
     rank = rng.randrange(ranks) if place in OF_ALL_RANKS else 0
-    # the first image is read nine times before the bank is built, of which each rank reads two
-    # images or more; what validation reads after that is no building
+    # the first image is read nine times before the bank is built, of which each rank reads at
+    # least two images; validation reads later
     last = {
         "building": 11, "training": 3, "validation": 1, "checkpoint": 2,
         # one or two peers, and one queue or more, in each step

@@ -1,4 +1,4 @@
-"""Runs as processes that can be killed one by one, and be counted afterwards."""
+"""Runs whose processes can be killed one by one and counted afterwards."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from pathlib import Path
 from tests.helpers.commands import ROOT
 
 DEADLINE = 240.0
-"""Seconds for whatever a run does next, on a machine however slow."""
+"""Seconds that a run may take to its next place on a slow machine."""
 
 
 class Training:
-    """``tools/train.py`` or ``tools/dist_train.sh`` in a session of its own.
+    """``tools/train.py`` or ``tools/dist_train.sh`` in a new session.
 
-    torchrun gives its ranks sessions of their own too. So the processes of a run are told by a
-    word in their environment, which every process hands on.
+    torchrun starts its ranks in new sessions too. So a word in the environment marks the processes
+    of a run; every process passes it to its children.
 
     Args:
-        ranks: 1 runs ``train.py``, more ``dist_train.sh``.
-        arguments: config first.
-        output: file for what is printed.
-        env: added to the environment.
+        ranks: Number of ranks; 1 runs ``train.py``, more run ``dist_train.sh``.
+        arguments: Arguments of the tool, the config first.
+        output: File for the output.
+        env: Variables added to the environment.
     """
 
     def __init__(self, ranks: int, arguments: list[str], output: Path, env: dict[str, str]) -> None:
@@ -64,26 +64,26 @@ class Training:
 
     @property
     def text(self) -> str:
-        """What was printed by now."""
+        """The output so far."""
         return self.output.read_text(errors="replace")
 
-    def ended(self) -> int | None:
-        """The exit code, None while it runs."""
+    def exit_code(self) -> int | None:
+        """Return the exit code; None while the run lasts."""
         return self._popen.poll()
 
     def wait(self, until: Callable[[], bool] = lambda: False, seconds: float = DEADLINE) -> bool:
-        """Wait for something, or for the end; whether it came (an end is none)."""
+        """Wait until a condition is true or the run ends; returns the condition."""
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
             if until():
                 return True
-            if self.ended() is not None:
+            if self.exit_code() is not None:
                 return until()
             time.sleep(0.01)
         return False
 
     def kill(self, rank: int) -> bool:
-        """SIGKILL for the process of one rank; False if it is not there (any more)."""
+        """Send SIGKILL to the process of one rank; False if there is none."""
         process = self._process_of(rank)
         if process is None:
             return False
@@ -93,17 +93,17 @@ class Training:
             return False
         return True
 
-    def left(self, seconds: float = 30.0) -> list[str]:
-        """Processes of the run that are still there after ``seconds``; ends them."""
+    def end_orphans(self, seconds: float = 30.0) -> list[str]:
+        """End and return the processes of the run that are still alive after ``seconds``."""
         deadline = time.monotonic() + seconds
         while (pids := self._pids()) and time.monotonic() < deadline:
-            self.ended()
+            self.exit_code()
             time.sleep(0.05)
-        found = [f"{pid}: {_read(pid, 'cmdline').replace(bytes(1), b' ')!r}" for pid in pids]
+        orphans = [f"{pid}: {_read(pid, 'cmdline').replace(bytes(1), b' ')!r}" for pid in pids]
         for pid in pids:
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
-        return found
+        return orphans
 
     def _pids(self) -> list[int]:
         numbers = [int(name) for name in os.listdir("/proc") if name.isdigit()]
@@ -111,17 +111,20 @@ class Training:
 
     def _process_of(self, rank: int) -> int | None:
         if self.ranks == 1:
-            return self._popen.pid if self.ended() is None else None
-        # a loader's process has the rank's environment too, but the rank as its parent
-        wanted = f"RANK={rank}".encode()
+            return self._popen.pid if self.exit_code() is None else None
+        # the workers of a loader have the rank's environment too, but the rank as their parent
+        variable = f"RANK={rank}".encode()
         for pid in self._pids():
-            if wanted in _read(pid, "environ").split(bytes(1)) and _parent(pid) == self._popen.pid:
+            if (
+                variable in _read(pid, "environ").split(bytes(1))
+                and _parent(pid) == self._popen.pid
+            ):
                 return pid
         return None
 
 
 def _read(pid: int, name: str) -> bytes:
-    """A file of ``/proc``; empty for a process that is gone, or a zombie."""
+    """Read a file of ``/proc``; empty for a process that has ended."""
     try:
         return Path(f"/proc/{pid}/{name}").read_bytes()
     except OSError:

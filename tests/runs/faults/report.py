@@ -1,4 +1,4 @@
-"""What the campaign does, and what came of it."""
+"""Kills of the campaign and their results."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ class Kill:
     """One SIGKILL.
 
     Args:
-        place: of :mod:`tests.runs.faults.places` where a process waits for it, or ``ANY_TIME``.
-        time: which time the process comes there.
-        rank: that waits there.
-        victim: rank that is killed.
-        after: when to kill (``ANY_TIME``), in lengths of an undisturbed run. Such a run is slowed
-            down everywhere, so that it may take more than one.
+        place: Place of :mod:`tests.runs.faults.places` where a process waits, or ``ANY_TIME``.
+        time: Number of the visit to the place, from 1.
+        rank: Rank that waits at the place.
+        victim: Rank that is killed.
+        after: Time of the kill (``ANY_TIME``), in lengths of an undisturbed run. The run is slowed
+            down everywhere, so that it may take more than one length.
     """
 
     place: str
@@ -29,57 +29,56 @@ class Kill:
 
 @dataclass
 class Record:
-    """What came of one kill. ``right``: the run that went on from it ended with what it should."""
+    """Result of a kill; ``is_right``: the resumed run ended as the undisturbed one."""
 
     kill: Kill
     model: str
     ranks: int
     seconds: float
     orphans: list[str]
-    right: bool = False
+    is_right: bool = False
 
 
 @dataclass
 class Findings:
-    """What must not be, of all lives."""
+    """Results of all runs; ``faults`` and ``broken_taken`` must stay empty."""
 
     records: list[Record] = field(default_factory=list)
-    wrong: list[str] = field(default_factory=list)
-    broken_accepted: list[str] = field(default_factory=list)
-    broken_met: int = 0
+    faults: list[str] = field(default_factory=list)
+    broken_taken: list[str] = field(default_factory=list)
+    broken_files: int = 0
     taken: int = 0
     litter: int = 0
     runs: int = 0
 
 
 def moment(kill: Kill) -> str:
-    """In words."""
+    """Return the moment of a kill in words."""
     if kill.place == ANY_TIME:
         return f"{kill.after:.2f} of the time"
     return f"{kill.place} {kill.time} of rank {kill.rank}"
 
 
 def table(findings: Findings) -> str:
-    """Kills by moment and ranks, by model, and what must be 0."""
+    """Return a table of kills by moment and ranks and by model, with all faults."""
     lines = [f"{'moment':<24}{'ranks':>6}{'kills':>7}{'resumed right':>15}{'seconds':>9}"]
     groups: dict[tuple[str, int], list[Record]] = {}
     for record in findings.records:
         groups.setdefault((record.kill.place, record.ranks), []).append(record)
     for (place, ranks), records in sorted(groups.items()):
-        right, seconds = sum(r.right for r in records), sum(r.seconds for r in records)
+        right, seconds = sum(r.is_right for r in records), sum(r.seconds for r in records)
         lines.append(f"{place:<24}{ranks:>6}{len(records):>7}{right:>15}{seconds:>9.0f}")
-    right, seconds = (
-        sum(getattr(r, name) for r in findings.records) for name in ("right", "seconds")
-    )
+    right = sum(r.is_right for r in findings.records)
+    seconds = sum(r.seconds for r in findings.records)
     lines.append(f"{'all':<24}{'':>6}{len(findings.records):>7}{right:>15}{seconds:>9.0f}")
     for model in dict.fromkeys(record.model for record in findings.records):
-        own = [record for record in findings.records if record.model == model]
-        lines.append(f"{model:<24}{'':>6}{len(own):>7}{sum(r.right for r in own):>15}")
+        records = [record for record in findings.records if record.model == model]
+        right = sum(r.is_right for r in records)
+        lines.append(f"{model:<24}{'':>6}{len(records):>7}{right:>15}")
     orphans = sum(len(record.orphans) for record in findings.records)
     lines += [
-        f"runs started: {findings.runs}; wrong: {len(findings.wrong)}; orphan processes: {orphans}",
-        f"banks and checkpoints taken: {findings.taken}; broken ones met: {findings.broken_met}, "
-        f"taken: {len(findings.broken_accepted)}; half written files that stay unused: "
-        f"{findings.litter}",
+        f"runs started: {findings.runs}; faults: {len(findings.faults)}; orphans: {orphans}",
+        f"banks and checkpoints read: {findings.taken}; broken files: {findings.broken_files}, "
+        f"read: {len(findings.broken_taken)}; unused halves of files: {findings.litter}",
     ]
     return "\n".join(lines)

@@ -1,4 +1,4 @@
-"""The runs that are killed: small, complete, and without anything random."""
+"""The runs of the campaign: small, complete, and without anything random."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ import torch
 from mmengine.config import Config
 
 from tests.helpers import toys
-from tests.helpers.tiny import plain_config_text
+from tests.helpers.tiny import dump, with_teacher
 from tests.runs.faults.processes import Training
 
 
 def classifier() -> Config:
-    """By iterations, with processes that load data; keeps one checkpoint, the most fragile way."""
+    """Return a run by iterations with workers; it keeps only one checkpoint."""
     cfg = toys.classifier().distilled(bank=dict(cache_dir="auto", num_workers=1))
     return _by_iterations(cfg)
 
 
 def segmenter() -> Config:
-    """By epochs, in one process; writes checkpoints again when they are the best."""
+    """Return a run by epochs in one process; it saves the best checkpoint twice."""
     return _by_epochs(toys.segmenter().distilled(bank=dict(cache_dir="auto"), anchors=64))
 
 
 def peers_of_classifier() -> Config:
-    """A wider peer and one like the student, with a recipe of their own; both are validated."""
+    """Return a run with a wider and an equal peer, which have their own optimizer and schedule."""
     schedule = dict(type="MultiStepLR", milestones=[5, 11], gamma=0.3, by_epoch=False)
     teacher = dict(
         type="OnlineTeacher",
@@ -41,7 +41,7 @@ def peers_of_classifier() -> Config:
 
 
 def peer_of_segmenter() -> Config:
-    """A wider peer with dropout, the run's own recipe, two levels, momentum encoders."""
+    """Return a run with a wider peer with dropout, two levels and momentum encoders."""
     wider = toys.segmenter().teacher_cfg.to_dict()
     assert wider["model"]["decode_head"]["dropout_ratio"] > 0
     teacher = dict(type="OnlineTeacher", cfg=wider)
@@ -52,23 +52,20 @@ def peer_of_segmenter() -> Config:
 
 
 def average_of_classifier() -> Config:
-    """The student's moving average, still warming up when runs are killed."""
+    """Return a run with the student's moving average as teacher."""
     return _by_iterations(_learning(toys.classifier(), dict(type="SelfTeacher", momentum=0.1)))
 
 
 def last_epoch_of_segmenter() -> Config:
-    """The student as the last epoch left it, at two levels."""
+    """Return a run with the student of the previous epoch as teacher, at two levels."""
     teacher = dict(type="SelfTeacher", mode="snapshot")
     return _by_epochs(_learning(toys.segmenter(), teacher, ["pixel", "region"]))
 
 
 def _learning(toy: toys.Toy, teacher: dict[str, Any], level: Any = None) -> Config:
-    """With a teacher that learns, and queues so short that they come round."""
-    cfg = toy.student()
-    hook = dict(type="mmickd.ICKDHook", teacher=teacher, level=level, anchors=64)
-    hook.update(bank=dict(capacity_per_class=7), losses=dict(picd=dict(num_positives=3)))
-    cfg.custom_hooks = [hook]
-    return cfg
+    """Return a run with a teacher that learns; rows of its short queues are replaced."""
+    options = dict(bank=dict(capacity_per_class=7), losses=dict(picd=dict(num_positives=3)))
+    return with_teacher(toy.student(), teacher, level=level, anchors=64, **options)
 
 
 def _by_iterations(cfg: Config) -> Config:
@@ -79,7 +76,7 @@ def _by_iterations(cfg: Config) -> Config:
     )
     for loader in (cfg.train_dataloader, cfg.val_dataloader):
         loader.update(num_workers=1, persistent_workers=True)
-    return _finished(cfg)
+    return _with_places(cfg)
 
 
 def _by_epochs(cfg: Config) -> Config:
@@ -89,10 +86,11 @@ def _by_epochs(cfg: Config) -> Config:
         type="CheckpointHook", interval=1, by_epoch=True, max_keep_ckpts=2, save_best="mIoU"
     )
     cfg.model.decode_head.dropout_ratio = 0.0
-    return _finished(cfg)
+    return _with_places(cfg)
 
 
-def _finished(cfg: Config) -> Config:
+def _with_places(cfg: Config) -> Config:
+    """Leave out random transforms and add the places of the kills, in place."""
     pipeline = cfg.train_dataloader.dataset.pipeline
     cfg.train_dataloader.dataset.pipeline = [
         t for t in pipeline if not t["type"].startswith("Random")
@@ -105,30 +103,26 @@ def _finished(cfg: Config) -> Config:
 
 
 FROZEN = {"classifier": classifier, "segmenter": segmenter}
-"""Runs with a frozen teacher, whose bank is cached."""
+"""Runs with a frozen teacher and a cached bank."""
 LEARNING = {
     "classifier's peers": peers_of_classifier,
     "segmenter's peer": peer_of_segmenter,
     "classifier's average": average_of_classifier,
     "segmenter's last epoch": last_epoch_of_segmenter,
 }
-"""Runs whose teachers learn, and lie in the checkpoint with their queues."""
+"""Runs whose teachers learn; the checkpoint has teachers and queues."""
 MODELS = {**FROZEN, **LEARNING}
 
 
 @functools.cache
 def config_file(model: str) -> Path:
-    """The config of a run, as a file."""
-    cfg = MODELS[model]()
-    path = toys.new_folder() / "run.py"
-    with plain_config_text():
-        cfg.dump(path)
-    return path
+    """Write the config of a run."""
+    return dump(MODELS[model](), toys.new_folder() / "run.py")
 
 
 @dataclass(frozen=True)
 class Folders:
-    """Where a run works, and where its bank is cached."""
+    """Work dir and cache of a run."""
 
     work: Path
     cache: Path
@@ -139,26 +133,26 @@ class Folders:
         return cls(root / "work", root / "cache")
 
     def launch(self, model: str, ranks: int, name: str, *more: str, **env: str) -> Training:
-        """Start a run here; ``name`` is of the file with what it prints."""
+        """Start a run in these folders; its output is written to ``<name>.txt``."""
         arguments = [str(config_file(model)), "--work-dir", str(self.work), *more]
         env = {"MMICKD_CACHE_DIR": str(self.cache), **env}
         return Training(ranks, arguments, self.work.parent / f"{name}.txt", env)
 
     def losses(self) -> dict[int, list[dict[str, float]]]:
-        """Every line of losses that a run logged here, by its step."""
-        found: dict[int, list[dict[str, float]]] = {}
+        """Return all logged losses of each step; a resumed run logs some steps again."""
+        losses: dict[int, list[dict[str, float]]] = {}
         for path in sorted(self.work.glob("*/vis_data/scalars.json")):
             for text in path.read_text().splitlines():
                 try:
                     line = json.loads(text)
-                except ValueError:  # the last one of a run that was killed
+                except ValueError:  # the last line of a run that was killed
                     continue
                 if "loss" in line:
                     values = {k: v for k, v in line.items() if "loss" in k}
-                    found.setdefault(line["step"], []).append(values)
-        return found
+                    losses.setdefault(line["step"], []).append(values)
+        return losses
 
     def last_checkpoint(self) -> dict[str, Any]:
-        """The checkpoint that is named as the last one."""
+        """Load the checkpoint that ``last_checkpoint`` names."""
         path = (self.work / "last_checkpoint").read_text()
         return torch.load(path, map_location="cpu", weights_only=False)

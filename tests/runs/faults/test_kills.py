@@ -1,49 +1,44 @@
-"""A few kills of each kind for the everyday suite; many are in ``test_campaign.py``."""
+"""A few kills of each kind; ``test_campaign.py`` has many."""
 
 from __future__ import annotations
 
-import pytest
-
-from tests.runs.faults.lives import Life, reference
+from tests.runs.faults.killed_runs import KilledRun, reference
 from tests.runs.faults.report import Findings, Kill, table
 
 
-@pytest.mark.slow
-def test_one_process_is_killed_and_resumed() -> None:
+def test_a_killed_process_is_resumed() -> None:
     findings = Findings()
     kills = [
         Kill("before manifest's file"),  # tensors without a manifest
-        Kill("checkpoint", 2),  # the only checkpoint is gone, the next one half written
+        Kill("checkpoint", 2),  # the only checkpoint is removed, the next one half written
     ]
-    assert Life("classifier", 1, findings).live(kills)
+    assert KilledRun("classifier", 1, findings).train(kills)
     _check(findings, kills=2)
-    assert findings.broken_met >= 2
+    assert findings.broken_files >= 2
 
 
-@pytest.mark.slow
-def test_one_rank_of_two_is_killed_and_both_are_resumed() -> None:
+def test_both_ranks_are_resumed_if_one_is_killed() -> None:
     findings = Findings()
-    assert Life("segmenter", 2, findings).live([Kill("training", 3, rank=0, victim=1)])
+    assert KilledRun("segmenter", 2, findings).train([Kill("training", 3, rank=0, victim=1)])
     _check(findings, kills=1)
 
 
-@pytest.mark.slow
-def test_unequal_peers_are_killed_in_the_middle_of_a_step_and_resumed() -> None:
-    """In the fifth step, when all networks have learnt and one queue of three has been fed."""
+def test_unequal_peers_are_resumed_after_a_kill_within_a_step() -> None:
+    """All networks have made their fifth step, and one queue of three is filled."""
     model, findings = "classifier's peers", Findings()
-    assert Life(model, 1, findings).live([Kill("queue is fed", 3 * 4 + 2)])
+    assert KilledRun(model, 1, findings).train([Kill("queue is fed", 3 * 4 + 2)])
     _check(findings, kills=1)
     assert findings.taken == 1  # the checkpoint of the third step
-    ended = reference(model, 1).checkpoint
-    student, (wider, equal) = ended["state_dict"], ended["mmickd"]["peers"]
+    checkpoint = reference(model, 1).checkpoint
+    student, (wider, equal) = checkpoint["state_dict"], checkpoint["mmickd"]["peers"]
     name = "head.fc.weight"
     assert student[name].shape == equal["state_dict"][name].shape
     assert student[name].shape != wider["state_dict"][name].shape
-    assert wider["optimizer"]["state"] and len(ended["mmickd"]["banks"]) == 3
+    assert wider["optimizer"]["state"] and len(checkpoint["mmickd"]["banks"]) == 3
 
 
 def _check(findings: Findings, kills: int) -> None:
-    assert not findings.wrong, findings.wrong
-    assert not findings.broken_accepted
+    assert not findings.faults, findings.faults
+    assert not findings.broken_taken
     assert [record.orphans for record in findings.records] == [[]] * kills
-    assert all(record.right for record in findings.records), table(findings)
+    assert all(record.is_right for record in findings.records), table(findings)

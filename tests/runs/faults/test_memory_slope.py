@@ -1,4 +1,4 @@
-"""Many steps do not take more memory than the first ones; ``make fault-test`` prints the slopes."""
+"""Memory does not grow over many steps; ``make fault-test`` prints the slopes."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ import pytest
 from tests.runs.faults.memory import LEVELS, TEACHERS, config, memory_of
 
 STEPS = {None: 600, "frozen": 2000, "peers": 600, "average": 600}
-"""By teacher. The slopes of 600 steps are as exact as those of 2,000; peers take long."""
+"""Steps by teacher. The slopes of 600 steps are as exact as those of 2,000; peers take long."""
 LEAK = 320.0
-"""KiB per 1,000 steps on the heap, beside the histories of logged scalars. Half a KiB that a step
-keeps by mistake is seen."""
+"""KiB per 1,000 steps on the heap, without the histories of logged scalars; half a KiB per step is
+more."""
 RESIDENT = 4096.0
-"""KiB per 1,000 steps: a page of every step. Less is no leak: the heap gets fragmented."""
+"""KiB per 1,000 steps: a page in each step. Less is no leak, since the heap gets fragmented."""
 
 
 @pytest.mark.faults
@@ -24,8 +24,8 @@ def test_memory_is_flat(level: str, capfd: pytest.CaptureFixture[str]) -> None:
         for teacher, steps in STEPS.items()
     }
     with capfd.disabled():
-        for teacher, one in memory.items():
-            print(f"\n{level}, {teacher or 'no'} teacher: {one}", flush=True)
+        for teacher, samples in memory.items():
+            print(f"\n{level}, {teacher or 'no'} teacher: {samples}", flush=True)
     for teacher in TEACHERS:
         distilled = memory[teacher]
         assert len(set(distilled.tensors)) == 1, (teacher, distilled.tensors)

@@ -1,4 +1,4 @@
-"""The campaign's comparison sees whatever differs in what a teacher has learnt."""
+"""The comparison of the campaign reports every part of a teacher's state that differs."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ CHECKPOINT = dict(
 )
 
 
-def test_equal_ones_do_not_differ() -> None:
+def test_equal_checkpoints_do_not_differ() -> None:
     assert differing_parts(copy.deepcopy(CHECKPOINT), CHECKPOINT) == []
 
 
 @pytest.mark.parametrize(
-    "place",
+    "path",
     [
         ("peers", 1, "state_dict", "weight"),
         ("peers", 0, "optimizer", "state", 0, "mean"),
@@ -38,23 +38,23 @@ def test_equal_ones_do_not_differ() -> None:
         ("banks", "peer0.image", "counts"),
     ],
 )
-def test_every_piece_is_compared(place: tuple[Any, ...]) -> None:
-    other: Any = copy.deepcopy(CHECKPOINT)
-    parent = other["mmickd"]
-    for key in place[:-1]:
+def test_every_part_is_compared(path: tuple[Any, ...]) -> None:
+    result: Any = copy.deepcopy(CHECKPOINT)
+    parent = result["mmickd"]
+    for key in path[:-1]:
         parent = parent[key]
-    parent[place[-1]] = parent[place[-1]] + 1
-    assert differing_parts(other, CHECKPOINT) == [".".join(map(str, ("mmickd", *place)))]
+    parent[path[-1]] = parent[path[-1]] + 1
+    assert differing_parts(result, CHECKPOINT) == [".".join(map(str, ("mmickd", *path)))]
 
 
 @pytest.mark.parametrize("part", ["mmickd", "peers", "banks"])
-def test_what_is_missing_is_seen(part: str) -> None:
-    other: Any = copy.deepcopy(CHECKPOINT)
-    del (other if part == "mmickd" else other["mmickd"])[part]
-    assert differing_parts(other, CHECKPOINT) == ["mmickd"]
+def test_a_missing_part_is_reported(part: str) -> None:
+    result: Any = copy.deepcopy(CHECKPOINT)
+    del (result if part == "mmickd" else result["mmickd"])[part]
+    assert differing_parts(result, CHECKPOINT) == ["mmickd"]
 
 
 def test_losses_of_peers_are_compared() -> None:
-    other: Any = copy.deepcopy(CHECKPOINT)
-    other["message_hub"]["log_scalars"]["train/peer0.loss"].update(0.5)
-    assert differing_parts(other, CHECKPOINT) == ["losses in the checkpoint"]
+    result: Any = copy.deepcopy(CHECKPOINT)
+    result["message_hub"]["log_scalars"]["train/peer0.loss"].update(0.5)
+    assert differing_parts(result, CHECKPOINT) == ["losses in the checkpoint"]

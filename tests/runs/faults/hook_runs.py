@@ -1,4 +1,4 @@
-"""Short lives of the hook in one tiny run, which is as it was after each."""
+"""Short trainings with one hook after another in one tiny run, which is restored after each."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from tests.helpers import toys
 from tests.helpers.tiny import run
 
 
-class Lives:
-    """A run that ended, in which one hook after another begins anew."""
+class HookRuns:
+    """A run that has ended, in which new hooks train."""
 
     def __init__(self) -> None:
         cfg = toys.classifier().student(train_cfg__max_iters=2)
@@ -20,8 +20,8 @@ class Lives:
         self._student = copy.deepcopy(self._runner.model.state_dict())
         self._batch = next(iter(self._runner.train_dataloader))
 
-    def live(self, options: dict[Any, Any]) -> set[str]:
-        """Make a hook, prepare it, take two steps, save; the names of what the last step logs."""
+    def train(self, options: dict[Any, Any]) -> set[str]:
+        """Build a hook, train two steps and save; returns the names that the last step logs."""
         hook = self.begin(options)
         try:
             self.step(hook)
@@ -33,7 +33,7 @@ class Lives:
             self.end(hook)
 
     def begin(self, options: dict[Any, Any]) -> ICKDHook:
-        """A hook before its first step."""
+        """Build a hook and prepare its first step."""
         hook = ICKDHook(**{str(name): value for name, value in options.items()})
         self._runner.train_loop._iter = 0
         hook.before_run(self._runner)
@@ -41,7 +41,7 @@ class Lives:
         return hook
 
     def step(self, hook: ICKDHook) -> set[str]:
-        """A step of the student, and of what learns beside it; the names of what it logs."""
+        """Train a step; returns the names that it logs."""
         model, wrapper = self._runner.model, self._runner.optim_wrapper
         model.train()
         logged = model.train_step(copy.deepcopy(self._batch), optim_wrapper=wrapper)
@@ -49,6 +49,6 @@ class Lives:
         return set(logged)
 
     def end(self, hook: ICKDHook) -> None:
-        """Leave the run as it was."""
+        """Detach the hook and restore the student."""
         hook.after_train(self._runner)
         self._runner.model.load_state_dict(self._student)

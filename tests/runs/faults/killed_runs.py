@@ -1,4 +1,4 @@
-"""Lives of runs: started, killed, resumed, killed again, and in the end compared."""
+"""Runs that are killed, resumed, and compared at their end with an undisturbed run."""
 
 from __future__ import annotations
 
@@ -12,18 +12,19 @@ from typing import Any
 import torch
 
 from tests.helpers import toys
+from tests.helpers.logs import READS
 from tests.runs.faults.processes import Training
 from tests.runs.faults.report import ANY_TIME, Findings, Kill, Record, moment
 from tests.runs.faults.results import differing_parts, is_whole_bank
 from tests.runs.faults.runs import FROZEN, Folders
 
-TAKEN = re.compile(r"(?:memory bank from|[Ll]oads checkpoint by local backend from path:) (/\S+)")
-"""How a run says which bank or checkpoint it takes."""
+TAKEN = re.compile(rf"(?:{READS}|[Ll]oads checkpoint by local backend from path: )(/\S+)")
+"""Line of a log that names the bank or the checkpoint that a run reads."""
 
 
 @dataclass(frozen=True)
 class Reference:
-    """An undisturbed run."""
+    """Results of an undisturbed run."""
 
     checkpoint: dict[str, Any]
     losses: dict[int, dict[str, float]]
@@ -33,26 +34,26 @@ class Reference:
 
 @functools.cache
 def reference(model: str, ranks: int) -> Reference:
-    """The run that was never killed."""
-    folders, begin = Folders.new(), time.monotonic()
+    """Return the results of the run that is never killed."""
+    folders, start = Folders.new(), time.monotonic()
     run = folders.launch(model, ranks, "reference")
     run.wait()
-    assert run.ended() == 0, run.text[-3000:]
-    assert not run.left()
+    assert run.exit_code() == 0, run.text[-3000:]
+    assert not run.end_orphans()
     losses = {step: lines[0] for step, lines in folders.losses().items()}
     banks = toys.cached_banks(folders.cache)
     assert bool(banks) is (model in FROZEN)
-    seconds = time.monotonic() - begin
+    seconds = time.monotonic() - start
     return Reference(folders.last_checkpoint(), losses, banks, seconds)
 
 
-class Life:
-    """One work dir with its cache, and the kills that it sees.
+class KilledRun:
+    """A run in one work dir with its cache, which is killed and resumed.
 
     Args:
-        model: of :data:`tests.runs.faults.runs.MODELS`.
-        ranks: processes that train.
-        findings: where everything is noted.
+        model: Name of a run in :data:`tests.runs.faults.runs.MODELS`.
+        ranks: Number of processes that train.
+        findings: Collects the results.
     """
 
     def __init__(self, model: str, ranks: int, findings: Findings) -> None:
@@ -60,22 +61,23 @@ class Life:
         self.folders, self._records = Folders.new(), list[Record]()
         self._launches = 0
 
-    def live(self, kills: Iterable[Kill]) -> bool:
-        """Run from kill to kill, then to the end; False if it came to its end before a kill."""
+    def train(self, kills: Iterable[Kill]) -> bool:
+        """Train from kill to kill, then to the end; False if the run ends before a kill."""
         for kill in kills:
-            if not self._killed(kill):
+            if not self._kill(kill):
                 return False
         self.end()
         return True
 
     def end(self) -> None:
-        """The last run, which nothing disturbs."""
+        """Train to the end without a kill."""
         run = self._launch()
         run.wait()
-        self._ended(run)
+        self._compare(run)
 
-    def _killed(self, kill: Kill) -> bool:
-        begin, env = time.monotonic(), {}
+    def _kill(self, kill: Kill) -> bool:
+        """Start or resume the run and kill it; False if it ends before."""
+        start, env = time.monotonic(), {}
         reached = self.folders.work.parent / f"reached{self._launches}"
         if kill.place == ANY_TIME:
             env = dict(FAULTS_PAUSE="0.02")
@@ -86,20 +88,20 @@ class Life:
         if kill.place == ANY_TIME:
             run.wait(seconds=kill.after * reference(self.model, self.ranks).seconds)
         elif not run.wait(reached.exists):
-            self._wrong(f"{kill} was never reached", run)
+            self._report(f"{kill} was never reached", run)
         if not run.kill(kill.victim):
             run.wait()
-            self._ended(run)
+            self._compare(run)
             return False
-        run.wait()  # of two ranks, the launcher brings the other one down
-        if run.ended() == 0 and kill.place == ANY_TIME:  # the signal met a process at its end
-            self._ended(run)
+        run.wait()  # the launcher ends the other rank
+        if run.exit_code() == 0 and kill.place == ANY_TIME:  # the process was about to end
+            self._compare(run)
             return False
-        if run.ended() in (None, 0):
-            self._wrong(f"{kill} left the run with exit code {run.ended()}", run)
-        orphans = run.left()
+        if run.exit_code() in (None, 0):
+            self._report(f"{kill} left the run with exit code {run.exit_code()}", run)
+        orphans = run.end_orphans()
         self._records.append(
-            Record(kill, self.model, self.ranks, time.monotonic() - begin, orphans)
+            Record(kill, self.model, self.ranks, time.monotonic() - start, orphans)
         )
         self.findings.records.append(self._records[-1])
         print(
@@ -110,70 +112,70 @@ class Life:
         return True
 
     def _launch(self, **env: str) -> Training:
-        """Start or resume; what is broken on the disk now must not be used."""
+        """Start or resume; the run must not use a file that is broken now."""
         broken = self._broken_banks() + self._broken_checkpoints()
-        self.findings.broken_met += len(broken)
+        self.findings.broken_files += len(broken)
         if self._launches:
-            self._look_at(self._last_run, self._last_broken)
+            self._check_taken(self._last_run, self._last_broken)
         run = self.folders.launch(self.model, self.ranks, f"run{self._launches}", "--resume", **env)
         self._launches += 1
         self.findings.runs += 1
         self._last_run, self._last_broken = run, broken
         return run
 
-    def _look_at(self, run: Training, broken: Sequence[str]) -> None:
-        """Whether a run took anything that was broken when it began."""
+    def _check_taken(self, run: Training, broken: Sequence[str]) -> None:
+        """Record the files that a run has read, and those that were broken at its start."""
         taken = TAKEN.findall(run.text)
         self.findings.taken += len(taken)
-        self.findings.broken_accepted += [path for path in taken if path in broken]
+        self.findings.broken_taken += [path for path in taken if path in broken]
 
     def _broken_banks(self) -> list[str]:
-        """Folders in the cache without a whole bank."""
+        """Return the folders in the cache without a whole bank."""
         folders = self.folders.cache.glob("*/")
         return [str(f) for f in folders if any(f.iterdir()) and not is_whole_bank(f)]
 
     def _broken_checkpoints(self) -> list[str]:
-        """Files of checkpoints that torch cannot read."""
+        """Return the checkpoints that torch cannot read."""
         broken = []
         for path in self.folders.work.glob("*.pth"):
             try:
                 torch.load(path, map_location="cpu", weights_only=False)
-            except Exception:  # whatever torch says of half a file
+            except Exception:  # torch raises several kinds for half a file
                 broken.append(str(path))
         return broken
 
-    def _ended(self, run: Training) -> None:
-        """Compare a run that came to its end with the one that was never killed."""
-        if run.ended() != 0:
-            self._wrong(f"the run ended with {run.ended()}", run)
+    def _compare(self, run: Training) -> None:
+        """Compare a run at its end with the one that is never killed."""
+        if run.exit_code() != 0:
+            self._report(f"the run ended with {run.exit_code()}", run)
             return
-        if left := run.left():
-            self._wrong(f"processes left at the end: {left}", run)
-        self._look_at(run, self._last_broken)
-        wanted = reference(self.model, self.ranks)
-        differing = differing_parts(self.folders.last_checkpoint(), wanted.checkpoint)
+        if orphans := run.end_orphans():
+            self._report(f"processes left at the end: {orphans}", run)
+        self._check_taken(run, self._last_broken)
+        expected = reference(self.model, self.ranks)
+        differing = differing_parts(self.folders.last_checkpoint(), expected.checkpoint)
         logged = self.folders.losses()
-        if logged.keys() != wanted.losses.keys() or any(
-            line != wanted.losses[step] for step, lines in logged.items() for line in lines
+        if logged.keys() != expected.losses.keys() or any(
+            line != expected.losses[step] for step, lines in logged.items() for line in lines
         ):
             differing.append("losses in the logs")
         banks = toys.cached_banks(self.folders.cache)
-        if not toys.same_state(banks, wanted.banks) or self._broken_banks():
+        if not toys.same_state(banks, expected.banks) or self._broken_banks():
             differing.append("bank in the cache")
         if differing:
-            named = f"{differing[:12]}, {len(differing)} in all"
-            self._wrong(f"not as in the undisturbed run: {named}", run)
+            parts = f"{differing[:12]}, {len(differing)} in all"
+            self._report(f"not as in the undisturbed run: {parts}", run)
             return
-        # nobody goes on from these: mmengine forgets half a file of the best weights
+        # no run resumes from these: mmengine forgets half a file of the best weights
         self.findings.litter += len(self._broken_checkpoints())
         for name in (".bank.*", ".images.*", ".manifest.*"):
             self.findings.litter += len(list(self.folders.cache.rglob(name)))
         for record in self._records:
-            record.right = True
+            record.is_right = True
 
-    def _wrong(self, what: str, run: Training) -> None:
-        story = ", ".join(moment(record.kill) for record in self._records)
-        self.findings.wrong.append(
-            f"{self.model}, {self.ranks} rank(s), after [{story}]: {what}\n{run.text[-1500:]}"
+    def _report(self, fault: str, run: Training) -> None:
+        kills = ", ".join(moment(record.kill) for record in self._records)
+        self.findings.faults.append(
+            f"{self.model}, {self.ranks} rank(s), after [{kills}]: {fault}\n{run.text[-1500:]}"
         )
-        print(self.findings.wrong[-1], flush=True)
+        print(self.findings.faults[-1], flush=True)
