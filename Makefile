@@ -2,21 +2,21 @@
 VENV := .venv
 BIN := $(VENV)/bin
 REQUIREMENTS := requirements/tested.txt
-# what the environment is made of; a newer one of these brings it up to date
+# a change of one of these files updates the environment
 INPUTS := $(REQUIREMENTS) pyproject.toml setup.py
 PYTEST_ARGS ?= -n auto --maxprocesses 4 --dist loadfile
-# one thread each: pytest and the demo run several processes side by side
+# one thread per process: pytest and the demo run several processes in parallel
 export OMP_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo test quick-test gpu-test fault-test clean
+.PHONY: help env demo test quick-test gpu-test fault-test clean FORCE
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  \1\t/' | expand -t 14
 
 env: $(VENV)/.installed ## make .venv with the tested stack (requirements/tested.txt)
 
-# a PYTHON given by hand may differ from the one that .venv was made with
+# PYTHON may differ from the interpreter that .venv was made with
 $(VENV)/.installed: $(INPUTS) $(if $(PYTHON),FORCE)
 	@requirements/make_venv.sh $(VENV) $(REQUIREMENTS) $(PYTHON)
 	@touch $@
@@ -42,7 +42,7 @@ gpu-test: $(if $(PYTHON),,env) ## the tests that need a CUDA device
 	    "torch %s sees no CUDA device: the GPU tests were not run." % torch.__version__)'
 	$(GPU_PYTHON) -m pytest -m gpu
 
-fault-test: env ## kill runs at every stage, resume and compare them; try bad values; watch memory (an hour or more)
+fault-test: env ## kill and resume runs at every stage, try bad values, watch memory (an hour or more)
 	$(BIN)/python -m pytest -m faults
 
 clean: ## remove .venv, caches and builds; data and work_dirs stay

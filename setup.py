@@ -1,6 +1,6 @@
-"""Puts configs, tools and the model index under ``mmickd/.mim``, where OpenMIM looks for them.
+"""Copies configs, tools and the model index to ``mmickd/.mim``, where OpenMIM looks for them.
 
-Everything else about the package is in ``pyproject.toml``.
+All other settings of the package are in ``pyproject.toml``.
 """
 
 import os
@@ -11,18 +11,18 @@ from setuptools import setup
 from setuptools.command.build_py import build_py
 
 ROOT = Path(__file__).resolve().parent
-CARRIED = ("configs", "tools")
+FOLDERS = ("configs", "tools")
 INDEX = "model-index.yml"
 
 
 class BuildWithMim(build_py):
-    """``build_py`` that also carries ``configs``, ``tools`` and the model index.
+    """``build_py`` that includes ``configs``, ``tools`` and the model index.
 
-    A wheel gets copies; an editable install gets links, so that edits are seen at once.
+    A wheel contains copies; an editable install has links, so that edits take effect at once.
     """
 
     def run(self) -> None:
-        """Builds the package, then fills ``mmickd/.mim``."""
+        """Build the package, then fill ``mmickd/.mim``."""
         super().run()
         if self.editable_mode:
             self._link(ROOT / "mmickd" / ".mim")
@@ -31,17 +31,17 @@ class BuildWithMim(build_py):
 
     @staticmethod
     def _copy(mim: Path) -> None:
-        # A stale build folder must not bring back files that were removed since.
+        # without files of an earlier build that were removed since
         shutil.rmtree(mim, ignore_errors=True)
         ignore = shutil.ignore_patterns("__pycache__", "*.py[cod]")
-        for name in CARRIED:
+        for name in FOLDERS:
             shutil.copytree(ROOT / name, mim / name, ignore=ignore)
         shutil.copy(ROOT / INDEX, mim / INDEX)
 
     @staticmethod
     def _link(mim: Path) -> None:
         mim.mkdir(exist_ok=True)
-        for name in (*CARRIED, INDEX):
+        for name in (*FOLDERS, INDEX):
             link = mim / name
             if link.is_symlink() or link.is_file():
                 link.unlink()

@@ -1,10 +1,10 @@
-"""Time, memory and traffic of retrieval, by rows, width and ranks: a whole bank and a dealt one.
+"""Measure time, memory and traffic of retrieval from a whole bank and a sharded one.
 
     python benchmarks/bank_scaling.py --ranks 1 2 4 --rows 100000 --width 512
 
-Every rank is a process (gloo, CPU) that searches synthetic queries of its own, as one step of
-training does. Where there are fewer cores than ranks the ranks take turns: time per step then
-counts the work of all of them. Traffic is counted: the bytes that one rank receives in a step.
+Every rank is a process (gloo, CPU) that searches for its synthetic queries, as a training step
+does. With fewer cores than ranks the ranks take turns, and the time of a step is the work of all
+of them. Traffic is the number of bytes that one rank receives in a step.
 """
 
 import argparse
@@ -42,10 +42,10 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--rows", type=int, nargs="+", default=[25_000, 100_000])
     parser.add_argument("--width", type=int, nargs="+", default=[128, 512])
     parser.add_argument("--classes", type=int, default=100)
-    parser.add_argument("--queries", type=int, default=64, help="of each rank in a step")
+    parser.add_argument("--queries", type=int, default=64, help="queries of each rank in a step")
     parser.add_argument("--positives", type=int, default=16)
     parser.add_argument("--negatives", type=int, default=32)
-    parser.add_argument("--steps", type=int, default=7, help="timed steps; the median counts")
+    parser.add_argument("--steps", type=int, default=7, help="timed steps; the median is reported")
     parser.add_argument("--retriever", choices=RETRIEVERS, default="torch")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, help="also write the rows to this JSON file")
@@ -53,7 +53,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 
 
 def random_samples(count: int, width: int, args: argparse.Namespace, seed: int) -> Samples:
-    """Random features around a centre of each class, so that neighbours are unequal."""
+    """Return random features around a centre of each class, so that similarities differ."""
     g = torch.Generator().manual_seed(seed)
     labels = torch.randint(0, args.classes, (count,), generator=g)
     centres = torch.randn(args.classes, width, generator=torch.Generator().manual_seed(1))
@@ -66,8 +66,8 @@ def random_samples(count: int, width: int, args: argparse.Namespace, seed: int) 
     )
 
 
-class Received:
-    """Counts the bytes that other ranks send to this one."""
+class Traffic:
+    """Counter of the bytes that other ranks send to this one."""
 
     def __init__(self) -> None:
         self.total = 0
@@ -78,8 +78,8 @@ class Received:
         def counted(output: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
             world_size, rank = torch_dist.get_world_size(), torch_dist.get_rank()
             rows = len(output)
-            own = args[1][rank] if len(args) > 1 else rows // world_size
-            self.total += (rows - own) * output[:1].numel() * output.element_size()
+            local = args[1][rank] if len(args) > 1 else rows // world_size
+            self.total += (rows - local) * output[:1].numel() * output.element_size()
             return function(output, *args, **kwargs)
 
         return counted
@@ -88,7 +88,7 @@ class Received:
 def measure(
     rank: int, world_size: int, shard: bool, rows: int, width: int, args: Any, folder: str
 ) -> None:
-    """One rank's steps; rank 0 writes what it measured."""
+    """Run the steps of one rank; rank 0 writes the measurements."""
     torch.set_num_threads(1)
     torch_dist.init_process_group(
         "gloo", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=world_size
@@ -101,20 +101,20 @@ def measure(
     query = random_samples(args.queries, width, args, args.seed + 1 + rank)
     local = RETRIEVERS[args.retriever]()
     retriever = ShardedRetriever(local) if isinstance(held, BankShard) else local
-    received, seconds = Received(), []
+    traffic, seconds = Traffic(), []
     for _ in range(args.steps + 1):
         torch_dist.barrier()
-        received.total, begin = 0, time.perf_counter()
+        traffic.total, begin = 0, time.perf_counter()
         retriever.search(held, query, args.positives, args.negatives)
         torch_dist.barrier()
         seconds.append(time.perf_counter() - begin)
     if rank == 0:
-        found = dict(
+        result = dict(
             mib=held.nbytes / 2**20,
             ms=statistics.median(seconds[1:]) * 1000,
-            kib=received.total / 1024,
+            kib=traffic.total / 1024,
         )
-        Path(folder, "found.json").write_text(json.dumps(found))
+        Path(folder, "result.json").write_text(json.dumps(result))
     torch_dist.destroy_process_group()
 
 
@@ -128,9 +128,9 @@ def main(argv: Sequence[str] | None = None) -> None:
                 for shard in (False, True) if ranks > 1 else (False,):
                     with tempfile.TemporaryDirectory() as folder:
                         mp.spawn(measure, (ranks, shard, rows, width, args, folder), nprocs=ranks)
-                        found = json.loads(Path(folder, "found.json").read_text())
-                    kind = "dealt" if shard else "whole"
-                    row = dict(rows=rows, width=width, ranks=ranks, bank=kind, **found)
+                        result = json.loads(Path(folder, "result.json").read_text())
+                    kind = "sharded" if shard else "whole"
+                    row = dict(rows=rows, width=width, ranks=ranks, bank=kind, **result)
                     table.append(row)
                     cells = [f"{v:.1f}" if isinstance(v, float) else str(v) for v in row.values()]
                     print("  ".join(f"{cell:>12}" for cell in cells), flush=True)

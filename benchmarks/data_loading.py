@@ -1,8 +1,9 @@
-"""Processor time that a training batch takes, with the pictures in memory and without.
+"""Measure the CPU time of a training batch, with the images in memory and without.
 
     python benchmarks/data_loading.py configs/small/tin100_32px_student.py
 
-The config's training data set must be a ``mmickd.InMemoryDataset``; what it wraps is the other row.
+The training data set of the config must be a ``mmickd.InMemoryDataset``; the data set inside it is
+measured as ``stock``.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ def parse_args() -> argparse.Namespace:
 
 
 def measure(loader: dict[str, Any], batches: int) -> tuple[float, float]:
-    """Seconds to make the loader and its first batch, and milliseconds of each batch after it."""
+    """Return the seconds until the first batch, and the milliseconds of each later batch."""
     begin = time.process_time()
     stream = iter(Runner.build_dataloader(loader, seed=0))
     next(stream)
@@ -45,7 +46,7 @@ def measure(loader: dict[str, Any], batches: int) -> tuple[float, float]:
 
 
 def main() -> None:
-    """Time both and print them."""
+    """Measure both data sets and print the results."""
     args = parse_args()
     torch.set_num_threads(1)
     cfg = Config.fromfile(args.config)

@@ -1,10 +1,11 @@
-"""Time and memory that the hook adds to a training step, on small synthetic data.
+"""Measure the time and memory that the hook adds to a training step, on small synthetic data.
 
     python benchmarks/step_cost.py --steps 40
 
-Each row is a run of its own process: the same student and batches, without the hook, with KD alone,
-and with in-context distillation (KD included). A step is the whole ``train_step`` (forward, losses,
-backward, optimizer); data loading, logging, validation and the building of the bank are not in it.
+Each row is a run in a separate process: the same student and batches without the hook, with KD
+alone, and with in-context distillation (which includes KD). A step is the whole ``train_step``
+(forward, losses, backward, optimizer), without data loading, logging, validation and building the
+bank.
 """
 
 import argparse
@@ -45,8 +46,8 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument("--model", choices=list(ROWS), action="append", help="default: both")
     parser.add_argument("--steps", type=int, default=40, help="timed steps of a run")
-    parser.add_argument("--warmup", type=int, default=5, help="steps before the clock runs")
-    parser.add_argument("--repeats", type=int, default=3, help="runs per row; the best one counts")
+    parser.add_argument("--warmup", type=int, default=5, help="steps before the timed ones")
+    parser.add_argument("--repeats", type=int, default=3, help="runs per row; the best is reported")
     parser.add_argument("--width", type=int, default=16, help="base channels of the student")
     parser.add_argument("--images", type=int, default=60, help="training images (per class)")
     parser.add_argument("--batch-size", type=int, default=16)
@@ -59,7 +60,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 
 
 def make_data(folder: Path, args: argparse.Namespace) -> None:
-    """Pictures and a random teacher twice as wide as the student, for both models."""
+    """Write images and a random teacher twice as wide as the student, for both models."""
     from mmengine.logging import MMLogger
 
     from tests.helpers.tiny import make_class_folders, make_scenes, save_teacher
@@ -87,7 +88,7 @@ def config(model: str, folder: Path, args: argparse.Namespace, factor: int = 1) 
 
 
 def measure(model: str, row: int, args: argparse.Namespace) -> dict[str, float]:
-    """One run: milliseconds of the median step, and the highest resident memory of the process."""
+    """Return the milliseconds of the median step of a run, and the peak resident memory in MiB."""
     import torch
 
     from tests.helpers.tiny import build, plain_config_text, with_hook
@@ -103,11 +104,11 @@ def measure(model: str, row: int, args: argparse.Namespace) -> dict[str, float]:
     seconds: list[float] = []
     train_step = runner.model.train_step
 
-    def timed(*given: Any, **named: Any) -> Any:
+    def timed(*args: Any, **kwargs: Any) -> Any:
         begin = time.perf_counter()
-        out = train_step(*given, **named)
+        outputs = train_step(*args, **kwargs)
         seconds.append(time.perf_counter() - begin)
-        return out
+        return outputs
 
     runner.model.train_step = timed
     with plain_config_text():
@@ -119,8 +120,8 @@ def measure(model: str, row: int, args: argparse.Namespace) -> dict[str, float]:
 
 
 def run_rows(args: argparse.Namespace, folder: Path) -> list[dict[str, Any]]:
-    """Every row, in processes of their own and in turn, so that a slow spell hits them all."""
-    found: dict[tuple[str, int], list[dict[str, float]]] = {}
+    """Run all rows in turn and repeat, so that a slow phase of the machine affects all of them."""
+    runs: dict[tuple[str, int], list[dict[str, float]]] = {}
     for _ in range(args.repeats):
         for model in args.model or ROWS:
             for row in range(len(ROWS[model])):
@@ -128,13 +129,13 @@ def run_rows(args: argparse.Namespace, folder: Path) -> list[dict[str, Any]]:
                 for name in ("steps", "warmup", "width", "images", "batch_size", "threads", "seed"):
                     words += [f"--{name.replace('_', '-')}", str(getattr(args, name))]
                 words += ["--folder", str(folder)]
-                done = subprocess.run(words, capture_output=True, text=True)
-                if done.returncode:
-                    sys.exit(f"{ROWS[model][row][0]} failed:\n{done.stderr[-3000:]}")
-                result = json.loads(done.stdout.splitlines()[-1])
-                found.setdefault((model, row), []).append(result)
+                process = subprocess.run(words, capture_output=True, text=True)
+                if process.returncode:
+                    sys.exit(f"{ROWS[model][row][0]} failed:\n{process.stderr[-3000:]}")
+                result = json.loads(process.stdout.splitlines()[-1])
+                runs.setdefault((model, row), []).append(result)
     rows = []
-    for (model, row), results in found.items():
+    for (model, row), results in runs.items():
         best = {key: min(result[key] for result in results) for key in ("ms", "mib")}
         rows.append(dict(model=model, run=ROWS[model][row][0], **best))
     return rows

@@ -1,7 +1,7 @@
-"""Sub-sampling that does not depend on the order of arrival.
+"""Sub-sampling that does not depend on the order of the rows.
 
 Every candidate row has a key, a hash of (seed, image, position); a class keeps its smallest keys.
-The choice is therefore the same for any number of ranks, batch size or order of the data set.
+So the choice is the same for any number of ranks, batch size or order of the data set.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from torch import Tensor
 
 
 def image_id(key: str) -> int:
-    """Identity of an image: 63 bits of a hash of its path (or any other name of it).
+    """Return the id of an image: 63 bits of a hash of its path, or of another name.
 
     Example:
         >>> image_id("train/0.png") == image_id("train/0.png") != image_id("train/1.png")
@@ -24,12 +24,12 @@ def image_id(key: str) -> int:
 
 
 def keyed_hash(seed: int, ids: Tensor, positions: Tensor) -> Tensor:
-    """Pseudo-random keys of (seed, image, position) (splitmix64 rounds).
+    """Return pseudo-random keys of (seed, image, position), by splitmix64 rounds.
 
     Args:
-        seed: any int.
-        ids: int64, broadcastable with ``positions``.
-        positions: int64; where in the image.
+        seed: Any integer.
+        ids: int64 image ids, broadcastable with ``positions``.
+        positions: int64 positions in the image.
 
     Returns:
         int64 in ``[0, 2^63)``.
@@ -46,13 +46,13 @@ def keyed_hash(seed: int, ids: Tensor, positions: Tensor) -> Tensor:
 
 
 def smallest_per_class(labels: Tensor, keys: Tensor, num_classes: int, count: int | None) -> Tensor:
-    """Rows that hold the ``count`` smallest keys of their class.
+    """Return the rows with the ``count`` smallest keys of their class.
 
     Args:
         labels: ``(R,)`` int64 in ``[0, num_classes)``.
         keys: ``(R,)`` int64.
         num_classes: ``C``.
-        count: rows to keep of each class; None keeps all.
+        count: Rows to keep of each class; None keeps all.
 
     Returns:
         ``(R',)`` int64 rows, by class and then by key.
@@ -73,7 +73,7 @@ def smallest_per_class(labels: Tensor, keys: Tensor, num_classes: int, count: in
 
 
 def _mix(x: Tensor) -> Tensor:
-    """One splitmix64 round in two's complement (int64 arithmetic wraps around)."""
+    """Return the result of one splitmix64 round (int64 arithmetic wraps around)."""
     x = x + _signed(0x9E3779B97F4A7C15)
     x = (x ^ _shift_right(x, 30)) * _signed(0xBF58476D1CE4E5B9)
     x = (x ^ _shift_right(x, 27)) * _signed(0x94D049BB133111EB)
@@ -81,11 +81,11 @@ def _mix(x: Tensor) -> Tensor:
 
 
 def _shift_right(x: Tensor, bits: int) -> Tensor:
-    """Logical shift; ``>>`` of int64 is arithmetic."""
+    """Shift logically; ``>>`` of int64 is arithmetic."""
     return (x >> bits) & ((1 << (64 - bits)) - 1)
 
 
 def _signed(value: int) -> int:
-    """A 64-bit pattern as int64."""
+    """Return the int64 with the bits of an unsigned 64-bit number."""
     value &= (1 << 64) - 1
     return value - (1 << 64) if value >= 1 << 63 else value

@@ -1,4 +1,4 @@
-"""``mmickd COMMAND``: every command by name, each the same function as its tool."""
+"""``mmickd COMMAND``: every command of ``tools/`` by name."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ def call(monkeypatch: pytest.MonkeyPatch, *words: str) -> int:
 
 def test_help_has_a_line_for_each_command(monkeypatch, capsys) -> None:
     assert call(monkeypatch, "--help") == 0
-    shown = capsys.readouterr().out
+    lines = capsys.readouterr().out
     for name, (_, line) in COMMANDS.items():
-        assert re.search(rf"^  {name} +{line}$", shown, re.MULTILINE)
+        assert re.search(rf"^  {name} +{line}$", lines, re.MULTILINE)
 
 
 @pytest.mark.parametrize("name", COMMANDS)
-def test_each_command_has_the_help_of_its_own(name, monkeypatch, capsys) -> None:
+def test_each_command_has_its_help(name, monkeypatch, capsys) -> None:
     assert call(monkeypatch, name, "--help") == 0
     assert capsys.readouterr().out.startswith(f"usage: mmickd {name} [-h]")
 
@@ -55,7 +55,7 @@ def test_every_tool_that_users_call_is_a_command() -> None:
     }
 
 
-def test_words_behind_the_command_reach_it(monkeypatch, capsys, tmp_path) -> None:
+def test_a_command_gets_the_other_arguments(monkeypatch, capsys, tmp_path) -> None:
     assert call(monkeypatch, "bank", "list", "--cache-dir", str(tmp_path)) == 0
     assert f"0 banks, 0.00 GiB in {tmp_path}" in capsys.readouterr().out
     assert call(monkeypatch, "env") == 0
@@ -69,6 +69,6 @@ def test_bad_input_is_a_message_and_code_2(monkeypatch, capsys) -> None:
     assert call(monkeypatch) == 2
 
 
-def test_help_comes_at_once() -> None:
+def test_help_does_not_import_torch() -> None:
     code = "import sys, mmickd.__main__; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0

@@ -1,4 +1,4 @@
-"""Choices that do not depend on order, batches, ranks or processes."""
+"""Sub-sampling does not depend on order, batches, ranks or processes."""
 
 import subprocess
 import sys
@@ -15,7 +15,7 @@ int64 = st.integers(-(2**63), 2**63 - 1)
 
 
 def splitmix(x):
-    """One round on python's unbounded integers."""
+    """Return the result of one round, by Python's unbounded integers."""
     x = (x + 0x9E3779B97F4A7C15) & WORD
     x = ((x ^ (x >> 30)) * 0xBF58476D1CE4E5B9) & WORD
     x = ((x ^ (x >> 27)) * 0x94D049BB133111EB) & WORD
@@ -29,12 +29,12 @@ def slow_hash(seed, image, position):
 @settings(max_examples=200)
 @given(int64, int64, int64)
 def test_keyed_hash_is_splitmix(seed, image, position):
-    got = keyed_hash(seed, torch.tensor([image]), torch.tensor([position]))
-    assert got.tolist() == [slow_hash(seed, image, position)]
+    result = keyed_hash(seed, torch.tensor([image]), torch.tensor([position]))
+    assert result.tolist() == [slow_hash(seed, image, position)]
 
 
-def test_golden_values():
-    """They stand in caches on disk: another value is another format."""
+def test_values_are_those_of_cached_banks():
+    """Other values would need another format of the cache."""
     keys = keyed_hash(0, torch.tensor([0, 1, 2**62]), torch.tensor([0, 5, 7]))
     assert keys.tolist() == [6017775124710473527, 6386683244576519787, 6725538626177122357]
     assert keyed_hash(-3, torch.tensor([9]), torch.tensor([1])).tolist() == [1092844562247883461]
@@ -48,17 +48,17 @@ def test_the_same_in_another_process():
         "print(image_id('x.png'), keyed_hash(3, torch.arange(3), torch.arange(3)).tolist())"
     )
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    want = [slow_hash(3, i, i) for i in range(3)]
-    assert run.stdout.strip().endswith(f"{image_id('x.png')} {want}")
+    expected = [slow_hash(3, i, i) for i in range(3)]
+    assert run.stdout.strip().endswith(f"{image_id('x.png')} {expected}")
 
 
 @given(st.text(), st.text())
-def test_image_id_tells_names_apart_and_fits_int64(a, b):
+def test_image_ids_differ_and_fit_into_int64(a, b):
     assert 0 <= image_id(a) < 2**63
     assert (image_id(a) == image_id(b)) == (a == b)
 
 
-def test_image_id_takes_any_file_name():
+def test_image_id_of_names_that_are_no_utf8():
     assert image_id("bad\udcff.png") != image_id("bad.png")
 
 
@@ -70,7 +70,7 @@ def test_keys_are_uniform_and_without_collisions():
     counts = torch.histc(keys.double() / 2**63, bins=20, min=0, max=1)
     # 5000 +- 69 expected in each bin; 6 sigma.
     assert bool(((counts - 5000).abs() < 6 * 69).all())
-    # Smallest keys of one image say nothing of another's: no position is favoured.
+    # The smallest keys of images are independent: no position is preferred.
     first = keyed_hash(0, ids, torch.arange(500)).argmin(dim=1)
     assert len(first.unique()) > 140  # 500 * (1 - exp(-200 / 500)) = 165 expected
     other = keyed_hash(1, ids, torch.arange(500)).argmin(dim=1)
@@ -84,15 +84,15 @@ def test_keys_are_uniform_and_without_collisions():
 )
 def test_smallest_per_class_equals_loop(rows, count):
     labels, keys = [r[0] for r in rows], [r[1] for r in rows]
-    got = smallest_per_class(
+    result = smallest_per_class(
         torch.tensor(labels, dtype=torch.long), torch.tensor(keys, dtype=torch.long), 4, count
     )
-    assert got.tolist() == slow.smallest(labels, keys, 4, count)
+    assert result.tolist() == slow.smallest(labels, keys, 4, count)
 
 
 @settings(max_examples=60, deadline=None)
 @given(st.integers(0, 10**6), st.integers(1, 12))
-def test_smallest_per_class_does_not_depend_on_the_order_of_arrival(seed, count):
+def test_smallest_per_class_does_not_depend_on_the_order_of_rows(seed, count):
     g = torch.Generator().manual_seed(seed)
     labels, keys = torch.randint(0, 4, (50,), generator=g), torch.randperm(50, generator=g)
     order = torch.randperm(50, generator=g)

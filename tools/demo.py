@@ -15,7 +15,7 @@ from mmickd.experiments.scheduler import Job, Scheduler, clock, quickest_launch
 from mmickd.utils.config import find_file
 
 TASKS = ("digits", "wrong_labels", "scenes")
-PICTURES = Path(__file__).resolve().parent / "demo_pictures"
+PICTURES = Path(__file__).resolve().parent / "demo_pictures.py"
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:

@@ -1,2 +1,2 @@
-# BD-KD: the student beside a twin, with balanced divergences.
+# BD-KD: the student and a peer of the same architecture, with balanced divergences.
 _base_ = ['resnet8x4_cifar100.py', '../_base_/methods/bdkd.py']

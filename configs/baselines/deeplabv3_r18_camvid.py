@@ -1,4 +1,4 @@
-# The student alone: the teacher's recipe with 18 layers and a head a quarter as wide.
+# The student alone: the teacher's recipe with 18 layers and a quarter of the head's channels.
 _base_ = ['../teachers/deeplabv3_r50_camvid.py']
 model = dict(
     pretrained='open-mmlab://resnet18_v1c',

@@ -1,4 +1,4 @@
-# The student alone, mmsegmentation's own model and recipe: 4 GPUs with 2 images each.
+# The student alone: mmsegmentation's model and recipe, 4 GPUs with 2 images each.
 _base_ = ['../teachers/deeplabv3_r101_cityscapes.py']
 model = dict(
     pretrained='open-mmlab://resnet18_v1c',

@@ -1,4 +1,4 @@
-# KD alone: the IC-KD config with vanilla KD for its terms (no bank is built).
+# KD alone: the IC-KD config with vanilla KD as its only term (no bank is built).
 _base_ = ['../ickd/deeplabv3_r101_r18_cityscapes.py']
 custom_hooks = _base_.custom_hooks
 custom_hooks[0]['losses'] = dict(

@@ -1,2 +1,2 @@
-# PS-KD: the student of the last epoch teaches the student.
+# PS-KD: the teacher is the student of the previous epoch.
 _base_ = ['resnet8x4_tin100.py', '../_base_/methods/pskd.py']

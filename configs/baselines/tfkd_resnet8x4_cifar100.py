@@ -1,4 +1,4 @@
-# Tf-KD: an earlier run of the student teaches the student.
+# Tf-KD: the teacher is an earlier run of the student.
 _base_ = ['resnet8x4_cifar100.py', '../_base_/methods/tfkd.py']
 
 checkpoint_hint = (

@@ -1,4 +1,4 @@
-# The student's config plus one hook. tools/demo.py gives the paths of its own teacher.
+# The student's config plus one hook. tools/demo.py sets the path of its teacher.
 _base_ = ['digits_student.py']
 checkpoint_hint = (
     'Train the teacher first: python tools/train.py configs/demo/digits_teacher.py')

@@ -1,4 +1,4 @@
-# The student by the task loss alone: a thin ResNet of two stages.
+# The student, trained by the task loss alone: a thin ResNet of two stages.
 _base_ = ['_base_/digits_data.py', '_base_/digits_runtime.py']
 model = dict(
     type='ImageClassifier',

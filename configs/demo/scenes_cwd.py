@@ -1,4 +1,4 @@
-# CWD alone, the best of the losses that ask for no context; weight and temperature are the best of
+# CWD alone, the best of the losses without retrieval; weight and temperature are the best of
 # results/plans/scenes.json.
 _base_ = ['scenes_ickd.py']
 custom_hooks = _base_.custom_hooks

@@ -1,4 +1,4 @@
-# The student's config plus one hook. tools/demo.py gives the paths of its own teacher.
+# The student's config plus one hook. tools/demo.py sets the path of its teacher.
 _base_ = ['scenes_student.py', '../_base_/methods/ickd_pixels.py']
 
 checkpoint_hint = (

@@ -1,5 +1,5 @@
-# KD alone, at the anchors of the IC-KD config, which are balanced over the classes. Weight
-# and temperature are the best of results/plans/scenes.json.
+# KD alone, at the anchors of the IC-KD config, which are balanced over the classes. Weight and
+# temperature are the best of results/plans/scenes.json.
 _base_ = ['scenes_ickd.py']
 custom_hooks = _base_.custom_hooks
 custom_hooks[0]['losses'] = dict(

@@ -1,4 +1,5 @@
-# The student by the task loss alone: a thin FCN whose grid is a quarter of the picture.
+# The student, trained by the task loss alone: a thin FCN with logits at a quarter of the
+# resolution.
 _base_ = ['_base_/scenes_data.py', '_base_/scenes_runtime.py']
 norm_cfg = dict(type='BN', requires_grad=True)
 model = dict(

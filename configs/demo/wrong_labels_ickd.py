@@ -1,5 +1,5 @@
-# In the place of the labels, and of what the teacher learnt of them by heart: DIST towards the
-# votes of the 16 rows that an earlier layer of the teacher finds most alike.
+# The teacher has memorised label errors. DIST uses neighbour targets instead of its predictions:
+# the averaged predictions of the 16 rows that are most similar in an earlier layer of the teacher.
 _base_ = ['wrong_labels_student.py']
 checkpoint_hint = (
     'Train the teacher first: python tools/train.py configs/demo/wrong_labels_teacher.py')

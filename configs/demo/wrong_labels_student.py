@@ -1,4 +1,4 @@
-# 600 digits of which 40 % lie in the folder of another class, by the task loss alone.
+# 600 digits, 40 % of them with the label of another class; trained by the task loss alone.
 _base_ = ['digits_student.py']
 data_root = 'data/digits_wrong_labels'
 data_hint = (

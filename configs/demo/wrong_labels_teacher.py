@@ -1,4 +1,4 @@
-# A wider and deeper network, trained on the same labels until it knows the wrong ones by heart.
+# A wider and deeper network, trained on the same labels until it has memorised the label errors.
 _base_ = ['wrong_labels_student.py']
 model = dict(
     backbone=dict(

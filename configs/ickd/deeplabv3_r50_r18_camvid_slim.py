@@ -1,4 +1,4 @@
-# The student's config plus one hook. Small pictures: fewer anchors and a smaller bank.
+# The student's config plus one hook. Small images: fewer anchors and a smaller bank.
 _base_ = ['../baselines/deeplabv3_r18_camvid_slim.py', '../_base_/methods/ickd_pixels.py']
 
 checkpoint_hint = (

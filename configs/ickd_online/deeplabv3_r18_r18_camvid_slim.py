@@ -1,5 +1,5 @@
-# The student's config plus one hook: another network like it trains beside it, each the other's
-# teacher. The weights grow over the first 500 of 1000 iterations.
+# The student's config plus one hook: a peer of the same architecture is trained beside it, and each
+# is the other's teacher. The weights grow over the first 500 of 1000 iterations.
 _base_ = ['../baselines/deeplabv3_r18_camvid_slim.py', '../_base_/methods/ickd_pixels_growing.py']
 custom_hooks = _base_.custom_hooks
 custom_hooks[0]['teacher'] = dict(type='OnlineTeacher', num_peers=1)

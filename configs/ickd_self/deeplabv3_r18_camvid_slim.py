@@ -1,5 +1,5 @@
-# The student's config plus one hook, whose teacher is the student's own average. The weights grow
-# over the first 500 of 1000 iterations. So short a run needs a quick average.
+# The student's config plus one hook, whose teacher is the student's moving average. The weights
+# grow over the first 500 of 1000 iterations. So short a run needs an average over few steps.
 _base_ = ['../baselines/deeplabv3_r18_camvid_slim.py', '../_base_/methods/ickd_pixels_growing.py']
 custom_hooks = _base_.custom_hooks
 custom_hooks[0]['teacher'] = dict(type='SelfTeacher', mode='ema', momentum=0.01, warmup=10)

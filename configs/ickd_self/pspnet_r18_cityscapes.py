@@ -1,4 +1,4 @@
-# The student's stock config plus one hook, whose teacher is the student's own average.
+# The student's stock config plus one hook, whose teacher is the student's moving average.
 _base_ = ['../baselines/pspnet_r18_cityscapes.py', '../_base_/methods/ickd_pixels_growing.py']
 custom_hooks = _base_.custom_hooks
 custom_hooks[0]['teacher'] = dict(type='SelfTeacher', mode='ema', momentum=0.001, warmup=10)

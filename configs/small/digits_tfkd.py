@@ -1,4 +1,4 @@
-# Tf-KD from an earlier run of the student. KD's weight: the best of three (README.md).
+# Tf-KD from an earlier run of the student. KD has the best of three weights (README.md).
 _base_ = ['../demo/digits_student.py', '../_base_/methods/tfkd.py']
 
 checkpoint_hint = (

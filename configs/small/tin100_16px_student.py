@@ -1,5 +1,6 @@
-# The student by the task loss alone: ResNet-8 of width 16 on 100 classes of Tiny-ImageNet at 16x16,
-# 200 pictures of each, 12 epochs of 157 iterations (our choice: small enough to search on a CPU).
+# The student, trained by the task loss alone: ResNet-8 of width 16 on 100 classes of Tiny-ImageNet
+# at 16x16, 200 images each, 12 epochs of 157 iterations (our choice: small enough to search on a
+# CPU).
 _base_ = ['tin100_32px_student.py']
 data_root = 'data/tin100_small'
 data_hint = (

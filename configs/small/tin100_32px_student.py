@@ -1,5 +1,5 @@
-# The student of baselines/, with its pictures in memory and no workers. On a GPU they can lie there
-# too: --cfg-options train_dataloader.dataset.device=cuda val_dataloader.dataset.device=cuda
+# The student of baselines/ with the images in memory and no workers. They can be kept on the GPU:
+# --cfg-options train_dataloader.dataset.device=cuda val_dataloader.dataset.device=cuda
 _base_ = ['../baselines/resnet8x4_tin100.py']
 train_dataloader = dict(
     num_workers=0,

@@ -1,4 +1,5 @@
-# The same with 10 classes, 350 pictures of each, half the width, 40 epochs of 28 iterations.
+# tin100_16px_student.py with 10 classes, 350 images each, half the width, 40 epochs of 28
+# iterations.
 _base_ = ['tin100_16px_student.py']
 data_root = 'data/tin10_small'
 data_hint = (

@@ -1,4 +1,5 @@
-# IC-KD among two twins, each the other's teacher. The weights grow over the first half of the run.
+# IC-KD between two peers, each the other's teacher. The weights grow over the first half of the
+# run.
 _base_ = ['tin10_student.py', '../_base_/methods/ickd_10_classes_growing.py']
 custom_hooks = _base_.custom_hooks
 custom_hooks[0]['teacher'] = dict(type='OnlineTeacher', num_peers=1)

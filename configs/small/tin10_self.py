@@ -1,4 +1,4 @@
-# IC-KD from the student's own average. The weights grow over the first half of the run.
+# IC-KD from the student's moving average. The weights grow over the first half of the run.
 _base_ = ['tin10_student.py', '../_base_/methods/ickd_10_classes_growing.py']
 custom_hooks = _base_.custom_hooks
 custom_hooks[0]['teacher'] = dict(type='SelfTeacher', mode='ema', momentum=0.01, warmup=10)

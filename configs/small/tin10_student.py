@@ -1,5 +1,5 @@
-# The student by the task loss alone: ResNet-8 on 10 classes of Tiny-ImageNet, 100 pictures of each,
-# 30 epochs of 16 iterations (our choice: small enough for tables on a CPU).
+# The student, trained by the task loss alone: ResNet-8 on 10 classes of Tiny-ImageNet, 100 images
+# each, 30 epochs of 16 iterations (our choice: small enough for tables on a CPU).
 _base_ = [
     '../_base_/models/cifar_resnet.py', '../_base_/datasets/tin100.py',
     '../demo/_base_/digits_runtime.py'
@@ -21,7 +21,7 @@ test_dataloader = val_dataloader
 val_evaluator = dict(topk=(1, ))
 test_evaluator = val_evaluator
 
-# the schedule of the digits, with the optimizer of tin100
+# the schedule of the digits with the optimizer of tin100
 optim_wrapper = dict(
     optimizer=dict(
         _delete_=True, type='SGD', lr=0.05, momentum=0.9, weight_decay=5e-4))

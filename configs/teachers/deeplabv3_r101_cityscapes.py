@@ -1,4 +1,4 @@
-# mmsegmentation's own model and recipe: its zoo checkpoint loads strictly, nobody has to train it.
+# mmsegmentation's model and recipe: its zoo checkpoint loads strictly and needs no training.
 _base_ = [
     '../_base_/models/deeplabv3_r50-d8.py', '../_base_/datasets/cityscapes.py',
     '../_base_/schedules/schedule_80k.py', '../_base_/mmseg_runtime.py'

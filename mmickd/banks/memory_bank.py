@@ -7,7 +7,6 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from mmickd.banks.block import BankBlock
 from mmickd.banks.exclusion import ImageIndex, mask_rows, slots_between
 from mmickd.structures import Samples
 
@@ -118,28 +117,44 @@ class MemoryBank:
         """All rows as one :class:`Samples`, sorted by class."""
         return Samples(self.features, self.logits, self.labels, self.ids)
 
-    def rows_of_class(self, labels: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the rows of each class.
+    def rows_of_class(
+        self, labels: Tensor, begin: int = 0, size: int | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Return the rows of each class, of the whole bank or of ``m`` consecutive rows.
 
         Args:
             labels: ``(Q,)`` int64; a label below 0 has no rows.
+            begin: First of the consecutive rows; results count from it.
+            size: Number ``m`` of the consecutive rows; None: all.
 
         Returns:
-            ``(Q, max_class_size)`` int64 rows and a bool mask. Masked slots repeat the last row.
+            ``(Q, S)`` int64 rows and a bool mask, ``S`` the size of the largest class or ``m``.
+            Masked slots repeat the last row.
         """
+        size = len(self) if size is None else size
         classes = labels.clamp(min=0)
-        begin = self.offsets[classes]
-        end = torch.where(labels >= 0, self.offsets[classes + 1], begin)
-        return slots_between(begin, end, self.max_class_size)
+        first, last = (
+            self.offsets[at].clamp(begin, begin + size) - begin for at in (classes, classes + 1)
+        )
+        last = torch.where(labels >= 0, last, first)
+        return slots_between(first, last, min(self.max_class_size, size))
 
-    def leave_out(self, similarity: Tensor, ids: Tensor) -> None:
+    def leave_out(self, similarity: Tensor, ids: Tensor, begin: int = 0) -> None:
         """Set the similarity of rows of the query's own image to -inf, in place.
 
         Args:
-            similarity: ``(Q, M)``.
+            similarity: ``(Q, m)``; similarities of ``m`` consecutive rows.
             ids: ``(Q,)`` int64; the image of each query.
+            begin: First of these rows.
         """
-        mask_rows(similarity, *self.rows_of_images(ids))
+        rows, is_row = self.rows_of_images(ids)
+        size = similarity.shape[1]
+        if size < len(self):
+            # The rows of an image rise, so the ones to leave out are consecutive among them.
+            first, last = ((is_row & (rows < at)).sum(dim=1) for at in (begin, begin + size))
+            slots, is_row = slots_between(first, last, rows.shape[1])
+            rows = (rows.gather(1, slots) - begin).clamp(0, size - 1)
+        mask_rows(similarity, rows, is_row)
 
     def rows_of_images(self, ids: Tensor) -> tuple[Tensor, Tensor]:
         """Return the rows of each image.
@@ -152,16 +167,6 @@ class MemoryBank:
             the most rows.
         """
         return self._images.rows_of(ids)
-
-    def blocks(self, size: int) -> list[tuple[int, MemoryBank | BankBlock]]:
-        """Return blocks of ``size`` consecutive rows, each with its first row."""
-        if len(self) <= size:
-            return [(0, self)]
-        index = self.offsets, self.max_class_size, self._images
-        return [
-            (begin, BankBlock(self.features[begin : begin + size], begin, *index))
-            for begin in range(0, len(self), size)
-        ]
 
     def to(self, device: torch.device | str) -> MemoryBank:
         """Return the same bank on ``device``; itself if it is there already."""

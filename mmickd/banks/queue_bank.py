@@ -117,11 +117,15 @@ class QueueBank:
         self.heads.copy_((self.heads + added) % capacity)
         self.counts.copy_((self.counts + added).clamp(max=capacity))
 
-    def rows_of_class(self, labels: Tensor) -> tuple[Tensor, Tensor]:
+    def rows_of_class(
+        self, labels: Tensor, begin: int = 0, size: int | None = None
+    ) -> tuple[Tensor, Tensor]:
         """Return the slots of each class, and a mask of the filled ones.
 
         Args:
             labels: ``(Q,)`` int64; a label below 0 has no rows.
+            begin: Always 0: a queue is searched as a whole.
+            size: Always all slots.
 
         Returns:
             ``(Q, S)`` int64 rows and a bool mask.
@@ -131,20 +135,17 @@ class QueueBank:
         counts = torch.where(labels >= 0, self.counts[classes], 0)
         return classes[:, None] * self.max_class_size + slots, slots < counts[:, None]
 
-    def leave_out(self, similarity: Tensor, ids: Tensor) -> None:
+    def leave_out(self, similarity: Tensor, ids: Tensor, begin: int = 0) -> None:
         """Set the similarity of empty slots and of the query's own image to -inf, in place.
 
         Args:
             similarity: ``(Q, C * S)``.
             ids: ``(Q,)`` int64; the image of each query.
+            begin: Always 0.
         """
         slots = torch.arange(self.max_class_size, device=self.device)
         similarity.masked_fill_((slots >= self.counts[:, None]).flatten(), -torch.inf)
         similarity.masked_fill_(same_image(self.ids, ids), -torch.inf)
-
-    def blocks(self, size: int) -> list[tuple[int, QueueBank]]:
-        """Return the queue as one block, whatever ``size``: it is small."""
-        return [(0, self)]
 
     def state_dict(self) -> dict[str, Tensor]:
         """Return the state, from which :meth:`load_state_dict` continues exactly."""

@@ -60,14 +60,7 @@ def shard_bank(bank: MemoryBank | None, device: torch.device | str = "cpu") -> F
 
 @dataclass(frozen=True)
 class _BankMeta:
-    """Sizes of rank 0's bank, which every rank gets before the rows.
-
-    Args:
-        num_classes: ``C``.
-        num_rows: ``M``.
-        max_class_size: Rows of the largest class.
-        forms: Shape and dtype of each tensor.
-    """
+    """Sizes of rank 0's bank, and shape and dtype of its tensors; sent before the rows."""
 
     num_classes: int
     num_rows: int

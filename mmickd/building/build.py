@@ -1,4 +1,4 @@
-"""Building memory banks: training images, teacher, task adapter, rows."""
+"""Building memory banks by one pass of the teacher over the training images."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from mmickd.banks.memory_bank import MemoryBank
 from mmickd.banks.options import BankOptions
 from mmickd.building.collector import RowCollector
 from mmickd.building.images import BankImages
-from mmickd.building.large_images import explain_large_batches, why_too_large
+from mmickd.building.large_images import explain_large_batches, too_large_message
 from mmickd.building.parcels import Parcel
 from mmickd.tasks import Task
 from mmickd.teachers import NetworkTeacher
@@ -24,7 +24,7 @@ from mmickd.utils.errors import ICKDError, is_out_of_memory
 from mmickd.utils.timing import Progress
 
 MIN_CLASSES = 2
-"""Classes with rows, without which there is nothing to tell apart."""
+"""Classes that must have rows: negatives are rows of another class."""
 
 
 def build_banks(
@@ -36,26 +36,26 @@ def build_banks(
     num_workers: int,
     min_classes: int = MIN_CLASSES,
 ) -> dict[str, MemoryBank | None]:
-    """One pass of the teacher over the training images; every rank takes its share.
+    """Return the banks of the training images on rank 0; every rank runs a part of the batches.
 
-    The batches are cut before they are dealt to the ranks, so that each image is computed in the
-    same company, hence to the same bits, by any number of ranks.
+    Each batch has the same images for any number of ranks, so that the teacher's outputs are
+    bit for bit the same.
 
     Args:
-        levels: of the banks to build.
-        options: which rows to keep.
-        images: the training images.
-        teacher: built and probed.
-        batch_size: images read at once; those of one size run through the teacher together.
-        num_workers: processes that read images.
-        min_classes: classes that must have rows.
+        levels: Levels of the banks.
+        options: Options that decide which rows to keep.
+        images: Training images.
+        teacher: Teacher after its dry run.
+        batch_size: Images read at once; images of the same size run through the teacher together.
+        num_workers: Processes that read images.
+        min_classes: Classes that must have rows.
 
     Returns:
-        By level, the bank of all images on rank 0, on the CPU; None on the other ranks.
+        By level, the bank on rank 0, on the CPU; None on the other ranks.
 
     Raises:
-        ICKDError: on every rank, if an image cannot be read or is labelled wrongly, the teacher
-            gives NaN or Inf, or fewer than ``min_classes`` classes have rows.
+        ICKDError: on every rank, if an image cannot be read or has an invalid label, the teacher
+            outputs NaN or Inf, or fewer than ``min_classes`` classes have rows.
     """
     print_log(f"Building the memory bank from {len(images)} training images", logger="current")
     num_classes = teacher.tap.num_classes
@@ -75,12 +75,16 @@ def build_banks(
         for level, bank in banks.items():
             if bank is not None:
                 check_present_classes(level, bank.offsets.diff(), len(images), min_classes)
-                _check_range(bank)
+                if not is_finite(bank.logits):
+                    raise ICKDError(
+                        "the teacher's logits are too large for bank.dtype='fp16': set "
+                        "bank.dtype='fp32'."
+                    )
     return banks
 
 
 class _Batches(Dataset):
-    """Batches of packed samples, or a message instead of a batch that cannot be used."""
+    """Batches of packed samples; a batch that cannot be used is an error message."""
 
     def __init__(self, images: BankImages, batch_size: int, task: Task, num_classes: int) -> None:
         self.images, self.task, self.num_classes = images, task, num_classes
@@ -96,18 +100,19 @@ class _Batches(Dataset):
         for index in range(start, min(start + self.batch_size, len(self.images))):
             try:
                 sample = self.images[index]
-                bad = self.task.bad_labels(sample["data_samples"], self.num_classes)
-            except ICKDError as error:  # it names the image
+                invalid = self.task.bad_labels(sample["data_samples"], self.num_classes)
+            except ICKDError as error:  # the message names the image
                 return str(error)
-            except Exception as error:  # whatever a pipeline raises, the user needs the image
+            except Exception as error:  # a pipeline may raise anything
                 if is_out_of_memory(error):
-                    return why_too_large(self.images.name(index), None, error)
+                    return too_large_message(self.images.name(index), None, error)
                 return f"{self.images.name(index)}: {type(error).__name__}: {error}"
-            if bad:
+            if invalid:
                 return (
-                    f"{self.images.name(index)} is labelled {bad[:5]}, outside of the teacher's "
-                    f"{self.num_classes} classes (0..{self.num_classes - 1}) and not ignored. "
-                    "Mend the annotation, the label map, or ignore_index of the student's head."
+                    f"{self.images.name(index)} is labelled {invalid[:5]}, outside of the "
+                    f"teacher's {self.num_classes} classes (0..{self.num_classes - 1}) and not "
+                    "ignored. Correct the annotation, the label map, or ignore_index of the "
+                    "student's head."
                 )
             samples.append(sample)
         return samples
@@ -121,38 +126,36 @@ def _collect(
     batch_size: int,
     num_workers: int,
 ) -> None:
-    """This rank's share of the images into the collectors."""
+    """Add the rows of this rank's batches to the collectors."""
     task = teacher.task
     batches = _Batches(images, batch_size, task, teacher.tap.num_classes)
     rank, world_size = dist.get_dist_info()
     mine = range(rank, len(batches), world_size)
-    # A rank without a batch of its own still has rows of a width, none of them.
-    groups: Iterator[tuple[list[Any], bool]] = _groups(
-        batches, mine if len(mine) else range(1), num_workers
-    )
+    # A rank without batches runs the first one and keeps no rows: it needs their width.
+    groups = _groups(batches, mine if len(mine) else range(1), num_workers)
     clock = Progress(len(mine), "batches", f"memory bank ({', '.join(collectors)})")
     for samples, ends_batch in groups:
         view = teacher.view_of_bank_images(samples)
         for level, collector in collectors.items():
-            found, keys = task.levels[level].bank_rows(view, options.pixels_per_image, options.seed)
-            wanted = slice(None) if len(mine) else slice(0)
-            collector.add(found[wanted], keys[wanted])
+            rows, keys = task.levels[level].bank_rows(view, options.pixels_per_image, options.seed)
+            kept = slice(None) if len(mine) else slice(0)
+            collector.add(rows[kept], keys[kept])
         if ends_batch:
             clock.step()
     if world_size > 1:
-        print_log(f"{clock.what}: rank 0 is done and waits for the others", logger="current")
+        print_log(f"{clock.what}: rank 0 is done and waits for the other ranks", logger="current")
 
 
 def _groups(
     batches: _Batches, mine: Sequence[int], num_workers: int
 ) -> Iterator[tuple[list[dict[str, Any]], bool]]:
-    """Samples of one size within each batch, and whether they are the last of their batch."""
+    """Yield the samples of one size in each batch, and True for the last size of a batch."""
     loader = DataLoader(
         batches,
         batch_size=None,
         sampler=mine,
         num_workers=num_workers,
-        collate_fn=Parcel.of if num_workers else _identity,
+        collate_fn=Parcel.of if num_workers else lambda batch: batch,
     )
     for parcel in loader:
         batch = parcel.open() if num_workers else parcel
@@ -165,48 +168,39 @@ def _groups(
             yield group, number == len(groups)
 
 
-def _identity(batch: Any) -> Any:
-    return batch
-
-
 class NoRowsError(ICKDError):
-    """No image of a bank has a label.
+    """Error of a bank whose images have no labels.
 
     Args:
-        message: what is wrong and what to do.
-        images: number of images that were read.
+        message: Message of the error.
+        images: Number of images that were read.
     """
 
-    def __init__(self, message: str, images: int = 0) -> None:
+    def __init__(self, message: str, images: int) -> None:
         super().__init__(message)
         self.images = images
 
 
-def check_present_classes(level: str, sizes: Tensor, images: int, least: int = MIN_CLASSES) -> None:
+def check_present_classes(
+    level: str, sizes: Tensor, images: int, min_classes: int = MIN_CLASSES
+) -> None:
     """Check that a bank has rows of enough classes.
 
     Args:
-        level: of the bank.
-        sizes: ``(C,)`` int64, its rows of each class.
-        images: that it was built from.
-        least: classes that must have rows.
+        level: Level of the bank.
+        sizes: ``(C,)`` int64; rows of each class.
+        images: Number of images that the bank was built from.
+        min_classes: Classes that must have rows.
 
     Raises:
-        NoRowsError: if none has, and one must.
-        ICKDError: if fewer have.
+        NoRowsError: if no class has rows, and ``min_classes`` is above 0.
+        ICKDError: if fewer than ``min_classes`` classes have rows.
     """
     present = (sizes > 0).nonzero()[:, 0].tolist()
-    if len(present) < least:
+    if len(present) < min_classes:
         rows = f"only class {present[0]}" if present else "no labelled row at all"
         message = (
             f"{images} training images give the memory bank ({level} level) {rows}: in-context "
-            "samples need two classes at least. Check the annotations and ignore_index."
+            "distillation needs at least two classes. Check the annotations and ignore_index."
         )
         raise ICKDError(message) if present else NoRowsError(message, images)
-
-
-def _check_range(bank: MemoryBank) -> None:
-    if not is_finite(bank.logits):
-        raise ICKDError(
-            "the teacher's logits are too large for bank.dtype='fp16': set bank.dtype='fp32'."
-        )

@@ -1,4 +1,4 @@
-"""Collecting the rows of a bank, with a bound on memory and no dependence on their order."""
+"""Collection of the rows of a bank, with limited memory and whatever their order."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ from mmickd.utils.distributed import (
 )
 
 SLACK = 8
-"""Classes are cut to their capacity when an eighth more rows came than were left last time."""
+"""Classes are cut to their capacity whenever the rows have grown by an eighth."""
 
 
 class RowCollector:
-    """Rows that stream in from images; each class keeps its ``capacity`` smallest keys.
+    """Collector of rows, image by image; each class keeps its ``capacity`` smallest keys.
 
-    Whatever is done with the rows is done in place, or piece by piece: they are never held twice.
+    All operations on the rows are in place or in chunks, so that no row is in memory twice.
 
     Args:
         num_classes: ``C``.
-        capacity: rows per class; None keeps all.
-        dtype: of stored features and logits.
+        capacity: Rows per class; None keeps all.
+        dtype: Dtype of stored features and logits.
     """
 
     def __init__(self, num_classes: int, capacity: int | None, dtype: torch.dtype) -> None:
@@ -42,11 +42,11 @@ class RowCollector:
         self._limit = 0
 
     def __len__(self) -> int:
-        """Rows that are held now."""
+        """Return the number of rows in memory."""
         return len(self._logits)
 
     def add(self, samples: Samples, keys: Tensor) -> None:
-        """Take rows and their ``(R,)`` sampling keys, from any device."""
+        """Add rows and their ``(R,)`` sampling keys, from any device."""
         if self._features is None:
             self._features = GrowingRows(samples.features.shape[1], self.dtype)
             self._limit = self._features.rows_per_block
@@ -58,13 +58,13 @@ class RowCollector:
             self._limit = len(self) + len(self) // SLACK + self._features.rows_per_block
 
     def finish(self) -> MemoryBank | None:
-        """The bank of all ranks' rows on rank 0, the same for every number of ranks; else None.
+        """Return the bank of all ranks' rows on rank 0, None on the others; empties the collector.
 
-        Every rank must have collected something before, or :meth:`add` an empty part. The
-        collector is empty afterwards.
+        The bank is the same for every number of ranks. Every rank must have called :meth:`add`,
+        even if with no rows.
 
         Raises:
-            ValueError: if nothing was added at all.
+            ValueError: if :meth:`add` was never called.
         """
         if self._features is None:
             raise ValueError("RowCollector needs at least one part")
@@ -79,7 +79,7 @@ class RowCollector:
             return None
         labels, ids, keys = numbers.T.contiguous()
         order = smallest_per_class(labels, keys, self.num_classes, None)
-        # Inside a class by image, so that the bank reads like the data set.
+        # Within a class rows are sorted by image.
         order = order[torch.argsort(ids[order], stable=True)]
         order = order[torch.argsort(labels[order], stable=True)]
         features, logits = (rows for rows in joined if rows is not None)
@@ -89,32 +89,33 @@ class RowCollector:
         return MemoryBank.from_sorted(samples, self.num_classes)
 
     def _prune(self) -> None:
-        """Leave out what cannot be among the smallest keys."""
+        """Remove rows that are not among the smallest keys of their class."""
         numbers = torch.cat(self._numbers)
         self._numbers = [numbers]
         if self.capacity is not None:
             self._keep(_smallest(numbers, self.num_classes, self.capacity))
 
     def _choose(self) -> Tensor | None:
-        """Leave out what the rows of other ranks displace; labels, ids and keys of all on rank 0.
+        """Keep this rank's rows of the bank; return all labels, ids and keys on rank 0, else None.
 
-        The rows themselves travel only after that: rank 0 never holds more of them than the bank.
+        The rows are sent only after that, so rank 0 never has more of them than the bank.
         """
         counts, numbers = gather_number(len(self)), self._numbers[0]
-        every = gather_rows_on_main(
+        all_numbers = gather_rows_on_main(
             numbers.split(rows_per_chunk(numbers.shape, numbers.dtype)), counts, (3,), torch.long
         )
         if self.capacity is None or len(counts) == 1:
-            return every
-        kept = None if every is None else _smallest(every, self.num_classes, self.capacity)
+            return all_numbers
+        kept = None
+        if all_numbers is not None:
+            kept = _smallest(all_numbers, self.num_classes, self.capacity)
         kept = broadcast_object(kept)
         begin = sum(counts[: dist.get_rank()])
-        own = kept[(kept >= begin) & (kept < begin + len(self))] - begin
-        self._keep(own)
-        return None if every is None else every[kept]
+        self._keep(kept[(kept >= begin) & (kept < begin + len(self))] - begin)
+        return None if all_numbers is None else all_numbers[kept]
 
     def _keep(self, rows: Tensor) -> None:
-        """Leave out all but ``rows``, which rise."""
+        """Remove all but ``rows``, which rise."""
         if len(rows) < len(self):
             assert self._features is not None
             self._features.keep(rows)
@@ -123,5 +124,5 @@ class RowCollector:
 
 
 def _smallest(numbers: Tensor, num_classes: int, count: int) -> Tensor:
-    """Rising rows of ``(R, 3)`` labels, ids and keys that hold the smallest keys of their class."""
+    """Return the rows, rising, with the smallest keys of ``(R, 3)`` labels, ids and keys."""
     return smallest_per_class(numbers[:, 0], numbers[:, 2], num_classes, count).sort().values

@@ -1,9 +1,9 @@
-"""Messages for images that do not fit into memory while a memory bank is built."""
+"""Errors for images that do not fit into memory while a memory bank is built."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 from PIL import Image
@@ -15,64 +15,65 @@ SMALLER = "Set bank.pipeline to transforms that make smaller images (a Resize or
 
 
 @contextmanager
-def explain_large_image(name: str, sample: Any = None) -> Iterator[None]:
-    """Explain that one image, read or run alone, does not fit into memory.
-
-    Args:
-        name: of the image, its path if it has one.
-        sample: packed, whose ``inputs`` are ``(C, h, w)``; None while it is read.
-
-    Raises:
-        ICKDError: with its size, if memory runs out inside.
-    """
+def _explain(message: Callable[[Exception], str]) -> Iterator[None]:
     try:
         yield
-    except Exception as error:  # memory runs out as many kinds of errors
+    except Exception as error:  # running out of memory raises many types
         if not is_out_of_memory(error):
             raise
-        raise ICKDError(why_too_large(name, sample, error)) from error
+        raise ICKDError(message(error)) from error
 
 
-def why_too_large(name: str, sample: Any, error: BaseException) -> str:
-    """Say what is too large, and what to set; see :func:`explain_large_image`."""
+def explain_large_image(name: str, sample: Any = None) -> AbstractContextManager[None]:
+    """Explain an out-of-memory error of the block, which reads an image or runs the teacher on it.
+
+    Args:
+        name: Path or other name of the image.
+        sample: Packed sample whose ``inputs`` are ``(C, h, w)``; None while it is read.
+
+    Raises:
+        ICKDError: with the image's size, if memory runs out.
+    """
+    return _explain(lambda error: too_large_message(name, sample, error))
+
+
+def too_large_message(name: str, sample: Any, error: BaseException) -> str:
+    """Return which image is too large, and what to set; see :func:`explain_large_image`."""
     if sample is None:
-        what, size = "while it was read", _size_of_file(name)
+        place, size = "while it is read", _size_of_file(name)
     else:
         height, width = sample["inputs"].shape[-2:]
-        what, size = "in the teacher", f", an image of {height}x{width} pixels,"
+        place, size = "in the teacher", f", an image of {height}x{width} pixels,"
     return (
-        f"out of memory: {name}{size} does not fit {what}, as the memory bank reads it "
-        f"({error_text(error)}). {SMALLER}; bank.batch_size such images are read at once, so a "
-        "small one may be needed as well."
+        f"out of memory while the memory bank was built: {name}{size} does not fit into memory "
+        f"{place} ({error_text(error)}). {SMALLER}; bank.batch_size images are read at once, so a "
+        "smaller bank.batch_size may be needed as well."
     )
 
 
 def _size_of_file(name: str) -> str:
-    """Its height and width, as far as the head of the file gives them."""
+    """Return height and width of an image file for a message; empty if they are unknown."""
     try:
         with Image.open(name) as image:
             return f", an image of {image.height}x{image.width} pixels,"
-    except Exception:  # not a file, or one of another kind
+    except Exception:  # no file, or no image
         return ""
 
 
-@contextmanager
-def explain_large_batches(batch_size: int) -> Iterator[None]:
-    """Explain that batches, or the rows of the bank, do not fit into memory.
+def explain_large_batches(batch_size: int) -> AbstractContextManager[None]:
+    """Explain an out-of-memory error of the block, which reads batches or collects rows.
 
     Raises:
-        ICKDError: with what to set, if memory runs out inside.
+        ICKDError: with the options to change, if memory runs out.
     """
-    try:
-        yield
-    except Exception as error:  # memory runs out as many kinds of errors
-        if not is_out_of_memory(error):
-            raise
-        fewer = f"Set bank.batch_size to less than {batch_size} images at once"
-        raise ICKDError(
-            f"out of memory while the memory bank was built ({error_text(error)}). "
-            f"{fewer if batch_size > 1 else SMALLER}. If that does not help: fewer "
-            "bank.num_workers where the host's (shared) memory runs out; bank.pipeline with a "
-            "Resize or a crop where single images are large; bank.capacity_per_class where there "
-            "are too many rows."
-        ) from error
+    remedy = f"Set bank.batch_size to less than {batch_size} images at once"
+    if batch_size == 1:
+        remedy = SMALLER
+    return _explain(
+        lambda error: (
+            f"out of memory while the memory bank was built ({error_text(error)}). {remedy}. If "
+            "that does not help, reduce bank.num_workers (if the host's memory or shared memory is "
+            "full), add a Resize or a crop to bank.pipeline (if single images are large), or set "
+            "bank.capacity_per_class (if there are too many rows)."
+        )
+    )

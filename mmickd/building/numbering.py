@@ -1,4 +1,4 @@
-"""Numbers of the images of joined data sets, where images have no paths to tell them apart."""
+"""Numbers of the images of concatenated data sets whose images have no paths."""
 
 from __future__ import annotations
 
@@ -9,26 +9,26 @@ from typing import Any
 from mmickd.utils.errors import ICKDError
 
 
-class Numbered:
-    """``get_data_info`` of a part whose images are numbered over all parts (``sample_idx``).
+class NumberedInfo:
+    """``get_data_info`` of a part, with ``sample_idx`` counted over all parts.
 
     Args:
-        dataset: the part.
-        offset: number of its first image.
+        dataset: Data set of the part.
+        offset: Number of its first image.
     """
 
     def __init__(self, dataset: Any, offset: int) -> None:
         self.dataset, self.offset = dataset, offset
 
     def __call__(self, idx: int) -> dict[str, Any]:
-        """The annotation as the data set's class gives it, with its number."""
+        """Return the data set's annotation with the number over all parts."""
         info = type(self.dataset).get_data_info(self.dataset, idx)
         info["sample_idx"] += self.offset
         return info
 
 
 def offsets_of(datasets: Sequence[Any]) -> list[int]:
-    """Number of the first image of each part; of one that comes twice, the same.
+    """Return the number of the first image of each part; a repeated part has the same number.
 
     Example:
         >>> first, second = [0, 0], [1]
@@ -42,7 +42,7 @@ def offsets_of(datasets: Sequence[Any]) -> list[int]:
 
 
 def number_images(datasets: Sequence[Any], offsets: Sequence[int]) -> bool:
-    """Number the images of each part from its offset on, in place; images with paths stay.
+    """Number the images of each part from its offset on, in place, except images with paths.
 
     Returns:
         True if any part was changed.
@@ -50,33 +50,33 @@ def number_images(datasets: Sequence[Any], offsets: Sequence[int]) -> bool:
     is_changed = False
     for dataset, offset in zip(datasets, offsets, strict=True):
         if offset and needs_number(dataset):
-            dataset.get_data_info = Numbered(dataset, offset)
+            dataset.get_data_info = NumberedInfo(dataset, offset)
             is_changed = True
     return is_changed
 
 
 def number_training_images(parts: Sequence[Any], has_worker_copies: bool) -> None:
-    """Give training samples of joined data sets without paths the numbers that the bank knows.
+    """Number the training images of concatenated data sets without paths as in the bank.
 
     Args:
-        parts: of the live training set, see :func:`~mmickd.building.parts.leaf_datasets`; they are
-            changed.
-        has_worker_copies: True if worker processes hold copies, which cannot be changed anymore.
+        parts: Parts of the training set (:func:`~mmickd.building.parts.leaf_datasets`); changed
+            in place.
+        has_worker_copies: True if worker processes have copies of the data sets already.
 
     Raises:
-        ICKDError: if there are such parts, and they are read already.
+        ICKDError: if such parts exist and worker processes have copies of them.
     """
     if number_images(parts, offsets_of(parts)) and has_worker_copies:
         raise ICKDError(
-            "the training set joins data sets whose images have no img_path, and its workers read "
-            "them already, so that images of different parts cannot be told apart: set "
-            "train_dataloader.num_workers=0, use an EpochBasedTrainLoop, or give img_path in "
+            "the training set concatenates data sets whose images have no img_path, and its "
+            "workers were started before the images got unique numbers: set "
+            "train_dataloader.num_workers=0, use an EpochBasedTrainLoop, or return img_path in "
             "load_data_list of each part."
         )
 
 
 def needs_number(dataset: Any) -> bool:
-    """True if a data set's first annotation is numbered, and names no file."""
+    """True if a data set's first annotation has a number, but no path."""
     if not hasattr(type(dataset), "get_data_info") or not len(dataset):
         return False
     info = dataset.get_data_info(0)

@@ -1,6 +1,6 @@
-"""Batches on their way from a worker process: all of their tensors travel as one.
+"""Transfer of batches from worker processes with all tensors in one.
 
-Each tensor that is sent by itself takes a file descriptor, of which processes may have 1,024.
+Each tensor that is sent takes a file descriptor, and a process may have only 1,024 of them.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ import torch
 from torch import Tensor
 
 ALIGNMENT = 16
-"""Bytes; every dtype can begin there."""
+"""Alignment of tensors in bytes, enough for every dtype."""
 
 
 @dataclass(frozen=True)
 class _Place:
-    """Position of a tensor among the bytes of a parcel."""
+    """Position of a tensor in the bytes of a parcel."""
 
     begin: int
     shape: torch.Size
@@ -29,11 +29,11 @@ class _Place:
 
 @dataclass(frozen=True)
 class Parcel:
-    """A value whose tensors are one.
+    """Pickled value whose tensors are stored in a single one.
 
     Args:
-        content: the pickled value without its tensors.
-        tensors: ``(N,)`` uint8, the bytes of all of them.
+        content: The pickled value without its tensors.
+        tensors: ``(N,)`` uint8; the bytes of all tensors.
 
     Example:
         >>> parcel = Parcel.of([dict(inputs=torch.ones(2, 3)), "a.png"])
@@ -46,24 +46,24 @@ class Parcel:
 
     @classmethod
     def of(cls, value: Any) -> Parcel:
-        """Pack a value that can be pickled."""
+        """Return the parcel of a value that can be pickled."""
         file = io.BytesIO()
         pickler = _Pickler(file, protocol=pickle.HIGHEST_PROTOCOL)
         pickler.dump(value)
         tensors = torch.empty(pickler.size, dtype=torch.uint8)
-        for tensor, begin in pickler.found:
+        for tensor, begin in pickler.tensors:
             _part(tensors, _Place(begin, tensor.shape, tensor.dtype)).copy_(tensor)
         return cls(file.getvalue(), tensors)
 
     def open(self) -> Any:
-        """The value; its tensors are parts of the parcel's."""
+        """Return the value; its tensors share the parcel's memory."""
         return _Unpickler(io.BytesIO(self.content), self.tensors).load()
 
 
 class _Pickler(pickle.Pickler):
     def __init__(self, file: io.BytesIO, protocol: int) -> None:
         super().__init__(file, protocol)
-        self.found: list[tuple[Tensor, int]] = []
+        self.tensors: list[tuple[Tensor, int]] = []
         self.size = 0
 
     def persistent_id(self, obj: Any) -> _Place | None:
@@ -71,7 +71,7 @@ class _Pickler(pickle.Pickler):
         if not is_plain or obj.device.type != "cpu" or obj.is_quantized:
             return None
         place = _Place(self.size, obj.shape, obj.dtype)
-        self.found.append((obj, self.size))
+        self.tensors.append((obj, self.size))
         self.size += math.ceil(obj.numel() * obj.element_size() / ALIGNMENT) * ALIGNMENT
         return place
 

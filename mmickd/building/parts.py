@@ -1,4 +1,4 @@
-"""The data sets inside of wrappers, each with the transforms that its images meet in training."""
+"""Parts of a training set: the data sets inside wrappers, with their training transforms."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from typing import Any
 from mmengine.dataset import Compose
 from torch.utils.data import Subset
 
-from mmickd.building.numbering import Numbered
-from mmickd.building.transforms import copied
+from mmickd.building.numbering import NumberedInfo
+from mmickd.building.transforms import try_deepcopy
 from mmickd.utils.errors import ICKDError
 
 
 @dataclass(frozen=True)
 class Part:
-    """A data set without wrappers.
+    """Data set inside wrappers.
 
     Args:
-        dataset: live.
-        pipeline: its transforms and those of wrappers around it (MultiImageMixDataset); None if
-            it has none.
+        dataset: The data set itself, as training uses it.
+        pipeline: Its transforms, then the transforms of wrappers around it (MultiImageMixDataset);
+            None if there are none.
     """
 
     dataset: Any
@@ -30,40 +30,40 @@ class Part:
 
     @property
     def kind(self) -> str:
-        """Name of its class."""
+        """Name of the data set's class."""
         return type(self.dataset).__name__
 
     def places(self) -> list[int]:
-        """The first image, one in the middle and the last."""
+        """Return the places of the first, the middle and the last image."""
         count = len(self.dataset)
         return sorted({0, count // 2, count - 1}) if count else []
 
     def samples(self) -> Iterator[Any]:
-        """Yield the input of the pipeline for each of :meth:`places`."""
+        """Yield the input of the pipeline at each of :meth:`places`."""
         for place in self.places():
             try:
-                yield self.reads_by(copied)[place]
-            except Exception:  # it is read again, and what is wrong is explained then
+                yield self.with_pipeline(try_deepcopy)[place]
+            except Exception:  # check_pipelines reads it again and explains the error
                 continue
 
-    def reads_by(self, pipeline: Any) -> Any:
-        """The data set with another pipeline, otherwise as it is."""
-        is_of_test = bool(getattr(self.dataset, "test_mode", False))
-        return with_pipeline(self.dataset, pipeline, is_of_test)
+    def with_pipeline(self, pipeline: Any) -> Any:
+        """Return the data set with another pipeline and the same ``test_mode``."""
+        test_mode = bool(getattr(self.dataset, "test_mode", False))
+        return with_pipeline(self.dataset, pipeline, test_mode)
 
 
 def parts_of(dataset: Any) -> list[Part]:
-    """The data sets inside of wrappers, in order.
+    """Return the data sets inside wrappers, in order.
 
-    RepeatDataset, ClassBalancedDataset, MultiImageMixDataset: what they wrap; ConcatDataset: its
-    parts; KFoldDataset: the subset of its fold.
+    RepeatDataset, ClassBalancedDataset and MultiImageMixDataset have one part, ConcatDataset one
+    or more for each data set; the part of KFoldDataset is the subset of its fold.
 
     Raises:
         ICKDError: for a torch Subset.
     """
     if isinstance(dataset, Subset):
         raise ICKDError(
-            "the training set is a torch Subset, which keeps its choice of images to itself: use "
+            "the training set is a torch Subset, whose choice of images mmickd cannot read. Use "
             "indices=... of the data set, KFoldDataset, or get_subset of mmengine."
         )
     if hasattr(dataset, "full_init"):
@@ -74,24 +74,24 @@ def parts_of(dataset: Any) -> list[Part]:
         parts = parts_of(dataset.dataset)
     else:
         return [Part(dataset, getattr(dataset, "pipeline", None))]
-    after = getattr(dataset, "pipeline", None)
-    if after is None:
+    pipeline = getattr(dataset, "pipeline", None)
+    if pipeline is None:
         return parts
-    return [Part(part.dataset, _chained(part.pipeline, after)) for part in parts]
+    return [Part(part.dataset, _chain(part.pipeline, pipeline)) for part in parts]
 
 
-def _chained(first: Any, then: Any) -> Any:
-    chained: list[Any] = []
-    for pipeline in (first, then):
+def _chain(*pipelines: Any) -> Any:
+    transforms: list[Any] = []
+    for pipeline in pipelines:
         if isinstance(pipeline, (list, tuple)):
-            chained += pipeline
+            transforms += pipeline
         elif pipeline is not None:
-            chained.append(pipeline)
-    return Compose(chained)
+            transforms.append(pipeline)
+    return Compose(transforms)
 
 
 def leaf_datasets(dataset: Any) -> list[Any]:
-    """The data sets of :func:`parts_of`.
+    """Return the data sets of :func:`parts_of`.
 
     Raises:
         ICKDError: for a torch Subset.
@@ -100,24 +100,25 @@ def leaf_datasets(dataset: Any) -> list[Any]:
 
 
 def with_pipeline(dataset: Any, pipeline: Any, test_mode: bool = True) -> Any:
-    """A shallow copy of ``dataset`` that reads its images through ``pipeline``.
+    """Return a shallow copy of a data set with another pipeline.
 
     Args:
-        dataset: of mmengine's kind.
-        pipeline: one callable.
-        test_mode: True lets a bad image be an error; else another image silently replaces it.
+        dataset: Data set of mmengine (BaseDataset), or similar.
+        pipeline: A callable.
+        test_mode: True raises an error for an image that cannot be read; False silently reads
+            another one.
 
     Raises:
-        ICKDError: if it has no pipeline.
+        ICKDError: if the data set has no pipeline.
     """
     if not hasattr(dataset, "pipeline"):
         raise ICKDError(
-            f"{type(dataset).__name__} has no pipeline to replace: the memory bank needs a data "
-            "set of mmengine's kind (BaseDataset), or a wrapper of one."
+            f"{type(dataset).__name__} has no pipeline: the memory bank needs a data set derived "
+            "from mmengine's BaseDataset, or a wrapper of one."
         )
     view = copy.copy(dataset)
-    if isinstance(vars(view).get("get_data_info"), Numbered):
-        view.get_data_info = Numbered(view, view.get_data_info.offset)
+    if isinstance(vars(view).get("get_data_info"), NumberedInfo):
+        view.get_data_info = NumberedInfo(view, view.get_data_info.offset)
     view.pipeline = pipeline
     view.test_mode = test_mode
     return view

@@ -1,12 +1,14 @@
-"""A comparison of the images and labels that training loads with those that the bank reads."""
+"""Checks of the bank's pipelines: they must read the images and labels that training reads."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
+import torch
+
 from mmickd.building.images import BankImages
-from mmickd.building.large_images import why_too_large
+from mmickd.building.large_images import explain_large_image, too_large_message
 from mmickd.building.parts import Part, parts_of, with_pipeline
 from mmickd.building.pipelines import BankPipeline, names_of
 from mmickd.sampling import image_id
@@ -17,18 +19,77 @@ from mmickd.utils.errors import ICKDError, is_out_of_memory
 from mmickd.utils.random_state import preserved_random_state
 from mmickd.utils.text import error_text
 
+REREADS = 7
+"""Further reads of the first image, which must be equal: a random flip passes once in 128 times."""
 
-def check_pipelines(dataset: Any, pipelines: Sequence[BankPipeline]) -> None:
-    """Read a few images of each part both ways, and compare pictures and labels.
 
-    Geometry is left out of both. A pipeline of ``bank.pipeline`` is taken as it is.
-
-    Args:
-        dataset: the live training set, wrappers included.
-        pipelines: of the bank, one for each part.
+def check_first_sample(images: BankImages, has_label: Callable[[Any], bool]) -> dict[str, Any]:
+    """Return the first sample after checking it.
 
     Raises:
-        ICKDError: if they differ, or the bank's pipeline fails where training's does not.
+        ICKDError: if it cannot be read, is not packed, has no label, or differs when read again.
+    """
+    name = images.name(0)
+    try:
+        with explain_large_image(name):
+            first = images[0]
+    except ICKDError:
+        raise
+    except Exception as error:  # a transform may raise anything
+        raise ICKDError(
+            f"the memory bank's pipeline fails on the training image {name} "
+            f"({type(error).__name__}: {error}). Repair the image, or set bank.pipeline to "
+            "transforms that load an image, load its label, and pack them."
+        ) from error
+    if not isinstance(first, dict) or not {"inputs", "data_samples"} <= first.keys():
+        raise ICKDError(
+            "the memory bank's pipeline does not pack the training images: end bank.pipeline with "
+            "PackInputs (mmpretrain) or PackSegInputs (mmseg)."
+        )
+    if not has_label(first["data_samples"]):
+        raise ICKDError(
+            f"the memory bank's pipeline gives no label for the training image {name}. Set "
+            "bank.pipeline to transforms that load it (for mmseg: LoadAnnotations), for example "
+            "train_pipeline without its random transforms."
+        )
+    repeats = [images[0]["inputs"] for _ in range(REREADS)]
+    if not all(torch.equal(first["inputs"], repeat) for repeat in repeats):
+        raise ICKDError(
+            f"the memory bank's pipeline is random: the training image {name} came out in two "
+            "ways. Set bank.pipeline to deterministic transforms."
+        )
+    return first
+
+
+def check_image_keys(images: BankImages) -> None:
+    """Check that packed samples of concatenated data sets have the ids of the bank's images.
+
+    Raises:
+        ICKDError: if the first sample of a part has another id.
+    """
+    firsts = images.first_of_parts()
+    for index in firsts if len(firsts) > 1 else []:
+        packed_id = data_sample_id(images[index]["data_samples"])
+        if packed_id not in (NO_ID, image_id(images.key(index))):
+            raise ICKDError(
+                f"{images.name(index)} of the training set is packed with another path or number, "
+                "which may be that of an image of another part. Add 'img_path' to meta_keys of the "
+                "last transform, or keep the sample_idx of get_data_info."
+            )
+
+
+def check_pipelines(dataset: Any, pipelines: Sequence[BankPipeline]) -> None:
+    """Read a few images of each part as in training and as for the bank, and compare them.
+
+    Images are compared without geometric transforms, labels with them. A pipeline of
+    ``bank.pipeline`` is not checked.
+
+    Args:
+        dataset: Training set with its wrappers.
+        pipelines: Pipeline of the bank for each part.
+
+    Raises:
+        ICKDError: if images or labels differ, or the bank's pipeline fails and training's does not.
     """
     with preserved_random_state():
         for part, pipeline in zip(parts_of(dataset), pipelines, strict=True):
@@ -36,70 +97,53 @@ def check_pipelines(dataset: Any, pipelines: Sequence[BankPipeline]) -> None:
                 _check_part(part, pipeline)
 
 
-def check_image_keys(images: BankImages) -> None:
-    """Samples of each part of joined data sets must carry what tells their images apart.
-
-    Raises:
-        ICKDError: if those of a part carry something else.
-    """
-    firsts = images.first_of_parts()
-    for index in firsts if len(firsts) > 1 else []:
-        packed_id = data_sample_id(images[index]["data_samples"])
-        if packed_id not in (NO_ID, image_id(images.key(index))):
-            raise ICKDError(
-                f"{images.name(index)} of the training set is packed under another name or number, "
-                "by which images of different parts cannot be told apart. Add 'img_path' to "
-                "meta_keys of the last transform, or leave sample_idx as get_data_info gives it."
-            )
-
-
 def _check_part(part: Part, pipeline: BankPipeline) -> None:
-    trained = part.reads_by(pipeline.loading)
+    trained = part.with_pipeline(pipeline.loading)
     unresized = with_pipeline(part.dataset, pipeline.unresized)
     banked = with_pipeline(part.dataset, pipeline.transforms)
     for place in part.places():
+        name = _name(part, place)
         try:
             in_training, unresized_fields, in_bank = (
                 _fields(data[place]) for data in (trained, unresized, banked)
             )
-        except Exception as error:  # whatever a transform raises
+        except Exception as error:  # a transform may raise anything
             if is_out_of_memory(error):
-                raise ICKDError(why_too_large(_name(part, place), None, error)) from error
+                raise ICKDError(too_large_message(name, None, error)) from error
             if not _is_read_in_training(part, place):
                 continue
             raise ICKDError(
-                f"the pipeline that reads the training images for the memory bank, {pipeline}, "
-                f"fails on {_name(part, place)} ({error_text(error)}). Mend the image, or set "
-                "bank.pipeline to transforms that load it, load its label, and pack them."
+                f"the memory bank's pipeline, {pipeline}, fails on the training image {name} "
+                f"({error_text(error)}). Repair the image, or set bank.pipeline to transforms that "
+                "load an image, load its label, and pack them."
             ) from error
         if not in_bank:
             raise ICKDError(
-                f"the pipeline that reads the training images for the memory bank, {pipeline}, "
-                f"packs no image of {_name(part, place)}. Random transforms of training are left "
-                "out of it: set bank.pipeline to transforms that load an image, its label, and "
-                "pack them."
+                f"the memory bank's pipeline, {pipeline}, packs no image of {name}; training's "
+                "random transforms are left out of it. Set bank.pipeline to transforms that load "
+                "an image, load its label, and pack them."
             )
         differing = _differing(in_training, unresized_fields) or _differing(
             _scalars(in_training), _scalars(in_bank)
         )
         if differing:
             raise ICKDError(
-                f"the memory bank reads {_name(part, place)} otherwise than training does: "
-                f"{', '.join(differing)} differ. Training loads it by "
-                f"{names_of(pipeline.loading)}; the bank reads it by {pipeline}. Set bank.pipeline "
-                "to transforms that load an image and its label as in training, and pack them."
+                f"the memory bank reads {name} differently from training: {', '.join(differing)} "
+                f"differ. Training loads it by {names_of(pipeline.loading)}; the bank reads it by "
+                f"{pipeline}. Set bank.pipeline to transforms that load an image and its label as "
+                "in training, and pack them."
             )
 
 
 def _is_read_in_training(part: Part, place: int) -> bool:
     try:
-        return part.reads_by(part.pipeline)[place] is not None
-    except Exception:  # training has its own messages
+        return part.with_pipeline(part.pipeline)[place] is not None
+    except Exception:  # training raises its own error
         return False
 
 
 def _fields(sample: Any) -> dict[str, Any]:
-    """The picture and all labels of a packed sample; empty if it is not packed."""
+    """Return the image and all labels of a packed sample; empty if it is not packed."""
     if not isinstance(sample, dict) or not {"inputs", "data_samples"} <= sample.keys():
         return {}
     data = sample["data_samples"]
@@ -109,12 +153,12 @@ def _fields(sample: Any) -> dict[str, Any]:
 
 
 def _scalars(fields: dict[str, Any]) -> dict[str, Any]:
-    """Return the fields that geometry does not change."""
+    """Return the fields that geometric transforms do not change."""
     return {name: value for name, value in fields.items() if getattr(value, "ndim", 0) < 2}
 
 
 def _differing(in_training: dict[str, Any], in_bank: dict[str, Any]) -> list[str]:
-    """Return the names of fields that differ. A field that only training has counts if a label."""
+    """Return the names of fields that differ; a missing field counts if it is a label."""
     return [
         name
         for name, value in in_training.items()

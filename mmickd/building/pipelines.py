@@ -1,4 +1,4 @@
-"""The transforms that a memory bank reads the training images with, and where they come from."""
+"""Choice of the transforms by which a memory bank reads the training images."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from mmickd.building.transforms import (
     Step,
     Trace,
     Transform,
-    copied,
     flatten,
     name_of,
     signature,
     trace,
+    try_deepcopy,
 )
 from mmickd.utils.config import type_name
 from mmickd.utils.digest import digest
@@ -27,13 +27,13 @@ from mmickd.utils.random_state import preserved_random_state
 
 @dataclass(frozen=True)
 class BankPipeline:
-    """Transforms for the images of one part of a data set.
+    """Transforms for the images of one part of a training set.
 
     Args:
-        transforms: one callable, from a data set's annotation of an image to a packed sample.
-        origin: where they come from, for the log and for messages.
-        unresized: the transforms without geometry; None where nothing is to be compared.
-        loading: the part's own transforms in training that are neither random nor geometry.
+        transforms: Function of an image's annotation that returns a packed sample.
+        origin: Origin of the transforms, for messages.
+        unresized: The transforms without geometric ones; None if they are not to be checked.
+        loading: The part's training transforms that are neither random nor geometric.
     """
 
     transforms: Callable[[Any], Any]
@@ -45,19 +45,19 @@ class BankPipeline:
         return f"{names_of(self.transforms)} ({self.origin})"
 
     def copy(self) -> BankPipeline:
-        """The same for another part: transforms may keep what they meet in the first image."""
-        return BankPipeline(
-            copied(self.transforms), self.origin, copied(self.unresized), copied(self.loading)
-        )
+        """Return a copy for another part: transforms may have a state."""
+        copies = (try_deepcopy(x) for x in (self.transforms, self.unresized, self.loading))
+        transforms, unresized, loading = copies
+        return BankPipeline(transforms, self.origin, unresized, loading)
 
 
 def names_of(pipeline: Any) -> str:
-    """Names of the transforms of a pipeline, for the log and for messages."""
+    """Return the names of the transforms of a pipeline, for messages."""
     return ", ".join(name_of(transform) for transform in flatten(pipeline))
 
 
 def describe_pipelines(pipelines: Iterable[BankPipeline]) -> str:
-    """The pipelines that differ, in one line."""
+    """Return the distinct pipelines in one line, for messages."""
     return "; ".join(dict.fromkeys(map(str, pipelines)))
 
 
@@ -66,50 +66,50 @@ def choose_pipelines(
 ) -> list[BankPipeline]:
     """Return the pipeline of the bank for each part of the training set.
 
-    ``bank.pipeline`` is taken as it is. Without it, each part is loaded as in training (images,
-    labels, all that is neither random nor geometry), and evaluation's geometry follows. Without a
-    pipeline of evaluation, training's own is used if it is not random.
+    ``bank.pipeline`` is used as it is. Without it, each part has its training transforms that are
+    neither random nor geometric, and the geometric transforms of evaluation. If there is no
+    evaluation pipeline, the training pipeline is used if it is not random.
 
-    A data set of evaluation that is of the part's class is preferred: another class may keep its
-    images in another form (in memory, in files).
+    Evaluation pipelines of data sets of the part's class are preferred: another class may have
+    its images in another form (in memory, in files).
 
     Args:
         option: ``bank.pipeline``, a list of transforms or None.
-        train_dataset: the live training set.
-        val_dataset: the live validation set, or None.
-        cfg: the whole config; it may have data sets that this run does not build.
+        train_dataset: Training set.
+        val_dataset: Validation set, or None.
+        cfg: The whole config, which may have data sets that this run does not build.
 
     Returns:
         One for each of :func:`~mmickd.building.parts.leaf_datasets`.
 
     Raises:
-        ICKDError: if none can be found or built, or training maps labels where the bank cannot
-            follow.
+        ICKDError: if there is none, it cannot be built, or the training pipeline maps labels in a
+            transform that the bank leaves out.
     """
     parts = parts_of(train_dataset)
     if option is not None:
         built = _built(option, "bank.pipeline")
         return [built.copy() for _ in parts]
     candidates = list(_of_evaluation(val_dataset, cfg))
-    made: dict[str, BankPipeline] = {}
+    by_key: dict[str, BankPipeline] = {}
     pipelines = []
     for part in parts:
         key = digest([part.kind, [digest(step) for step in flatten(part.pipeline)]])
-        if key not in made:
-            made[key] = _of_part(part, candidates)
-        pipelines.append(made[key].copy())
+        if key not in by_key:
+            by_key[key] = _of_part(part, candidates)
+        pipelines.append(by_key[key].copy())
     return pipelines
 
 
 @dataclass(frozen=True)
 class _Candidate:
-    """A pipeline of evaluation.
+    """Evaluation pipeline.
 
     Args:
-        kind: class of its data set; empty if not known.
-        pipeline: of the config, or live.
-        origin: for the log and for messages.
-        part: its live data set, if there is one.
+        kind: Class name of its data set; empty if unknown.
+        pipeline: Pipeline as the config or the data set has it.
+        origin: Origin of the pipeline, for messages.
+        part: Part of the validation set; None if the run has not built the data set.
     """
 
     kind: str
@@ -119,15 +119,15 @@ class _Candidate:
 
 
 def _of_evaluation(val_dataset: Any, cfg: Mapping[str, Any]) -> Iterator[_Candidate]:
-    """Pipelines of all that evaluates; the best ones first."""
+    """Yield the evaluation pipelines, the best ones first."""
     for part in parts_of(val_dataset) if val_dataset is not None else []:
         if part.pipeline is not None:
             yield _Candidate(part.kind, part.pipeline, "of the validation set", part)
     for split in ("val", "test"):
         loader = cfg.get(f"{split}_dataloader")
-        for one in loader if isinstance(loader, (list, tuple)) else [loader]:
-            if isinstance(one, Mapping):
-                for kind, pipeline in _configured(one.get("dataset")):
+        for entry in loader if isinstance(loader, (list, tuple)) else [loader]:
+            if isinstance(entry, Mapping):
+                for kind, pipeline in _configured(entry.get("dataset")):
                     yield _Candidate(kind, pipeline, f"{split}_dataloader of the config")
     for name in ("val_pipeline", "test_pipeline"):
         if cfg.get(name):
@@ -135,7 +135,7 @@ def _of_evaluation(val_dataset: Any, cfg: Mapping[str, Any]) -> Iterator[_Candid
 
 
 def _configured(dataset: Any) -> Iterator[tuple[str, Any]]:
-    """Class and pipeline of the data sets in a config, inside of wrappers."""
+    """Yield class name and pipeline of the data sets in a config, inside wrappers."""
     if not isinstance(dataset, Mapping):
         return
     inner = [dataset["dataset"]] if "dataset" in dataset else dataset.get("datasets", ())
@@ -146,11 +146,11 @@ def _configured(dataset: Any) -> Iterator[tuple[str, Any]]:
 
 
 def _of_part(part: Part, candidates: Sequence[_Candidate]) -> BankPipeline:
-    """The pipeline of one part of the training set."""
+    """Return the pipeline of one part of the training set."""
     trained = trace(part.pipeline, part.samples()) if part.pipeline is not None else Trace([])
     if not candidates:
         return _of_training(part, trained)
-    # The validation set itself is read as it is (galleries show it).
+    # If the part is the validation set (galleries show it), its pipeline is used as it is.
     best = min(candidates, key=lambda c: (c.pipeline is not part.pipeline, c.kind != part.kind))
     built = _built(best.pipeline, best.origin)
     if part.pipeline is None or best.pipeline is part.pipeline:
@@ -169,23 +169,23 @@ def _of_part(part: Part, candidates: Sequence[_Candidate]) -> BankPipeline:
 
 
 def _of_training(part: Part, trained: Trace) -> BankPipeline:
-    """The training set's own pipeline.
+    """Return the pipeline of the training set.
 
     Raises:
-        ICKDError: if there is none, or it draws random numbers.
+        ICKDError: if there is none, or it is random.
     """
     if part.pipeline is None or any(step.is_random for step in trained.steps):
         raise ICKDError(
-            "no pipeline without random transforms is known to read the training images with for "
-            "the memory bank: the config has no val_dataloader, test_dataloader, val_pipeline or "
-            "test_pipeline, and training's own draws random numbers. Set bank.pipeline to a list "
-            "of transforms that load an image, its label, and pack them."
+            "there is no pipeline without random transforms for the memory bank: the config has no "
+            "val_dataloader, test_dataloader, val_pipeline or test_pipeline, and the training "
+            "pipeline is random. Set bank.pipeline to a list of transforms that load an image, "
+            "load its label, and pack them."
         )
     return BankPipeline(part.pipeline, "of the training set")
 
 
 def _check_labels(trained: Trace, part: Part) -> None:
-    """Training must not map labels in a transform that the bank leaves out.
+    """Check that training maps no labels in transforms that the bank leaves out.
 
     Raises:
         ICKDError: with the names of such transforms.
@@ -193,11 +193,10 @@ def _check_labels(trained: Trace, part: Part) -> None:
     names = [name_of(step.transform) for step in trained.steps if step.hides_labels]
     if names:
         raise ICKDError(
-            f"the training pipeline of {part.kind} maps labels in {', '.join(names)}, which is "
-            "random or changes the size of images, so that the memory bank leaves it out and would "
-            "hold other labels than training's. Map labels in a transform of its own, or set "
-            "bank.pipeline to transforms that load an image, its label as in training, and pack "
-            "them."
+            f"the training pipeline of {part.kind} maps labels in {', '.join(names)}, which the "
+            "memory bank leaves out because it is random or changes the size of images. Map labels "
+            "in a separate transform, or set bank.pipeline to transforms that load an image, load "
+            "its label as in training, and pack them."
         )
 
 
@@ -206,14 +205,14 @@ def _same(ours: Sequence[Transform], theirs: Sequence[Transform]) -> bool:
 
 
 def _joined(trained: Trace, evaluated: Trace, samples: Sequence[Any]) -> list[Step]:
-    """Training's loading steps with evaluation's geometry where training's own begins.
+    """Return training's loading steps with evaluation's geometric ones in place of training's.
 
-    Where the geometry cannot take images in that form (of PIL, of numpy), it goes elsewhere.
+    If these fail there (for PIL images or numpy arrays), other places are tried.
     """
     places = _places_of_geometry(trained.steps)
     for place in places:
         steps = _joined_at(place, trained, evaluated)
-        if _runs([copied(step.transform) for step in steps], samples):
+        if _runs([try_deepcopy(step.transform) for step in steps], samples):
             return steps
     return _joined_at(places[0], trained, evaluated)
 
@@ -221,8 +220,8 @@ def _joined(trained: Trace, evaluated: Trace, samples: Sequence[Any]) -> list[St
 def _runs(transforms: Sequence[Transform], samples: Sequence[Any]) -> bool:
     try:
         with preserved_random_state():
-            return all(Compose(transforms)(copied(sample)) is not None for sample in samples)
-    except Exception:  # whatever a transform raises on an image that is not made for it
+            return all(Compose(transforms)(try_deepcopy(sample)) is not None for sample in samples)
+    except Exception:  # a transform may raise anything for an image of another form
         return False
 
 
@@ -242,15 +241,14 @@ def _joined_at(place: int, trained: Trace, evaluated: Trace) -> list[Step]:
 
 
 def _places_of_geometry(steps: Sequence[Step]) -> list[int]:
-    """Before which steps of training evaluation's geometry may go: the best place, then others."""
+    """Return the training steps before which geometric ones may be placed, the best first."""
     numbers = range(len(steps))
     first = next((n for n in numbers if steps[n].has_image), len(steps))
     last = next((n for n in numbers if steps[n].packs), len(steps))
-    possible = range(first, last + 1)
     inside = numbers[first:last]
     geometry = [number for number in inside if steps[number].is_geometry]
     left_out = [number for number in inside if not steps[number].loads]
-    return [*geometry, *left_out, *reversed(possible)] or [len(steps)]
+    return [*geometry, *left_out, *reversed(range(first, last + 1))] or [len(steps)]
 
 
 def _built(pipeline: Any, origin: str) -> BankPipeline:
@@ -258,9 +256,9 @@ def _built(pipeline: Any, origin: str) -> BankPipeline:
         return BankPipeline(pipeline, origin)
     try:
         return BankPipeline(Compose(pipeline), origin)
-    except Exception as error:  # whatever a transform raises when it is made
+    except Exception as error:  # a transform may raise anything
         raise ICKDError(
             f"the transforms of the memory bank ({origin}) cannot be built "
             f"({type(error).__name__}: {str(error)[:300]}). Set bank.pipeline to a list of "
-            "transforms that load an image, its label, and pack them."
+            "transforms that load an image, load its label, and pack them."
         ) from error

@@ -1,4 +1,4 @@
-"""Sorting the transforms of a pipeline: random ones, geometry, and what loads images and labels."""
+"""Classification of transforms: random, geometric, or loading images and labels."""
 
 from __future__ import annotations
 
@@ -21,24 +21,24 @@ GEOMETRY = {
     *("resize", "resizeedge", "resizetomultiple", "resizeshortestedge", "segrescale"),
     *("centercrop", "efficientnetcentercrop", "pad", "biomedical3dpad"),
 }
-"""Lower-case names of classes that change the size of an image, though perhaps not of the first."""
+"""Lower-case names of transforms that change the size of images, if not of every image."""
 REPEATS = 4
-"""Further runs of a random transform, which tell drawn labels from those that are mapped."""
+"""Repetitions of a random transform: labels that differ between them are drawn, not mapped."""
 LABEL_MAPS = ("gt_seg_map", "gt_semantic_seg")
 
 
 @dataclass
 class Step:
-    """A transform, and what is known of it.
+    """Transform with its properties.
 
     Args:
-        transform: as the pipeline has it.
+        transform: The transform.
         is_random: True if its result depends on random numbers.
-        is_geometry: True if it changes the size of an image that is loaded already.
-        packs: True if it gives ``inputs`` and ``data_samples``.
+        is_geometry: True if it changes the size of an image that is already loaded.
+        packs: True if it returns ``inputs`` and ``data_samples``.
         has_image: True if an image is loaded before it.
-        maps_labels: True if it gives an image other labels.
-        draws_labels: True if these differ from time to time.
+        maps_labels: True if it changes the labels of an image.
+        draws_labels: True if the changed labels are random.
     """
 
     transform: Transform
@@ -51,47 +51,46 @@ class Step:
 
     @property
     def loads(self) -> bool:
-        """True for what is neither random nor geometry."""
+        """True if it is neither random nor geometric."""
         return not (self.is_random or self.is_geometry)
 
     @property
     def hides_labels(self) -> bool:
-        """True for what maps labels each time alike, and is random or geometry besides."""
+        """True if it maps labels deterministically, but is random or geometric otherwise."""
         return self.maps_labels and not (self.draws_labels or self.loads)
 
 
 @dataclass
 class Trace:
-    """The transforms of a pipeline in order.
+    """Transforms of a pipeline in order.
 
     Args:
-        steps: one for each transform, those inside of ``Compose`` too.
-        loaded: of each image that was looked at, what the loading transforms make of it before it
-            is packed.
+        steps: Steps of all transforms, also inside ``Compose``.
+        loaded: Each traced image after the loading transforms, before it is packed.
     """
 
     steps: list[Step]
     loaded: list[Any] = field(default_factory=list)
 
     def transforms(self, keeps: Callable[[Step], bool]) -> list[Transform]:
-        """The transforms whose step ``keeps``."""
+        """Return the transforms of steps for which ``keeps`` is true."""
         return [step.transform for step in self.steps if keeps(step)]
 
     @property
     def loading(self) -> list[Transform]:
-        """The transforms that are neither random nor geometry."""
+        """The transforms that are neither random nor geometric."""
         return self.transforms(lambda step: step.loads)
 
 
 def trace(pipeline: Any, samples: Iterable[Any], loaded: Sequence[Any] = ()) -> Trace:
-    """Run a pipeline on a few images, one transform after the other, and sort its transforms.
+    """Run a pipeline on a few images, transform by transform, to classify its transforms.
 
-    The run's random state is not touched. A transform that fails ends the look at its image.
+    The run's random state is not used. If a transform fails, its image is traced no further.
 
     Args:
-        pipeline: a Compose, a callable, or a list of callables; its transforms are copied.
-        samples: what the data set gives the pipeline, for each image.
-        loaded: what else to go on with where a transform fails, for each image.
+        pipeline: A Compose, a callable, or a list of callables; its transforms are copied.
+        samples: Input of the pipeline for each image.
+        loaded: For each image, the input of the next transform if a transform fails.
 
     Example:
         >>> def load(results):
@@ -102,7 +101,7 @@ def trace(pipeline: Any, samples: Iterable[Any], loaded: Sequence[Any] = ()) -> 
         [False, True]
     """
     traced = Trace([_static(transform) for transform in flatten(pipeline)])
-    copies = [copied(step.transform) for step in traced.steps]
+    copies = [try_deepcopy(step.transform) for step in traced.steps]
     with preserved_random_state():
         for number, sample in enumerate(samples):
             instead = loaded[number] if number < len(loaded) else None
@@ -113,10 +112,10 @@ def trace(pipeline: Any, samples: Iterable[Any], loaded: Sequence[Any] = ()) -> 
 def _trace_image(
     steps: Sequence[Step], copies: Sequence[Transform], sample: Any, instead: Any
 ) -> Any:
-    """Note in ``steps`` what they do to one image; return it loaded, without the other steps."""
-    results, loaded = sample, copied(sample)
+    """Set the properties of ``steps`` by one image; return it after the loading steps."""
+    results, loaded = sample, try_deepcopy(sample)
     for step, transform in zip(steps, copies, strict=True):
-        before = copied(results)
+        before = try_deepcopy(results)
         sizes, labels = _sizes(before), _labels(before)
         step.has_image |= bool(sizes)
         outputs: list[Any] = []
@@ -124,7 +123,7 @@ def _trace_image(
         def run(
             transform: Transform = transform, before: Any = before, outputs: list[Any] = outputs
         ) -> None:
-            outputs.append(transform(copied(before)))
+            outputs.append(transform(try_deepcopy(before)))
 
         states = digest(generator_states(transform))
         try:
@@ -133,12 +132,12 @@ def _trace_image(
             )
             for _ in range(REPEATS if step.is_random else 1):
                 run()
-        except Exception:  # whatever a transform raises on an image that is not made for it
-            if step.is_random:  # it mixes images, and there is one
+        except Exception:  # a transform may raise anything for an image of another form
+            if step.is_random:  # it mixes images, and there is only one
                 continue
             if instead is None:
                 return loaded
-            results = copied(instead)
+            results = try_deepcopy(instead)
             continue
         results = outputs[0]
         step.is_random |= digest(results) != digest(outputs[1])
@@ -152,13 +151,13 @@ def _trace_image(
         if step.loads and not step.packs:
             try:
                 loaded = transform(loaded)
-            except Exception:  # it needs what a random transform leaves
+            except Exception:  # it needs the output of a random transform
                 continue
     return loaded
 
 
 def flatten(pipeline: Any) -> list[Transform]:
-    """The transforms of a pipeline, also of those that are nested and always applied.
+    """Return the transforms of a pipeline, also of nested pipelines that are always applied.
 
     Example:
         >>> from mmengine.dataset import Compose
@@ -172,7 +171,7 @@ def flatten(pipeline: Any) -> list[Transform]:
 
 
 def _always_applied(pipeline: Any) -> Sequence[Any] | None:
-    """Transforms inside of one that does nothing but apply them; None of any other."""
+    """Return the transforms inside one that only applies them; None for any other transform."""
     if isinstance(pipeline, (list, tuple)):
         return pipeline
     inner, names = getattr(pipeline, "transforms", None), _class_names(pipeline)
@@ -185,7 +184,7 @@ def _always_applied(pipeline: Any) -> Sequence[Any] | None:
 
 
 def name_of(transform: Any) -> str:
-    """Name of a transform for messages.
+    """Return the name of a transform for messages.
 
     Example:
         >>> name_of(abs), name_of(Step(abs))
@@ -195,7 +194,7 @@ def name_of(transform: Any) -> str:
 
 
 def signature(transform: Any) -> str:
-    """Digest of what a transform does to an image and its labels, whatever it notes beside them."""
+    """Return a digest of a transform without its ``meta_keys``, which change no image or label."""
     attributes = getattr(transform, "__dict__", None)
     if not attributes or isinstance(transform, type) or hasattr(transform, "__name__"):
         return digest(transform)
@@ -203,20 +202,20 @@ def signature(transform: Any) -> str:
     return digest([type(transform), kept])
 
 
-def copied(value: Any) -> Any:
-    """A deep copy, or the value itself if it cannot be copied (connections, locks)."""
+def try_deepcopy(value: Any) -> Any:
+    """Return a deep copy, or the value itself if it cannot be copied (connections, locks)."""
     try:
         return copy.deepcopy(value)
-    except Exception:  # whatever its parts raise
+    except Exception:  # its parts may raise anything
         return value
 
 
 def generator_states(value: Any, depth: int = 4) -> list[Any]:
-    """The states of the random generators that an object keeps for itself.
+    """Return the states of the random generators that an object has.
 
     Args:
-        value: any object; lists, dicts and attributes inside of it are searched.
-        depth: how far.
+        value: Any object; its lists, dicts and attributes are searched.
+        depth: Number of nested levels to search.
 
     Example:
         >>> generator = random.Random(0)
@@ -237,19 +236,19 @@ def generator_states(value: Any, depth: int = 4) -> list[Any]:
 
 
 def _static(transform: Transform) -> Step:
-    """Return a step with the facts that follow from the class of a transform."""
+    """Return a step with the properties that follow from the class of a transform."""
     names = _class_names(transform)
-    mixes = hasattr(transform, "get_indices")  # of MultiImageMixDataset
+    mixes = hasattr(transform, "get_indices")  # for MultiImageMixDataset
     is_random = (
         mixes
-        or hasattr(transform, "_methods_with_randomness")  # mmcv's mark
+        or hasattr(transform, "_methods_with_randomness")  # mmcv's marker
         or any(name.startswith("random") for name in names)
     )
     return Step(transform, is_random, is_geometry=bool(GEOMETRY & names))
 
 
 def _class_names(transform: Any) -> set[str]:
-    """Lower-case names of an object's classes, and of those of a torchvision transform in it."""
+    """Return the lower-case names of a transform's classes, and of the torchvision one inside."""
     kinds = [*type(transform).__mro__, *type(getattr(transform, "t", None)).__mro__]
     return {kind.__name__.lower() for kind in kinds} | {name_of(transform).lower()}
 
@@ -274,7 +273,7 @@ def _size(value: Any) -> tuple[int, ...] | None:
 
 
 def _labels(results: Any) -> dict[str, list[Any]]:
-    """The class of an image, and the classes in its label map, as far as there are any."""
+    """Return the label of an image and the classes in its label maps, by key."""
     if not isinstance(results, Mapping):
         return {}
     labels = {key: np.unique(results[key]).tolist() for key in LABEL_MAPS if key in results}
@@ -284,7 +283,7 @@ def _labels(results: Any) -> dict[str, list[Any]]:
 
 
 def _change_of_labels(before: Mapping[str, list[Any]], after: Mapping[str, list[Any]]) -> list[Any]:
-    """The new class of an image, and the label maps with new classes; one may fill a border."""
+    """Return the changed label of an image, and the label maps with new classes but a border's."""
     changes = [
         values if key == "gt_label" else key
         for key, values in after.items()

@@ -42,7 +42,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     )
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for name, add_arguments, about in (
-        ("build", _add_build, "build the banks of a config, or find them, without training"),
+        ("build", _add_build, "build the missing banks of a config, without training"),
         ("list", _add_cache, "list the banks in the cache"),
         ("verify", _add_cache, "read all banks in the cache; exit code 1 if one is broken"),
         ("prune", _add_prune, "remove banks from the cache"),

@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from mmengine import dist
 from mmengine.config import Config
@@ -24,25 +24,6 @@ from mmickd.utils.errors import ICKDError
 from mmickd.utils.json_files import write_json
 
 
-@dataclass(frozen=True)
-class BankFacts:
-    """Facts about a bank in the cache.
-
-    Args:
-        level: Level of its rows.
-        folder: Folder of the bank.
-        rows: Number of rows.
-        bytes: Size of all its files.
-        found: True if it was in the cache already, False if it was built now.
-    """
-
-    level: str
-    folder: str
-    rows: int
-    bytes: int
-    found: bool
-
-
 def build(args: argparse.Namespace) -> None:
     """Build the banks of a config, or find them in the cache, and print a table of them."""
     begin = time.monotonic()
@@ -52,24 +33,28 @@ def build(args: argparse.Namespace) -> None:
     seconds = time.monotonic() - begin
     head = ("level", "rows", "MiB", "")
     rows = [
-        (bank.level, bank.rows, f"{bank.bytes / 2**20:.1f}", "found" if bank.found else "built")
-        for bank in banks
+        (b["level"], b["rows"], f"{b['bytes'] / 2**20:.1f}", "found" if b["found"] else "built")
+        for b in banks
     ]
     console().print(table(f"ready after {seconds:.1f} s", head, rows))
     for bank in banks:
-        print(f"{bank.level} bank: {bank.folder}")
+        print(f"{bank['level']} bank: {bank['folder']}")
     if args.json is not None:
-        write_json(args.json, {"seconds": seconds, "banks": [asdict(bank) for bank in banks]})
+        write_json(args.json, {"seconds": seconds, "banks": banks})
         print(f"written to {args.json}")
 
 
-def banks_of(cfg: Config) -> list[BankFacts]:
+def banks_of(cfg: Config) -> list[dict[str, Any]]:
     """Return the banks of a config, one for each level; missing ones are built.
 
-    The names of their images are written as well. Ranks other than 0 return an empty list.
+    The names of their images are written as well.
 
     Args:
         cfg: The whole config.
+
+    Returns:
+        For each bank its ``level``, ``folder``, ``rows``, ``bytes`` of all files, and ``found``,
+        which is False if it was built now. Ranks other than 0 return an empty list.
 
     Raises:
         ICKDError: if runs of the config need no bank, keep it in memory, or cannot begin.
@@ -101,7 +86,7 @@ def bank_of(cfg: Config, level: str | None) -> Path:
         ICKDError: if there is no bank of this level, or ``level`` is None and there are several;
             or as :func:`banks_of`.
     """
-    folders = {bank.level: Path(bank.folder) for bank in banks_of(cfg)}
+    folders = {bank["level"]: Path(bank["folder"]) for bank in banks_of(cfg)}
     if level is None and len(folders) == 1:
         return next(iter(folders.values()))
     if level not in folders:
@@ -120,24 +105,25 @@ def _why_no_bank(run: OpenRun) -> str:
     )
 
 
-def _facts(level: str, stored: StoredBank) -> BankFacts:
+def _facts(level: str, stored: StoredBank) -> dict[str, Any]:
     folder = stored.folder
+    not_written = ICKDError(
+        f"the bank was built, but could not be written to {folder}, see the warnings above: set "
+        "bank.cache_dir, or MMICKD_CACHE_DIR, to a folder that can be written."
+    )
     try:
         stored.cache.complete(stored.fields)
     except OSError as error:  # the bank was not written, or its folder is read-only
         if not stored.was_cached:
-            raise _not_written(stored) from error
+            raise not_written from error
         print(f"warning: the names of its images cannot be written ({error})", file=sys.stderr)
     entry = entry_of(folder)
     if entry is None or not entry.is_whole:
-        raise _not_written(stored)
-    return BankFacts(
-        level, str(folder), read_manifest(folder)["rows"], entry.nbytes, stored.was_cached
-    )
-
-
-def _not_written(stored: StoredBank) -> ICKDError:
-    return ICKDError(
-        f"the bank was built, but could not be written to {stored.folder}, see the warnings above: "
-        "set bank.cache_dir, or MMICKD_CACHE_DIR, to a folder that can be written."
-    )
+        raise not_written
+    return {
+        "level": level,
+        "folder": str(folder),
+        "rows": read_manifest(folder)["rows"],
+        "bytes": entry.nbytes,
+        "found": stored.was_cached,
+    }

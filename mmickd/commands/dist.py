@@ -27,9 +27,9 @@ def _launch(tool: str, names: list[str], argv: Sequence[str] | None, description
         epilog="environment: PORT, and for several machines NNODES, NODE_RANK, MASTER_ADDR",
     )
     for name in names:
-        parser.add_argument(name)
+        parser.add_argument(name, help=f"as of mmickd {tool}")
     parser.add_argument("processes", help="number of processes on this machine, one for each GPU")
-    parser.add_argument("arguments", nargs=argparse.REMAINDER, help=f"arguments of {tool}")
+    parser.add_argument("arguments", nargs=argparse.REMAINDER, help=f"options of mmickd {tool}")
     args = parser.parse_args(argv)
 
     from torch.distributed.run import main  # here, since it takes seconds, and --help needs none

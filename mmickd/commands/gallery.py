@@ -1,4 +1,4 @@
-"""Show what is retrieved for images, and which labels their neighbours doubt."""
+"""Show what images retrieve from the memory bank, and list label issues."""
 
 from __future__ import annotations
 
@@ -25,14 +25,17 @@ from mmickd.commands.arguments import (
 )
 from mmickd.commands.open_run import OpenRun, open_run
 from mmickd.commands.terminal import add_json_argument, console, table
-from mmickd.gallery.backends import PictureWriter
-from mmickd.gallery.class_names import class_names, classes_named
-from mmickd.gallery.contexts import AFTER, BEFORE, ContextReader
-from mmickd.gallery.label_issues import named_suspects
-from mmickd.gallery.output import Gallery, Written, write_gallery
-from mmickd.gallery.row_locator import GalleryBank
-from mmickd.gallery.select_queries import images_by_chance, images_named
-from mmickd.gallery.student_predictor import StudentPredictor
+from mmickd.diagnostics.label_issues import label_issues
+from mmickd.gallery.contexts import AFTER, BEFORE, ContextReader, StudentPredictor
+from mmickd.gallery.output import Gallery, GalleryFiles, PictureWriter, write_gallery
+from mmickd.gallery.row_locator import GalleryBank, RowLocator
+from mmickd.gallery.select_queries import (
+    class_names,
+    images_by_path,
+    select_classes,
+    shuffle_images,
+)
+from mmickd.gallery.structures import LabelIssue
 from mmickd.gallery.thumbnails import Thumbnails
 from mmickd.teachers.checkpoint import load_checkpoint, state_dict_of
 from mmickd.teachers.loading import load_strictly
@@ -41,16 +44,16 @@ from mmickd.utils.json_files import write_json
 from mmickd.utils.modules import copy_model
 
 EPILOG = """
-It leaves in DIR: index.html (one file, to be opened in a browser, without network or server),
-pictures/*.png (a query each), suspects.csv (image,label,suggested,score, the worst first); see
+Files in DIR: index.html (one file for any browser, without network or server), pictures/*.png (one
+per query), label_issues.csv (image,label,suggested,score,is_issue by falling score). See
 docs/gallery.md.
 
-exit codes: 0 done, 2 it cannot run, 130 Ctrl-C
+exit codes: 0 finished, 2 the gallery cannot be made, 130 Ctrl-C
 """
-BY_HEART = 0.99
-"""Share of the labels that a teacher agrees with, above which it may know wrong ones by heart."""
-WORST = 5
-"""Label issues that are printed."""
+MEMORISED = 0.99
+"""Share of labels that the teacher predicts, above which it may have memorised label errors."""
+TOP_ISSUES = 5
+"""Number of label issues that are printed."""
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -60,110 +63,118 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     )
     add_config_arguments(parser)
     parser.add_argument(
-        "--checkpoint", metavar="STUDENT", help="trained student, to be asked beside the new one"
-    )
+        "--checkpoint", metavar="STUDENT",
+        help="trained student, shown beside the untrained student",
+    )  # fmt: skip
     parser.add_argument(
-        "--split", choices=["train", "val"], default="train", help="where queries come from (train)"
+        "--split", choices=["train", "val"], default="train", help="split of the queries (train)"
     )
-    which = parser.add_mutually_exclusive_group()
-    which.add_argument(
+    queries = parser.add_mutually_exclusive_group()
+    queries.add_argument(
         "--images", nargs="+", metavar="PATH",
-        help="these images of the split, by their paths or the ends of these",
+        help="images of the split to query with, by their paths or unique ends of them",
     )  # fmt: skip
-    which.add_argument(
+    queries.add_argument(
         "--count", type=positive_int, default=48,
-        help="so many queries by chance, as many of each class as there are (48)",
+        help="number of queries drawn at random, balanced over the classes (48)",
     )  # fmt: skip
-    parser.add_argument("--seed", type=int, default=0, help="of the choice of queries (0)")
-    parser.add_argument("--classes", nargs="+", metavar="NAME", help="only queries of these")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the random queries (0)")
+    parser.add_argument("--classes", nargs="+", metavar="NAME", help="classes of the queries (all)")
     parser.add_argument(
-        "--neighbours",
-        type=positive_int,
-        default=6,
-        help="most positives, and negatives, shown (6)",
-    )
+        "--neighbours", type=positive_int, default=6,
+        help="maximum number of positives, and of negatives, of a query (6)",
+    )  # fmt: skip
     parser.add_argument("--out", type=Path, metavar="DIR", help="folder (WORK_DIR/gallery)")
     parser.add_argument(
         "--backends", action="store_true",
-        help="also give the pictures to the config's visualizer.vis_backends (TensorBoard, ...)",
+        help="also write the pictures to the config's visualizer.vis_backends (TensorBoard, ...)",
     )  # fmt: skip
     add_json_argument(parser)
     return parser.parse_args(argv)
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Collect, draw, write."""
+    """Collect the gallery of a config, and write it."""
     args = parse_args(argv)
     cfg = read_config(args.config, args.cfg_options)
     out = args.out or Path(cfg.work_dir) / "gallery"
     show = _backends(cfg, out) if args.backends else None
     with open_run(cfg) as run:
         gallery = collect(run, args, Path(args.config).stem)
-    written = write_gallery(out, gallery, show)
+    files = write_gallery(out, gallery, show)
     if args.json:
-        write_json(args.json, _as_json(gallery, written))
-    _report(gallery, written)
+        write_json(args.json, _to_json(gallery, files))
+    _print_summary(gallery, files)
 
 
 def collect(run: OpenRun, args: argparse.Namespace, title: str) -> Gallery:
-    """All that is shown of a run.
+    """Return the gallery of a run.
 
     Args:
-        run: up to its first step.
-        args: of the command line.
-        title: of the page.
+        run: Run before its first step.
+        args: Arguments of the command line.
+        title: Title of the page.
 
     Raises:
-        ICKDError: if the run has no frozen bank, or what was chosen is not there.
+        ICKDError: if the run has no frozen bank, or the selected images or classes do not exist.
     """
-    asked = GalleryBank.of(run.ready)
-    splits = {"train": asked.images}
+    source = GalleryBank.of(run.ready)
+    bank, teacher = source.bank, source.teacher
+    splits = {"train": source.images}
     if args.split == "val":
-        splits["val"] = _validation_images(run)
+        splits["val"] = validation_images(run)
     images = splits[args.split]
-    dataset = run.runner.train_dataloader.dataset
-    names = class_names(dataset, asked.bank.num_classes)
-    classes = classes_named(args.classes, names)
+    names = class_names(run.runner.train_dataloader.dataset, bank.num_classes)
+    classes = select_classes(args.classes, names)
     students = _students(run.student, run.ready.layer, args.checkpoint)
-    reader = ContextReader(asked, args.neighbours, students, args.seed)
+    reader = ContextReader(source, args.neighbours, students, args.seed)
     if args.images:
-        chosen = images_named(images, args.images, args.split)
-        cases = reader.of_images(images, args.split, chosen, classes)
+        order = images_by_path(images, args.images, args.split)
+        examples = reader.examples_of_images(images, args.split, order, classes)
     else:
-        order = images_by_chance(images, classes, args.seed)
-        cases = reader.by_chance(images, args.split, order, args.count, classes)
-    if not cases:
+        order = shuffle_images(images, classes, args.seed)
+        examples = reader.balanced_examples(images, args.split, order, args.count, classes)
+    if not examples:
         raise ICKDError(
-            f"nothing of the {args.split} split has one of the wanted classes: choose other "
+            f"no image of the {args.split} split has one of the selected classes: choose other "
             "--classes or --images."
         )
+    agreement = float((bank.logits.argmax(dim=1) == bank.labels).double().mean())
+    if agreement > MEMORISED and teacher.features == "auto":
+        _warn_of_memorised_labels(agreement)
     facts = [
-        f"{asked.level} level",
-        f"{len(asked.bank):,} rows of {len(asked.images):,} training images",
-        f"teacher layer {asked.teacher.layers}",
+        f"{source.level} level",
+        f"{len(bank):,} rows of {len(source.images):,} training images",
+        f"teacher layer {teacher.layers}",
         f"queries of the {args.split} split",
-        f"the teacher agrees with {_agreement(asked):.1%} of the rows' labels",
+        f"the teacher predicts the label of {agreement:.1%} of the rows",
     ]
-    album = Thumbnails(splits, asked.teacher.swaps_channels)
-    return Gallery(title, facts, names, cases, named_suspects(asked.bank, reader.rows), album)
+    thumbnails = Thumbnails(splits, teacher.swaps_channels)
+    return Gallery(title, facts, names, examples, _scored_labels(source, reader.rows), thumbnails)
 
 
-def _agreement(asked: GalleryBank) -> float:
-    """Share of the rows whose label the teacher says; a warning where it may know them by heart."""
-    bank = asked.bank
-    share = float((bank.logits.argmax(dim=1) == bank.labels).double().mean())
-    if share > BY_HEART and asked.teacher.features == "auto":
-        print_log(
-            f"the teacher agrees with {share:.1%} of the labels. If some are wrong, it may know "
-            "them by heart, and its last features repeat them: for suspects.csv, retrieve by an "
-            "earlier layer (--cfg-options custom_hooks.0.teacher.features=backbone.layer2)",
-            logger="current",
-            level=logging.WARNING,
-        )
-    return share
+def _scored_labels(source: GalleryBank, rows: RowLocator) -> list[LabelIssue]:
+    """Return all labels of the bank's images by falling score, with the names of the images."""
+    columns = (column.tolist() for column in vars(label_issues(source.bank)).values())
+    return [LabelIssue(rows.name_of(image), *rest) for image, *rest in zip(*columns, strict=True)]
 
 
-def _validation_images(run: OpenRun) -> BankImages:
+def _warn_of_memorised_labels(agreement: float) -> None:
+    print_log(
+        f"the teacher predicts {agreement:.1%} of the labels. It may have memorised label errors, "
+        "and then its last features repeat them: for label_issues.csv, retrieve by an earlier "
+        "layer (--cfg-options custom_hooks.0.teacher.features=backbone.layer2)",
+        logger="current",
+        level=logging.WARNING,
+    )
+
+
+def validation_images(run: OpenRun) -> BankImages:
+    """Return the images of the validation set, under a pipeline like the bank's.
+
+    Raises:
+        ICKDError: if the config has no validation set.
+    """
     loader = getattr(run.runner, "val_dataloader", None)
     dataset = getattr(loader, "dataset", None)
     if dataset is None:
@@ -175,18 +186,18 @@ def _validation_images(run: OpenRun) -> BankImages:
 def _students(
     student: nn.Module, layer: str, checkpoint: str | None
 ) -> Mapping[str, StudentPredictor]:
-    """The student as the run would begin, and as it was trained."""
-    voices = {BEFORE: StudentPredictor(student, layer)}
+    """Return the student before training, and the trained one if there is a checkpoint."""
+    students = {BEFORE: StudentPredictor(student, layer)}
     if checkpoint is not None:
         trained = copy_model(student)
         state = state_dict_of(load_checkpoint(checkpoint, option="--checkpoint"))
         load_strictly(trained, state, f"--checkpoint '{checkpoint}'", "the student of the config")
-        voices[AFTER] = StudentPredictor(trained, layer)
-    return voices
+        students[AFTER] = StudentPredictor(trained, layer)
+    return students
 
 
 def _backends(cfg: Config, out: Path) -> Callable[[int, Image.Image], None]:
-    """Shows a picture in the backends of a config."""
+    """Return a function that writes a numbered picture to the backends of a config."""
     backends = (cfg.get("visualizer") or {}).get("vis_backends")
     if not backends:
         raise ICKDError(
@@ -195,44 +206,43 @@ def _backends(cfg: Config, out: Path) -> Callable[[int, Image.Image], None]:
         )
     try:
         visualizer = Visualizer("gallery", vis_backends=backends, save_dir=str(out))
-        visualizer.add_config(cfg)  # backends begin when they are first used
-    except Exception as error:  # whatever a backend's package raises, above all that it is missing
+        visualizer.add_config(cfg)  # backends are initialised when they are first used
+    except Exception as error:  # any error of a backend's package, above all that it is missing
         raise ICKDError(
             f"--backends: visualizer.vis_backends cannot be opened ({type(error).__name__}: "
             f"{str(error)[:300]}). Install what they need, or leave them out."
         ) from error
     writer = PictureWriter(visualizer)
-    return lambda number, drawn: writer.add("context", drawn, number)
+    return lambda number, picture: writer.add("context", picture, number)
 
 
-def _as_json(gallery: Gallery, written: Written) -> dict[str, Any]:
+def _to_json(gallery: Gallery, files: GalleryFiles) -> dict[str, Any]:
     return {
-        "page": str(written.page),
-        "suspects": str(written.suspects),
+        "page": str(files.page),
+        "label_issues": str(files.label_issues),
         "classes": list(gallery.classes),
         "cases": [
-            {"picture": str(file), **asdict(case)}
-            for file, case in zip(written.pictures, gallery.cases, strict=True)
+            {"picture": str(file), **asdict(example)}
+            for file, example in zip(files.pictures, gallery.examples, strict=True)
         ],
     }
 
 
-def _report(gallery: Gallery, written: Written) -> None:
-    rows = [
-        (one.image, gallery.classes[one.label], gallery.classes[one.suggested], f"{one.score:.2f}")
-        for one in gallery.doubted[:WORST]
-    ]
-    shown = console()
-    if rows:
-        head = ["image", "label", "suggested", "score"]
-        shown.print(table("labels to look at first", head, rows))
-        shown.print()
-    for what, where in (
-        ("page", written.page),
-        ("pictures", f"{written.pictures[0].parent} ({len(written.pictures)})"),
-        ("suspects", f"{written.suspects} ({len(gallery.doubted)} doubted)"),
+def _print_summary(gallery: Gallery, files: GalleryFiles) -> None:
+    issues, names, out = gallery.label_issues, gallery.classes, console()
+    if issues:
+        rows = [
+            (issue.image, names[issue.label], names[issue.suggested], f"{issue.score:.2f}")
+            for issue in issues[:TOP_ISSUES]
+        ]
+        out.print(table("top label issues", ["image", "label", "suggested", "score"], rows))
+        out.print()
+    for title, path in (
+        ("page", files.page),
+        ("pictures", f"{files.pictures[0].parent} ({len(files.pictures)})"),
+        ("labels", f"{files.label_issues} ({len(issues)} issues)"),
     ):
-        shown.print(f"{what:<10}{where}", markup=False, soft_wrap=True)
+        out.print(f"{title:<10}{path}", markup=False, soft_wrap=True)
 
 
 if __name__ == "__main__":

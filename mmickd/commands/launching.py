@@ -75,38 +75,32 @@ def use_cpu_wrapper(cfg: Config) -> None:
 
     Args:
         cfg: The whole config.
+
+    Raises:
+        ICKDError: if the strategy of a FlexibleRunner needs an accelerator.
     """
-    if type_name(cfg.get("runner_type", "Runner")) == "FlexibleRunner":
-        _use_cpu_strategy(cfg)
+    ddp = dict(
+        type="MMDistributedDataParallel",
+        broadcast_buffers=False,
+        find_unused_parameters=cfg.get("find_unused_parameters", False),
+    )
+    if type_name(cfg.get("runner_type", "Runner")) != "FlexibleRunner":
+        cfg.model_wrapper_cfg = {**ddp, **(cfg.get("model_wrapper_cfg") or {}), "device_ids": None}
         return
-    wrapper = cfg.get("model_wrapper_cfg") or {}
-    cfg.model_wrapper_cfg = {**_ddp_wrapper(cfg), **wrapper, "device_ids": None}
-
-
-def _use_cpu_strategy(cfg: Config) -> None:
-    """Set the wrapper of FlexibleRunner, which is part of its strategy."""
     if cfg.get("strategy") is None:
         cfg.strategy = dict(type="DDPStrategy")
     kind = type_name(cfg.strategy.type)
     wrapper = cfg.strategy.get("model_wrapper") or {}
     if kind == "DDPStrategy":
-        cfg.strategy.model_wrapper = {**_ddp_wrapper(cfg), **wrapper, "device_ids": None}
+        cfg.strategy.model_wrapper = {**ddp, **wrapper, "device_ids": None}
     elif kind == "FSDPStrategy":
-        default = {"type": "MMFullyShardedDataParallel"}
-        cfg.strategy.model_wrapper = {**default, **wrapper, "device_id": "cpu"}
+        fsdp = {"type": "MMFullyShardedDataParallel"}
+        cfg.strategy.model_wrapper = {**fsdp, **wrapper, "device_id": "cpu"}
     else:
         raise ICKDError(
             f"strategy.type='{kind}' cannot train with several processes on the CPU: use "
             "DDPStrategy or FSDPStrategy."
         )
-
-
-def _ddp_wrapper(cfg: Config) -> dict[str, Any]:
-    return dict(
-        type="MMDistributedDataParallel",
-        broadcast_buffers=False,
-        find_unused_parameters=cfg.get("find_unused_parameters", False),
-    )
 
 
 def revert_sync_bn(node: Any) -> bool:
@@ -132,7 +126,7 @@ def revert_sync_bn(node: Any) -> bool:
 
 
 def _set_rank_variables(launcher: str) -> None:
-    """Set torch's environment variables for ranks from those of the launcher.
+    """Set torch's environment variables of the rank from the launcher's variables.
 
     Args:
         launcher: ``'pytorch'``, ``'slurm'`` or ``'mpi'``.

@@ -1,25 +1,23 @@
-"""A run as it stands before its first step: built, checked, its banks there, nothing trained."""
+"""A run before its first step: built and checked, with its banks, untrained."""
 
 from __future__ import annotations
 
-import inspect
 import logging
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config
-from mmengine.hooks import Hook
 from torch import nn
 
-from mmickd.building.build import MIN_CLASSES
 from mmickd.commands.arguments import build_runner, explained_empty_data
+from mmickd.diagnostics.finding import Finding
 from mmickd.hooks.attachment import Attachment
 from mmickd.hooks.entries import hook_entry
-from mmickd.hooks.ickd_hook import ICKDHook, run_context
+from mmickd.hooks.ickd_hook import ICKDHook
 from mmickd.storage.cache import StoredBank
 from mmickd.teachers.run_context import RunContext
 from mmickd.training.distiller import Distiller
@@ -32,22 +30,21 @@ class OpenRun:
     """A run before its first step.
 
     Args:
-        runner: of mmengine; its loops and loaders are built, its student is on its device.
-        ready: what it would train with: teacher, memories and losses.
-        attachment: of its distiller to the student, so that ``student(..., mode='loss')`` in
-            training mode gives the distilled losses.
-        options: of the hook.
-        warnings: what this package logged as a warning, or worse, on the way; grows with what
-            follows.
-        notes: the same of other packages.
+        runner: Runner of mmengine, with its loops and loaders; its student is on its device.
+        ready: What the run would train with: teacher, memories and losses.
+        attachment: Attachment of the distiller to the student: ``student(..., mode='loss')`` in
+            training mode returns the distilled losses.
+        options: Options of the hook.
+        findings: What looks wrong with the run.
+        notes: Warnings that other packages have logged so far, as findings of level info.
     """
 
     runner: Any
     ready: ReadyRun
     attachment: Attachment
     options: HookOptions
-    warnings: list[str]
-    notes: list[str]
+    findings: list[Finding]
+    notes: list[Finding]
 
     @property
     def distiller(self) -> Distiller:
@@ -56,8 +53,8 @@ class OpenRun:
 
     @property
     def stored(self) -> dict[str, StoredBank]:
-        """By level, where a frozen bank lies in the cache; empty where there is none."""
-        return self.ready.stored
+        """Place of the frozen bank of each level in the cache; empty if there is none."""
+        return self.ready.frozen.stored
 
     @property
     def student(self) -> nn.Module:
@@ -65,21 +62,22 @@ class OpenRun:
         return self.runner.model
 
     @property
-    def run(self) -> RunContext:
-        """Its data and settings, as the teacher was given them."""
-        return run_context(self.runner, self.student)
+    def context(self) -> RunContext:
+        """Data and settings of the run, as the teacher gets them."""
+        return self.ready.context
 
 
 @contextmanager
-def open_run(cfg: Config, min_classes: int = MIN_CLASSES) -> Iterator[OpenRun]:
-    """Go the way of a training run up to its first step, and no further.
+def open_run(cfg: Config, sample: int | None = None) -> Iterator[OpenRun]:
+    """Yield a run just before its first step.
 
-    All that would stop the run stops it here. Nothing is written into the run's work dir, and no
-    visualization backend is told of it.
+    Errors that would stop the run are raised here. Nothing is written into the run's work dir or
+    to its visualization backends.
 
     Args:
-        cfg: the whole config; it is left as it is.
-        min_classes: classes that a frozen bank must have rows of.
+        cfg: The whole config; it is not changed.
+        sample: Most images of a frozen bank, which is not cached then and may miss classes; None:
+            the whole bank.
 
     Raises:
         ICKDError: if there is not exactly one :class:`~mmickd.ICKDHook`, or the run cannot begin.
@@ -93,56 +91,47 @@ def open_run(cfg: Config, min_classes: int = MIN_CLASSES) -> Iterator[OpenRun]:
             cfg.visualizer = {**cfg.visualizer, "vis_backends": None}
         runner = build_runner(cfg)
         hook = next(hook for hook in runner.hooks if isinstance(hook, ICKDHook))
-        hook.min_classes = min_classes
-        runner.register_hook(_StopBeforeTraining(), priority="LOWEST")
-        collector = _Collector()
-        runner.logger.addHandler(collector)
-        with suppress(_Ready), explained_empty_data():
-            runner.train()
-        ready = hook.ready
-        assert ready is not None and hook.attachment is not None
+        hook.sample = sample
+        handler = _OtherWarnings()
+        runner.logger.addHandler(handler)
         try:
+            with explained_empty_data():
+                _begin(runner)
+            assert hook.ready is not None and hook.attachment is not None
             yield OpenRun(
-                runner, ready, hook.attachment, hook.options, collector.own, collector.others
+                runner, hook.ready, hook.attachment, hook.options, hook.findings, handler.notes
             )
         finally:
             hook.after_train(runner)
-            runner.logger.removeHandler(collector)
-            for handler in list(runner.logger.handlers):  # of the log file in the folder
-                if isinstance(handler, logging.FileHandler):
-                    handler.close()
-                    runner.logger.removeHandler(handler)
+            runner.logger.removeHandler(handler)
+            for file_handler in list(runner.logger.handlers):  # of the log file in the folder
+                if isinstance(file_handler, logging.FileHandler):
+                    file_handler.close()
+                    runner.logger.removeHandler(file_handler)
 
 
-class _Ready(BaseException):
-    """Everything is there; nothing between may take it for an error."""
+def _begin(runner: Any) -> None:
+    """Let mmengine train with a loop that takes no step."""
+    hooks, loop = runner._hooks, runner.train_loop
+
+    def run() -> nn.Module:
+        runner.call_hook("before_train")
+        runner._hooks = []  # nothing was trained: no hook is called for the end of the run
+        return runner.model
+
+    if loop is not None:  # without one, train() raises
+        loop.run = run
+    runner.train()
+    runner._hooks = hooks
 
 
-class _StopBeforeTraining(Hook):
-    """After all other hooks have been told that training begins."""
-
-    def before_train(self, runner: Any) -> None:
-        raise _Ready
-
-
-class _Collector(logging.Handler):
-    """Keeps warnings and errors, those of this package apart."""
+class _OtherWarnings(logging.Handler):
+    """Handler that keeps the warnings and errors of other packages."""
 
     def __init__(self) -> None:
         super().__init__(logging.WARNING)
-        self.own: list[str] = []
-        self.others: list[str] = []
+        self.notes: list[Finding] = []
 
     def emit(self, record: logging.LogRecord) -> None:
-        (self.own if _is_of_package() else self.others).append(record.getMessage())
-
-
-def _is_of_package() -> bool:
-    """Whether it is this package that logs; all share mmengine's logger, and a function of it."""
-    frame = inspect.currentframe()
-    while frame is not None:
-        name = frame.f_globals.get("__name__", "")
-        if name != __name__ and name.split(".")[0] != "logging" and "mmengine.logging" not in name:
-            return bool(name.split(".")[0] == __name__.split(".")[0])
-        frame = frame.f_back
-    return False
+        if not hasattr(record, "finding"):
+            self.notes.append(Finding("other_package", "info", record.getMessage()))

@@ -14,7 +14,7 @@ from mmickd.utils.errors import ICKDError
 
 
 def publish(argv: Sequence[str] | None = None) -> None:
-    """Write the student of a run's checkpoint as a plain checkpoint for publication.
+    """Write the student of a run's checkpoint as a plain checkpoint, which the stock tools load.
 
     The checkpoint of a run whose teacher learns (SelfTeacher, OnlineTeacher) also holds the
     teacher, peers and queues, and every checkpoint may hold the optimizer and the log. OUT holds
@@ -44,7 +44,7 @@ def publish(argv: Sequence[str] | None = None) -> None:
 def export_peer(argv: Sequence[str] | None = None) -> None:
     """Write a peer of an online run as a plain checkpoint, which the stock tools load."""
     parser = _parser(export_peer, "checkpoint of a run with OnlineTeacher")
-    parser.add_argument("--peer", type=int, default=0, help="number of the peer, from 0 (0)")
+    parser.add_argument("--peer", type=int, default=0, help="peer, counted from 0 (0)")
     args = parser.parse_args(argv)
     checkpoint = _read(args)
     peers = (checkpoint.get(CHECKPOINT_KEY) or {}).get("peers", [])

@@ -1,7 +1,7 @@
-"""Datasets that the shipped configs need, and that mmseg and mmpretrain lack.
+"""Datasets that our configs need, and that mmseg and mmpretrain lack.
 
-``mmickd.datasets`` is imported by the first look-up of any dataset or transform of this scope, also
-where only mmpretrain is installed: what needs mmseg is registered only where there is one.
+The first look-up of a dataset or transform imports ``mmickd.datasets``, also without mmseg. So
+datasets that derive from mmseg are only registered if mmseg is installed.
 """
 
 from importlib.util import find_spec

@@ -11,14 +11,13 @@ from mmickd.registry import DATASETS
 class CamVidDataset(BaseSegDataset):
     """CamVid, 11 classes in the order of the SegNet labels.
 
-    Expects single-channel label maps that hold 0..10, and 255 where nothing is labelled:
-    ``tools/dataset_converters/camvid.py`` makes them from the public copy, in which the unlabelled
-    pixels are 11. Layout below ``data_root``: ``img_dir/{train,val,test}`` and
-    ``ann_dir/{train,val,test}``, given by ``data_prefix``.
+    The label maps have one channel with values 0..10, and 255 for unlabelled pixels.
+    ``tools/dataset_converters/camvid.py`` makes them from the public copy, whose unlabelled pixels
+    are 11. Layout below ``data_root``: ``img_dir/{train,val,test}`` and
+    ``ann_dir/{train,val,test}``, set by ``data_prefix``.
 
     Args:
-        img_suffix (str): Suffix of the images: ``'.png'`` as published and as converted, or
-            ``'.jpg'``. Defaults to ``'.png'``.
+        img_suffix (str): Suffix of the images, ``'.png'`` or ``'.jpg'``. Defaults to ``'.png'``.
         seg_map_suffix (str): Suffix of the label maps. Defaults to ``'.png'``.
         **kwargs: Further arguments of mmseg's ``BaseSegDataset``.
 
@@ -29,32 +28,14 @@ class CamVidDataset(BaseSegDataset):
 
     METAINFO = dict(
         classes=(
-            "sky",
-            "building",
-            "pole",
-            "road",
-            "pavement",
-            "tree",
-            "sign",
-            "fence",
-            "car",
-            "pedestrian",
-            "bicyclist",
+            "sky", "building", "pole", "road", "pavement", "tree",
+            "sign", "fence", "car", "pedestrian", "bicyclist",
         ),
         palette=[
-            [128, 128, 128],
-            [128, 0, 0],
-            [192, 192, 128],
-            [128, 64, 128],
-            [60, 40, 222],
-            [128, 128, 0],
-            [192, 128, 128],
-            [64, 64, 128],
-            [64, 0, 128],
-            [64, 64, 0],
-            [0, 128, 192],
+            [128, 128, 128], [128, 0, 0], [192, 192, 128], [128, 64, 128], [60, 40, 222],
+            [128, 128, 0], [192, 128, 128], [64, 64, 128], [64, 0, 128], [64, 64, 0], [0, 128, 192],
         ],
-    )
+    )  # fmt: skip
 
     def __init__(
         self, img_suffix: str = ".png", seg_map_suffix: str = ".png", **kwargs: Any

@@ -1,4 +1,4 @@
-"""Small pictures, decoded once and augmented by the batch."""
+"""Data set of small images that are decoded once and augmented by the batch."""
 
 from __future__ import annotations
 
@@ -11,28 +11,28 @@ from mmengine.registry import DATASETS as MMENGINE_DATASETS
 from torch import Tensor
 from torch.utils.data import Dataset, get_worker_info
 
-from mmickd.datasets.augmentation import Chance, crop_and_flip
+from mmickd.datasets.augmentation import CropAndFlipSampler, crop_and_flip
 from mmickd.registry import DATASETS
 from mmickd.utils.errors import ICKDError
 from mmickd.utils.timing import Progress
 
-PLAN = (
-    "It takes LoadImageFromFile, Resize, ResizeEdge and CenterCrop, then at most one RandomCrop, "
-    "then at most one RandomFlip, then PackInputs of mmpretrain, in this order."
+SUPPORTED = (
+    "Supported are, in this order: LoadImageFromFile, Resize, ResizeEdge and CenterCrop, then at "
+    "most one RandomCrop, then at most one RandomFlip, then PackInputs, all of mmpretrain."
 )
 
 
 class Stages(NamedTuple):
-    """The transforms of a pipeline, by what becomes of them.
+    """Transforms of a pipeline, by stage.
 
     Args:
-        once: without chance, run once for each picture.
+        deterministic: Transforms without randomness, which are run once for each image.
         crop: mmpretrain's RandomCrop, or None.
         flip: mmcv's RandomFlip, or None.
         pack: mmpretrain's PackInputs.
     """
 
-    once: list[Any]
+    deterministic: list[Any]
     crop: Any
     flip: Any
     pack: Any
@@ -40,30 +40,29 @@ class Stages(NamedTuple):
 
 @DATASETS.register_module()
 class InMemoryDataset(Dataset):
-    """A data set whose pictures are decoded once, and cropped and flipped by the batch.
+    """Wrapper of a data set whose images are decoded once, and cropped and flipped by the batch.
 
-    Put it around the data set that a config has, and let the loader stack what it gives::
+    Put it around the data set of a config, and let the loader stack the samples::
 
         train_dataloader = dict(
             collate_fn=dict(type='default_collate'),
             dataset=dict(type='mmickd.InMemoryDataset', dataset=dict(type='CustomDataset', ...)))
 
-    Labels, meta information and pixels are those of the data set itself, and the same random
-    numbers are drawn in the same order: with as many workers, a run is the same with it and
-    without, bit for bit, only faster. All pictures have to be of one size when the transforms
-    without chance are done. The wrapped data set keeps its pipeline; memory banks are built
-    through it.
+    Labels, meta information and pixels stay the same, and the same random numbers are drawn in the
+    same order: with the same number of workers, a run is the same with the wrapper and without, bit
+    for bit, only faster. All images must have the same size after the deterministic transforms.
+    The wrapped data set keeps its pipeline; memory banks are built through it.
 
     Args:
-        dataset (dict | Dataset): What it wraps: a data set with a pipeline, of mmpretrain's kind.
-            Wrappers such as ``RepeatDataset`` and ``ConcatDataset`` go around this one; they ask
-            for one picture at a time, which is slower.
-        device (str | None): Where the pictures lie and are augmented. ``'cuda'`` needs
+        dataset (dict | Dataset): The wrapped data set, with a pipeline of mmpretrain. Wrappers such
+            as ``RepeatDataset`` and ``ConcatDataset`` go around this one; they request one image
+            at a time, which is slower.
+        device (str | None): Device that stores and augments the images. ``'cuda'`` needs
             ``num_workers=0`` in the loader. None: the CPU. Defaults to None.
 
     Raises:
-        ICKDError: If the pipeline has other transforms, a picture cannot be read or is of another
-            size than the first one, or the device is not there.
+        ICKDError: If the pipeline has other transforms, an image cannot be read or has another size
+            than the first one, or the device does not exist.
 
     Example:
         >>> from mmpretrain.datasets import BaseDataset, PackInputs
@@ -79,88 +78,88 @@ class InMemoryDataset(Dataset):
         self.dataset = MMENGINE_DATASETS.build(dataset) if isinstance(dataset, dict) else dataset
         self.device = _device(device)
         self._stages = split_pipeline(self.dataset)
-        self._pictures: Tensor | None = None
+        self._images: Tensor | None = None
         self._infos: list[dict[str, Any]] = []
 
     @property
     def metainfo(self) -> dict[str, Any]:
-        """Of the wrapped data set."""
+        """Meta information of the wrapped data set."""
         return self.dataset.metainfo
 
     def full_init(self) -> None:
-        """Decode the pictures, if that is not done."""
-        if self._pictures is not None:
+        """Decode the images, unless that is done already."""
+        if self._images is not None:
             return
         self.dataset.full_init()
-        pictures, self._infos = read_pictures(self.dataset, self._stages)
-        height, width = pictures.shape[2:]
+        images, self._infos = read_images(self.dataset, self._stages)
+        height, width = images.shape[2:]
         self._size = (height, width)
         if self._stages.crop is not None:
-            wanted = self._stages.crop.crop_size
-            self._size = (min(height, wanted[0]), min(width, wanted[1]))
+            crop_height, crop_width = self._stages.crop.crop_size
+            self._size = (min(height, crop_height), min(width, crop_width))
             for info in self._infos:
                 info["img_shape"] = (*self._size, *info["img_shape"][2:])
-        room = (height - self._size[0], width - self._size[1])
-        self._chance = Chance(room, flip_probabilities(self._stages.flip))
-        self._pictures = pictures.to(self.device)
+        margin = (height - self._size[0], width - self._size[1])
+        self._sampler = CropAndFlipSampler(margin, flip_probabilities(self._stages.flip))
+        self._images = images.to(self.device)
 
     def get_data_info(self, idx: int) -> dict[str, Any]:
-        """Annotation of a picture, as the wrapped data set has it."""
+        """Return the annotation of an image from the wrapped data set."""
         return self.dataset.get_data_info(idx)
 
     def get_cat_ids(self, idx: int) -> list[int]:
-        """Classes of a picture, as ``ClassBalancedDataset`` asks for them."""
+        """Return the classes of an image, for ``ClassBalancedDataset``."""
         return self.dataset.get_cat_ids(idx)
 
     def __len__(self) -> int:
         return len(self.dataset)
 
     def __getitem__(self, idx: int) -> dict[str, Any]:
-        """One sample, as the pipeline packs it."""
+        """Return one sample, packed by the pipeline."""
         return self.__getitems__([idx])[0]
 
     def __getitems__(self, indices: Sequence[int]) -> list[dict[str, Any]]:
-        """The samples of a batch, as the pipeline packs them; their pictures are one tensor's.
+        """Return the samples of a batch, packed by the pipeline; their images share one tensor.
 
         Args:
-            indices (Sequence[int]): ``B`` numbers of pictures.
+            indices (Sequence[int]): Indices of ``B`` images.
 
         Returns:
-            list[dict]: Of ``inputs``, ``(C, h, w)`` uint8, and ``data_samples``.
+            list[dict]: ``inputs``, ``(C, h, w)`` uint8, and ``data_samples`` of each image.
 
         Raises:
-            ICKDError: In a worker process of a loader, if the pictures lie on a GPU.
+            ICKDError: In a worker process of a loader, if the images are on a GPU.
         """
         if self.device.type != "cpu" and get_worker_info() is not None:
             raise ICKDError(
-                f"InMemoryDataset(device='{self.device}') makes its batches on that device, where "
-                "worker processes cannot reach: set num_workers=0 and persistent_workers=False in "
+                f"InMemoryDataset(device='{self.device}') makes its batches on that device, which "
+                "worker processes cannot use: set num_workers=0 and persistent_workers=False in "
                 "the data loader."
             )
         self.full_init()
-        assert self._pictures is not None
-        draws = [self._chance.draw() for _ in indices]
-        batch = crop_and_flip(self._pictures, indices, draws, self._size)
-        # Parts of joined data sets may be numbered anew after their pictures were read.
+        assert self._images is not None
+        draws = [self._sampler.draw() for _ in indices]
+        batch = crop_and_flip(self._images, indices, draws, self._size)
+        # parts of a ConcatDataset may be renumbered after their images were read
         offset = getattr(vars(self.dataset).get("get_data_info"), "offset", 0)
         samples = []
-        for index, draw, picture in zip(indices, draws, batch, strict=True):
+        for index, draw, image in zip(indices, draws, batch, strict=True):
             info = dict(self._infos[index])
             if offset:
                 info["sample_idx"] = index + offset
             if self._stages.flip is not None:
                 info.update(flip=draw.direction is not None, flip_direction=draw.direction)
-            samples.append(dict(inputs=picture, **self._stages.pack(info)))
+            samples.append(dict(inputs=image, **self._stages.pack(info)))
         return samples
 
 
 def split_pipeline(dataset: Any) -> Stages:
-    """The transforms of a data set, by what becomes of them.
+    """Return the stages of a data set's pipeline.
 
     Raises:
-        ICKDError: if it has no pipeline of its own, or another one than can be taken.
+        ICKDError: if it has no pipeline, or one with unsupported transforms.
     """
-    from mmpretrain.datasets import transforms as known
+    from mmpretrain.datasets import transforms as stock
 
     transforms = getattr(getattr(dataset, "pipeline", None), "transforms", None)
     if transforms is None:
@@ -168,72 +167,72 @@ def split_pipeline(dataset: Any) -> Stages:
             f"InMemoryDataset wraps a data set with a pipeline, and {type(dataset).__name__} has "
             "none: put it around the data set inside, and the other wrapper around it."
         )
-    first = {known.LoadImageFromFile, known.Resize, known.ResizeEdge, known.CenterCrop}
+    kinds = {stock.LoadImageFromFile, stock.Resize, stock.ResizeEdge, stock.CenterCrop}
     rest = list(transforms)
-    once = []
-    while rest and type(rest[0]) in first:
-        once.append(rest.pop(0))
-    crop = rest.pop(0) if rest and type(rest[0]) is known.RandomCrop else None
-    flip = rest.pop(0) if rest and type(rest[0]) is known.RandomFlip else None
-    if len(rest) != 1 or type(rest[0]) is not known.PackInputs or rest[0].input_key != "img":
+    deterministic = []
+    while rest and type(rest[0]) in kinds:
+        deterministic.append(rest.pop(0))
+    crop = rest.pop(0) if rest and type(rest[0]) is stock.RandomCrop else None
+    flip = rest.pop(0) if rest and type(rest[0]) is stock.RandomFlip else None
+    if len(rest) != 1 or type(rest[0]) is not stock.PackInputs or rest[0].input_key != "img":
         names = ", ".join(type(transform).__name__ for transform in transforms)
         left = ", ".join(type(t).__name__ for t in rest) or "an end without PackInputs"
         raise ICKDError(
-            f"InMemoryDataset cannot take the pipeline {names} (from {left} on). {PLAN} Change the "
-            "pipeline, or leave the wrapper out."
+            f"InMemoryDataset does not support the pipeline {names} (from {left} on). {SUPPORTED} "
+            "Change the pipeline, or remove the wrapper."
         )
-    return Stages(once, crop, flip, rest[0])
+    return Stages(deterministic, crop, flip, rest[0])
 
 
-def read_pictures(dataset: Any, stages: Stages) -> tuple[Tensor, list[dict[str, Any]]]:
-    """All pictures through the transforms without chance, padded for the crop.
+def read_images(dataset: Any, stages: Stages) -> tuple[Tensor, list[dict[str, Any]]]:
+    """Read all images through the deterministic transforms, and pad them for the crop.
 
     Args:
-        dataset: ready to be read.
-        stages: of its pipeline.
+        dataset: Initialised data set.
+        stages: Stages of its pipeline.
 
     Returns:
-        The pictures, ``(N, C, H, W)`` of the dtype of the first one; and of each what else the
-        transforms leave, with ``img_shape`` after padding.
+        The images, ``(N, C, H, W)`` of the dtype of the first one, and the other results of the
+        transforms for each, with ``img_shape`` after padding.
 
     Raises:
-        ICKDError: if there is none, one cannot be read, or they are of several sizes.
+        ICKDError: if there is no image, one cannot be read, or their sizes differ.
     """
     if len(dataset) == 0:
         raise ICKDError(
             "the data set inside of InMemoryDataset is empty: check its data_root, data_prefix and "
             "ann_file."
         )
-    clock = Progress(len(dataset), "pictures", "reading into memory", quiet=True)
+    progress = Progress(len(dataset), "images", "reading into memory", quiet=True)
     infos = []
     for index in range(len(dataset)):
         info = dataset.get_data_info(index)
         name = info.get("img_path", f"sample {index}")
         try:
-            for transform in (*stages.once, *_padding(stages.crop)):
+            for transform in (*stages.deterministic, *_padding(stages.crop)):
                 info = transform(info)
-            picture = stages.pack.format_input(info.pop("img"))
-        except Exception as error:  # whatever a transform raises, the user needs the picture
+            image = stages.pack.format_input(info.pop("img"))
+        except Exception as error:  # transforms raise many kinds; the message names the image
             raise ICKDError(
                 f"{name} cannot be read into memory ({type(error).__name__}: {str(error)[:200]}). "
-                "Mend it, or the pipeline."
+                "Repair it, or change the pipeline."
             ) from error
         if index == 0:
-            pictures = picture.new_empty(len(dataset), *picture.shape)
-        if picture.shape != pictures.shape[1:]:
+            images = image.new_empty(len(dataset), *image.shape)
+        if image.shape != images.shape[1:]:
             raise ICKDError(
-                f"{name} is {tuple(picture.shape)} after the transforms without chance, the first "
-                f"picture {tuple(pictures.shape[1:])}: InMemoryDataset needs them of one size. "
-                "Begin the pipeline with LoadImageFromFile and Resize."
+                f"{name} has shape {tuple(image.shape)} after the deterministic transforms, the "
+                f"first image {tuple(images.shape[1:])}: InMemoryDataset needs equal sizes. Begin "
+                "the pipeline with LoadImageFromFile and Resize."
             )
-        pictures[index] = picture
+        images[index] = image
         infos.append(info)
-        clock.step()
-    return pictures, infos
+        progress.step()
+    return images, infos
 
 
 def _padding(crop: Any) -> list[Any]:
-    """A crop without its chance: it pads as it does, and keeps all of the picture."""
+    """Return a transform with the padding of the crop that keeps the whole image."""
     if crop is None:
         return []
     whole = copy.copy(crop)
@@ -242,7 +241,7 @@ def _padding(crop: Any) -> list[Any]:
 
 
 def flip_probabilities(flip: Any) -> dict[str, float]:
-    """The probability of each direction of mmcv's RandomFlip; none of no flip.
+    """Return the probability of each direction of mmcv's RandomFlip; empty without a flip.
 
     Example:
         >>> from mmcv.transforms import RandomFlip
@@ -258,10 +257,10 @@ def flip_probabilities(flip: Any) -> dict[str, float]:
 
 
 def _device(name: str | None) -> torch.device:
-    """A device that is there.
+    """Return the device of this name.
 
     Raises:
-        ICKDError: if it is none, or cannot be used.
+        ICKDError: if the name is invalid, or the device cannot be used.
     """
     try:
         device = torch.device(name or "cpu")
@@ -269,6 +268,6 @@ def _device(name: str | None) -> torch.device:
     except (RuntimeError, AssertionError) as error:
         raise ICKDError(
             f"InMemoryDataset(device={name!r}) cannot be used here ({str(error)[:200]}). Set "
-            "device=None to keep the pictures in the host's memory."
+            "device=None to keep the images in the host's memory."
         ) from error
     return device

@@ -1,4 +1,4 @@
-"""What a bank's rows say of its teacher and of the retrieval to come, in bounded time."""
+"""Figures of a bank: its sizes, its teacher and its neighbours, in bounded time."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from mmickd.banks.exclusion import has_class_neighbour, same_image
 from mmickd.banks.memory_bank import MemoryBank
 from mmickd.structures import Samples
 
-ASKED = 512
-"""Rows that are asked for their neighbours."""
+QUERIES = 512
+"""Most rows whose neighbours are searched for."""
 COMPARED = 2**16
-"""Most rows that are looked at; of a larger bank, evenly spaced ones."""
+"""Most rows that are read; of a larger bank, evenly spaced ones."""
 BLOCK = 4096
-"""Rows that are widened to float32 at once."""
+"""Rows that are converted to float32 at once."""
 NEIGHBOURS = 5
-"""Rows that vote on the class of one that is asked."""
+"""Nearest rows that predict the class of a query."""
 VOTE_TEMPERATURE = 0.1
-"""A vote weighs ``exp(similarity / temperature)``."""
+"""A neighbour counts ``exp(similarity / temperature)``."""
 
 
 @dataclass(frozen=True)
@@ -28,18 +28,18 @@ class BankReport:
     """Figures of a bank; shares are in [0, 1].
 
     Args:
-        smallest: rows of the smallest class that has any.
-        median: rows of the median class that has any.
-        missing: classes without rows.
-        present: classes with rows.
-        agreement: share of rows on which the teacher's argmax is the label.
-        class_agreement: mean of that over the classes with rows; a teacher that always says the
-            same has 1 / ``present``, however the classes are balanced.
-        asked: number of rows that were judged by their neighbours; their class has a row in another
-            image.
-        knn_accuracy: share of the judged rows whose class their neighbours predict; None if no row
-            could be judged.
-        complete: share of evenly spaced rows that find all positives; None if none are wanted.
+        smallest: Rows of the smallest class that has any.
+        median: Rows of the median class that has any.
+        missing: Number of classes without rows.
+        present: Number of classes with rows.
+        agreement: Share of rows on which the teacher's argmax is the label.
+        class_agreement: Mean of that share over the classes with rows; 1 / ``present`` for a
+            teacher that predicts one class only, however the classes are balanced.
+        num_queries: Number of rows whose class was predicted by their neighbours; their class has
+            a row in another image.
+        knn_accuracy: Share of these rows whose class is predicted right; None if there are none.
+        complete: Share of evenly spaced rows that find all positives; None if no term retrieves a
+            fixed number of them.
     """
 
     smallest: int
@@ -48,36 +48,51 @@ class BankReport:
     present: int
     agreement: float
     class_agreement: float
-    asked: int
+    num_queries: int
     knn_accuracy: float | None
     complete: float | None
 
+    def __str__(self) -> str:
+        classes = self.present + self.missing
+        without = f" ({self.missing} of {classes} classes without)" if self.missing else ""
+        neighbours = "no row has another row of its class in another image"
+        if self.knn_accuracy is not None:
+            neighbours = (
+                f"the {NEIGHBOURS} nearest rows predict the class of {self.knn_accuracy:.1%} of "
+                f"{self.num_queries} rows"
+            )
+        complete = "" if self.complete is None else f"; {self.complete:.1%} find all positives"
+        return (
+            f"rows of a class: median {self.median}, least {self.smallest}{without}; the teacher's "
+            f"argmax is the label of {self.agreement:.1%} of the rows (mean over classes "
+            f"{self.class_agreement:.1%}); {neighbours}{complete}"
+        )
 
-def report_of(bank: MemoryBank, num_positives: int | None, exclude_same_id: bool) -> BankReport:
-    """The figures of a bank that has rows.
+
+def report_of(bank: MemoryBank, num_positives: int, exclude_same_id: bool) -> BankReport:
+    """Return the figures of a bank that has rows.
 
     Args:
-        bank: whole, on the CPU.
-        num_positives: rows of the own class that are wanted; None or 0: no number of them.
-        exclude_same_id: whether a query's own image is left out.
+        bank: Whole bank, on the CPU.
+        num_positives: Rows of a query's class that are retrieved; 0: no fixed number.
+        exclude_same_id: True if rows of a query's own image are left out.
 
     Example:
         >>> labels = torch.tensor([0, 0, 1, 1])
         >>> logits = 9.0 * torch.eye(2)[labels]
         >>> bank = MemoryBank(Samples(logits / 9, logits, labels, torch.arange(4)), num_classes=2)
-        >>> found = report_of(bank, num_positives=1, exclude_same_id=True)
-        >>> found.agreement, found.knn_accuracy, found.complete, found.median
+        >>> report = report_of(bank, num_positives=1, exclude_same_id=True)
+        >>> report.agreement, report.knn_accuracy, report.complete, report.median
         (1.0, 1.0, 1.0, 2)
     """
     sizes = bank.offsets.diff()
     present = sizes[sizes > 0]
     compared = spaced(len(bank), COMPARED)
-    queries = compared[spaced(len(compared), ASKED)]
-    right = torch.cat([_right(bank.samples[rows]) for rows in compared.split(BLOCK)])
-    judged = queries[has_class_neighbour(bank, queries, compared, exclude_same_id)]
-    is_named = (
-        votes_of_others(bank, judged, compared, exclude_same_id).argmax(1) == bank.labels[judged]
-    )
+    rows = compared[spaced(len(compared), QUERIES)]
+    right = torch.cat([_is_right(bank.samples[block]) for block in compared.split(BLOCK)])
+    queries = rows[has_class_neighbour(bank, rows, compared, exclude_same_id)]
+    votes = neighbour_votes(bank, queries, compared, exclude_same_id)
+    is_predicted = votes.argmax(dim=1) == bank.labels[queries]
     return BankReport(
         smallest=int(present.min()),
         median=int(present.median()),
@@ -85,16 +100,14 @@ def report_of(bank: MemoryBank, num_positives: int | None, exclude_same_id: bool
         present=len(present),
         agreement=float(right.mean()),
         class_agreement=mean_over_classes(right, bank.labels[compared]),
-        asked=len(judged),
-        knn_accuracy=float(is_named.double().mean()) if len(judged) else None,
-        complete=(
-            _complete(bank, queries, num_positives, exclude_same_id) if num_positives else None
-        ),
+        num_queries=len(queries),
+        knn_accuracy=float(is_predicted.double().mean()) if len(queries) else None,
+        complete=_complete(bank, rows, num_positives, exclude_same_id) if num_positives else None,
     )
 
 
 def spaced(length: int, most: int) -> Tensor:
-    """At most ``most`` numbers below ``length``, rising and evenly spaced.
+    """Return at most ``most`` numbers below ``length``, rising and evenly spaced.
 
     Example:
         >>> spaced(10, 4).tolist(), spaced(2, 4).tolist()
@@ -103,58 +116,60 @@ def spaced(length: int, most: int) -> Tensor:
     return torch.arange(length) if length <= most else torch.arange(most) * length // most
 
 
-def _right(rows: Samples) -> Tensor:
+def _is_right(rows: Samples) -> Tensor:
     return (rows.logits.argmax(dim=1) == rows.labels).double()
 
 
 def mean_over_classes(values: Tensor, labels: Tensor) -> float:
-    """Mean over the classes of the mean of ``(R,)`` values, by ``(R,)`` int64 labels.
+    """Return the mean over the classes of the mean of ``(R,)`` values, by ``(R,)`` int64 labels.
 
     Example:
         >>> mean_over_classes(torch.tensor([1.0, 1.0, 1.0, 0.0]), torch.tensor([4, 4, 4, 7]))
         0.5
     """
-    _, own, counts = labels.unique(return_inverse=True, return_counts=True)
-    sums = torch.zeros(len(counts), dtype=values.dtype).index_add_(0, own, values)
+    _, group, counts = labels.unique(return_inverse=True, return_counts=True)
+    sums = torch.zeros(len(counts), dtype=values.dtype).index_add_(0, group, values)
     return float((sums / counts).mean())
 
 
-def votes_of_others(
-    bank: MemoryBank, asked: Tensor, compared: Tensor, exclude_same_id: bool
+def neighbour_votes(
+    bank: MemoryBank, queries: Tensor, compared: Tensor, exclude_same_id: bool
 ) -> Tensor:
-    """The classes that the nearest rows vote for, without the row itself (or its image).
+    """Return how much each class counts among the nearest rows of each query.
+
+    The query itself is left out.
 
     Args:
-        bank: whole, on the CPU.
-        asked: ``(Q,)`` int64, rows of it.
-        compared: ``(M',)`` int64, rows of it that may vote.
-        exclude_same_id: whether a row's own image is left out.
+        bank: Whole bank, on the CPU.
+        queries: ``(Q,)`` int64 row numbers.
+        compared: ``(M',)`` int64 row numbers of the possible neighbours.
+        exclude_same_id: True if rows of a query's own image are left out.
 
     Returns:
-        ``(Q, C)`` float32, each row's votes; 0 where no other row is there.
+        ``(Q, C)`` float32; 0 for a query without neighbours.
     """
-    query, ids = bank.features[asked].float(), bank.ids[asked]
-    scores = torch.full((len(asked), NEIGHBOURS), -torch.inf)
+    features, ids = bank.features[queries].float(), bank.ids[queries]
+    scores = torch.full((len(queries), NEIGHBOURS), -torch.inf)
     labels = torch.zeros_like(scores, dtype=torch.long)
     for rows in compared.split(BLOCK):
-        similarity = query @ bank.features[rows].float().T
-        similarity.masked_fill_(asked[:, None] == rows, -torch.inf)
+        similarity = features @ bank.features[rows].float().T
+        similarity.masked_fill_(queries[:, None] == rows, -torch.inf)
         if exclude_same_id:
             similarity.masked_fill_(same_image(bank.ids[rows], ids), -torch.inf)
-        known = torch.cat([labels, bank.labels[rows].expand_as(similarity)], dim=1)
+        candidates = torch.cat([labels, bank.labels[rows].expand_as(similarity)], dim=1)
         scores, places = torch.cat([scores, similarity], dim=1).topk(NEIGHBOURS, dim=1)
-        labels = known.gather(1, places)
-    weights = (scores / VOTE_TEMPERATURE).exp()  # of a place without a row: 0
-    return weights.new_zeros((len(asked), bank.num_classes)).scatter_add_(1, labels, weights)
+        labels = candidates.gather(1, places)
+    weights = (scores / VOTE_TEMPERATURE).exp()  # 0 in a place without a row
+    return weights.new_zeros((len(queries), bank.num_classes)).scatter_add_(1, labels, weights)
 
 
-def _complete(bank: MemoryBank, asked: Tensor, num_positives: int, exclude_same_id: bool) -> float:
-    """Share of the rows whose class has enough others."""
-    enough = 0
-    for row in asked.tolist():
-        own = slice(*bank.offsets[bank.labels[row] :][:2].tolist())
-        others = torch.ones_like(bank.ids[own], dtype=torch.bool)
+def _complete(bank: MemoryBank, rows: Tensor, num_positives: int, exclude_same_id: bool) -> float:
+    """Return the share of the rows whose class has enough other rows."""
+    complete = 0
+    for row in rows.tolist():
+        same_class = slice(*bank.offsets[bank.labels[row] :][:2].tolist())
+        is_positive = torch.ones_like(bank.ids[same_class], dtype=torch.bool)
         if exclude_same_id:
-            others = ~same_image(bank.ids[own], bank.ids[row][None])[0]
-        enough += int(others.sum()) >= num_positives
-    return enough / len(asked)
+            is_positive = ~same_image(bank.ids[same_class], bank.ids[row][None])[0]
+        complete += int(is_positive.sum()) >= num_positives
+    return complete / len(rows)

@@ -1,4 +1,4 @@
-"""Rows whose neighbours disagree with their label: whom to look at for wrong labels."""
+"""Label issues: labels of a bank's rows that their neighbours contradict."""
 
 from __future__ import annotations
 
@@ -9,108 +9,164 @@ from torch import Tensor
 
 from mmickd.banks.exclusion import has_class_neighbour, same_image
 from mmickd.banks.memory_bank import MemoryBank
-from mmickd.diagnostics.bank_report import VOTE_TEMPERATURE, spaced
+from mmickd.diagnostics.bank_report import QUERIES, VOTE_TEMPERATURE, spaced
 
+NEIGHBOURS = 10
+"""Nearest rows that a label is compared with; enough that a few label errors among them are few."""
 COMPARED = 2**14
-"""Most rows that vote; of a larger bank, evenly spaced ones, so that each class keeps its share."""
+"""Maximum number of rows that can be neighbours; a larger bank is thinned evenly in each class."""
 BLOCK_ELEMENTS = 2**24
-"""Similarities that are held at once: 64 MiB."""
-VOTERS = 10
-"""Nearest rows that vote on a row's class; more than report's, so that one wrong label is few."""
+"""Maximum number of similarities in memory: 64 MiB."""
+MAJORITY = 0.5
+"""Share of a class among the neighbours above which they contradict another label (our choice)."""
+SURE = 0.9
+"""Probability above which a teacher is sure."""
+AS_SURE = 0.8
+"""Minimum share of sure predictions against the label, relative to the share of sure predictions
+of the label."""
 
 
 @dataclass(frozen=True, eq=False)
 class LabelIssues:
-    """Labelled things in the order in which somebody should look at them, the worst first.
+    """All labels of a bank's images, by falling score: a label for each class of an image.
 
     Args:
         ids: ``(G,)`` int64; images.
-        labels: ``(G,)`` int64; what they are labelled.
-        suggested: ``(G,)`` int64; the class that their neighbours vote for, which may be the label.
-        scores: ``(G,)`` float32 in [0, 1]; share of their neighbours' votes for other classes.
+        labels: ``(G,)`` int64; their labels.
+        suggested: ``(G,)`` int64; the neighbours' most probable class, which may be the label.
+        scores: ``(G,)`` float32 in [0, 1]; the higher, the less probable the label is.
+        is_issue: ``(G,)`` bool; True if the label counts as an issue.
     """
 
     ids: Tensor
     labels: Tensor
     suggested: Tensor
     scores: Tensor
+    is_issue: Tensor
 
     def __len__(self) -> int:
         return len(self.scores)
 
 
 def label_issues(bank: MemoryBank) -> LabelIssues:
-    """Every class of every image of a bank, the most suspicious first.
+    """Score the labels of all images of a bank.
 
-    Each row asks the nearest rows of any class, those of its own image left out, for their labels;
-    a vote weighs more the more similar they are. Rows of one class of one image (pixels) count
-    together: the mean of their scores, the class that most of them suggest. All rows ask; where a
-    bank has more than :data:`COMPARED`, so many of them, evenly spaced, answer. A row of whose
-    class no other image answers has score 0: its neighbours say nothing of its label.
+    The :data:`NEIGHBOURS` nearest rows of other images give each class a probability: a neighbour
+    weighs ``exp(similarity / 0.1)``, and half of its weight goes to its label, half to the
+    teacher's prediction for it. The score of a row is 1 minus the mean of two probabilities of its
+    label: the neighbours' and the teacher's for the row itself. The row is an issue if the
+    neighbours' labels and their predictions each give more than :data:`MAJORITY` to the same other
+    class. A row whose class no other image has is no issue, and its score is 0. The rows of one
+    class of one image (pixels) count as one: mean score, most frequent suggestion, and an issue if
+    most rows are.
 
-    The teacher has learnt from the same labels. As far as it knows wrong ones by heart, so do its
-    features, those of its last layers the most.
+    The teacher was trained on the same labels. If it has memorised label errors, its last features
+    repeat them; features of earlier layers are better then. Figures: docs/gallery.md.
 
     Args:
-        bank: whole, on any device.
+        bank: Whole bank, on any device.
 
     Returns:
-        On the CPU.
+        On the CPU. Rows of unknown images are left out.
 
     Example:
         >>> from mmickd.structures import Samples
         >>> features = torch.eye(2)[[0, 0, 0, 1, 1, 1]]
-        >>> labels = torch.tensor([0, 0, 0, 1, 1, 0])  # the last one is wrong
-        >>> rows = Samples(features, torch.zeros(6, 2), labels, ids=torch.arange(6))
-        >>> found = label_issues(MemoryBank(rows, num_classes=2))
-        >>> found.ids[0].item(), found.labels[0].item(), found.suggested[0].item()
-        (5, 0, 1)
+        >>> labels = torch.tensor([0, 0, 0, 1, 1, 0])  # the last label is wrong
+        >>> rows = Samples(features, 9 * features, labels, ids=torch.arange(6))
+        >>> issues = label_issues(MemoryBank(rows, num_classes=2))
+        >>> issues.ids[issues.is_issue].tolist(), issues.suggested[0].item()
+        ([5], 1)
     """
-    compared = spaced(len(bank), COMPARED).to(bank.device)
-    voters = bank.samples[compared]
-    features = voters.features.float()
-    at_once = max(1, BLOCK_ELEMENTS // max(1, len(compared), bank.num_classes))
-    scores, suggested = [], []
-    for rows in torch.arange(len(bank), device=bank.device).split(at_once):
-        similarity = bank.features[rows].float() @ features.T
-        similarity.masked_fill_(rows[:, None] == compared, -torch.inf)
-        similarity.masked_fill_(same_image(voters.ids, bank.ids[rows]), -torch.inf)
-        nearest, places = similarity.topk(min(VOTERS, len(compared)), dim=1)
-        votes = _votes(nearest, voters.labels[places], bank.num_classes)
-        own = votes.gather(1, bank.labels[rows, None])[:, 0]
-        judged = has_class_neighbour(bank, rows, compared, exclude_same_id=True)
-        scores.append(torch.where(judged, 1 - own, 0.0).clamp(0, 1).cpu())
-        suggested.append(torch.where(judged, votes.argmax(dim=1), bank.labels[rows]).cpu())
-    return _by_image(bank, torch.cat(scores), torch.cat(suggested))
-
-
-def _votes(similarity: Tensor, labels: Tensor, num_classes: int) -> Tensor:
-    """``(Q, C)`` shares of votes; 0 everywhere for a row without neighbours."""
-    weights = (similarity / VOTE_TEMPERATURE).softmax(dim=1).nan_to_num_(0.0)
-    return weights.new_zeros((len(labels), num_classes)).scatter_add_(1, labels, weights)
-
-
-def _by_image(bank: MemoryBank, scores: Tensor, suggested: Tensor) -> LabelIssues:
-    """Rows of one class of one image as one; rows of no known image are left out."""
-    ids, labels = bank.ids.cpu(), bank.labels.cpu()
-    known = (ids >= 0).nonzero()[:, 0]
-    ids, labels, scores, suggested = (x[known] for x in (ids, labels, scores, suggested))
-    things, own, sizes = torch.stack([ids, labels], dim=1).unique(
-        dim=0, return_inverse=True, return_counts=True
-    )
-    sums = torch.zeros(len(things), dtype=torch.float64).index_add_(0, own, scores.double())
-    means = (sums / sizes).float()
-    order = means.argsort(descending=True, stable=True)
+    rows = torch.arange(len(bank), device=bank.device)
+    scores, suggested, is_issue = (x.cpu() for x in _judge(bank, rows, exclude_same_id=True))
+    has_image = bank.ids.cpu() >= 0
+    pairs = torch.stack([bank.ids.cpu(), bank.labels.cpu()], dim=1)[has_image]
+    pairs, group = pairs.unique(dim=0, return_inverse=True)
+    scores = _mean_of_groups(scores[has_image], group, len(pairs))
+    is_issue = _mean_of_groups(is_issue[has_image], group, len(pairs)) > 0.5
+    order = scores.argsort(descending=True, stable=True)
+    suggested = _mode_of_groups(suggested[has_image], group, len(pairs))
     return LabelIssues(
-        things[order, 0], things[order, 1], _mostly(own, suggested)[order], means[order]
+        pairs[order, 0], pairs[order, 1], suggested[order], scores[order].float(), is_issue[order]
     )
 
 
-def _mostly(group: Tensor, values: Tensor) -> Tensor:
-    """``(G,)``; of each group the value that most of its members have."""
+def share_of_label_issues(bank: MemoryBank, exclude_same_id: bool) -> float | None:
+    """Return the share of rows that are label issues, estimated from evenly spaced rows.
+
+    Neighbours also contradict the labels where the teacher's features are wrong. Then, however,
+    the teacher is less sure against the labels than with them; label errors do not make it unsure.
+
+    Args:
+        bank: Whole bank, on the CPU.
+        exclude_same_id: True if rows of the same image are no neighbours.
+
+    Returns:
+        Share of the rows whose class another row has. None if there is no such row, or if the
+        teacher is less sure against the labels than with them.
+    """
+    rows = spaced(len(bank), QUERIES)
+    rows = rows[has_class_neighbour(bank, rows, _compared(bank), exclude_same_id)]
+    if not len(rows):
+        return None
+    is_issue = _judge(bank, rows, exclude_same_id)[2]
+    probability, predicted = bank.logits[rows].float().softmax(dim=1).max(dim=1)
+    is_sure, is_against = (probability > SURE).double(), predicted != bank.labels[rows]
+    minimum = AS_SURE * is_sure[~is_against].mean()
+    if is_against.any() and not is_sure[is_against].mean() >= minimum:  # None also for NaN
+        return None
+    return float(is_issue.double().mean())
+
+
+def _compared(bank: MemoryBank) -> Tensor:
+    return spaced(len(bank), COMPARED).to(bank.device)
+
+
+def _judge(bank: MemoryBank, rows: Tensor, exclude_same_id: bool) -> tuple[Tensor, Tensor, Tensor]:
+    """Return scores, suggested classes and decisions, ``(Q,)`` each, of ``(Q,)`` rows."""
+    compared = _compared(bank)
+    samples, num_classes = bank.samples[compared], bank.num_classes
+    features, predictions = samples.features.float(), samples.logits.float().softmax(dim=1)
+    elements = max(len(compared), NEIGHBOURS * num_classes, 1)
+    parts = []
+    for chunk in rows.split(max(1, BLOCK_ELEMENTS // elements)):
+        similarity = bank.features[chunk].float() @ features.T
+        similarity.masked_fill_(chunk[:, None] == compared, -torch.inf)
+        if exclude_same_id:
+            similarity.masked_fill_(same_image(samples.ids, bank.ids[chunk]), -torch.inf)
+        nearest, places = similarity.topk(min(NEIGHBOURS, len(compared)), dim=1)
+        weights = (nearest / VOTE_TEMPERATURE).softmax(dim=1).nan_to_num_(0.0)
+        by_label = weights.new_zeros((len(chunk), num_classes))
+        by_label.scatter_add_(1, samples.labels[places], weights)
+        by_teacher = (weights[:, None] @ predictions[places])[:, 0]
+        probability = (by_label + by_teacher) / 2
+        labels, suggested = bank.labels[chunk], probability.argmax(dim=1)
+        has_neighbour = has_class_neighbour(bank, chunk, compared, exclude_same_id)
+        is_majority = [
+            x.gather(1, suggested[:, None])[:, 0] > MAJORITY for x in (by_label, by_teacher)
+        ]
+        of_row = bank.logits[chunk].float().softmax(dim=1)
+        scores = 1 - (probability + of_row).gather(1, labels[:, None])[:, 0] / 2
+        parts.append((
+            torch.where(has_neighbour, scores, 0.0).clamp(0, 1),
+            torch.where(has_neighbour, suggested, labels),
+            has_neighbour & (suggested != labels) & is_majority[0] & is_majority[1],
+        ))  # fmt: skip
+    scores, suggested, is_issue = (torch.cat(column) for column in zip(*parts, strict=True))
+    return scores, suggested, is_issue
+
+
+def _mean_of_groups(values: Tensor, group: Tensor, count: int) -> Tensor:
+    """Return the ``(count,)`` float64 mean of the values of each group."""
+    sums = torch.zeros(count, dtype=torch.float64).index_add_(0, group, values.double())
+    return sums / torch.bincount(group, minlength=count)
+
+
+def _mode_of_groups(values: Tensor, group: Tensor, count: int) -> Tensor:
+    """Return the ``(count,)`` most frequent value of each group; of equals, the smallest."""
     pairs, counts = torch.stack([group, values], dim=1).unique(dim=0, return_counts=True)
-    groups = int(group.max()) + 1 if len(group) else 0
-    best = torch.zeros(groups, dtype=torch.long).scatter_reduce_(0, pairs[:, 0], counts, "amax")
-    most = pairs[counts == best[pairs[:, 0]]]
-    first = torch.searchsorted(most[:, 0].contiguous(), torch.arange(groups))  # of equals
-    return most[first, 1]
+    order = counts.argsort(stable=True, descending=True)
+    order = order[pairs[order, 0].argsort(stable=True)]
+    first = torch.searchsorted(pairs[order, 0].contiguous(), torch.arange(count))
+    return pairs[order][first, 1]

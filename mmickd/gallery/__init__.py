@@ -1,5 +1,5 @@
-"""What retrieval finds, for eyes: contexts of chosen images, as pictures and as a page."""
+"""Contexts of selected images, as pictures and as a page."""
 
-from mmickd.gallery.structures import Guess, LabelIssue, Neighbour, QueryExample
+from mmickd.gallery.structures import LabelIssue, Neighbour, Prediction, QueryExample
 
-__all__ = ["QueryExample", "Guess", "Neighbour", "LabelIssue"]
+__all__ = ["LabelIssue", "Neighbour", "Prediction", "QueryExample"]

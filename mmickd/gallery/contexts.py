@@ -1,4 +1,4 @@
-"""Collecting cases: queries, what they retrieve, and what the networks say of them."""
+"""Query examples: queries of images, the rows they retrieve, and what the networks predict."""
 
 from __future__ import annotations
 
@@ -9,76 +9,103 @@ from dataclasses import dataclass
 from itertools import count as counting
 from typing import Any
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
 
 from mmickd.building.images import BankImages
 from mmickd.gallery.row_locator import GalleryBank, RowLocator
-from mmickd.gallery.select_queries import one_of_each, rarest
-from mmickd.gallery.structures import Point, QueryExample, guesses
-from mmickd.gallery.student_predictor import StudentPredictor
-from mmickd.structures import NO_LABEL, Context, Samples, View
+from mmickd.gallery.select_queries import one_per_class, rarest_class
+from mmickd.gallery.structures import Point, QueryExample, top_predictions
+from mmickd.networks.taps import Tap, evaluating
+from mmickd.structures import NO_LABEL, Context, Samples, Tapped, View
 from mmickd.utils.errors import ICKDError
 from mmickd.utils.timing import Progress
 
 BEFORE, AFTER = "before", "after"
-"""Names of the students that a case has a place for."""
+"""Names of the students whose predictions a :class:`QueryExample` has fields for."""
+
+
+class StudentPredictor:
+    """Student that runs on single packed images, in eval mode and without gradients.
+
+    Args:
+        model: Unwrapped student; each call leaves it in the mode it was in.
+        layer: Name of its classifier layer.
+    """
+
+    def __init__(self, model: nn.Module, layer: str) -> None:
+        self._model = model
+        self._tap = Tap(model, layer)
+
+    @torch.no_grad()
+    def __call__(self, sample: dict[str, Any]) -> Tapped:
+        """Return input and output of the classifier layer for a packed image."""
+        sample = copy.deepcopy(sample)  # the data preprocessor may change it
+        with evaluating(self._model):
+            data = {name: [sample[name]] for name in ("inputs", "data_samples")}
+            inputs = self._model.data_preprocessor(data, False)["inputs"]  # type: ignore[operator]
+            return self._tap.read(
+                lambda: self._model(inputs, mode="tensor"), "the student", "layer"
+            )
+
+    def close(self) -> None:
+        """Remove the hook of the classifier layer."""
+        self._tap.close()
 
 
 @dataclass(frozen=True, eq=False)
-class Question:
-    """A query that was asked; the images of the rows that it found are not looked at yet.
+class _Query:
+    """Query with its context, before its rows are located in their images.
 
     Args:
-        image: what the data set calls the image.
-        split: the data set that it comes from.
-        query: one row.
+        image: Name that the data set has for the image.
+        split: Name of the data set.
+        sample: The query, one row.
         students: ``(C,)`` logits by the name of the student.
-        point: where in the image the query lies; None if it is no single point.
-        contexts: positives and negatives of the one query.
+        point: Location in the image; None if the query is no single point.
+        contexts: Positives and negatives.
     """
 
     image: str
     split: str
-    query: Samples
+    sample: Samples
     students: Mapping[str, Tensor]
     point: Point | None
     contexts: tuple[Context, Context]
 
     @property
     def label(self) -> int:
-        """Class of the query."""
-        return int(self.query.labels)
+        return int(self.sample.labels)
 
     @property
     def rows(self) -> list[int]:
-        """Rows of the bank that were found."""
         return [row for c in self.contexts for row in c.indices[c.mask].tolist()]
 
 
 class ContextReader:
-    """Asks a frozen bank about single images.
+    """Reader that queries a frozen bank with single images.
 
     Args:
-        asked: the bank, its teacher and its images.
-        neighbours: rows that are shown of each context, at most.
-        students: by name, :data:`BEFORE` or :data:`AFTER`, who is asked as well.
-        seed: of the choice of locations, where the level samples.
+        source: The bank with its teacher and images.
+        neighbours: Maximum number of positives, and of negatives, of a query.
+        students: Students that predict as well, by name (:data:`BEFORE`, :data:`AFTER`).
+        seed: Seed of the choice of locations, for levels that sample them.
     """
 
     def __init__(
         self,
-        asked: GalleryBank,
+        source: GalleryBank,
         neighbours: int,
         students: Mapping[str, StudentPredictor],
         seed: int = 0,
     ) -> None:
-        self.rows, self._asked = RowLocator(asked), asked
-        self._memory = asked.teacher.memory.copy()  # a run goes on as without these searches
-        self._task = asked.teacher.task
-        self._level = self._task.levels[asked.level]
+        self.rows, self._source = RowLocator(source), source
+        self._memory = source.teacher.memory.copy()  # searches leave the run's retriever unchanged
+        self._task = source.teacher.task
+        self._level = self._task.levels[source.level]
         self._neighbours, self._students, self._seed = neighbours, students, seed
 
-    def by_chance(
+    def balanced_examples(
         self,
         images: BankImages,
         split: str,
@@ -86,105 +113,106 @@ class ContextReader:
         count: int,
         classes: Collection[int],
     ) -> list[QueryExample]:
-        """Cases of one location each; the class that was shown least comes next.
+        """Return examples of one location each; the class that was shown least comes next.
 
         Args:
-            images: of the queries.
-            split: what they are called.
-            order: of the images; they are gone through again while there is something left.
-            count: of the cases; fewer if there are not so many.
-            classes: that are wanted.
+            images: Images of the queries.
+            split: Name of the images.
+            order: Indices of the images. They are repeated while new queries are left.
+            count: Number of examples; fewer are returned if there are not enough queries.
+            classes: Selected classes.
         """
-        shown: Counter[int] = Counter()
-        seen: set[tuple[int, int]] = set()
-        questions: list[Question] = []
+        counts: Counter[int] = Counter()
+        used: set[tuple[int, int]] = set()
+        queries: list[_Query] = []
         clock = Progress(count, "queries", "contexts", quiet=True)
-        for again in counting():
-            before = len(questions)
+        for round_ in counting():
+            before = len(queries)
             for index in order:
-                if len(questions) == count:
-                    return self._traced(questions)
+                if len(queries) == count:
+                    return self._located(queries)
 
-                def choose(labels: Sequence[int], index: int = index) -> list[int]:
-                    new = [NO_LABEL if (index, label) in seen else label for label in labels]
-                    return rarest(new, classes, shown)
+                def select(labels: Sequence[int], index: int = index) -> list[int]:
+                    new = [NO_LABEL if (index, label) in used else label for label in labels]
+                    return rarest_class(new, classes, counts)
 
-                for question in self._ask(images, index, split, self._seed + again, choose):
-                    shown[question.label] += 1
-                    if self._level.has_own_rows:  # else another seed finds another place
-                        seen.add((index, question.label))
+                for query in self._queries_of(images, index, split, self._seed + round_, select):
+                    counts[query.label] += 1
+                    if self._level.has_own_rows:  # else another seed finds another location
+                        used.add((index, query.label))
                     clock.step()
-                    questions.append(question)
-            if len(questions) == before:
+                    queries.append(query)
+            if len(queries) == before:
                 break
-        return self._traced(questions)
+        return self._located(queries)
 
-    def of_images(
+    def examples_of_images(
         self, images: BankImages, split: str, order: Sequence[int], classes: Collection[int]
     ) -> list[QueryExample]:
-        """Cases of given images: one of each wanted class that an image has."""
+        """Return an example of each selected class of each given image."""
 
-        def each(labels: Sequence[int]) -> list[int]:
-            return one_of_each(labels, classes)
+        def select(labels: Sequence[int]) -> list[int]:
+            return one_per_class(labels, classes)
 
-        asked = (self._ask(images, index, split, self._seed, each) for index in order)
-        return self._traced([question for questions in asked for question in questions])
+        queries = (self._queries_of(images, index, split, self._seed, select) for index in order)
+        return self._located([query for of_image in queries for query in of_image])
 
-    def _ask(
+    def _queries_of(
         self,
         images: BankImages,
         index: int,
         split: str,
         seed: int,
-        choose: Callable[[Sequence[int]], list[int]],
-    ) -> Iterator[Question]:
-        """Ask about the chosen slots of an image."""
+        select: Callable[[Sequence[int]], list[int]],
+    ) -> Iterator[_Query]:
+        """Query the bank with the locations of an image whose slots ``select`` returns."""
         sample = images[index]
         if not self._task.has_label(sample["data_samples"]):
             raise ICKDError(
                 f"the pipeline of the {split} split gives no label ({images.name(index)}): end it "
                 "with what loads and packs labels (for mmseg: LoadAnnotations)."
             )
-        plain = self._view(sample)
-        views = {name: self._view(sample, voice) for name, voice in self._students.items()}
-        asked, *others = (
-            self._level.queries(view, plain.num_classes, seed) for view in (plain, *views.values())
+        teacher_view = self._view(sample)
+        views = {name: self._view(sample, student) for name, student in self._students.items()}
+        teacher, *students = (
+            self._level.queries(view, teacher_view.num_classes, seed)
+            for view in (teacher_view, *views.values())
         )
-        places = None if asked.places is None else asked.places()[0].tolist()
-        logits = [view.student_logits[0] for view in others if view.student_logits is not None]
-        for slot in choose(asked.labels[0].tolist()):
-            query = asked.samples()[slot : slot + 1]
-            yield Question(
+        points = None if teacher.places is None else teacher.places()[0].tolist()
+        logits = [view.student_logits[0] for view in students if view.student_logits is not None]
+        for slot in select(teacher.labels[0].tolist()):
+            query = teacher.samples()[slot : slot + 1]
+            yield _Query(
                 images.name(index),
                 split,
                 query,
-                dict(zip(views, (one[slot] for one in logits), strict=True)),
-                None if places is None else tuple(places[slot]),
-                self._memory.query(self._asked.level, query, self._neighbours, self._neighbours),
+                dict(zip(views, (rows[slot] for rows in logits), strict=True)),
+                None if points is None else tuple(points[slot]),
+                self._memory.query(self._source.level, query, self._neighbours, self._neighbours),
             )
 
-    def _view(self, sample: dict[str, Any], voice: StudentPredictor | None = None) -> View:
-        student = None if voice is None else voice.of(sample)
-        return self._asked.teacher.view_of_bank_images([copy.deepcopy(sample)], student)
+    def _view(self, sample: dict[str, Any], student: StudentPredictor | None = None) -> View:
+        tapped = None if student is None else student(sample)
+        return self._source.teacher.view_of_bank_images([copy.deepcopy(sample)], tapped)
 
-    def _traced(self, questions: Sequence[Question]) -> list[QueryExample]:
-        """The cases, after a look at the images that were found."""
-        rows = {row for question in questions for row in question.rows}
-        has_points = any(question.point is not None for question in questions)
+    def _located(self, queries: Sequence[_Query]) -> list[QueryExample]:
+        """Return the examples, with the rows located in their images."""
+        rows = {row for query in queries for row in query.rows}
+        has_points = any(query.point is not None for query in queries)
         points = self.rows.points(rows) if has_points else {}
-        return [self._case(question, points) for question in questions]
+        return [self._example(query, points) for query in queries]
 
-    def _case(self, question: Question, points: Mapping[int, Point]) -> QueryExample:
-        said = {name: guesses(logits) for name, logits in question.students.items()}
-        positives, negatives = (self.rows.neighbours(one, points) for one in question.contexts)
+    def _example(self, query: _Query, points: Mapping[int, Point]) -> QueryExample:
+        students = {name: top_predictions(logits) for name, logits in query.students.items()}
+        positives, negatives = (self.rows.neighbours(context, points) for context in query.contexts)
         return QueryExample(
-            image=question.image,
-            label=question.label,
-            split=question.split,
-            teacher=guesses(question.query.logits[0]),
-            before=said.get(BEFORE),
-            after=said.get(AFTER),
+            image=query.image,
+            label=query.label,
+            split=query.split,
+            teacher=top_predictions(query.sample.logits[0]),
+            before=students.get(BEFORE),
+            after=students.get(AFTER),
             positives=positives,
             negatives=negatives,
-            point=question.point,
+            point=query.point,
         )

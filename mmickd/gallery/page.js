@@ -4,45 +4,45 @@ const at = (id) => document.getElementById(id);
 const SMALL = 64; // pixels of a side up to which an image is shown with its pixels
 
 const mean = (rows) => rows.reduce((sum, row) => sum + row.similarity, 0) / rows.length;
-const chance = (voice, label) => (voice.find(([one]) => one === label) || [label, 0])[1];
-const isWrong = (voice, label) => Boolean(voice) && voice[0][0] !== label;
+const probability = (predictions, label) => (predictions.find(([other]) => other === label) || [label, 0])[1];
+const isWrong = (predictions, label) => Boolean(predictions) && predictions[0][0] !== label;
 const percent = (share) => `${Math.round(100 * share)}%`;
 
-for (const one of data.cases) {
-  one.own = one.positives.length ? mean(one.positives) : null;
-  one.others = one.negatives.length ? mean(one.negatives) : null;
-  one.student = one.after || one.before;
+for (const example of data.examples) {
+  example.own = example.positives.length ? mean(example.positives) : null;
+  example.others = example.negatives.length ? mean(example.negatives) : null;
+  example.student = example.after || example.before;
 }
 
-// What a case is sorted by: the smaller, the sooner it comes. Of equals, the order they came in.
+// Sort keys of the examples, smallest first. Examples with equal keys keep their order.
 const ORDERS = {
   drawn: ["the order they were drawn in", () => 0],
-  positives: ["least similar positives", (one) => one.own ?? -2],
-  negatives: ["most similar negatives", (one) => -(one.others ?? -2)],
-  margin: ["negatives nearer than positives", (one) => (one.own ?? -2) - (one.others ?? -2)],
-  teacher: ["teacher wrong first", (one) => doubt(one.teacher, one.label)],
+  positives: ["least similar positives", (example) => example.own ?? -2],
+  negatives: ["most similar negatives", (example) => -(example.others ?? -2)],
+  margin: ["negatives nearer than positives", (example) => (example.own ?? -2) - (example.others ?? -2)],
+  teacher: ["teacher wrong first", (example) => correctness(example.teacher, example.label)],
 };
-if (data.cases.some((one) => one.student)) {
-  ORDERS.student = ["student wrong first", (one) => doubt(one.student, one.label)];
+if (data.examples.some((example) => example.student)) {
+  ORDERS.student = ["student wrong first", (example) => correctness(example.student, example.label)];
 }
 
-function doubt(voice, label) { // the wrong ones first, the surest of them at the top
-  if (!voice) return 2;
-  return isWrong(voice, label) ? -voice[0][1] : chance(voice, label);
+function correctness(predictions, label) { // confident errors have the smallest values
+  if (!predictions) return 2;
+  return isWrong(predictions, label) ? -predictions[0][1] : probability(predictions, label);
 }
 
 function make(tag, attributes, ...children) {
-  const made = document.createElement(tag);
+  const element = document.createElement(tag);
   for (const [name, value] of Object.entries(attributes || {})) {
-    if (name.startsWith("on")) made.addEventListener(name.slice(2), value);
-    else if (name === "share") made.style.setProperty("--share", value);
-    else if (value !== null && value !== false) made.setAttribute(name, value);
+    if (name.startsWith("on")) element.addEventListener(name.slice(2), value);
+    else if (name === "share") element.style.setProperty("--share", value);
+    else if (value !== null && value !== false) element.setAttribute(name, value);
   }
-  made.append(...children.filter((child) => child !== null));
-  return made;
+  element.append(...children.filter((child) => child !== null));
+  return element;
 }
 
-// An image in a square frame, its point marked. All text of the data becomes text, never markup.
+// Return an image in a square frame, with its point marked. Text of the data is never parsed as markup.
 function frame(image, kind, point, tag = "button") {
   const { uri, name, width, height } = data.images[image];
   const picture = make("span", { class: "picture" },
@@ -66,12 +66,12 @@ function zoom(image, point) {
   at("zoom").showModal();
 }
 
-// The state of the page stands in its address, so that a view can be linked and restored.
+// The state of the page is in its address, so that a view can be linked and restored.
 function state() {
   const read = new URLSearchParams(location.hash.slice(1));
   const label = read.get("class") ?? "";
   return {
-    tab: read.get("tab") === "suspects" ? "suspects" : "contexts",
+    tab: read.get("tab") === "label-issues" ? "label-issues" : "contexts",
     label: data.classes[label] === undefined || label === "" ? null : Number(label),
     sort: ORDERS[read.get("sort")] ? read.get("sort") : "drawn",
     query: read.get("query") === null ? null : Number(read.get("query")),
@@ -92,12 +92,12 @@ const hasClass = (rows, label) => rows.filter((row) => label === null || row.lab
 
 function sorted(now) {
   const key = ORDERS[now.sort][1];
-  return hasClass(data.cases, now.label).sort((a, b) => key(a) - key(b));
+  return hasClass(data.examples, now.label).sort((a, b) => key(a) - key(b));
 }
 
 function render() {
   const now = state();
-  for (const tab of ["contexts", "suspects"]) {
+  for (const tab of ["contexts", "label-issues"]) {
     at(tab).hidden = now.tab !== tab;
     at(`tab-${tab}`).setAttribute("aria-selected", now.tab === tab);
     at(`tab-${tab}`).tabIndex = now.tab === tab ? 0 : -1;
@@ -106,11 +106,11 @@ function render() {
   at("sort").value = now.sort;
   renderClasses(now);
   if (now.tab === "contexts") renderContexts(now);
-  else renderSuspects(now);
+  else renderLabelIssues(now);
 }
 
 function renderClasses(now) {
-  const rows = now.tab === "contexts" ? data.cases : data.suspects;
+  const rows = now.tab === "contexts" ? data.examples : data.labelIssues;
   const counts = new Map();
   for (const row of rows) counts.set(row.label, (counts.get(row.label) || 0) + 1);
   const labels = [...new Set([...counts.keys(), ...(now.label === null ? [] : [now.label])])];
@@ -122,55 +122,64 @@ function renderClasses(now) {
 }
 
 function renderContexts(now) {
-  const cases = sorted(now);
-  const picked = cases.find((one) => one.number === now.query) || cases[0];
-  at("shown").textContent = `${cases.length} ${cases.length === 1 ? "query" : "queries"}`;
-  at("queries").replaceChildren(...cases.map((one) => make("button", {
-    class: "query", type: "button", "data-query": one.number, "aria-current": one === picked,
-    onclick: () => go({ query: one.number }),
-  }, frame(one.image, isWrong(one.student || one.teacher, one.label) ? "other" : "own", one.point, "span"),
-  make("span", null,
-    make("strong", null, data.classes[one.label]),
-    make("span", { class: "faint" }, `own ${shown(one.own)} · others ${shown(one.others)}`),
-    one.student && isWrong(one.student, one.label)
-      ? make("span", { class: "faint wrong" }, `student: ${data.classes[one.student[0][0]]}`)
-      : null))));
-  at("case").replaceChildren(...(picked ? caseOf(picked) : [make("p", null, "No query of this class.")]));
+  const examples = sorted(now);
+  const selected = examples.find((example) => example.number === now.query) || examples[0];
+  at("shown").textContent = `${examples.length} ${examples.length === 1 ? "query" : "queries"}`;
+  at("queries").replaceChildren(...examples.map((example) => queryButton(example, example === selected)));
+  at("example").replaceChildren(
+    ...(selected ? exampleParts(selected) : [make("p", null, "No query of this class.")]));
   const current = at("queries").querySelector("[aria-current=true]");
   if (current) current.scrollIntoView({ block: "nearest", inline: "nearest" });
 }
 
-const shown = (similarity) => (similarity === null ? "–" : similarity.toFixed(3));
+const format = (similarity) => (similarity === null ? "–" : similarity.toFixed(3));
 
-function caseOf(one) {
-  const voices = [["Teacher", one.teacher], ["Student before", one.before], ["Student after", one.after]];
+function queryButton(example, isSelected) {
+  const kind = isWrong(example.student || example.teacher, example.label) ? "other" : "own";
+  return make("button", {
+    class: "query", type: "button", "data-query": example.number, "aria-current": isSelected,
+    onclick: () => go({ query: example.number }),
+  }, frame(example.image, kind, example.point, "span"),
+  make("span", null,
+    make("strong", null, data.classes[example.label]),
+    make("span", { class: "faint" }, `own ${format(example.own)} · others ${format(example.others)}`),
+    example.student && isWrong(example.student, example.label)
+      ? make("span", { class: "faint wrong" }, `student: ${data.classes[example.student[0][0]]}`)
+      : null));
+}
+
+function exampleParts(example) {
+  const { image, label, split, point, teacher, before, after, positives, negatives } = example;
+  const networks = [["Teacher", teacher], ["Student before", before], ["Student after", after]];
   return [
-    make("div", { class: "top" }, frame(one.image, "asked", one.point), make("div", { class: "says" },
-      make("h2", null, data.classes[one.label]),
-      make("p", { class: "path" }, `${data.images[one.image].name} (${one.split})`),
-      make("div", { class: "voices" },
-        ...voices.filter(([, voice]) => voice).map(([who, voice]) => voiceOf(who, voice, one.label))))),
-    ...contextOf("Positives", "nearest rows of its class", one.positives, one.label),
-    ...contextOf("Negatives", "nearest rows of other classes", one.negatives, one.label),
+    make("div", { class: "top" }, frame(image, "queried", point), make("div", { class: "summary" },
+      make("h2", null, data.classes[label]),
+      make("p", { class: "path" }, `${data.images[image].name} (${split})`),
+      make("div", { class: "networks" },
+        ...networks.filter(([, predictions]) => predictions)
+          .map(([name, predictions]) => predictionsOf(name, predictions, label))))),
+    ...contextOf("Positives", "nearest rows of its class", positives, label),
+    ...contextOf("Negatives", "nearest rows of other classes", negatives, label),
   ];
 }
 
-function voiceOf(who, voice, label) {
-  const wrong = isWrong(voice, label);
+function predictionsOf(name, predictions, label) {
+  const wrong = isWrong(predictions, label);
   return make("div", null,
-    make("h4", null, who,
+    make("h4", null, name,
       make("span", { class: `verdict ${wrong ? "wrong" : "right"}` }, wrong ? "✗ wrong" : "✓ right")),
-    ...voice.map(([one, share]) => make("div", { class: one === label ? "guess true" : "guess", share },
-      make("b", null, percent(share)), make("span", { title: data.classes[one] }, data.classes[one]))));
+    ...predictions.map(([other, share]) =>
+      make("div", { class: other === label ? "prediction true" : "prediction", share },
+        make("b", null, percent(share)), make("span", { title: data.classes[other] }, data.classes[other]))));
 }
 
 function contextOf(title, what, rows, label) {
   return [
-    make("h3", null, `${title} `, make("small", null, rows.length ? what : "none were found")),
+    make("h3", null, `${title} `, make("small", null, rows.length ? what : "no rows")),
     make("div", { class: "neighbours" }, ...rows.map((row) => make("figure", null,
       frame(row.image, row.label === label ? "own" : "other", row.point),
-      make("figcaption", { title: row.teacher.map(([one, share]) =>
-        `teacher: ${percent(share)} ${data.classes[one]}`).join("\n") },
+      make("figcaption", { title: row.teacher.map(([other, share]) =>
+        `teacher: ${percent(share)} ${data.classes[other]}`).join("\n") },
       make("strong", null, row.similarity.toFixed(3)),
       make("span", null, data.classes[row.label]),
       make("span", { class: isWrong(row.teacher, row.label) ? "wrong" : "faint" },
@@ -178,10 +187,10 @@ function contextOf(title, what, rows, label) {
   ];
 }
 
-function renderSuspects(now) {
-  const rows = hasClass(data.suspects, now.label);
-  at("shown").textContent = `${rows.length} shown of ${data.suspectsInAll}`;
-  if (!rows.length) at("rows").replaceChildren(make("p", null, "No label is doubted."));
+function renderLabelIssues(now) {
+  const rows = hasClass(data.labelIssues, now.label);
+  at("shown").textContent = `${rows.length} shown of ${data.numLabelIssues}`;
+  if (!rows.length) at("rows").replaceChildren(make("p", null, "No label issues."));
   else at("rows").replaceChildren(...rows.map((row) => make("li", { "data-image": data.images[row.image].name },
     make("span", { class: "rank" }, String(row.rank)),
     frame(row.image, "other", null),
@@ -192,9 +201,9 @@ function renderSuspects(now) {
 }
 
 function move(step) {
-  const now = state(), cases = sorted(now);
-  const place = Math.max(0, cases.findIndex((one) => one.number === now.query));
-  const next = cases[Math.min(cases.length - 1, Math.max(0, place + step))];
+  const now = state(), examples = sorted(now);
+  const place = Math.max(0, examples.findIndex((example) => example.number === now.query));
+  const next = examples[Math.min(examples.length - 1, Math.max(0, place + step))];
   if (next) go({ query: next.number });
 }
 
@@ -204,7 +213,7 @@ document.addEventListener("keydown", (event) => {
   const now = state();
   if (event.target.getAttribute && event.target.getAttribute("role") === "tab"
       && ["ArrowLeft", "ArrowRight"].includes(event.key)) {
-    go({ tab: now.tab === "contexts" ? "suspects" : "contexts" });
+    go({ tab: now.tab === "contexts" ? "label-issues" : "contexts" });
     at(`tab-${state().tab}`).focus();
   } else if (step && now.tab === "contexts") {
     event.preventDefault();
@@ -214,14 +223,14 @@ document.addEventListener("keydown", (event) => {
 at("zoom").addEventListener("click", (event) => { if (event.target === at("zoom")) at("zoom").close(); });
 at("class").addEventListener("change", () => go({ class: at("class").value, query: null }));
 at("sort").addEventListener("change", () => go({ sort: at("sort").value, query: null }));
-for (const tab of ["contexts", "suspects"]) at(`tab-${tab}`).addEventListener("click", () => go({ tab }));
+for (const tab of ["contexts", "label-issues"]) at(`tab-${tab}`).addEventListener("click", () => go({ tab }));
 window.addEventListener("hashchange", render);
 
 document.title = `${data.title}: mmickd gallery`;
 at("title").textContent = data.title;
 at("facts").textContent = data.facts.join(" · ");
-at("tab-contexts").textContent = `Contexts (${data.cases.length})`;
-at("tab-suspects").textContent = `Suspicious labels (${data.suspectsInAll})`;
-at("about-suspects").textContent = data.aboutSuspects;
+at("tab-contexts").textContent = `Contexts (${data.examples.length})`;
+at("tab-label-issues").textContent = `Label issues (${data.numLabelIssues})`;
+at("about-label-issues").textContent = data.aboutLabelIssues;
 at("sort").replaceChildren(...Object.entries(ORDERS).map(([value, [text]]) => make("option", { value }, text)));
 render();

@@ -6,22 +6,23 @@ import base64
 import io
 import json
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 from PIL import Image
 
-from mmickd.gallery.structures import Guess, LabelIssue, Neighbour, QueryExample
+from mmickd.gallery.structures import LabelIssue, Neighbour, Prediction, QueryExample
 
 THUMBNAIL = 160
-"""Most pixels of a side of an image in the page."""
+"""Maximum side of an image in the page, in pixels."""
 LOSSLESS = 64
-"""Pixels of a side up to which an image is stored as PNG: JPEG would smear it."""
-ABOUT_SUSPECTS = (
-    "Training images whose nearest rows in the bank vote for another class than their label, the "
-    "worst first, with the share of the votes against the label. They may be labelled wrongly, or "
-    "just be hard; suspects.csv beside this page has the scores of all images."
+"""Side in pixels up to which an image is stored as PNG, because JPEG would blur it."""
+ABOUT_LABEL_ISSUES = (
+    "Training images whose nearest rows in the bank suggest another class than their label, by "
+    "falling score. The label may be wrong, or the image may be hard; label_issues.csv beside this "
+    "page has the scores of all labels."
 )
 
 
@@ -30,56 +31,50 @@ def write_page(
     title: str,
     facts: Sequence[str],
     classes: Sequence[str],
-    cases: Sequence[QueryExample],
-    suspects: Sequence[LabelIssue],
-    suspects_in_all: int,
+    examples: Sequence[QueryExample],
+    label_issues: Sequence[LabelIssue],
+    num_label_issues: int,
     picture: Callable[[str, str], Image.Image],
 ) -> None:
     """Write the page.
 
     Args:
-        file: the HTML file.
-        title: heading.
-        facts: what stands below it.
-        classes: names.
-        cases: to be shown.
-        suspects: to be shown, the worst first.
-        suspects_in_all: how many there are, with those that are not shown.
-        picture: gives the picture of an image by split and name.
+        file: HTML file.
+        title: Heading.
+        facts: Facts below the heading.
+        classes: Names of the classes.
+        examples: Examples to show.
+        label_issues: Label issues to show, by falling score.
+        num_label_issues: Number of all label issues, shown or not.
+        picture: Function that returns the picture of an image by split and name.
     """
     images = _Images(picture)
     data = {
         "title": title,
         "facts": list(facts),
         "classes": list(classes),
-        "cases": [_case(number, case, images) for number, case in enumerate(cases)],
-        "suspects": [
-            {
-                "rank": rank,
-                "image": images.add("train", one.image),
-                "label": one.label,
-                "suggested": one.suggested,
-                "score": one.score,
-            }
-            for rank, one in enumerate(suspects, 1)
+        "examples": [_example(number, example, images) for number, example in enumerate(examples)],
+        "labelIssues": [
+            asdict(issue) | {"rank": rank, "image": images.add("train", issue.image)}
+            for rank, issue in enumerate(label_issues, 1)
         ],
-        "suspectsInAll": suspects_in_all,
-        "aboutSuspects": ABOUT_SUSPECTS,
+        "numLabelIssues": num_label_issues,
+        "aboutLabelIssues": ABOUT_LABEL_ISSUES,
     }
     data["images"] = images.stored
-    file.write_text(_filled(data), encoding="utf-8")
+    file.write_text(_html(data), encoding="utf-8")
 
 
-def _filled(data: dict[str, Any]) -> str:
-    """The page around its data."""
+def _html(data: dict[str, Any]) -> str:
+    """Return the page with its style, script and data."""
     # In a script element, only "<" can end it or begin anything else.
     text = json.dumps(data, separators=(",", ":")).replace("<", "\\u003c")
-    here = files("mmickd.gallery")
-    page = here.joinpath("page.html").read_text(encoding="utf-8")
+    folder = files("mmickd.gallery")
+    page = folder.joinpath("page.html").read_text(encoding="utf-8")
     for mark, part in (
-        ("/*STYLE*/", here.joinpath("page.css").read_text(encoding="utf-8")),
-        ("/*SCRIPT*/", here.joinpath("page.js").read_text(encoding="utf-8")),
-        ("/*DATA*/", text),  # last: nothing is looked for in it
+        ("/*STYLE*/", folder.joinpath("page.css").read_text(encoding="utf-8")),
+        ("/*SCRIPT*/", folder.joinpath("page.js").read_text(encoding="utf-8")),
+        ("/*DATA*/", text),  # last, so that marks in the data are not replaced
     ):
         before, _, after = page.partition(mark)
         page = before + part + after
@@ -87,22 +82,22 @@ def _filled(data: dict[str, Any]) -> str:
 
 
 class _Images:
-    """Pictures, each image once."""
+    """Images of the page; each is stored once."""
 
     def __init__(self, picture: Callable[[str, str], Image.Image]) -> None:
         self._picture = picture
-        self._places: dict[tuple[str, str], int] = {}
+        self._indices: dict[tuple[str, str], int] = {}
         self.stored: list[dict[str, Any]] = []
 
     def add(self, split: str, name: str) -> int:
-        """Place of an image among the stored ones."""
-        if (split, name) not in self._places:
-            self._places[split, name] = len(self.stored)
-            self.stored.append(_stored(name, self._picture(split, name)))
-        return self._places[split, name]
+        """Return the index of an image in ``stored``."""
+        if (split, name) not in self._indices:
+            self._indices[split, name] = len(self.stored)
+            self.stored.append(_encoded(name, self._picture(split, name)))
+        return self._indices[split, name]
 
 
-def _stored(name: str, picture: Image.Image) -> dict[str, Any]:
+def _encoded(name: str, picture: Image.Image) -> dict[str, Any]:
     thumbnail = picture.copy()
     thumbnail.thumbnail((THUMBNAIL, THUMBNAIL))
     kind = "png" if max(thumbnail.size) <= LOSSLESS else "jpeg"
@@ -112,30 +107,32 @@ def _stored(name: str, picture: Image.Image) -> dict[str, Any]:
     return {"name": name, "uri": uri, "width": thumbnail.width, "height": thumbnail.height}
 
 
-def _case(number: int, case: QueryExample, images: _Images) -> dict[str, Any]:
+def _example(number: int, example: QueryExample, images: _Images) -> dict[str, Any]:
     return {
         "number": number,
-        "image": images.add(case.split, case.image),
-        "label": case.label,
-        "split": case.split,
-        "point": case.point,
-        "teacher": _guesses(case.teacher),
-        "before": _guesses(case.before),
-        "after": _guesses(case.after),
-        "positives": [_neighbour(one, images) for one in case.positives],
-        "negatives": [_neighbour(one, images) for one in case.negatives],
+        "image": images.add(example.split, example.image),
+        "label": example.label,
+        "split": example.split,
+        "point": example.point,
+        "teacher": _pairs(example.teacher),
+        "before": _pairs(example.before),
+        "after": _pairs(example.after),
+        "positives": [_neighbour(row, images) for row in example.positives],
+        "negatives": [_neighbour(row, images) for row in example.negatives],
     }
 
 
-def _neighbour(one: Neighbour, images: _Images) -> dict[str, Any]:
+def _neighbour(row: Neighbour, images: _Images) -> dict[str, Any]:
     return {
-        "image": images.add("train", one.image),
-        "label": one.label,
-        "similarity": round(one.similarity, 4),
-        "teacher": _guesses(one.teacher),
-        "point": one.point,
+        "image": images.add("train", row.image),
+        "label": row.label,
+        "similarity": round(row.similarity, 4),
+        "teacher": _pairs(row.teacher),
+        "point": row.point,
     }
 
 
-def _guesses(guesses: Sequence[Guess] | None) -> list[tuple[int, float]] | None:
-    return None if guesses is None else [(one.label, round(one.probability, 4)) for one in guesses]
+def _pairs(predictions: Sequence[Prediction] | None) -> list[tuple[int, float]] | None:
+    if predictions is None:
+        return None
+    return [(p.label, round(p.probability, 4)) for p in predictions]

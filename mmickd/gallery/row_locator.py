@@ -1,4 +1,4 @@
-"""A frozen bank whose rows are traced back to images, and to places in them."""
+"""Frozen bank of a run, with the images of its rows and their locations in them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from mmickd.banks.memory_bank import MemoryBank
 from mmickd.building.images import BankImages
-from mmickd.gallery.structures import Neighbour, Point, guesses
+from mmickd.gallery.structures import Neighbour, Point, top_predictions
 from mmickd.sampling import image_id
 from mmickd.structures import Context
 from mmickd.teachers import NetworkTeacher
@@ -19,13 +19,13 @@ from mmickd.utils.timing import Progress
 
 @dataclass(frozen=True)
 class GalleryBank:
-    """What a run's students are taught from, as far as a gallery shows it.
+    """Frozen bank of a run, as a gallery needs it.
 
     Args:
-        teacher: frozen.
-        level: that is asked; the first one, if there are several.
-        bank: of the level, whole on this rank.
-        images: that it was built from.
+        teacher: Frozen teacher.
+        level: Level of the bank; the first one of a run with several.
+        bank: Whole bank of the level.
+        images: Images that the bank was built from.
     """
 
     teacher: NetworkTeacher
@@ -35,94 +35,96 @@ class GalleryBank:
 
     @classmethod
     def of(cls, ready: ReadyRun) -> GalleryBank:
-        """Of a run.
+        """Return the bank of a run.
 
         Raises:
-            ICKDError: if it has no frozen bank, or only a part of it on this rank.
+            ICKDError: if the run has no frozen bank, or this rank has only a part of it.
         """
-        teacher, level = ready.distiller.teacher, ready.distiller.levels[0]
-        if not (isinstance(teacher, NetworkTeacher) and teacher.is_frozen):
+        distiller = ready.distiller
+        teacher, level = distiller.teacher.frozen_network, distiller.levels[0]
+        if teacher is None:
             raise ICKDError(
-                "a gallery needs the frozen bank of an offline teacher, and "
-                f"{type(teacher).__name__} remembers what training has shown it. Use "
+                "a gallery needs the frozen bank of an offline teacher, and the queues of "
+                f"{type(distiller.teacher).__name__} change in training. Use "
                 "dict(type='OfflineTeacher', cfg=..., checkpoint=...); its checkpoint may be that "
-                "of a student that is trained."
+                "of a trained student."
             )
         bank = teacher.memory.banks.get(level)
-        if bank is None:
+        if bank is None or ready.images is None:
             raise ICKDError(
-                "a gallery shows what the terms of losses retrieve, and none that counts does. "
-                "Give one that does a loss_weight above 0."
+                "a gallery shows what the terms of losses retrieve, and no term with a "
+                "loss_weight above 0 retrieves. Give one that does a loss_weight above 0."
             )
-        if not isinstance(bank, MemoryBank):
+        if bank.is_sharded or bank.is_queue:
             raise ICKDError(
-                "a gallery needs the whole bank in one place, and bank.shard=True deals it to the "
-                "ranks. Set bank.shard=False, or use `mmickd gallery`, which runs in one process."
+                "a gallery needs the whole bank on one rank, and bank.shard=True shards it. Set "
+                "bank.shard=False, or use `mmickd gallery`, which runs in one process."
             )
-        assert ready.images is not None  # what else was it built from
         return cls(teacher, level, bank, ready.images)
 
 
 class RowLocator:
-    """Rows of a bank, by what the training set calls their images.
+    """Finder of the images that the rows of a bank come from, and of the locations in them.
 
     Args:
-        asked: the bank, its teacher and its images.
+        source: The bank with its teacher and images.
 
     Raises:
-        ICKDError: if rows cannot be traced to an image.
+        ICKDError: if the image of a row is unknown.
     """
 
-    def __init__(self, asked: GalleryBank) -> None:
-        self._teacher, self._bank, self._images = asked.teacher, asked.bank, asked.images
+    def __init__(self, source: GalleryBank) -> None:
+        self._teacher, self._bank, self._images = source.teacher, source.bank, source.images
         self._index = {image_id(name): index for index, name in enumerate(self._images.names())}
-        lost = set(self._bank.ids.unique().tolist()) - self._index.keys()
-        if lost:
+        unknown = set(self._bank.ids.unique().tolist()) - self._index.keys()
+        if unknown:
             raise ICKDError(
-                f"rows of {len(lost)} images of the bank cannot be traced to the training set: its "
-                "images have neither img_path nor sample_idx among the meta information that the "
-                "pipeline packs. Add one of them to meta_keys of bank.pipeline's last transform."
+                f"{len(unknown)} images that the bank has rows of cannot be found in the training "
+                "set: they have neither img_path nor sample_idx among the meta information that "
+                "the pipeline packs. Add one of them to meta_keys of bank.pipeline's last "
+                "transform."
             )
 
     def name_of(self, image_id: int) -> str:
-        """What the training set calls an image of the bank."""
+        """Return the name that the training set has for an image of the bank."""
         return self._images.name(self._index[image_id])
 
     def points(self, rows: Collection[int]) -> dict[int, Point]:
-        """Where rows of the bank lie in their images, which are run through the teacher again.
+        """Return the location of each row in its image.
 
-        The bank does not keep it: a row lies where the features of its class are nearest to it.
+        The bank does not store locations. The teacher runs on the image again, and a row is
+        located where a feature of the same class is most similar to it.
         """
-        of_image = defaultdict(list)
+        rows_of_image = defaultdict(list)
         for row in rows:
-            of_image[int(self._bank.ids[row])].append(row)
-        found: dict[int, Point] = {}
-        clock = Progress(len(of_image), "images", "places of the neighbours", quiet=True)
-        for image, own in of_image.items():
+            rows_of_image[int(self._bank.ids[row])].append(row)
+        points: dict[int, Point] = {}
+        clock = Progress(len(rows_of_image), "images", "locations of the neighbours", quiet=True)
+        for image, image_rows in rows_of_image.items():
             view = self._teacher.view_of_bank_images([self._images[self._index[image]]])
             assert view.places is not None
-            seen, places = view.samples(), view.places()[0].tolist()
-            for row in own:
-                similarity = seen.features @ self._bank.features[row].float()
-                similarity[seen.labels != self._bank.labels[row]] = -1.0
-                x, y = places[int(similarity.argmax())]
-                found[row] = x, y
+            samples, locations = view.samples(), view.places()[0].tolist()
+            for row in image_rows:
+                similarity = samples.features @ self._bank.features[row].float()
+                similarity[samples.labels != self._bank.labels[row]] = -1.0
+                x, y = locations[int(similarity.argmax())]
+                points[row] = x, y
             clock.step()
-        return found
+        return points
 
     def neighbours(self, context: Context, points: Mapping[int, Point]) -> list[Neighbour]:
-        """The rows of the context of one query, as a gallery shows them."""
-        rows = context.indices[context.mask].tolist()
+        """Return the rows in the context of one query."""
+        columns = (context.indices, context.similarity, context.logits)
+        rows, similarities, logits = (column[context.mask] for column in columns)
         return [
             Neighbour(
                 self.name_of(int(self._bank.ids[row])),
                 int(self._bank.labels[row]),
                 similarity,
-                guesses(logits),
+                top_predictions(row_logits),
                 points.get(row),
             )
-            for row, similarity, logits in zip(
-                rows, context.similarity[context.mask].tolist(), context.logits[context.mask],
-                strict=True,
+            for row, similarity, row_logits in zip(
+                rows.tolist(), similarities.tolist(), logits, strict=True
             )
-        ]  # fmt: skip
+        ]

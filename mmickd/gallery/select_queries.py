@@ -1,57 +1,92 @@
-"""Which images, and which of their locations, a gallery shows."""
+"""Selection of the images, classes and locations that a gallery shows."""
 
 from __future__ import annotations
 
+import difflib
 import os
 from collections import Counter
 from collections.abc import Collection, Sequence
+from typing import Any
 
 import numpy as np
 import torch
 
 from mmickd.building.images import BankImages
+from mmickd.building.parts import leaf_datasets
 from mmickd.sampling import image_id, keyed_hash
 from mmickd.utils.errors import ICKDError
 
 
-def images_named(images: BankImages, wanted: Sequence[str], split: str) -> list[int]:
-    """Places of images by their paths, or by the ends of these.
+def class_names(dataset: Any, count: int) -> list[str]:
+    """Return the class names of a data set, or the class numbers if it has no names.
 
     Args:
-        images: to look among.
-        wanted: paths, or as much of their ends as tells them from others.
-        split: what the images are called, for messages.
+        dataset: Live data set, wrappers included.
+        count: Number of classes.
+    """
+    names = getattr(leaf_datasets(dataset)[0], "metainfo", {}).get("classes") or ()
+    return [str(name) for name in names] if len(names) == count else [str(n) for n in range(count)]
+
+
+def select_classes(requested: Sequence[str] | None, names: Sequence[str]) -> set[int]:
+    """Return the classes that are requested by name or number; None requests all.
 
     Raises:
-        ICKDError: if one is not among the images, or is several of them.
+        ICKDError: if a class does not exist; the message has the closest name.
+
+    Example:
+        >>> select_classes(["dog", "0"], ["cat", "dog"])
+        {0, 1}
     """
-    names = [images.name(index) for index in range(len(images))]
-    return [_named(names, one, split) for one in wanted]
+    if requested is None:
+        return set(range(len(names)))
+    labels = {str(number): number for number in range(len(names))}
+    labels |= {name: number for number, name in enumerate(names)}
+    for name in requested:
+        if name not in labels:
+            close = difflib.get_close_matches(name, names, n=1) or list(names[:3])
+            raise ICKDError(f"--classes: there is no class '{name}' (try {', '.join(close)}).")
+    return {labels[name] for name in requested}
 
 
-def _named(names: Sequence[str], wanted: str, split: str) -> int:
-    path = os.path.abspath(wanted)
-    found = [at for at, name in enumerate(names) if name == wanted or os.path.abspath(name) == path]
-    if not found:
-        end = "/" + wanted.replace(os.sep, "/").lstrip("./")
-        found = [at for at, name in enumerate(names) if name.replace(os.sep, "/").endswith(end)]
-    if len(found) != 1:
-        some = ", ".join(names[at] for at in (found or range(len(names)))[:3])
-        what = f"are {len(found)} images" if found else "is no image"
-        raise ICKDError(
-            f"--images: {wanted} {what} of the {split} split, which has {some}, ... Give the path "
-            "of an image as the data set has it, or enough of its end."
-        )
-    return found[0]
-
-
-def images_by_chance(images: BankImages, classes: Collection[int], seed: int) -> list[int]:
-    """All images in a random order in which classes take turns, where labels are known unread.
+def images_by_path(images: BankImages, paths: Sequence[str], split: str) -> list[int]:
+    """Return the index of each image that is given by its path or by the end of its path.
 
     Args:
-        images: to choose among.
-        classes: to keep to; of images whose class is not known before they are read, all stay.
-        seed: of the order; it is the same whatever the order of the data set.
+        images: Images to search.
+        paths: Paths, or their unique ends.
+        split: Name of the images, for messages.
+
+    Raises:
+        ICKDError: if a path fits no image, or several.
+    """
+    names = [images.name(index) for index in range(len(images))]
+    return [_index_of(names, path, split) for path in paths]
+
+
+def _index_of(names: Sequence[str], path: str, split: str) -> int:
+    full = os.path.abspath(path)
+    matches = [i for i, name in enumerate(names) if name == path or os.path.abspath(name) == full]
+    if not matches:
+        end = "/" + path.replace(os.sep, "/").lstrip("./")
+        matches = [i for i, name in enumerate(names) if name.replace(os.sep, "/").endswith(end)]
+    if len(matches) != 1:
+        examples = ", ".join(names[index] for index in (matches or range(len(names)))[:3])
+        problem = f"fits {len(matches)} images" if matches else "is no image"
+        raise ICKDError(
+            f"--images: {path} {problem} of the {split} split (it has {examples}, ...). Give the "
+            "path of an image as the data set has it, or a unique end of it."
+        )
+    return matches[0]
+
+
+def shuffle_images(images: BankImages, classes: Collection[int], seed: int) -> list[int]:
+    """Return the indices of the images in random order, with the classes taking turns.
+
+    Args:
+        images: Images to order.
+        classes: Classes to keep. Images whose class is unknown before they are read are all kept.
+        seed: Seed of the order; the order of the data set does not matter.
     """
     ids = torch.tensor([image_id(name) for name in images.names()])
     shuffled = keyed_hash(seed, ids, torch.zeros_like(ids)).argsort(stable=True).tolist()
@@ -67,27 +102,28 @@ def images_by_chance(images: BankImages, classes: Collection[int], seed: int) ->
     return sorted(turn, key=lambda index: turn[index])
 
 
-def rarest(labels: Sequence[int], classes: Collection[int], shown: Counter[int]) -> list[int]:
-    """The slot of the wanted class that was shown least, of equals the first.
+def rarest_class(
+    labels: Sequence[int], classes: Collection[int], counts: Counter[int]
+) -> list[int]:
+    """Return the first slot of the selected class that was shown least; empty if there is none.
 
     Args:
-        labels: class of each slot; below 0 where it has none.
-        classes: that are wanted.
-        shown: how often each class was.
+        labels: Class of each slot; negative for a slot without a class.
+        classes: Selected classes.
+        counts: Number of times that each class was shown.
 
     Example:
-        >>> rarest([-1, 4, 2, 2], {2, 4}, Counter({4: 1})), rarest([4], {2}, Counter())
+        >>> rarest_class([-1, 4, 2, 2], {2, 4}, Counter({4: 1})), rarest_class([4], {2}, Counter())
         ([2], [])
     """
-    slots = one_of_each(labels, classes)
-    return sorted(slots, key=lambda slot: shown[labels[slot]])[:1]
+    return sorted(one_per_class(labels, classes), key=lambda slot: counts[labels[slot]])[:1]
 
 
-def one_of_each(labels: Sequence[int], classes: Collection[int]) -> list[int]:
-    """The first slot of each wanted class.
+def one_per_class(labels: Sequence[int], classes: Collection[int]) -> list[int]:
+    """Return the first slot of each selected class.
 
     Example:
-        >>> one_of_each([-1, 4, 2, 2], {2, 3, 4})
+        >>> one_per_class([-1, 4, 2, 2], {2, 3, 4})
         [1, 2]
     """
     first: dict[int, int] = {}

@@ -1,4 +1,4 @@
-"""What a gallery shows."""
+"""Data of a gallery: queries, their contexts, and label issues."""
 
 from __future__ import annotations
 
@@ -8,22 +8,22 @@ from dataclasses import dataclass
 from torch import Tensor
 
 TOP = 3
-"""Classes that are shown of a prediction."""
+"""Number of classes that are shown of a prediction."""
 
 Point = tuple[float, float]
 """x and y, as shares of an image's width and height."""
 
 
 @dataclass(frozen=True)
-class Guess:
-    """A class, and how sure a network is of it.
+class Prediction:
+    """Class that a network predicts.
 
     Args:
-        label: the class.
-        probability: in [0, 1].
+        label: The class.
+        probability: Its probability, in [0, 1].
 
     Example:
-        >>> Guess(3, 0.5).label
+        >>> Prediction(3, 0.5).label
         3
     """
 
@@ -33,77 +33,78 @@ class Guess:
 
 @dataclass(frozen=True)
 class Neighbour:
-    """A row of the bank that a query retrieved.
+    """Row of the bank that a query retrieved.
 
     Args:
-        image: path of its training image, or what else the data set calls it.
-        label: its class.
-        similarity: cosine to the query.
-        teacher: the teacher's top classes of it.
-        point: where in the image it lies; None if it is no single point.
+        image: Path of its training image, or another name that the data set has for it.
+        label: Class of the row.
+        similarity: Cosine similarity to the query.
+        teacher: Top classes that the teacher predicts for the row.
+        point: Location of the row in the image; None if the row is no single point.
 
     Example:
-        >>> Neighbour("a.png", 0, 0.9, (Guess(0, 1.0),)).point is None
+        >>> Neighbour("a.png", 0, 0.9, (Prediction(0, 1.0),)).point is None
         True
     """
 
     image: str
     label: int
     similarity: float
-    teacher: Sequence[Guess]
+    teacher: Sequence[Prediction]
     point: Point | None = None
 
 
 @dataclass(frozen=True)
 class QueryExample:
-    """A query, its context, and what the networks say of it.
+    """Query with its context and with the predictions of the networks.
 
     Args:
-        image: path of the image, or what else the data set calls it.
-        label: its class, or that of its point.
-        split: the data set that it comes from, 'train' or 'val'.
-        teacher: the teacher's top classes.
-        before: the student's top classes as it begins training; None if it was not asked.
-        after: the student's top classes as it is now; None if it was not asked.
-        positives: rows of the own class, by falling similarity.
-        negatives: rows of other classes, by falling similarity.
-        point: where in the image the query lies; None if it is no single point.
+        image: Path of the image, or another name that the data set has for it.
+        label: Class of the image, or of the query's point.
+        split: Name of the data set that the image comes from, 'train' or 'val'.
+        teacher: Top classes that the teacher predicts.
+        before: Top classes of the student before training; None without this student.
+        after: Top classes of the student in or after training; None without this student.
+        positives: Rows of the query's class, by falling similarity.
+        negatives: Rows of other classes, by falling similarity.
+        point: Location of the query in the image; None if the query is no single point.
 
     Example:
-        >>> one = QueryExample("a.png", 0, "train", (Guess(0, 1.0),), None, None, (), ())
-        >>> one.name
+        >>> example = QueryExample("a.png", 0, "train", (Prediction(0, 1.0),), None, None, (), ())
+        >>> example.name
         'a'
     """
 
     image: str
     label: int
     split: str
-    teacher: Sequence[Guess]
-    before: Sequence[Guess] | None
-    after: Sequence[Guess] | None
+    teacher: Sequence[Prediction]
+    before: Sequence[Prediction] | None
+    after: Sequence[Prediction] | None
     positives: Sequence[Neighbour]
     negatives: Sequence[Neighbour]
     point: Point | None = None
 
     @property
     def name(self) -> str:
-        """The image's name without folder and ending."""
-        last = self.image.replace("\\", "/").rpartition("/")[2]
-        return last.rpartition(".")[0] or last
+        """Return the image's name without folder and suffix."""
+        file = self.image.replace("\\", "/").rpartition("/")[2]
+        return file.rpartition(".")[0] or file
 
 
 @dataclass(frozen=True)
 class LabelIssue:
-    """A training image that may be labelled wrongly.
+    """Label of a training image, scored by :mod:`mmickd.diagnostics.label_issues`.
 
     Args:
-        image: what the training set calls it.
-        label: its class.
-        suggested: the class that its neighbours vote for.
-        score: share of their votes against the label, in [0, 1].
+        image: Name that the training set has for the image.
+        label: The label; one class of the image.
+        suggested: Class that the neighbours suggest; it may be the label.
+        score: Score in [0, 1]; the higher, the more likely the label is wrong.
+        is_issue: True if the label counts as an issue.
 
     Example:
-        >>> LabelIssue("a.png", 0, 1, 0.9).suggested
+        >>> LabelIssue("a.png", 0, 1, 0.9, is_issue=True).suggested
         1
     """
 
@@ -111,16 +112,17 @@ class LabelIssue:
     label: int
     suggested: int
     score: float
+    is_issue: bool
 
 
-def guesses(logits: Tensor) -> tuple[Guess, ...]:
-    """The top classes by ``(C,)`` logits.
+def top_predictions(logits: Tensor) -> tuple[Prediction, ...]:
+    """Return the most probable classes of ``(C,)`` logits.
 
     Example:
         >>> import torch
-        >>> [(one.label, round(one.probability, 2)) for one in guesses(torch.tensor([0.0, 2.0]))]
+        >>> [(p.label, round(p.probability, 2)) for p in top_predictions(torch.tensor([0.0, 2.0]))]
         [(1, 0.88), (0, 0.12)]
     """
     top = logits.float().softmax(dim=0).topk(min(TOP, len(logits)))
     pairs = zip(top.indices.tolist(), top.values.tolist(), strict=True)
-    return tuple(Guess(label, probability) for label, probability in pairs)
+    return tuple(Prediction(label, probability) for label, probability in pairs)

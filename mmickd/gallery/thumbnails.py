@@ -1,4 +1,4 @@
-"""Images of a run by name, as the networks get them, for eyes."""
+"""Images of a run by name, as the networks get them, in RGB."""
 
 from __future__ import annotations
 
@@ -13,47 +13,47 @@ from mmickd.building.images import BankImages
 from mmickd.teachers.normalization import COLOURS
 
 SIDE = 256
-"""Most pixels of a side that are kept of an image."""
-KEPT = 1024
-"""Images that are kept: 200 MiB of them at most."""
+"""Maximum side of a thumbnail, in pixels."""
+CACHED = 1024
+"""Number of thumbnails that are kept in memory: 200 MiB at most."""
 
 
 class Thumbnails:
-    """Pictures of images by split and name.
+    """Thumbnails of images by split and name.
 
-    They show what the teacher was given (cropped and resized by the pipeline), so a data set in
-    memory has them as one in files has.
+    They show the teacher's input (cropped and resized by the pipeline); so a data set in memory
+    has thumbnails too.
 
     Args:
-        splits: images by the name of their split.
-        swaps_channels: whether the teacher's data preprocessor changes the order of the channels.
+        splits: Images by the name of their split.
+        swaps_channels: True if the teacher's data preprocessor reverses the order of the channels.
     """
 
     def __init__(self, splits: dict[str, BankImages], swaps_channels: bool) -> None:
         self.splits = splits
-        self._swaps = swaps_channels
-        self._places = {
+        self._swaps_channels = swaps_channels
+        self._indices = {
             split: {images.name(index): index for index in range(len(images))}
             for split, images in splits.items()
         }
-        self.picture = lru_cache(KEPT)(self._picture)
+        self.picture = lru_cache(CACHED)(self._picture)
 
     def _picture(self, split: str, name: str) -> Image.Image:
-        """RGB, no side longer than :data:`SIDE`."""
-        made = picture_of(self.splits[split][self._places[split][name]], self._swaps)
-        made.thumbnail((SIDE, SIDE))
-        return made
+        sample = self.splits[split][self._indices[split][name]]
+        picture = picture_of(sample, self._swaps_channels)
+        picture.thumbnail((SIDE, SIDE))
+        return picture
 
 
 def picture_of(sample: dict[str, Any], swaps_channels: bool) -> Image.Image:
-    """An image as its pipeline packs it, in RGB.
+    """Return a packed image in RGB.
 
-    mmcv reads files as BGR. What has no file is in the order that networks want, unless the data
-    preprocessor changes it.
+    mmcv reads files as BGR. Images without a file have the channel order of the networks, unless
+    the data preprocessor changes it.
 
     Args:
-        sample: packed, ``inputs`` ``(C, h, w)`` of any dtype.
-        swaps_channels: whether the data preprocessor changes the order of the channels.
+        sample: Packed sample with ``inputs`` ``(C, h, w)`` of any dtype.
+        swaps_channels: True if the data preprocessor reverses the order of the channels.
 
     Example:
         >>> from mmengine.structures import BaseDataElement
@@ -69,7 +69,7 @@ def picture_of(sample: dict[str, Any], swaps_channels: bool) -> Image.Image:
         low, high = values.min(), values.max()
         inputs = ((values - low) * (255 / (high - low).clamp(min=1e-12))).round().to(torch.uint8)
     channels = inputs[:3] if len(inputs) >= 3 else inputs[:1].expand(3, -1, -1)
-    # the order of other than colour images is never changed for the network
+    # data preprocessors reorder the channels of colour images only
     is_swapped = swaps_channels and len(inputs) == COLOURS
     if is_swapped or sample["data_samples"].metainfo.get("img_path"):
         channels = channels.flip(0)

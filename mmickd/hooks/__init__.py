@@ -1,4 +1,4 @@
-"""Hooks: the life of mmickd in a run, nothing of the method."""
+"""Hooks that connect mmickd with a run; the method itself is in the other rooms."""
 
 from mmickd.hooks.context_visualization_hook import ContextVisualizationHook
 from mmickd.hooks.ickd_hook import ICKDHook

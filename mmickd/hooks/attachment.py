@@ -1,4 +1,4 @@
-"""Joining the student's forward pass from outside."""
+"""Attachment to the forward pass of an unmodified student."""
 
 from __future__ import annotations
 
@@ -16,17 +16,13 @@ Step = Callable[[Batch, Tapped, dict[str, Any]], dict[str, Any]]
 
 
 class Attachment:
-    """Changes the losses that an unmodified model returns in training.
+    """Forward hooks that replace the losses that a model returns in training.
 
     Args:
-        model: the unwrapped student.
-        layer: its classifier layer.
-        step: makes the new losses from the batch, what the layer took and gave, and the losses that
-            the model returned.
-
-    Attributes:
-        layer (str): the classifier layer.
-        step (Step): as given; whoever only looks may put another one in its place.
+        model: The unwrapped student.
+        layer: Name of its classifier layer.
+        step: Function that returns the new losses from the batch, the layer's input and output,
+            and the losses that the model returned; it can be replaced later.
     """
 
     def __init__(self, model: nn.Module, layer: str, step: Step) -> None:
@@ -38,12 +34,12 @@ class Attachment:
         ]
 
     def detach(self) -> None:
-        """Leave the model as it was."""
+        """Remove the forward hooks."""
         for handle in self._handles:
             handle.remove()
         self._tap.close()
 
-    # What happens here depends on data and on other libraries: outside of torch.compile's graph.
+    # Kept out of torch.compile's graph, because it depends on data and calls other libraries.
     @torch._dynamo.disable
     def _before(self, model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         if _is_training_step(model, args, kwargs):
@@ -59,13 +55,13 @@ class Attachment:
         if tapped is None:
             raise ICKDError(
                 f"the student's layer '{self.layer}' did not run in its training step. "
-                "Set the hook's layer to the layer that gives the logits."
+                "Set the hook's option layer to the layer that outputs the logits."
             )
         if torch.is_grad_enabled() and not tapped.logits.requires_grad:
             raise ICKDError(
                 f"the student's layer '{self.layer}' ran without gradients, so distillation "
                 "would not reach the student. Activation checkpointing around that layer needs "
-                "use_reentrant=False; and some parameter before it, or in it, must be trained."
+                "use_reentrant=False; and a parameter in it, or before it, must be trained."
             )
         return self.step(_batch_of(args, kwargs), tapped, output)
 
@@ -76,7 +72,7 @@ def _is_training_step(model: nn.Module, args: tuple[Any, ...], kwargs: dict[str,
 
 
 def _batch_of(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Batch:
-    """Inputs and data samples, by name or by place (preprocessors that return a tuple)."""
+    """Return inputs and data samples, passed by name or by place (a preprocessor's tuple)."""
     inputs = kwargs["inputs"] if "inputs" in kwargs else args[0]
     data_samples = kwargs["data_samples"] if "data_samples" in kwargs else args[1]
     return Batch(inputs, data_samples)

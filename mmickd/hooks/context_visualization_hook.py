@@ -10,14 +10,11 @@ from mmengine.hooks import Hook
 from mmengine.logging import print_log
 from mmengine.model import is_model_wrapper
 
-from mmickd.building.images import BankImages
-from mmickd.gallery.backends import PictureWriter
-from mmickd.gallery.class_names import class_names
-from mmickd.gallery.contexts import AFTER, ContextReader
+from mmickd.gallery.contexts import AFTER, ContextReader, StudentPredictor
+from mmickd.gallery.output import PictureWriter
 from mmickd.gallery.pictures import draw_example
 from mmickd.gallery.row_locator import GalleryBank
-from mmickd.gallery.select_queries import images_by_chance
-from mmickd.gallery.student_predictor import StudentPredictor
+from mmickd.gallery.select_queries import class_names, shuffle_images
 from mmickd.gallery.thumbnails import Thumbnails
 from mmickd.hooks.ickd_hook import ICKDHook
 from mmickd.registry import HOOKS
@@ -31,20 +28,19 @@ from mmickd.utils.validation import check_integer
 
 @HOOKS.register_module()
 class ContextVisualizationHook(Hook):
-    """Shows, now and then, what a few training images retrieve and what the student says of them.
+    """Hook that draws what a few training images retrieve and what the student predicts for them.
 
-    Stands beside :class:`~mmickd.hooks.ICKDHook` with a frozen teacher. The pictures go to the
+    It is used beside :class:`~mmickd.hooks.ICKDHook` with a frozen teacher. The pictures go to the
     run's visualizer (``LocalVisBackend``, TensorBoard, W&B, ...) as ``context_0``, ``context_1``,
-    ...; the queries are the same each time. A run with this hook is bit for bit the run without:
-    the searches use a copy of the retriever, made as training begins. An error while a picture is
-    made or written is logged once, and the run goes on. Rank 0 draws, the others wait for it in
-    their next step.
+    ...; the queries are the same each time. Training is bit for bit the same with and without this
+    hook, because it searches with a copy of the retriever. The first error of a picture is logged,
+    and training continues. Rank 0 draws while the other ranks wait in their next step.
 
     Args:
-        interval: iterations from one time to the next.
-        count: queries.
-        neighbours: most positives, and most negatives, of a query.
-        seed: of the choice of queries.
+        interval: Number of iterations between two drawings.
+        count: Number of queries.
+        neighbours: Maximum number of positives, and of negatives, of a query.
+        seed: Seed of the choice of queries.
 
     Raises:
         ICKDError: if an option is out of range.
@@ -57,7 +53,7 @@ class ContextVisualizationHook(Hook):
         mmickd.utils.errors.OptionError: count=0: it must be an integer of at least 1.
     """
 
-    priority = "BELOW_NORMAL"  # after ICKDHook, whose bank and teacher it asks
+    priority = "BELOW_NORMAL"  # after ICKDHook, which builds bank and teacher
 
     def __init__(
         self, interval: int = 1000, count: int = 4, neighbours: int = 6, seed: int = 0
@@ -67,77 +63,90 @@ class ContextVisualizationHook(Hook):
             check_integer(value, 1, name)
         check_integer(seed, 0, "seed")
         self.interval, self.count, self.neighbours, self.seed = interval, count, neighbours, seed
-        self._student: StudentPredictor | None = None
-        self._reader: ContextReader | None = None
-        self._images: BankImages | None = None
-        self._album: Thumbnails | None = None
-        self._writer: PictureWriter | None = None
-        self._classes: list[str] = []
-        self._order: list[int] = []
+        self._drawing: _Drawing | None = None
         self._has_failed = False
 
     def before_train(self, runner: Any) -> None:
-        """Find teacher and bank.
+        """Find the teacher and the bank of the run.
 
         Raises:
-            ICKDError: on every rank, if there is no ICKDHook with a frozen bank, whole on each.
+            ICKDError: on every rank, if there is no ICKDHook with a frozen bank that is whole on
+                each rank.
         """
         hook = next((hook for hook in runner.hooks if isinstance(hook, ICKDHook)), None)
         if hook is None or hook.ready is None:
             raise ICKDError(
-                "ContextVisualizationHook shows what an ICKDHook retrieves, and none has begun "
-                "before it: add dict(type='mmickd.ICKDHook', ...) to custom_hooks, and leave the "
-                "priority of both as it is."
+                "ContextVisualizationHook shows what an ICKDHook retrieves, and no ICKDHook has "
+                "started before it: add dict(type='mmickd.ICKDHook', ...) to custom_hooks, and "
+                "leave the priority of both hooks at its default."
             )
-        asked = GalleryBank.of(hook.ready)
+        source = GalleryBank.of(hook.ready)
         with raise_on_all_ranks(), preserved_random_state():
             if dist.is_main_process():
-                self._open(runner, hook.ready.layer, asked)
+                self._drawing = _Drawing(runner, hook.ready.layer, source, self)
 
     def after_train_iter(
         self, runner: Any, batch_idx: int, data_batch: Any = None, outputs: Any = None
     ) -> None:
-        """Draw, if it is time."""
-        if self._reader is None or not self.every_n_train_iters(runner, self.interval):
+        """Draw the pictures every ``interval`` iterations."""
+        if self._drawing is None or not self.every_n_train_iters(runner, self.interval):
             return
         try:
             with preserved_random_state():
-                self._draw(self._reader, runner.iter + 1)
-        except Exception as error:  # whatever a pipeline, a disk or a device without memory raises
+                self._drawing.draw(runner.iter + 1)
+        except Exception as error:  # any error of a pipeline, a disk or a full device
             if not self._has_failed:
                 self._has_failed = True
                 print_log(
-                    f"ContextVisualizationHook cannot make its pictures of iteration "
+                    f"ContextVisualizationHook cannot draw its pictures of iteration "
                     f"{runner.iter + 1} ({type(error).__name__}: {error_text(error)}). Training "
-                    "goes on; this is not logged again.",
+                    "continues; this is not logged again.",
                     logger="current",
                     level=logging.WARNING,
                 )
 
     def after_train(self, runner: Any) -> None:
-        """Leave student and bank."""
-        if self._student is not None:
-            self._student.close()
-        self._student = self._reader = self._images = self._album = self._writer = None
+        """Detach from the student, and release the bank."""
+        if self._drawing is not None:
+            self._drawing.close()
+        self._drawing = None
 
-    def _draw(self, reader: ContextReader, step: int) -> None:
-        assert self._images is not None and self._album is not None and self._writer is not None
-        classes = range(len(self._classes))
-        cases = reader.by_chance(self._images, "train", self._order, self.count, classes)
-        for number, case in enumerate(cases):
-            drawn = draw_example(case, self._album.picture, self._classes)
-            self._writer.add(f"context_{number}", drawn, step)
 
-    def _open(self, runner: Any, layer: str, asked: GalleryBank) -> None:
+class _Drawing:
+    """Drawing of the same queries again and again, on rank 0.
+
+    Args:
+        runner: Runner of mmengine.
+        layer: Name of the student's classifier layer.
+        source: Bank, teacher and images of the run.
+        options: Hook with the options.
+    """
+
+    def __init__(
+        self, runner: Any, layer: str, source: GalleryBank, options: ContextVisualizationHook
+    ) -> None:
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model
-        # One rank alone cannot run a student of which it has a part.
-        if not is_sharded(model):
-            self._student = StudentPredictor(model, layer)
-        students = {} if self._student is None else {AFTER: self._student}
-        self._reader = ContextReader(asked, self.neighbours, students, self.seed)
-        self._images = asked.images
-        self._album = Thumbnails({"train": asked.images}, asked.teacher.swaps_channels)
+        # a sharded student cannot run on one rank alone
+        self._students = {} if is_sharded(model) else {AFTER: StudentPredictor(model, layer)}
+        self._reader = ContextReader(source, options.neighbours, self._students, options.seed)
+        self._images, self._count = source.images, options.count
+        self._thumbnails = Thumbnails({"train": source.images}, source.teacher.swaps_channels)
         self._writer = PictureWriter(runner.visualizer)
-        self._classes = class_names(runner.train_dataloader.dataset, asked.bank.num_classes)
-        # once: it looks at the whole training set
-        self._order = images_by_chance(asked.images, range(len(self._classes)), self.seed)
+        self._names = class_names(runner.train_dataloader.dataset, source.bank.num_classes)
+        self._classes = range(len(self._names))
+        # once, because it reads the annotations of the whole training set
+        self._order = shuffle_images(source.images, self._classes, options.seed)
+
+    def draw(self, step: int) -> None:
+        """Draw the queries and write the pictures."""
+        examples = self._reader.balanced_examples(
+            self._images, "train", self._order, self._count, self._classes
+        )
+        for number, example in enumerate(examples):
+            picture = draw_example(example, self._thumbnails.picture, self._names)
+            self._writer.add(f"context_{number}", picture, step)
+
+    def close(self) -> None:
+        """Remove the hook of the student."""
+        for student in self._students.values():
+            student.close()

@@ -1,58 +1,61 @@
-"""A look at what retrieval finds, where the log is written."""
+"""Comparison of positives and negatives in the log."""
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping, Sequence
 
-from mmengine.logging import HistoryBuffer, print_log
+from mmengine.logging import HistoryBuffer
+
+from mmickd.diagnostics.finding import Finding
 
 PATIENCE = 1000
-"""Iterations in a row after which nearer rows of other classes are no chance."""
+"""Iterations in a row after which more similar rows of other classes are reported."""
 
 
 class SimilarityWatch:
-    """Says once when rows of other classes have been nearer than those of the own for long.
+    """Warning, given once, if negatives are more similar to the queries than positives for long.
 
-    It reads what the log has on the host anyway.
+    It reads values that the log has on the host already.
 
     Args:
-        pairs: names in the log of the mean similarity of positives, and of negatives.
+        pairs: Names in the log of the mean similarity of positives, and of negatives.
     """
 
     def __init__(self, pairs: Sequence[tuple[str, str]]) -> None:
-        self._below = dict.fromkeys(pairs, 0)
-        self._read: dict[str, int] = {}
+        self._iterations_below = dict.fromkeys(pairs, 0)
+        self._lengths: dict[str, int] = {}
 
-    def look(self, scalars: Mapping[str, HistoryBuffer]) -> None:
-        """Look at the iterations since the last look.
+    def update(self, scalars: Mapping[str, HistoryBuffer]) -> None:
+        """Compare the values that were logged since the last call.
 
         Args:
-            scalars: histories of the log by name (``MessageHub.log_scalars``).
+            scalars: Histories of the log by name (``MessageHub.log_scalars``).
         """
         lengths = {name: len(history.data[0]) for name, history in scalars.items()}
-        for pair in list(self._below):
-            own, others = (f"train/{name}" for name in pair)
-            # of what a resumed run has in its log, and while a term has no weight: none
+        for pair in list(self._iterations_below):
+            names = [f"train/{name}" for name in pair]
+            # 0 for values that a resumed run has in its log, and while a term has no weight
             new = min(
-                lengths.get(n, 0) - self._read.get(n, lengths.get(n, 0)) for n in (own, others)
+                lengths.get(name, 0) - self._lengths.get(name, lengths.get(name, 0))
+                for name in names
             )
             if new <= 0:
                 continue
-            nearest, other = float(scalars[own].mean(new)), float(scalars[others].mean(new))
-            self._below[pair] = self._below[pair] + new if nearest < other else 0
-            if self._below[pair] >= PATIENCE:
-                del self._below[pair]
-                _warn(*pair, nearest, other)
-        self._read = lengths
+            positive, negative = (float(scalars[name].mean(new)) for name in names)
+            iterations = self._iterations_below[pair] + new if positive < negative else 0
+            self._iterations_below[pair] = iterations
+            if iterations >= PATIENCE:
+                del self._iterations_below[pair]
+                _finding(*pair, positive, negative).log()
+        self._lengths = lengths
 
 
-def _warn(own: str, others: str, nearest: float, other: float) -> None:
-    print_log(
-        f"{own} ({nearest:.3f}) has been below {others} ({other:.3f}) for {PATIENCE} iterations: "
-        "to the teacher, rows of other classes look more alike than those of the own class. Its "
-        "features do not tell the classes apart (weights, labels, normalisation?), or "
-        "num_positives is more than are alike (docs/reading-the-log.md).",
-        logger="current",
-        level=logging.WARNING,
+def _finding(positive_name: str, negative_name: str, positive: float, negative: float) -> Finding:
+    return Finding(
+        "similar_negatives",
+        "warning",
+        f"{positive_name} ({positive:.3f}) has been below {negative_name} ({negative:.3f}) for "
+        f"{PATIENCE} iterations: rows of other classes have more similar features than rows of the "
+        "query's class. Check the teacher's weights, its labels and its normalisation, or set "
+        "num_positives lower (docs/reading-the-log.md).",
     )

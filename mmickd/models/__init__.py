@@ -1,4 +1,4 @@
-"""Models that the shipped configs need and mmpretrain lacks."""
+"""Models that our configs need and mmpretrain lacks."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -14,9 +14,8 @@ __all__ = ["build_cifar_resnet"]
 def build_cifar_resnet(**kwargs: Any) -> "CIFARResNet":
     """Build a :class:`~mmickd.models.cifar_resnet.CIFARResNet`.
 
-    The registry holds this function and not the class, because every look-up of a loss imports
-    ``mmickd.models``, and a segmentation user has no mmpretrain (the class derives from one of its
-    classes).
+    The registry holds this function instead of the class, which derives from a class of mmpretrain:
+    every look-up of a loss imports ``mmickd.models``, also without mmpretrain.
 
     Args:
         **kwargs: Arguments of ``CIFARResNet``.
@@ -37,6 +36,6 @@ def build_cifar_resnet(**kwargs: Any) -> "CIFARResNet":
     except ModuleNotFoundError as error:
         raise ImportError(
             f"mmickd.CIFARResNet derives from mmpretrain's ResNet_CIFAR, but {error.name} cannot "
-            'be imported; install mmpretrain, e.g. `pip install "mmickd[onedl]"`.'
+            'be imported: install mmpretrain, for example by `pip install "mmickd[onedl]"`.'
         ) from error
     return CIFARResNet(**kwargs)

@@ -1,4 +1,4 @@
-"""The CIFAR ResNets of the distillation literature (resnet8x4, 32x4, 20, 56, 110)."""
+"""CIFAR ResNets of the distillation literature (resnet8x4, 32x4, 20, 56, 110)."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -10,9 +10,9 @@ from mmpretrain.models.backbones.resnet import BasicBlock
 class CIFARResNet(ResNet_CIFAR):
     """Three-stage ResNet for 32x32 images.
 
-    mmpretrain's ``ResNet_CIFAR`` has the four stages and the widths of the ImageNet models;
-    the tables of the distillation literature (CRD, DKD, ReviewKD, ...) are made with the
-    three-stage networks of He et al., section 4.2, and with their four times wider forms:
+    mmpretrain's ``ResNet_CIFAR`` has the four stages and the widths of the ImageNet models. The
+    distillation literature (CRD, DKD, ReviewKD, ...) uses the three-stage networks of He et al.,
+    section 4.2, and four times wider ones:
 
     ========== ===== ============= ============= ========================
     name       depth stem_channels base_channels parameters, 100 classes
@@ -30,16 +30,16 @@ class CIFARResNet(ResNet_CIFAR):
         base_channels (int): Channels of the first stage; each further stage doubles them.
             Defaults to 16.
         out_indices (Sequence[int]): Stages whose feature maps are returned. Defaults to ``(2, )``.
-        zero_init_residual (bool): Whether the last norm layer of each block starts at zero.
+        zero_init_residual (bool): True to initialise the last norm layer of each block with zero.
             Defaults to False, as in the literature's code (mmpretrain's default is True).
         **kwargs: Further arguments of ``ResNet_CIFAR``.
 
     Shapes:
-        An input of (N, 3, 32, 32), float, gives a tuple with one (N, base_channels * 2**i,
-        32 / 2**i, 32 / 2**i) map for each ``i`` of ``out_indices``.
+        The output for an input (N, 3, 32, 32), float, is a tuple with a map (N, base_channels *
+        2**i, 32 / 2**i, 32 / 2**i) for each ``i`` of ``out_indices``.
 
     Raises:
-        ValueError: If ``depth`` is none of those above.
+        ValueError: If ``depth`` is none of the depths above.
     """
 
     arch_settings = {

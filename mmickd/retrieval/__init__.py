@@ -1,4 +1,4 @@
-"""Retrieval of in-context samples: one ``search``, several back ends."""
+"""Retrieval of in-context samples: one ``search`` with several implementations."""
 
 from mmickd.retrieval.base import BaseRetriever
 from mmickd.retrieval.faiss_retriever import FaissRetriever

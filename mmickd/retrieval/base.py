@@ -1,4 +1,4 @@
-"""The base of every retriever: it checks the question, and shapes the answer."""
+"""Base class of retrievers: it validates the query and returns contexts."""
 
 from __future__ import annotations
 
@@ -14,27 +14,27 @@ from mmickd.structures import NO_ID, Context, DrawnContext, Samples
 SearchResult = tuple[Tensor, Tensor]
 """Scores (float32, -inf where masked) and rows of the bank, both ``(Q, K)``."""
 
-PIECE_ELEMENTS = 2**24
-"""Logits that are brought to float32 at once: with whole classes as positives they are many."""
+CHUNK_ELEMENTS = 2**24
+"""Logits that are converted to float32 at once; whole classes as positives have many."""
 
 
 class BaseRetriever(metaclass=ABCMeta):
-    """Finds the in-context samples of queries in a bank.
+    """Search for the in-context samples of queries in a bank.
 
-    A subclass answers :meth:`topk`. Registered in :data:`mmickd.registry.RETRIEVERS` it can stand
-    in the hook's ``retriever``; arguments of ``__init__`` are options of the config.
+    A subclass implements :meth:`topk`. If it is registered in :data:`mmickd.registry.RETRIEVERS`,
+    the hook's ``retriever`` can name it; arguments of ``__init__`` are options of the config.
 
     Attributes:
-        searches_queues (bool): whether it can search a :class:`~mmickd.banks.QueueBank`, which
-            changes with every step, and not only a frozen :class:`~mmickd.banks.MemoryBank`.
+        searches_queues (bool): True if it can search a :class:`~mmickd.banks.QueueBank`, which
+            changes in every step, and not only a frozen :class:`~mmickd.banks.MemoryBank`.
 
     Example:
-        >>> class FirstRows(BaseRetriever):  # whatever was asked; docs/examples has a useful one
+        >>> class AllRows(BaseRetriever):  # of any class; docs/examples has a useful one
         ...     def topk(self, bank, query, num_positives, num_negatives):
         ...         scores = query.features @ bank.features.T
         ...         return masked_topk(scores, None, num_positives), masked_topk(scores, None, 0)
         >>> rows = Samples(torch.eye(2), torch.zeros(2, 2), torch.tensor([0, 1]), torch.arange(2))
-        >>> positives, _ = FirstRows().search(MemoryBank(rows, 2), rows, 1, 0)
+        >>> positives, _ = AllRows().search(MemoryBank(rows, 2), rows, 1, 0)
         >>> positives.indices.tolist()
         [[0], [1]]
     """
@@ -50,23 +50,23 @@ class BaseRetriever(metaclass=ABCMeta):
         num_negatives: int,
         exclude_same_id: bool = True,
     ) -> tuple[Context, Context]:
-        """The most similar same-class and other-class rows of each query.
+        """Return the most similar rows of the query's class, and of the other classes.
 
         Positives are the top ``num_positives`` of ``<h_i, h_j>`` over the rows of the query's
-        class, negatives the top ``num_negatives`` over the rows of the other classes. Too few
-        rows are a masked case. Rows of equal similarity stand in the order of the bank; which of
-        them are taken where the cut falls between them is left open.
+        class, negatives the top ``num_negatives`` over the rows of the other classes. If there
+        are too few rows, the rest is masked. Rows of equal similarity keep the order of the bank;
+        if the last ones to retrieve are equal to others, either may be retrieved.
 
         Args:
-            bank: ``M`` rows.
-            query: ``Q`` queries on the bank's device; a label below 0 finds nothing.
-            num_positives: ``K`` >= 0; None takes every row of the class (``K`` is then the size
-                of the largest class).
+            bank: Bank of ``M`` rows.
+            query: ``Q`` queries on the bank's device; for a label below 0 no row is retrieved.
+            num_positives: ``K`` >= 0; None retrieves every row of the class (``K`` is then the
+                size of the largest class).
             num_negatives: ``N`` >= 0.
-            exclude_same_id: leave out the rows of the query's own image.
+            exclude_same_id: True leaves out the rows of the query's own image.
 
         Returns:
-            Positives ``(Q, K)`` and negatives ``(Q, N)``, each sorted by falling similarity;
+            Positives ``(Q, K)`` and negatives ``(Q, N)``, each sorted by falling similarity.
             ``indices`` are rows of the bank, -1 where masked.
 
         Raises:
@@ -82,14 +82,14 @@ class BaseRetriever(metaclass=ABCMeta):
         if query.features.shape[1] != bank.features.shape[1]:
             raise ValueError(
                 f"query features are {query.features.shape[1]} wide, "
-                f"those of the bank {bank.features.shape[1]}"
+                f"the bank's features {bank.features.shape[1]}"
             )
-        query = askable(query, exclude_same_id)
+        query = prepare_query(query, exclude_same_id)
         with torch.autocast(query.features.device.type, enabled=False):
-            found = self.topk(bank, query, num_positives, num_negatives)
+            results = self.topk(bank, query, num_positives, num_negatives)
         positives, negatives = (
-            look_up(bank, scores, rows, self.similarity(bank, query, scores, rows))
-            for scores, rows in found
+            _context_of_rows(bank, scores, rows, self.similarity(bank, query, scores, rows))
+            for scores, rows in results
         )
         return positives, negatives
 
@@ -97,56 +97,55 @@ class BaseRetriever(metaclass=ABCMeta):
     def topk(
         self, bank: MemoryBank, query: Samples, num_positives: int, num_negatives: int
     ) -> tuple[SearchResult, SearchResult]:
-        """Rows of positives and negatives; :func:`masked_topk` gives this shape.
+        """Return scores and rows of positives and of negatives, as :func:`masked_topk` does.
 
         Args:
-            bank: ``M`` rows.
-            query: ``Q`` queries with float32 features; a label below 0 finds nothing, and rows of
-                the image ``query.ids`` are left out (:mod:`mmickd.banks.exclusion`).
+            bank: Bank of ``M`` rows.
+            query: ``Q`` queries with float32 features. For a label below 0 no row is retrieved;
+                rows of the image ``query.ids`` are left out (``bank.leave_out``).
             num_positives: ``K``.
             num_negatives: ``N``.
 
         Returns:
-            Scores (float32, -inf where masked) and rows of the positives, ``(Q, K)`` both, and of
-            the negatives, ``(Q, N)`` both; each sorted by falling score. Scores are similarities,
-            unless :meth:`similarity` returns them.
+            Scores and rows of the positives, both ``(Q, K)``, and of the negatives, both
+            ``(Q, N)``, sorted by falling score. Scores are similarities, unless
+            :meth:`similarity` returns these.
         """
 
     def similarity(
         self, bank: MemoryBank, query: Samples, scores: Tensor, rows: Tensor
     ) -> Tensor | None:
-        """Return the similarities of rows that were chosen by other scores.
-
-        A retriever overrides this if its :meth:`topk` does not choose by similarity.
+        """Return the similarities of rows that :meth:`topk` chose by other scores.
 
         Args:
-            bank: ``M`` rows.
-            query: ``Q`` queries.
-            scores: ``(Q, K)`` of :meth:`topk`.
-            rows: ``(Q, K)`` of :meth:`topk`.
+            bank: As for :meth:`topk`.
+            query: As for :meth:`topk`.
+            scores: ``(Q, K)`` scores of :meth:`topk`.
+            rows: ``(Q, K)`` rows of :meth:`topk`.
 
         Returns:
-            ``(Q, K)`` float32, any number where masked; None: the scores are the similarities.
+            ``(Q, K)`` float32, any number where masked; None if the scores are the similarities.
         """
         return None
 
 
-def askable(query: Samples, exclude_same_id: bool) -> Samples:
-    """Queries in float32, of no known image where nothing is to be left out."""
+def prepare_query(query: Samples, exclude_same_id: bool) -> Samples:
+    """Return the queries in float32, with unknown images if no row is to be left out."""
     ids = query.ids if exclude_same_id else torch.full_like(query.ids, NO_ID)
     return Samples(query.features.float(), query.logits, query.labels, ids)
 
 
 def masked_topk(scores: Tensor, rows: Tensor | None, k: int) -> SearchResult:
-    """Top ``k`` of ``scores`` along the last axis, padded to ``k`` where there are fewer.
+    """Return the top ``k`` of ``scores`` along the last axis, padded to ``k`` columns.
 
     Args:
         scores: ``(Q, M)`` float32, -inf where masked.
         rows: ``(Q, M)`` int64, the bank row of each score; None: its column.
-        k: how many.
+        k: Number of columns of the result.
 
     Returns:
-        ``(Q, k)`` scores (falling, -inf where masked) and ``(Q, k)`` rows; equal scores by row.
+        ``(Q, k)`` scores (falling, -inf where masked) and ``(Q, k)`` rows; equal scores are
+        sorted by row.
 
     Example:
         >>> scores = torch.tensor([[0.1, 0.9, -torch.inf]])
@@ -154,15 +153,14 @@ def masked_topk(scores: Tensor, rows: Tensor | None, k: int) -> SearchResult:
         [[1, 0]]
     """
     top, columns = scores.topk(min(k, scores.shape[1]), dim=1)
-    found = columns if rows is None else rows.gather(1, columns)
-    found, by_row = found.sort(dim=1)
+    top_rows = columns if rows is None else rows.gather(1, columns)
+    top_rows, by_row = top_rows.sort(dim=1)
     top, by_score = top.gather(1, by_row).sort(dim=1, descending=True, stable=True)
-    found = found.gather(1, by_score)
-    return padded(top, found, k)
+    return pad_result(top, top_rows.gather(1, by_score), k)
 
 
-def padded(scores: Tensor, rows: Tensor, k: int) -> SearchResult:
-    """``(Q, k)`` scores and rows of fewer, masked at the end."""
+def pad_result(scores: Tensor, rows: Tensor, k: int) -> SearchResult:
+    """Pad scores and rows to ``k`` columns, masked at the end."""
     missing = k - scores.shape[1]
     return F.pad(scores, (0, missing), value=-torch.inf), F.pad(rows, (0, missing))
 
@@ -170,14 +168,13 @@ def padded(scores: Tensor, rows: Tensor, k: int) -> SearchResult:
 def to_context(
     scores: Tensor, rows: Tensor, logits: Tensor, similarity: Tensor | None = None
 ) -> Context:
-    """A :class:`Context` in which nothing of a masked entry is left.
+    """Return a :class:`Context` whose masked entries are 0, and -1 in ``indices``.
 
     Args:
-        scores: ``(Q, K)`` float32, -inf where masked; sorted by falling value.
+        scores: ``(Q, K)`` float32, falling, -inf where masked.
         rows: ``(Q, K)`` int64; any number where masked.
-        logits: ``(Q, K, C)`` float32 of the rows, which become the context's; anything where
-            masked.
-        similarity: ``(Q, K)`` float32; anything where masked. None: the scores.
+        logits: ``(Q, K, C)`` float32 logits of the rows; changed in place.
+        similarity: ``(Q, K)`` float32, any number where masked; None: the scores.
     """
     mask = scores > -torch.inf
     indices = rows.masked_fill(~mask, -1)
@@ -188,14 +185,14 @@ def to_context(
     return DrawnContext(similarity, logits, mask, indices, scores).top(scores.shape[1])
 
 
-def look_up(
-    bank: MemoryBank, scores: Tensor, rows: Tensor, similarity: Tensor | None = None
+def _context_of_rows(
+    bank: MemoryBank, scores: Tensor, rows: Tensor, similarity: Tensor | None
 ) -> Context:
-    """The context of rows of a bank, with their logits; see :func:`to_context`."""
     logits = torch.empty((*rows.shape, bank.num_classes), device=rows.device)
     if len(bank):
-        known = rows.masked_fill(scores == -torch.inf, 0)
-        at_once = max(1, PIECE_ELEMENTS // max(1, logits[:1].numel()))
-        for target, wanted in zip(logits.split(at_once), known.split(at_once), strict=True):
-            target.copy_(bank.logits[wanted])
+        valid_rows = rows.masked_fill(scores == -torch.inf, 0)
+        at_once = max(1, CHUNK_ELEMENTS // max(1, logits[:1].numel()))
+        chunks = zip(logits.split(at_once), valid_rows.split(at_once), strict=True)
+        for target, chunk in chunks:
+            target.copy_(bank.logits[chunk])
     return to_context(scores, rows, logits, similarity)

@@ -6,13 +6,15 @@ import copy
 from collections.abc import Mapping
 from typing import Any
 
+import torch
 from torch import Tensor
 
+from mmickd.banks.memory_bank import MemoryBank
 from mmickd.banks.queue_bank import QueueBank
 from mmickd.banks.ranks import FrozenBank, gather_samples
 from mmickd.retrieval.base import BaseRetriever
 from mmickd.retrieval.sharded import ShardedRetriever
-from mmickd.retrieval.stored_query import StoredQuery
+from mmickd.sampling import keyed_hash
 from mmickd.structures import Context, Samples
 from mmickd.utils.copying import copy_with_state
 from mmickd.utils.errors import ICKDError
@@ -25,8 +27,8 @@ class Memory:
         banks: Banks by level; empty if no loss retrieves.
         retriever: Retriever for all levels.
         exclude_same_id: True leaves out the rows of a query's own image.
-        query_by_stored: True replaces the features of a query by those that a frozen bank holds
-            of the same image.
+        query_by_stored: True replaces the features of a query by the features that a frozen bank
+            holds of the same image.
 
     Example:
         >>> from mmickd.retrieval import TorchRetriever
@@ -50,7 +52,7 @@ class Memory:
         self.banks = dict(banks)
         self._retriever, self._exclude_same_id = retriever, exclude_same_id
         self._stored = {
-            level: StoredQuery(bank)
+            level: StoredFeatures(bank)
             for level, bank in self.banks.items()
             if query_by_stored and not (bank.is_queue or bank.is_sharded)
         }
@@ -71,7 +73,7 @@ class Memory:
             num_positives = min(num_positives, bank.max_class_size)
         num_negatives = min(num_negatives, len(bank))
         if level in self._stored:
-            query = self._stored[level](query)
+            query = self._stored[level].replace_in(query)
         retriever: Any = self._retriever
         if bank.is_sharded:
             retriever = ShardedRetriever(retriever)
@@ -83,7 +85,7 @@ class Memory:
 
     def feed(self) -> None:
         """Append the staged rows of all ranks to the queues, in the same order on every rank."""
-        for level, queue in self._queues.items():
+        for level, queue in self.queues.items():
             if level in self._staged:
                 queue.push(gather_samples(self._staged[level])[0])
         self._staged = {}
@@ -101,7 +103,7 @@ class Memory:
         """Return the queues by level, on the CPU; a frozen bank is built again instead."""
         return {
             level: {name: rows.cpu() for name, rows in queue.state_dict().items()}
-            for level, queue in self._queues.items()
+            for level, queue in self.queues.items()
         }
 
     def load_state_dict(self, state: Mapping[str, dict[str, Tensor]], prefix: str = "") -> None:
@@ -114,7 +116,7 @@ class Memory:
         Raises:
             ICKDError: if a queue is missing, or of another size.
         """
-        for level, queue in self._queues.items():
+        for level, queue in self.queues.items():
             try:
                 queue.load_state_dict(state.get(prefix + level, {}))
             except ValueError as error:
@@ -124,5 +126,29 @@ class Memory:
                 ) from error
 
     @property
-    def _queues(self) -> dict[str, QueueBank]:
+    def queues(self) -> dict[str, QueueBank]:
+        """Queues by level; empty if the banks are frozen."""
         return {level: bank for level, bank in self.banks.items() if bank.is_queue}
+
+
+class StoredFeatures:
+    """Features of a bank's images, which replace features of queries of the same image and class.
+
+    Our choice: with a frozen teacher the neighbours of an image are then the same in every epoch.
+
+    Args:
+        bank: Bank of a level with one row per image (and class): 'image' or 'region'.
+    """
+
+    def __init__(self, bank: MemoryBank) -> None:
+        self._features = bank.features
+        self._keys, self._rows = keyed_hash(0, bank.ids, bank.labels).sort()
+
+    def replace_in(self, query: Samples) -> Samples:
+        """Return the queries with stored features; a query without a row keeps its features."""
+        keys = keyed_hash(0, query.ids, query.labels)
+        at = torch.searchsorted(self._keys, keys).clamp(max=len(self._keys) - 1)
+        has_row = (self._keys[at] == keys) & (query.ids >= 0) & (query.labels >= 0)
+        stored = self._features[self._rows[at]].to(query.features.dtype)
+        features = torch.where(has_row[:, None], stored, query.features)
+        return Samples(features, query.logits, query.labels, query.ids)

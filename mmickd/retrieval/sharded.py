@@ -1,4 +1,4 @@
-"""Retrieval from a bank that is dealt to all ranks."""
+"""Retrieval from a bank that is sharded over all ranks."""
 
 from __future__ import annotations
 
@@ -8,23 +8,22 @@ from torch import Tensor
 
 from mmickd.banks.ranks import gather_samples
 from mmickd.banks.shard import BankShard
-from mmickd.retrieval.base import BaseRetriever, askable, masked_topk, to_context
+from mmickd.retrieval.base import BaseRetriever, masked_topk, prepare_query, to_context
 from mmickd.structures import Context, Samples
 
 
 class ShardedRetriever:
-    """Asks every rank for its best rows, and keeps the best of those.
+    """Retriever that merges the best rows of every rank.
 
-    The answer is that of the whole bank on one rank, up to the rounding of a matrix product of
-    another shape. All ranks search together; each brings queries of its own, any number of them.
+    The result is that of the whole bank on one rank, up to the rounding of a matrix product of
+    another shape. All ranks search together; each has any number of queries.
 
-    Each step, with ``Q`` queries of all ranks together: the queries go to every rank, ``Q K``
-    similarities and row numbers come back from each, and then the logits of the rows that were
-    chosen, each once. The sizes of these messages are read by the host, which a bank in one piece
-    does not need.
+    With ``Q`` queries on all ranks together, every rank gets the queries and returns ``Q K``
+    similarities and row numbers; then the logits of each retrieved row are sent once. In contrast
+    to a whole bank, the sizes of these messages need a host synchronisation.
 
     Args:
-        local: finds the best rows among a rank's own.
+        local: Retriever that searches the rows of this rank.
     """
 
     def __init__(self, local: BaseRetriever) -> None:
@@ -42,16 +41,16 @@ class ShardedRetriever:
         """See :meth:`BaseRetriever.search`; ``indices`` are rows of the whole bank."""
         if num_positives is None:
             num_positives = bank.max_class_size
-        query = askable(query, exclude_same_id)
-        nothing = query.features.new_empty((len(query), 0))  # nobody needs their own logits
-        query = Samples(query.features, nothing, query.labels, query.ids)
-        asked, sizes = gather_samples(query)
+        query = prepare_query(query, exclude_same_id)
+        no_logits = query.features.new_empty((len(query), 0))  # the search needs no logits
+        query = Samples(query.features, no_logits, query.labels, query.ids)
+        queries, sizes = gather_samples(query)
         with torch.autocast(query.features.device.type, enabled=False):
-            found = self._local.topk(bank.part, asked, num_positives, num_negatives)
-            similarities = [self._local.similarity(bank.part, asked, *pair) for pair in found]
+            results = self._local.topk(bank.part, queries, num_positives, num_negatives)
+            similarities = [self._local.similarity(bank.part, queries, *pair) for pair in results]
         best = [
             _best_of_all(scores, bank.rows_in_bank(rows), similarity, sizes, len(query))
-            for (scores, rows), similarity in zip(found, similarities, strict=True)
+            for (scores, rows), similarity in zip(results, similarities, strict=True)
         ]
         all_scores = torch.cat([scores for scores, _, _ in best], dim=1)
         all_rows = torch.cat([rows for _, rows, _ in best], dim=1)
@@ -65,59 +64,61 @@ class ShardedRetriever:
 
 
 def fetch_rows(bank: BankShard, source: Tensor, rows: Tensor) -> Tensor:
-    """Rows of the whole bank, from the ranks that hold them.
+    """Return rows of the whole bank from the ranks that hold them.
 
     Args:
-        bank: this rank's part.
-        source: ``(m, ...)``; of that part, the tensor to read from.
-        rows: ``(R,)`` int64; rows of the whole bank that this rank wants.
+        bank: Part of this rank.
+        source: ``(m, ...)``; the tensor of that part to read from.
+        rows: ``(R,)`` int64; rows of the whole bank that this rank needs.
 
     Returns:
         ``(R, ...)`` of the dtype of ``source``.
     """
     owners = rows % bank.world_size
     order = owners.argsort()
-    wanted = torch.bincount(owners, minlength=bank.world_size)
-    given = torch.empty_like(wanted)
-    torch_dist.all_to_all_single(given, wanted)
-    wanted_sizes, given_sizes = torch.stack([wanted, given]).tolist()
-    asked = rows.new_empty(sum(given_sizes))
-    torch_dist.all_to_all_single(asked, rows[order] // bank.world_size, given_sizes, wanted_sizes)
+    to_receive = torch.bincount(owners, minlength=bank.world_size)
+    to_send = torch.empty_like(to_receive)
+    torch_dist.all_to_all_single(to_send, to_receive)
+    receive_sizes, send_sizes = torch.stack([to_receive, to_send]).tolist()
+    requested = rows.new_empty(sum(send_sizes))
+    torch_dist.all_to_all_single(
+        requested, rows[order] // bank.world_size, send_sizes, receive_sizes
+    )
     received = source.new_empty((len(rows), *source.shape[1:]))
-    torch_dist.all_to_all_single(received, source[asked], wanted_sizes, given_sizes)
+    torch_dist.all_to_all_single(received, source[requested], receive_sizes, send_sizes)
     return torch.empty_like(received).index_copy_(0, order, received)
 
 
 def _best_of_all(
-    scores: Tensor, rows: Tensor, similarity: Tensor | None, sizes: list[int], own: int
+    scores: Tensor, rows: Tensor, similarity: Tensor | None, sizes: list[int], count: int
 ) -> tuple[Tensor, Tensor, Tensor | None]:
-    """The best rows of this rank's queries, of what all ranks found for all queries.
+    """Return the best rows for the queries of this rank, from the results of all ranks.
 
     Args:
-        scores: ``(Q_0 + Q_1 + ..., k)``; what this rank found for the queries of all.
-        rows: the same shape; rows of the whole bank.
-        similarity: the same shape; None where the scores are the similarities.
-        sizes: queries of each rank.
-        own: queries of this rank.
+        scores: ``(Q_0 + Q_1 + ..., k)``; this rank's results for the queries of all ranks.
+        rows: Rows of the whole bank, of the same shape.
+        similarity: Similarities, of the same shape; None if the scores are the similarities.
+        sizes: Number of queries of each rank.
+        count: Number of queries of this rank.
 
     Returns:
-        ``(own, k)`` scores, rows, and similarities or None.
+        ``(count, k)`` scores, rows, and similarities or None.
     """
     k, world_size = scores.shape[1], len(sizes)
 
-    def exchanged(answers: Tensor) -> Tensor:
-        received = answers.new_empty((world_size * own, k))
-        torch_dist.all_to_all_single(received, answers.contiguous(), [own] * world_size, sizes)
-        return received.view(world_size, own, k).transpose(0, 1).reshape(own, world_size * k)
+    def exchange(results: Tensor) -> Tensor:
+        received = results.new_empty((world_size * count, k))
+        torch_dist.all_to_all_single(received, results.contiguous(), [count] * world_size, sizes)
+        return received.view(world_size, count, k).transpose(0, 1).reshape(count, world_size * k)
 
     if similarity is None:
-        return *masked_topk(exchanged(scores), exchanged(rows), k), None
-    best, columns = masked_topk(exchanged(scores), None, k)
-    return best, exchanged(rows).gather(1, columns), exchanged(similarity).gather(1, columns)
+        return *masked_topk(exchange(scores), exchange(rows), k), None
+    best, columns = masked_topk(exchange(scores), None, k)
+    return best, exchange(rows).gather(1, columns), exchange(similarity).gather(1, columns)
 
 
 def _logits_of(bank: BankShard, scores: Tensor, rows: Tensor) -> Tensor:
-    """``(Q, K, C)`` float32, 0 where masked; a row that many chose travels once."""
+    """Return ``(Q, K, C)`` float32 logits, 0 where masked; each row is fetched once."""
     mask = scores > -torch.inf
     chosen, places = rows[mask].unique(return_inverse=True)
     logits = torch.zeros((*rows.shape, bank.num_classes), device=rows.device)

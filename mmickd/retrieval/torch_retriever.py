@@ -1,9 +1,8 @@
-"""Exact retrieval in torch: the reference."""
+"""Exact retrieval in torch, the reference implementation."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any
 from weakref import WeakKeyDictionary
 
 import torch
@@ -12,30 +11,29 @@ from torch import Tensor
 from mmickd.banks.exclusion import mask_rows
 from mmickd.banks.memory_bank import MemoryBank
 from mmickd.registry import RETRIEVERS
-from mmickd.retrieval.base import BaseRetriever, SearchResult, masked_topk, padded
+from mmickd.retrieval.base import BaseRetriever, SearchResult, masked_topk, pad_result
 from mmickd.structures import Samples
 from mmickd.utils.validation import check_integer
 
 BLOCK_ELEMENTS = 2**25
-"""Features, or similarities, that are held at once in float32: 128 MiB."""
+"""Features, or similarities, that are in float32 at once: 128 MiB."""
 KEPT_BYTES = 2**31
-"""Of features of banks on the CPU that are kept in float32."""
+"""Size of features on the CPU that are kept in float32: 2 GiB."""
 
 
 @RETRIEVERS.register_module()
 class TorchRetriever(BaseRetriever):
     """Exact top-k by matrix products of blocks of the bank and chunks of queries.
 
-    All the work stays on the bank's device, without a host synchronisation. The rows of a class
-    being one slice of the bank, positives are looked for in that slice only.
+    It runs on the bank's device without a host synchronisation. Positives are searched only in
+    the slice of the query's class.
 
-    A bank in fp16 is half the memory, not half the precision: a block of it is brought to float32
-    once for all queries. On a CPU that costs as much as the product, and memory is cheap: the
-    first 2 GiB are kept.
+    The search is in float32 even if the bank is in fp16: a block is converted once for all
+    queries. On a CPU this takes as long as the product, so the first 2 GiB are kept in float32.
 
     Args:
-        chunk_size: queries whose similarities to a block of the bank are held at once; None takes
-            as many as fit 128 MiB.
+        chunk_size: Queries whose similarities to a block are in memory at once; None: as many as
+            fit into 128 MiB.
 
     Raises:
         ICKDError: if ``chunk_size`` is below 1.
@@ -60,66 +58,61 @@ class TorchRetriever(BaseRetriever):
         self, bank: MemoryBank, query: Samples, num_positives: int, num_negatives: int
     ) -> tuple[SearchResult, SearchResult]:
         """See :meth:`BaseRetriever.topk`."""
-        found = [
-            self._topk_in_block(begin, block, features, query, num_positives, num_negatives)
-            for begin, block, features in self._blocks(bank)
+        results = [
+            self._topk_in_block(bank, begin, features, query, num_positives, num_negatives)
+            for begin, features in self._blocks(bank)
         ]
-        positives, negatives = zip(*found, strict=True)
+        positives, negatives = zip(*results, strict=True)
         return _best(positives, num_positives), _best(negatives, num_negatives)
 
     def scores(self, queries: Tensor, features: Tensor) -> Tensor:
-        """What rows are chosen by, the largest first.
+        """Return the scores by which rows are chosen, the largest first.
 
         Args:
             queries: ``(Q, D)`` float32.
-            features: ``(m, D)`` float32, of rows of the bank.
+            features: ``(m, D)`` float32; features of rows of the bank.
 
         Returns:
             ``(Q, m)`` float32, a new tensor: cosine similarities.
         """
         return queries @ features.T
 
-    def _blocks(self, bank: MemoryBank) -> Iterator[tuple[int, Any, Tensor]]:
-        """First row, block, and its features in float32."""
+    def _blocks(self, bank: MemoryBank) -> Iterator[tuple[int, Tensor]]:
+        """Yield the first row of each block, and the block's features in float32."""
         kept = self._kept.setdefault(bank, {})
-        for begin, block in bank.blocks(max(1, BLOCK_ELEMENTS // max(1, bank.features.shape[1]))):
+        size = max(1, BLOCK_ELEMENTS // max(1, bank.features.shape[1]))
+        if bank.is_queue:
+            size = len(bank)
+        for begin in range(0, max(1, len(bank)), size):
             features = kept.get(begin)
             if features is None:
-                features = block.features.float()
-                if features is not block.features and self._has_room_for(features):
+                block = bank.features[begin : begin + size]
+                features = block.float()
+                if features is not block and self._has_room_for(features):
                     kept[begin] = features
-            yield begin, block, features
+            yield begin, features
 
     def _topk_in_block(
         self,
+        bank: MemoryBank,
         begin: int,
-        block: Any,
         features: Tensor,
         query: Samples,
         num_positives: int,
         num_negatives: int,
     ) -> tuple[SearchResult, SearchResult]:
-        """Positives and negatives among the ``m`` rows of a block, as rows of the bank.
-
-        Args:
-            begin: the first row of the block.
-            block: what knows the rows of a class and of an image.
-            features: ``(m, D)`` float32, of the block.
-            query: ``Q`` queries.
-            num_positives: ``K``.
-            num_negatives: ``N``.
-        """
+        """Return positives and negatives among ``features (m, D)`` of rows from ``begin`` on."""
         chunk = self.chunk_size or max(1, BLOCK_ELEMENTS // max(1, len(features)))
         parts: list[tuple[Tensor, ...]] = []
         for start in range(0, max(1, len(query)), chunk):
             part = query[slice(start, start + chunk)]
             similarity = self.scores(part.features, features)
-            block.leave_out(similarity, part.ids)
-            rows, found = block.rows_of_class(part.labels)
-            own = similarity.gather(1, rows).masked_fill_(~found, -torch.inf)
-            positives = masked_topk(own, rows, min(num_positives, rows.shape[1]))
+            bank.leave_out(similarity, part.ids, begin)
+            rows, is_row = bank.rows_of_class(part.labels, begin, len(features))
+            of_class = similarity.gather(1, rows).masked_fill_(~is_row, -torch.inf)
+            positives = masked_topk(of_class, rows, min(num_positives, rows.shape[1]))
             if num_negatives:
-                mask_rows(similarity, rows, found)
+                mask_rows(similarity, rows, is_row)
             negatives = masked_topk(similarity, None, min(num_negatives, len(features)))
             negatives[0].masked_fill_((part.labels < 0)[:, None], -torch.inf)
             parts.append((*positives, *negatives))
@@ -129,13 +122,13 @@ class TorchRetriever(BaseRetriever):
         return (pos_scores, pos_rows + begin), (neg_scores, neg_rows + begin)
 
     def _has_room_for(self, features: Tensor) -> bool:
-        kept = sum(one.nbytes for blocks in self._kept.values() for one in blocks.values())
+        kept = sum(block.nbytes for blocks in self._kept.values() for block in blocks.values())
         return features.device.type == "cpu" and kept + features.nbytes <= KEPT_BYTES
 
 
-def _best(found: Sequence[SearchResult], k: int) -> SearchResult:
-    """The best ``k`` of what was found in each block."""
-    if len(found) > 1:
-        scores, rows = (torch.cat(part, dim=1) for part in zip(*found, strict=True))
+def _best(results: Sequence[SearchResult], k: int) -> SearchResult:
+    """Return the top ``k`` of the results of all blocks."""
+    if len(results) > 1:
+        scores, rows = (torch.cat(parts, dim=1) for parts in zip(*results, strict=True))
         return masked_topk(scores, rows, k)
-    return padded(*found[0], k)
+    return pad_result(*results[0], k)

@@ -19,6 +19,7 @@ from mmengine.logging import print_log
 
 from mmickd.banks.memory_bank import MemoryBank
 from mmickd.banks.options import DEFAULT_LIMIT
+from mmickd.diagnostics.finding import Finding
 from mmickd.storage.bank_files import FORMAT_VERSION, fingerprint_of, read_bank, write_bank
 from mmickd.storage.entry import Entry, describe_read_error, entry_of, lock_of
 from mmickd.storage.files import MANIFEST, cache_folder, is_leftover, read_manifest
@@ -122,20 +123,20 @@ class BankCache:
             except ICKDError:
                 add_names(folder, self.names())
 
-    def try_save(self, bank: MemoryBank, fields: dict[str, Any]) -> None:
-        """Write a bank and make room for it; log a warning if it cannot be written."""
+    def try_save(self, bank: MemoryBank, fields: dict[str, Any]) -> Finding | None:
+        """Write a bank and make room for it; return a finding if it cannot be written."""
         try:
             folder = self.save(bank, fields)
         except OSError as error:
-            print_log(
-                f"The memory bank cannot be cached in {self.root} ({error}): the next run will "
+            return Finding(
+                "bank_not_cached",
+                "warning",
+                f"the memory bank cannot be cached in {self.root} ({error}): the next run will "
                 "build it again. Set bank.cache_dir to a folder that can be written, or to None.",
-                logger="current",
-                level=30,
             )
-        else:
-            print_log(f"Memory bank cached in {folder}", logger="current")
-            self._make_room(folder)
+        print_log(f"Memory bank cached in {folder}", logger="current")
+        self._make_room(folder)
+        return None
 
     def entries(self) -> list[Entry]:
         """Return the banks, least recently used first; other folders are ignored."""

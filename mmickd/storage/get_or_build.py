@@ -12,6 +12,7 @@ from mmengine.logging import print_log
 
 from mmickd.banks.memory_bank import MemoryBank
 from mmickd.banks.ranks import FrozenBank, replicate_bank, shard_bank
+from mmickd.diagnostics.finding import Finding
 from mmickd.storage.cache import BankCache
 from mmickd.utils.distributed import broadcast_object, raise_on_all_ranks
 
@@ -26,6 +27,7 @@ def get_or_build_banks(
     width: int | None = None,
     device: torch.device | str = "cpu",
     inspect: Callable[[str, MemoryBank | None], None] | None = None,
+    report: Callable[[Finding], None] = Finding.log,
 ) -> dict[str, FrozenBank]:
     """Return the bank of each level; only rank 0 uses the cache.
 
@@ -40,6 +42,7 @@ def get_or_build_banks(
         width: Width of the teacher's features, which a cached bank must have; None: any.
         device: Device of the banks.
         inspect: Function of a level and its whole bank (None on ranks above 0).
+        report: Function that gets a finding if a bank cannot be cached.
 
     Returns:
         By level, the same bank on every rank, or this rank's part of it.
@@ -55,7 +58,9 @@ def get_or_build_banks(
             with raise_on_all_ranks():
                 for level, bank in built.items():
                     if cache is not None and bank is not None:
-                        cache.try_save(bank, fields[level])
+                        finding = cache.try_save(bank, fields[level])
+                        if finding is not None:
+                            report(finding)
             banks.update(built)
     distribute = shard_bank if shard else replicate_bank
     distributed: dict[str, FrozenBank] = {}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABCMeta, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from torch import Tensor, nn
 
@@ -14,6 +14,9 @@ from mmickd.retrieval.memory import Memory
 from mmickd.structures import Batch, Tapped
 from mmickd.tasks import Task
 from mmickd.teachers.run_context import RunContext
+
+if TYPE_CHECKING:
+    from mmickd.teachers.network import NetworkTeacher
 
 MemoryFactory = Callable[[int], Memory]
 """Makes the memory for features of a width: the frozen bank, or empty queues."""
@@ -144,6 +147,11 @@ class Teacher(metaclass=ABCMeta):
             ICKDError: If a classifier layer is not found, or a network cannot run on such images
                 or gives NaN or Inf.
         """
+
+    @property
+    def frozen_network(self) -> NetworkTeacher | None:
+        """Network that builds a frozen bank; None: the teacher learns and fills queues."""
+        return None
 
     @property
     @abstractmethod

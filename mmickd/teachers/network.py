@@ -170,6 +170,11 @@ class NetworkTeacher(Teacher):
             return self.task.view(tapped, Batch(inputs, data_samples), student)
 
     @property
+    def frozen_network(self) -> NetworkTeacher | None:
+        """See :meth:`Teacher.frozen_network`."""
+        return self if self.is_frozen else None
+
+    @property
     def class_counts(self) -> Mapping[str, int]:
         """See :meth:`Teacher.class_counts`."""
         return {"the teacher": self.tap.num_classes}

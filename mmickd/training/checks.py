@@ -1,30 +1,29 @@
-"""Checks in which student, teacher and data meet, before the first step."""
+"""Checks of student, teacher and data against each other, before the first step."""
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from mmengine.logging import print_log
 from torch import Tensor, nn
 
+from mmickd.diagnostics.finding import Finding
 from mmickd.losses.terms import LossTerms
 from mmickd.tasks import Task
 from mmickd.utils.errors import ICKDError
 
-MOST_ENLARGED = 1.5
+MAX_SIZE_RATIO = 1.5
 """Ratio of the sides of images up to which features agree well enough (training at 160, evaluation
 at 224 pixels is usual)."""
 
 
 def check_batches(batches: int | None, images: int, batch_size: int) -> None:
-    """The training loader must give a batch, or a run ends without a step.
+    """Check that the training loader gives a batch; without one a run ends before its first step.
 
     Args:
-        batches: of an epoch, on this rank; None if it is not known.
-        images: of the training set.
-        batch_size: of the training loader.
+        batches: Batches of an epoch on this rank; None if their number is unknown.
+        images: Number of training images.
+        batch_size: Batch size of the training loader.
 
     Raises:
         ICKDError: if it gives none.
@@ -37,41 +36,43 @@ def check_batches(batches: int | None, images: int, batch_size: int) -> None:
         )
 
 
-def check_identity(in_training: Mapping[str, Any], known: Mapping[str, Any]) -> None:
-    """Training samples must name their image as the bank does, or none is left out as its own.
+def check_identity(training: Mapping[str, Any], bank: Mapping[str, Any]) -> None:
+    """Check that training samples name their image by the same key as the bank's samples.
+
+    Otherwise no row could be excluded as one of the query's own image.
 
     Args:
-        in_training: metainfo of a training sample.
-        known: metainfo of a sample that the bank is built from, or what else names an image.
+        training: Metainfo of a training sample.
+        bank: Metainfo of a sample that the bank is built from, or of an annotation.
 
     Raises:
-        ICKDError: if the training pipeline drops that.
+        ICKDError: if the training pipeline drops the key.
     """
     for key in ("img_path", "sample_idx"):
-        if known.get(key) is None:
+        if bank.get(key) is None:
             continue
-        if in_training.get(key) is None:
+        if training.get(key) is None:
             raise ICKDError(
-                f"the training pipeline drops '{key}', by which a query's own image is left out "
-                f"of its context: add '{key}' to meta_keys of its last transform, or set "
-                "exclude_same_id=False."
+                f"the training pipeline drops '{key}', which exclude_same_id=True needs to leave "
+                f"out rows of a query's own image: add '{key}' to meta_keys of its last transform, "
+                "or set exclude_same_id=False."
             )
         return
 
 
 def check_classes(
     student: int,
-    others: Mapping[str, int],
+    networks: Mapping[str, int],
     teacher_names: tuple[str, ...] | None,
     dataset: Any,
 ) -> None:
-    """Student, teacher and data must speak of the same classes, in the same order.
+    """Check that student, teacher and data have the same classes in the same order.
 
     Args:
-        student: classes that it tells apart.
-        others: classes that the networks of its teacher tell apart, by their name.
-        teacher_names: of the classes that the teacher was trained on, if they are known.
-        dataset: the training set.
+        student: Number of the student's classes.
+        networks: Number of classes of each network of the teacher, by name.
+        teacher_names: Names of the classes that the teacher was trained on; None if unknown.
+        dataset: The training set.
 
     Raises:
         ICKDError: with the first class that differs.
@@ -83,10 +84,10 @@ def check_classes(
             "constant, and nothing can be distilled from it. Use a head with one output per class, "
             "two at least."
         )
-    for owner, count in others.items():
+    for network, count in networks.items():
         if student != count:
             raise ICKDError(
-                f"the student tells {student} classes apart, {owner} {count}: distillation needs "
+                f"the student has {student} classes, {network} has {count}: distillation needs "
                 "the same classes. Use a teacher trained on the student's classes, or set "
                 "num_classes of the head in teacher.cfg."
             )
@@ -97,74 +98,76 @@ def check_classes(
         )
     if names is None or teacher_names is None:
         return
-    own = [str(name).casefold() for name in names]
+    ours = [str(name).casefold() for name in names]
     theirs = [name.casefold() for name in teacher_names]
-    if own != theirs:
+    if ours != theirs:
         first = next(
-            (i for i, pair in enumerate(zip(own, theirs, strict=False)) if pair[0] != pair[1]),
-            min(len(own), len(theirs)),
+            (i for i, pair in enumerate(zip(ours, theirs, strict=False)) if pair[0] != pair[1]),
+            min(len(ours), len(theirs)),
         )
-        there = theirs[first] if first < len(theirs) else "nothing"
+        our_class, their_class = (
+            f"'{list_[first]}'" if first < len(list_) else "missing" for list_ in (ours, theirs)
+        )
         raise ICKDError(
-            f"the teacher's checkpoint was trained on other classes, or another order of them: "
-            f"class {first} is '{own[first] if first < len(own) else 'nothing'}' in the training "
-            f"set and '{there}' in the teacher. Use a teacher with the classes in the same order."
+            f"the teacher's checkpoint was trained on other classes, or on another order of them: "
+            f"class {first} is {our_class} in the training set and {their_class} in the teacher. "
+            "Use a teacher with the classes in the same order."
         )
 
 
-def warn_of_early_weights(all_terms: Iterable[LossTerms], lags_student: bool) -> None:
-    """A teacher that learns knows nothing in the first steps, and is believed all the same.
+def early_weight_findings(all_terms: Iterable[LossTerms], lags_student: bool) -> Iterator[Finding]:
+    """Yield a finding if a teacher that learns is distilled with full weight from the first step.
 
     Args:
-        all_terms: of the student, and of whatever else learns.
-        lags_student: of the teacher; then even vanilla KD does harm.
+        all_terms: Terms of the student and of each other network that learns.
+        lags_student: True if the teacher lags behind the student, so that vanilla KD does harm too.
     """
-    early = [
+    options = [
         f"{terms.where}.{term.name}.loss_weight"
         for terms in all_terms
         for term in terms
         if term.schedule.starts_full
         and (term.loss.unsafe_before_training or (lags_student and not term.loss.retrieves))
     ]
-    if early:
-        print_log(
-            f"{' and '.join(early)}: full from the first step on, when a teacher that learns knows "
-            "nothing. On small data this cost 10 points of accuracy and more "
-            "(configs/demo/README.md). Let it grow over a good part of the run: "
+    if options:
+        yield Finding(
+            "early_weights",
+            "warning",
+            f"{' and '.join(options)}: full from the first step on, when the teacher is still "
+            "untrained. On small data this cost 10 points of accuracy and more "
+            "(configs/demo/README.md). Let the weight grow over a good part of the run: "
             "loss_weight=dict(value=..., warmup=...).",
-            logger="current",
-            level=logging.WARNING,
         )
 
 
-def warn_of_mixing(model: nn.Module) -> None:
-    """Say once that mixed images (mixup, cutmix) ask no in-context queries."""
+def mixing_findings(model: nn.Module) -> Iterator[Finding]:
+    """Yield a finding if training mixes images (mixup, cutmix): mixed ones are no queries."""
     if getattr(getattr(model, "data_preprocessor", None), "batch_augments", None):
-        print_log(
-            "The data preprocessor mixes images (batch_augments): KD applies to all of them, the "
-            "in-context terms to those that come out unmixed.",
-            logger="current",
-            level=logging.WARNING,
+        yield Finding(
+            "mixed_images",
+            "warning",
+            "the data preprocessor mixes images (batch_augments): KD applies to all of them, the "
+            "in-context terms only to images that come out unmixed.",
         )
 
 
-def warn_of_sizes(task: Task, training: Tensor, in_bank: Tensor) -> None:
-    """Say if the bank shows whole images in another size than training does.
+def image_size_findings(task: Task, training: Tensor, bank: Tensor) -> Iterator[Finding]:
+    """Yield a finding if the bank reads whole images in another size than training does.
 
     Args:
-        task: of student and teacher.
-        training: inputs of a training batch, ``(B, 3, h, w)``.
-        in_bank: an image that the bank is built from, ``(3, h, w)``.
+        task: Task of student and teacher.
+        training: ``(B, 3, h, w)``, inputs of a training batch.
+        bank: ``(3, h, w)``, an image that the bank is built from.
     """
     if task.trains_on_crops:
         return
-    (h, w), (bank_h, bank_w) = training.shape[-2:], in_bank.shape[-2:]
-    if max(h / bank_h, bank_h / h, w / bank_w, bank_w / w) > MOST_ENLARGED:
-        print_log(
-            f"The memory bank reads images of {bank_h}x{bank_w} pixels, training shows {h}x{w}: "
-            "the features of one image differ with its size, so that queries may not find their "
-            "like. Set bank.pipeline to transforms that make images of the training size, which "
+    (h, w), (bank_h, bank_w) = training.shape[-2:], bank.shape[-2:]
+    if max(h / bank_h, bank_h / h, w / bank_w, bank_w / w) > MAX_SIZE_RATIO:
+        yield Finding(
+            "bank_image_size",
+            "warning",
+            f"the memory bank reads images of {bank_h}x{bank_w} pixels, training reads {h}x{w}: "
+            "the features of an image change with its size, so queries may not find similar "
+            "images. Set bank.pipeline to transforms that give images of the training size, which "
             "should be that of the teacher's own training.",
-            logger="current",
-            level=logging.WARNING,
         )

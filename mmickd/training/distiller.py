@@ -58,12 +58,16 @@ class Distiller:
         """
         self.watch.begin_step(time.iteration, batch.data_samples)
         with torch.autocast(batch.inputs.device.type, enabled=False):
-            sources = self.teacher.forward(batch, student)
+            sources = self.sources(batch, student)
             losses = self._losses(batch, student, task_losses, self.terms, sources, time)
             for peer in self.teacher.peer_steps():
                 inputs = peer.outputs, peer.task_losses, peer.terms, peer.sources
                 peer.learn(self._losses(batch, *inputs, time, f"{peer.name}."))
         return losses
+
+    def sources(self, batch: Batch, student: Tapped) -> Sequence[Source]:
+        """Return the sources that the student learns from in this step."""
+        return self.teacher.forward(batch, student)
 
     def after_step(self, student: nn.Module, ends_epoch: bool) -> dict[str, Tensor | float]:
         """Update memories and teacher after the optimizer's step; return scalars for the log."""

@@ -1,15 +1,13 @@
-"""The options of the hook, checked when the config is read."""
+"""Options of the hook, checked when the config is read."""
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
-from mmengine.logging import print_log
-
 from mmickd.banks.options import BankOptions
+from mmickd.diagnostics.finding import Finding
 from mmickd.losses.terms import LossTerms
 from mmickd.registry import RETRIEVERS, TEACHERS, build_part
 from mmickd.retrieval import BaseRetriever
@@ -22,18 +20,18 @@ from mmickd.utils.validation import check_choice, check_dict, check_flag, check_
 
 @dataclass(frozen=True)
 class HookOptions:
-    """All options of :class:`~mmickd.hooks.ICKDHook`, with what can be built from them alone.
+    """All options of :class:`~mmickd.hooks.ICKDHook`, with the parts that are built from them.
 
     Args:
-        teacher: built from its config, without its network.
-        level: names of the levels; None: the task's first.
-        layer: the student's classifier layer, or 'auto'.
+        teacher: Teacher, without its network.
+        level: Names of the levels; None: the task's first.
+        layer: Name of the student's classifier layer, or 'auto'.
         query: 'view' or 'bank'.
-        bank: its options.
-        anchors: queries per image, where a level samples.
-        retriever: built from its config.
-        losses: as given; the defaults of its terms depend on the task.
-        exclude_same_id: leave out rows of the query's own image.
+        bank: Options of the memory bank.
+        anchors: Queries per image, where a level samples.
+        retriever: Retriever of the rows.
+        losses: Config of the terms, whose defaults depend on the task.
+        exclude_same_id: True if rows of the query's own image are left out.
     """
 
     teacher: Teacher
@@ -47,6 +45,7 @@ class HookOptions:
     exclude_same_id: bool
 
     def __post_init__(self) -> None:
+        LossTerms.build(self.losses)
         check_choice(self.query, ("view", "bank"), "query")
         check_integer(self.anchors, 1, "anchors")
         check_flag(self.exclude_same_id, "exclude_same_id")
@@ -62,46 +61,37 @@ class HookOptions:
                 "bank.momentum is for the queues of peers (OnlineTeacher); the average of a "
                 "SelfTeacher has its own, teacher.momentum."
             )
-        if self.bank.unused_by_queues and not self.teacher.is_frozen:
-            print_log(
-                f"bank.{', bank.'.join(self.bank.unused_by_queues)}: for the bank of a frozen "
-                "teacher. This teacher learns, and its queue is fed by the steps: without effect "
-                "here.",
-                logger="current",
-                level=logging.WARNING,
-            )
 
-    @classmethod
-    def read(cls, cfg: Mapping[str, Any]) -> HookOptions:
-        """From the arguments of the hook.
-
-        Raises:
-            ICKDError: with what would be right.
-        """
-        LossTerms.build(cfg["losses"])
-        return cls(
-            **{
-                **cfg,
-                "teacher": build_part(
-                    TEACHERS, cfg["teacher"], "OfflineTeacher", "teacher", base=Teacher
-                ),
-                "retriever": build_part(
-                    RETRIEVERS, cfg["retriever"], "TorchRetriever", "retriever", base=BaseRetriever
-                ),
-                "bank": _bank(cfg["bank"]),
-                "level": _levels(cfg["level"]),
-            }
-        )
-
-    def check_queue(self, all_terms: Sequence[LossTerms]) -> None:
-        """Refuse what a teacher that learns cannot offer.
+    def with_sample(self, images: int) -> HookOptions:
+        """Return the options for a bank of few images that is not cached.
 
         Args:
-            all_terms: whose terms ask the queues.
+            images: Most images of the bank.
+        """
+        limit = self.bank.max_images
+        images = images if limit is None else min(images, limit)
+        return replace(self, bank=replace(self.bank, max_images=images, cache_dir=None))
+
+    def unused_option_findings(self) -> Iterator[Finding]:
+        """Yield a finding if options of a frozen bank are set for a teacher that learns."""
+        if self.bank.unused_by_queues and not self.teacher.is_frozen:
+            yield Finding(
+                "unused_options",
+                "warning",
+                f"bank.{', bank.'.join(self.bank.unused_by_queues)}: no effect with this teacher, "
+                "which learns and whose queues are filled in training; these options are for the "
+                "bank of a frozen teacher. Remove them.",
+            )
+
+    def check_queue(self, all_terms: Sequence[LossTerms]) -> None:
+        """Check that the options fit the queues of a teacher that learns.
+
+        Args:
+            all_terms: Terms of each network that queries the queues.
 
         Raises:
-            ICKDError: if an option needs the frozen bank of a frozen teacher, or the queue is
-                shorter than what is to be retrieved from one class of it.
+            ICKDError: if an option needs the bank of a frozen teacher, or a queue holds fewer rows
+                of a class than a term retrieves.
         """
         if self.query == "bank":
             raise ICKDError(
@@ -110,7 +100,7 @@ class HookOptions:
             )
         if self.bank.shard:
             raise ICKDError(
-                "bank.shard=True deals the bank of a frozen teacher; the queue of a teacher that "
+                "bank.shard=True shards the bank of a frozen teacher; the queue of a teacher that "
                 "learns is small and lies on every rank. Use bank.shard=False."
             )
         if not self.retriever.searches_queues:
@@ -121,22 +111,22 @@ class HookOptions:
         capacity = self.bank.queue_capacity
         for terms in all_terms:
             for term in terms.retrieving:
-                wanted = term.loss.num_positives
-                if wanted is not None and capacity < wanted:
+                positives = term.loss.num_positives
+                if positives is not None and capacity < positives:
                     raise ICKDError(
                         f"bank.capacity_per_class={capacity} is less than "
-                        f"{terms.where}.{term.name}.num_positives={wanted}: a queue must hold as "
-                        "many rows of a class as are to be retrieved."
+                        f"{terms.where}.{term.name}.num_positives={positives}: a queue must hold "
+                        "as many rows of a class as are retrieved. Set it higher."
                     )
 
     def choose_levels(self, offered: Mapping[str, Level]) -> tuple[str, ...]:
-        """The levels, once the task is known.
+        """Return the names of the levels.
 
         Args:
-            offered: by the task.
+            offered: Levels of the task, by name.
 
         Raises:
-            ICKDError: if the task does not offer one, or 'bank' queries cannot be asked at one.
+            ICKDError: if the task does not offer one, or one does not allow query='bank'.
         """
         names = self.level or tuple(offered)[:1]
         for name in names:
@@ -154,25 +144,37 @@ class HookOptions:
         return names
 
 
-def _bank(given: Any) -> BankOptions:
-    options = check_dict(given, "bank", [field.name for field in fields(BankOptions)])
+def build_teacher(cfg: Any) -> Teacher:
+    """Return the teacher of a config, without its network."""
+    return build_part(TEACHERS, cfg, "OfflineTeacher", "teacher", base=Teacher)
+
+
+def build_retriever(cfg: Any) -> BaseRetriever:
+    """Return the retriever of a config."""
+    return build_part(RETRIEVERS, cfg, "TorchRetriever", "retriever", base=BaseRetriever)
+
+
+def read_bank_options(cfg: Any) -> BankOptions:
+    """Return the options of the hook's ``bank``."""
+    options = check_dict(cfg, "bank", [field.name for field in fields(BankOptions)])
     try:
         return BankOptions(**options)
     except OptionError as error:
         raise error.inside("bank") from error
 
 
-def _levels(level: Any) -> tuple[str, ...] | None:
+def read_levels(level: Any) -> tuple[str, ...] | None:
+    """Return the names of the hook's ``level``; None: the task's first."""
     if level is None:
         return None
     levels = [level] if isinstance(level, str) else level
-    known = level_names()
+    choices = level_names()
     if not isinstance(levels, (list, tuple)) or not levels:
         raise ICKDError(
-            f"level={safe_repr(level)}: it must be one of {', '.join(known)}, or a list."
+            f"level={safe_repr(level)}: it must be one of {', '.join(choices)}, or a list of these."
         )
-    for one in levels:
-        check_choice(one, known, "level")
+    for name in levels:
+        check_choice(name, choices, "level")
     if len(set(levels)) != len(levels):
         raise ICKDError(f"level={safe_repr(level)} names a level twice.")
     return tuple(levels)

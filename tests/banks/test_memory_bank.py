@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from mmickd.banks import MemoryBank
 from mmickd.structures import Samples
 from tests.helpers.bank_cases import check_rows, numbered
+from tests.helpers.retrieval_cases import samples
 
 
 @settings(max_examples=150, deadline=None)
@@ -39,6 +40,24 @@ def test_rows_are_kept_and_sorted_stably(case, dtype):
 def test_rows_of_a_class(labels, query_labels):
     bank, query = MemoryBank(numbered(labels, 4), 4), torch.tensor(query_labels, dtype=torch.long)
     check_rows(bank.labels, query, *bank.rows_of_class(query), bank.max_class_size)
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.integers(0, 2**31), st.integers(1, 40), st.integers(1, 45))
+def test_rows_of_a_block_are_those_of_the_whole_bank(seed, rows, size):
+    g = torch.Generator().manual_seed(seed)
+    bank, query = MemoryBank(samples(g, rows, 4, 3, 6), 3), samples(g, 7, 4, 3, 6, least_label=-1)
+    whole = torch.zeros(7, rows)
+    bank.leave_out(whole, query.ids)
+    for begin in range(0, rows, size):
+        end = min(begin + size, rows)
+        part = torch.zeros(7, end - begin)
+        bank.leave_out(part, query.ids, begin)
+        assert torch.equal(part, whole[:, begin:end])
+        slots, is_row = bank.rows_of_class(query.labels, begin, end - begin)
+        for i, label in enumerate(query.labels):
+            expected = (bank.labels[begin:end] == label).nonzero()[:, 0]
+            assert torch.equal(slots[i, is_row[i]], expected)
 
 
 def test_a_bank_of_the_rows_of_a_bank_is_the_same():

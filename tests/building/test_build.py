@@ -1,4 +1,4 @@
-"""One pass of a real, tiny teacher over real, tiny images."""
+"""Banks of a tiny teacher and tiny images."""
 
 import pytest
 import torch
@@ -23,18 +23,18 @@ from tests.helpers.tiny import (
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory):
-    """By scope: images, teacher."""
+def built(tmp_path_factory):
+    """Images and teacher, by scope."""
     root = tmp_path_factory.mktemp("building")
-    out = {}
+    by_scope = {}
     for scope, data, config in (
         ("mmpretrain", make_class_folders(root / "c"), classifier_config),
         ("mmseg", make_scenes(root / "s", count=5), segmenter_config),
     ):
         cfg = config(data, root, width=4)
         teacher = offline(scope, cfg, save_teacher(cfg, root / f"{scope}.pth"))
-        out[scope] = (images_of(cfg, scope), teacher)
-    return out
+        by_scope[scope] = (images_of(cfg, scope), teacher)
+    return by_scope
 
 
 def images_of(cfg, scope):
@@ -45,21 +45,21 @@ def images_of(cfg, scope):
     return BankImages(dataset, cfg.val_dataloader.dataset.pipeline)
 
 
-def build(made, scope, level, batch_size=4, workers=0, min_classes=2, **options):
+def build(built, scope, level, batch_size=4, workers=0, min_classes=2, **options):
     options = BankOptions(**{"dtype": "fp32", **options})
-    return build_banks([level], options, *made[scope], batch_size, workers, min_classes)[level]
+    return build_banks([level], options, *built[scope], batch_size, workers, min_classes)[level]
 
 
-def equal(a, b, exactly=True):
+def check_equal(a, b, exactly=True):
     assert torch.equal(a.ids, b.ids) and torch.equal(a.labels, b.labels)
     for name in ("features", "logits"):
         same = torch.equal if exactly else torch.allclose
         assert same(getattr(a, name), getattr(b, name), **({} if exactly else {"atol": 1e-4}))
 
 
-def test_image_level_is_the_teacher_on_each_image(made):
-    images, teacher = made["mmpretrain"]
-    bank = build(made, "mmpretrain", "image")
+def test_image_level_is_the_teacher_on_each_image(built):
+    images, teacher = built["mmpretrain"]
+    bank = build(built, "mmpretrain", "image")
     assert len(bank) == len(images) == 18 and bank.offsets.tolist() == [0, 6, 12, 18]
     for i in range(0, 18, 5):
         sample = images[i]
@@ -77,54 +77,54 @@ def test_image_level_is_the_teacher_on_each_image(made):
 @pytest.mark.parametrize(
     ("scope", "level"), [("mmpretrain", "image"), ("mmseg", "pixel"), ("mmseg", "region")]
 )
-def test_workers_do_not_matter_and_batches_only_by_rounding(made, scope, level):
-    want = build(made, scope, level)
-    equal(build(made, scope, level, workers=2), want)
-    equal(build(made, scope, level, batch_size=1), want, exactly=False)
+def test_workers_do_not_matter_and_batches_only_by_rounding(built, scope, level):
+    expected = build(built, scope, level)
+    check_equal(build(built, scope, level, workers=2), expected)
+    check_equal(build(built, scope, level, batch_size=1), expected, exactly=False)
 
 
 @pytest.mark.parametrize("world_size", [2, 3, 9])
-def test_any_number_of_ranks_offers_the_same_rows(made, monkeypatch, world_size):
-    """Each rank's share is computed in turn; together they are what one rank computes, bit by bit.
+def test_any_number_of_ranks_collects_the_same_rows(built, monkeypatch, world_size):
+    """The rows of all ranks, computed in turn, are bit for bit the rows of one rank.
 
-    More ranks than batches too.
+    9 ranks are more than there are batches.
     """
-    want = build(made, "mmseg", "pixel", batch_size=2)
+    expected = build(built, "mmseg", "pixel", batch_size=2)
     parts = []
     for rank in range(world_size):
         monkeypatch.setattr(building.dist, "get_dist_info", lambda r=rank: (r, world_size))
-        parts.append(build(made, "mmseg", "pixel", batch_size=2, min_classes=0).samples)
+        parts.append(build(built, "mmseg", "pixel", batch_size=2, min_classes=0).samples)
     rows = Samples.cat(parts)
-    assert len(rows) == len(want)
+    assert len(rows) == len(expected)
 
     def as_set(samples):
         return sorted(map(tuple, torch.cat([samples.features, samples.logits], 1).tolist()))
 
-    assert as_set(rows) == as_set(want.samples)
+    assert as_set(rows) == as_set(expected.samples)
 
 
-def test_share_of_an_image_and_capacity(made):
-    bank = build(made, "mmseg", "pixel", pixels_per_image=3)
+def test_pixels_per_image_and_capacity(built):
+    bank = build(built, "mmseg", "pixel", pixels_per_image=3)
     for c in range(3):
         counts = bank.ids[bank.labels == c].unique(return_counts=True)[1]
         assert int(counts.max()) == 3
-    small = build(made, "mmseg", "pixel", pixels_per_image=3, capacity_per_class=4)
+    small = build(built, "mmseg", "pixel", pixels_per_image=3, capacity_per_class=4)
     assert small.max_class_size == 4
 
     def keys(samples):
         return set(map(tuple, samples.features.tolist()))
 
     assert keys(small.samples) <= keys(bank.samples)
-    assert keys(build(made, "mmseg", "pixel", pixels_per_image=3, seed=1).samples) != keys(
+    assert keys(build(built, "mmseg", "pixel", pixels_per_image=3, seed=1).samples) != keys(
         bank.samples
     )
 
 
-def test_images_of_several_sizes_in_one_batch(made):
-    images, teacher = made["mmpretrain"]
+def test_images_of_several_sizes_in_one_batch(built):
+    images, teacher = built["mmpretrain"]
 
     class Cropped:
-        """Every third image is smaller."""
+        """Images of which every third is smaller."""
 
         def __len__(self):
             return len(images)
@@ -135,15 +135,15 @@ def test_images_of_several_sizes_in_one_batch(made):
 
         name = images.name
 
-    def of(batch_size):
+    def build_cropped(batch_size):
         options = BankOptions(dtype="fp32")
         return build_banks(["image"], options, Cropped(), teacher, batch_size, 0)["image"]
 
-    equal(of(7), of(1), exactly=False)
+    check_equal(build_cropped(7), build_cropped(1), exactly=False)
 
 
 def changed(images, index, change):
-    """``images`` with one sample passed through ``change``."""
+    """Return ``images`` with one sample replaced by ``change(sample)``."""
 
     class Changed:
         name = images.name
@@ -158,19 +158,19 @@ def changed(images, index, change):
 
 
 @pytest.mark.parametrize("workers", [0, 1])
-def test_a_label_outside_of_the_classes_names_the_image(made, workers):
-    images, teacher = made["mmseg"]
+def test_the_error_for_an_invalid_label_has_the_image(built, workers):
+    images, teacher = built["mmseg"]
 
-    def spoil(sample):
+    def change(sample):
         sample["data_samples"].gt_sem_seg.data[0, 20, 20] = 7
         return sample
 
     with pytest.raises(ICKDError, match=r"3\.png is labelled \[7\], outside .*ignore_index"):
-        build_banks(["pixel"], BankOptions(), changed(images, 3, spoil), teacher, 2, workers)
+        build_banks(["pixel"], BankOptions(), changed(images, 3, change), teacher, 2, workers)
 
 
-def test_an_image_that_cannot_be_read_is_named(made):
-    images, teacher = made["mmpretrain"]
+def test_the_error_for_an_unreadable_image_has_the_image(built):
+    images, teacher = built["mmpretrain"]
 
     def fail(sample):
         raise OSError("broken")
@@ -180,24 +180,24 @@ def test_an_image_that_cannot_be_read_is_named(made):
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
-def test_nan_and_inf_of_the_teacher_name_the_image(made, value):
-    images, teacher = made["mmpretrain"]
+def test_the_error_for_nan_or_inf_of_the_teacher_has_the_image(built, value):
+    images, teacher = built["mmpretrain"]
 
-    def spoil(layer, args):
+    def change(layer, args):
         features = args[0].clone()
         features[2, 0] = value
         return (features,)
 
     layer = get_module(teacher.model, teacher.tap.layer)
     with (
-        layer.register_forward_pre_hook(spoil),
+        layer.register_forward_pre_hook(change),
         pytest.raises(ICKDError, match=r"NaN or Inf features for .*\.png"),
     ):
         build_banks(["image"], BankOptions(), images, teacher, 4, 0)
 
 
-def test_logits_too_large_for_the_dtype(made):
-    images, teacher = made["mmpretrain"]
+def test_logits_too_large_for_the_dtype(built):
+    images, teacher = built["mmpretrain"]
 
     layer = get_module(teacher.model, teacher.tap.layer)
     with (
@@ -207,8 +207,8 @@ def test_logits_too_large_for_the_dtype(made):
         build_banks(["image"], BankOptions(dtype="fp16"), images, teacher, 4, 0)
 
 
-def test_one_class_only_and_none(made):
-    images, teacher = made["mmseg"]
+def test_too_few_classes(built):
+    images, teacher = built["mmseg"]
     for value, message in ((1, "only class 1"), (255, "no labelled row at all")):
 
         class Plain:
@@ -237,14 +237,14 @@ def test_one_class_only_and_none(made):
         RuntimeError("mat1 and mat2 shapes cannot be multiplied"),
     ],
 )
-def test_out_of_memory_names_the_batch_size(made, error):
-    images, teacher = made["mmpretrain"]
+def test_the_error_without_memory_has_the_batch_size(built, error):
+    images, teacher = built["mmpretrain"]
 
     def fail(*_):
         raise error
 
-    wanted = r"out of memory .*bank\.batch_size to less than 4"
-    if "mat1" in str(error):  # a later image is of a size that the first one was not of
-        wanted = r"cannot run on an image that .*c0/0\.png.* of \d+x\d+ pixels .*mat1"
-    with teacher.model.register_forward_pre_hook(fail), pytest.raises(ICKDError, match=wanted):
+    expected = r"out of memory .*bank\.batch_size to less than 4"
+    if "mat1" in str(error):  # a later image has another size than the first one
+        expected = r"cannot run on an image that .*c0/0\.png.* of \d+x\d+ pixels .*mat1"
+    with teacher.model.register_forward_pre_hook(fail), pytest.raises(ICKDError, match=expected):
         build_banks(["image"], BankOptions(), images, teacher, 4, 0)

@@ -1,4 +1,4 @@
-"""Rows of a bank stream in: order, batches and pruning change nothing."""
+"""The rows of a bank do not depend on their order, batches or pruning."""
 
 from itertools import pairwise
 
@@ -14,11 +14,11 @@ from mmickd.utils import distributed
 from tests.helpers import slow_sampling as slow
 
 CHUNK_BYTES = 80
-"""10 rows of 4 features in fp16."""
+"""Size of 10 rows of 4 features in fp16."""
 
 
-def offered(seed, count=120, classes=3):
-    """Rows of 12 images, several per image and class, with their keys."""
+def rows_and_keys(seed, count=120, classes=3):
+    """Return rows of 12 images, several per image and class, with their keys."""
     g = torch.Generator().manual_seed(seed)
     ids = torch.arange(count) % 12 + 50
     samples = Samples(
@@ -43,10 +43,10 @@ def test_collector_does_not_depend_on_order_batches_or_pruning(seed, capacity, s
 
 
 def check_order_batches_and_pruning(seed, capacity, sizes):
-    samples, keys = offered(seed)
+    samples, keys = rows_and_keys(seed)
     whole = RowCollector(3, capacity, torch.float16)
     whole.add(samples, keys)
-    want = whole.finish()
+    expected = whole.finish()
 
     order = torch.randperm(len(samples), generator=torch.Generator().manual_seed(seed + 1))
     parts = RowCollector(3, capacity, torch.float16)
@@ -56,45 +56,45 @@ def check_order_batches_and_pruning(seed, capacity, sizes):
         parts.add(samples[rows], keys[rows])
         most = max(most, len(parts))
         start, turn = start + len(rows), turn + 1
-    got = parts.finish()
-    # Rows of one class and image may come in another order only if keys decide it: they do.
+    result = parts.finish()
     for name in Samples.names():
-        assert torch.equal(getattr(_canonical(got), name), getattr(_canonical(want), name)), name
-    assert torch.equal(got.ids, want.ids)
+        assert torch.equal(
+            getattr(_canonical(result), name), getattr(_canonical(expected), name)
+        ), name
+    assert torch.equal(result.ids, expected.ids)
     if capacity is not None:
-        in_a_block = CHUNK_BYTES // 8
-        assert most <= len(got) * 9 / 8 + in_a_block + max(sizes)
-        assert got.max_class_size <= capacity
+        rows_per_block = CHUNK_BYTES // 8
+        assert most <= len(result) * 9 / 8 + rows_per_block + max(sizes)
+        assert result.max_class_size <= capacity
 
 
 def _canonical(bank):
-    """Rows in an order of their own values."""
+    """Return the rows sorted by class and first feature."""
     key = bank.features[:, 0].float() + 100 * bank.labels
     return bank.samples[key.argsort()]
 
 
 def test_collector_keeps_the_smallest_keys_in_the_order_of_the_images():
-    samples, keys = offered(3)
+    samples, keys = rows_and_keys(3)
     collector = RowCollector(3, 5, torch.float32)
     collector.add(samples, keys)
     bank = collector.finish()
-    want = slow.smallest(samples.labels.tolist(), keys.tolist(), 3, 5)
-    assert sorted(bank.features[:, 0].tolist()) == sorted(samples.features[want, 0].tolist())
+    expected = slow.smallest(samples.labels.tolist(), keys.tolist(), 3, 5)
+    assert sorted(bank.features[:, 0].tolist()) == sorted(samples.features[expected, 0].tolist())
     for c in range(3):
-        own = bank.ids[bank.labels == c]
-        assert bool((own.diff() >= 0).all())
+        assert bool((bank.ids[bank.labels == c].diff() >= 0).all())
 
 
 def test_collector_of_empty_parts():
-    samples, keys = offered(0)
+    samples, keys = rows_and_keys(0)
     collector = RowCollector(3, None, torch.float16)
     collector.add(samples[:0], keys[:0])
     bank = collector.finish()
     assert len(bank) == 0 and bank.features.shape == (0, 4)
 
 
-def test_collector_rounds_once():
-    samples, keys = offered(0)
+def test_stored_dtype_and_nothing_added():
+    samples, keys = rows_and_keys(0)
     collector = RowCollector(3, None, torch.float16)
     collector.add(samples, keys)
     assert collector.finish().features.dtype == torch.float16
@@ -104,21 +104,21 @@ def test_collector_rounds_once():
 
 @settings(max_examples=60, deadline=None)
 @given(st.data(), st.none() | st.integers(1, 30))
-def test_any_order_and_any_split_gives_the_same_bank_row_by_row(data, capacity):
-    samples, keys = offered(data.draw(st.integers(0, 10**6)), count=40)
+def test_any_order_and_any_parts_give_the_same_rows(data, capacity):
+    samples, keys = rows_and_keys(data.draw(st.integers(0, 10**6)), count=40)
     order = torch.tensor(data.draw(st.permutations(range(40))))
     cuts = sorted(data.draw(st.lists(st.integers(0, 40), max_size=5)))
     whole, parts = (RowCollector(3, capacity, torch.float32) for _ in range(2))
     whole.add(samples, keys)
-    for start, end in pairwise([0, *cuts, 40]):  # empty parts among them
+    for start, end in pairwise([0, *cuts, 40]):  # some parts are empty
         parts.add(samples[order[start:end]], keys[order[start:end]])
-    want, got = whole.finish(), parts.finish()
+    expected, result = whole.finish(), parts.finish()
     for name in (*Samples.names(), "offsets"):
-        assert torch.equal(getattr(got, name), getattr(want, name)), name
+        assert torch.equal(getattr(result, name), getattr(expected, name)), name
 
 
 def test_a_class_with_few_rows_keeps_them_all():
-    samples, keys = offered(0)
+    samples, keys = rows_and_keys(0)
     labels = torch.where(torch.arange(len(samples)) < 3, 2, 0)
     collector = RowCollector(4, 5, torch.float32)
     logits = torch.zeros(len(samples), 4)

@@ -1,4 +1,4 @@
-"""The training images as the bank sees them."""
+"""Training images for the bank: which ones, their ids, their pipelines."""
 
 import copy
 import os
@@ -16,8 +16,9 @@ from mmengine.dataset import (
     RepeatDataset,
 )
 
-from mmickd.building.images import BankImages, check_first_sample
+from mmickd.building.images import BankImages
 from mmickd.building.parts import leaf_datasets
+from mmickd.building.pipeline_checks import check_first_sample
 from mmickd.sampling import image_id
 from mmickd.tasks.base import data_sample_id
 from mmickd.utils import timing
@@ -78,7 +79,7 @@ def paths(images):
 
 
 class Pathless(BaseDataset):
-    """Images in memory, as CIFAR's."""
+    """Data set of images in memory, such as CIFAR."""
 
     def load_data_list(self):
         return [dict(img=np.zeros((4, 4, 3), np.uint8), gt_label=n % 2) for n in range(3)]
@@ -86,19 +87,18 @@ class Pathless(BaseDataset):
 
 @pytest.mark.parametrize("kind", ["files", "several", "memory"])
 def test_ids_of_rows_are_hashes_of_names(dataset, data, kind):
-    made = {
-        "files": lambda: BankImages(dataset, LOAD + PACK),
-        "several": lambda: BankImages(ConcatDataset([dataset, custom(data, "val")]), LOAD + PACK),
-        "memory": lambda: BankImages(Pathless(), PACK),
-    }
-    images = made[kind]()
+    if kind == "memory":
+        images = BankImages(Pathless(), PACK)
+    else:
+        several = ConcatDataset([dataset, custom(data, "val")])
+        images = BankImages(several if kind == "several" else dataset, LOAD + PACK)
     for limit in (None, 2):
         images.limit(limit, seed=0)
         ids = [data_sample_id(images[n]["data_samples"]) for n in range(len(images))]
         assert [image_id(name) for name in images.names()] == ids and len(set(ids)) == len(images)
 
 
-def test_every_image_once_in_order(dataset):
+def test_every_image_is_there_once_in_order(dataset):
     images = BankImages(dataset, LOAD + PACK)
     assert len(images) == 12
     assert paths(images) == [dataset.get_data_info(i)["img_path"] for i in range(12)]
@@ -109,7 +109,7 @@ def test_every_image_once_in_order(dataset):
 
 
 @pytest.mark.parametrize("wrapper", ["repeat", "balanced", "nested", "concat", "kfold", "pretrain"])
-def test_wrappers_are_seen_through(dataset, data, wrapper):
+def test_wrappers_do_not_repeat_images(dataset, data, wrapper):
     whole = sorted(paths(BankImages(dataset, LOAD + PACK)))
     if wrapper == "repeat":
         wrapped = RepeatDataset(dataset, times=3)
@@ -130,7 +130,7 @@ def test_wrappers_are_seen_through(dataset, data, wrapper):
 
         wrapped = KFoldDataset(config(data), fold=1, num_splits=4, seed=0)
         whole = sorted(wrapped[i]["img_path"] for i in range(len(wrapped)))
-        assert len(whole) == 9  # and not the 3 of the fold that is left out
+        assert len(whole) == 9  # without the 3 images of the fold that is held out
     images = BankImages(wrapped, LOAD + PACK)
     assert sorted(paths(images)) == whole
     assert len({images[i]["data_samples"].img_path for i in range(len(images))}) == len(whole)
@@ -146,9 +146,9 @@ def test_concat_inside_of_repeat_and_mmseg_mix(scenes):
 
     init_default_scope("mmseg")
     pipeline = [*LOAD, dict(type="LoadAnnotations"), dict(type="PackSegInputs")]
-    one = seg(scenes, pipeline)
-    concat = ConcatDataset([one, seg(scenes, pipeline)])
-    both = RepeatDataset(one, times=2)
+    part = seg(scenes, pipeline)
+    concat = ConcatDataset([part, seg(scenes, pipeline)])
+    both = RepeatDataset(part, times=2)
     both.dataset = concat  # as mmengine builds it from nested configs
     assert [type(leaf).__name__ for leaf in leaf_datasets(both)] == ["BaseSegDataset"] * 2
     inner = dict(
@@ -161,7 +161,7 @@ def test_concat_inside_of_repeat_and_mmseg_mix(scenes):
     assert images[0]["data_samples"].gt_sem_seg.data.shape == (1, 48, 64)
 
 
-def test_parts_that_share_images_give_them_once(data, dataset):
+def test_images_of_several_parts_are_there_once(data, dataset):
     other = custom(data, "val")
     joined = ConcatDataset([dataset, other, custom(data)], ignore_keys="dataset_type")
     pipeline = Compose(LOAD + PACK)
@@ -170,7 +170,7 @@ def test_parts_that_share_images_give_them_once(data, dataset):
     assert paths(images) == once and len(set(once)) == len(once)
 
 
-def test_the_live_data_set_stays_as_it_is(dataset, monkeypatch):
+def test_the_training_set_is_not_changed(dataset, monkeypatch):
     wrapped = RepeatDataset(dataset, times=2)
     before = dict(vars(dataset))
     data_list, addresses = copy.deepcopy(dataset.data_list), dataset.data_bytes
@@ -192,7 +192,7 @@ def test_a_lazy_data_set_is_completed(data, pretrain_scope):
 
 
 @pytest.mark.parametrize("sampler", [DefaultSampler, InfiniteSampler])
-def test_the_samplers_stream_is_not_touched(dataset, sampler):
+def test_the_order_of_the_sampler_does_not_change(dataset, sampler):
     from mmickd.utils.random_state import preserved_random_state
 
     def stream(disturb):
@@ -209,14 +209,14 @@ def test_the_samplers_stream_is_not_touched(dataset, sampler):
     assert stream(False) == stream(True)
 
 
-def test_a_bad_image_is_an_error_and_not_another_image(data, tmp_path, pretrain_scope):
+def test_an_unreadable_image_is_an_error_and_not_another_image(data, tmp_path, pretrain_scope):
     import shutil
 
     shutil.copytree(data, tmp_path / "d")
     images = BankImages(custom(tmp_path / "d"), LOAD + PACK)
     with open(images.name(2), "wb") as file:
         file.write(b"no picture")
-    with pytest.raises(Exception):  # noqa: B017 whatever the decoder raises
+    with pytest.raises(Exception):  # noqa: B017 the decoder may raise anything
         images[2]
     assert images[3] is not None
 
@@ -227,13 +227,13 @@ def test_no_images(dataset, data):
         BankImages(empty, LOAD + PACK)
 
 
-def test_no_pipeline_to_replace():
+def test_a_data_set_without_a_pipeline_is_refused():
     with pytest.raises(ICKDError, match="list has no pipeline"):
         BankImages([1, 2, 3], Compose([]))
 
 
 class NoSample:
-    """A transform that gives nothing."""
+    """Transform that returns None."""
 
     def __call__(self, results):
         return None
@@ -246,22 +246,20 @@ def test_a_pipeline_without_a_result(dataset):
 
 
 @pytest.mark.parametrize("count", [1, 5, 11])
-def test_limit_is_a_choice_of_images_and_not_of_places(dataset, count):
+def test_limit_does_not_depend_on_the_order_of_the_images(dataset, count):
     images = BankImages(dataset, LOAD + PACK)
     images.limit(count, seed=0)
     chosen = paths(images)
-    assert len(chosen) == count and chosen == sorted(chosen, key=paths_of(dataset).index)
+    assert len(chosen) == count and chosen == sorted(
+        chosen, key=paths(BankImages(dataset, LOAD)).index
+    )
     shuffled = BankImages(dataset.get_subset([7, 3, 11, 0, 5, 9, 1, 10, 2, 4, 8, 6]), LOAD + PACK)
     shuffled.limit(count, seed=0)
     assert set(paths(shuffled)) == set(chosen)
-    # The choice for fewer images is a part of that for more.
+    # Fewer images are a subset of more images.
     fewer = BankImages(dataset, LOAD + PACK)
     fewer.limit(max(1, count - 3), seed=0)
     assert set(paths(fewer)) <= set(chosen)
-
-
-def paths_of(dataset):
-    return [dataset.get_data_info(i)["img_path"] for i in range(len(dataset))]
 
 
 def test_limit_depends_on_the_seed_and_none_keeps_all(dataset):
@@ -290,7 +288,7 @@ def test_a_random_pipeline_is_refused(dataset, seed):
         check_first_sample(BankImages(dataset, LOAD + FLIP + PACK), has_label)
 
 
-def test_a_sound_pipeline_gives_the_first_sample(dataset):
+def test_the_first_sample_is_returned(dataset):
     images = BankImages(dataset, LOAD + PACK)
     sample = check_first_sample(images, has_label)
     assert sample["data_samples"].img_path == images.name(0)
@@ -322,13 +320,13 @@ def test_a_first_image_that_cannot_be_read(data, tmp_path, pretrain_scope):
 
 
 def test_a_torch_subset_is_refused() -> None:
-    """Its indices would be lost, and with them which images are held out."""
+    """Its indices would be lost, so that held-out images would be in the bank."""
     with pytest.raises(ICKDError, match="Subset"):
         leaf_datasets(torch.utils.data.Subset([1, 2, 3], [0]))
 
 
 class Annotated:
-    """A data set of annotations alone."""
+    """Data set without images."""
 
     pipeline = None
 
@@ -342,7 +340,7 @@ class Annotated:
         return self.infos[index]
 
 
-def test_the_digest_sees_annotations_and_files(tmp_path):
+def test_the_digest_depends_on_annotations_and_files(tmp_path):
     files = [tmp_path / f"{i}.png" for i in range(2)]
     for file in files:
         file.write_bytes(b"12345")
@@ -365,7 +363,7 @@ def test_the_digest_sees_annotations_and_files(tmp_path):
     assert digest_of(infos) not in (before, touched)
 
 
-def test_a_long_look_at_the_files_shows_progress(dataset, monkeypatch):
+def test_a_long_check_of_the_files_logs_its_progress(dataset, monkeypatch):
     lines = []
     monkeypatch.setattr(timing, "print_log", lambda text, logger: lines.append(text))
     images = BankImages(dataset, [])

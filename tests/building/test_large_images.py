@@ -1,4 +1,4 @@
-"""Images that do not fit into memory: their size, and what to set."""
+"""Errors for images that do not fit into memory have their size and the options to set."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ import torch
 from mmengine.dataset import BaseDataset
 from PIL import Image
 
-from mmickd.building.images import BankImages, check_first_sample
+from mmickd.building.images import BankImages
 from mmickd.building.large_images import explain_large_batches, explain_large_image
-from mmickd.building.pipeline_checks import check_pipelines
+from mmickd.building.pipeline_checks import check_first_sample, check_pipelines
 from mmickd.building.pipelines import BankPipeline
 from mmickd.utils.errors import ICKDError, is_out_of_memory
 from tests.helpers import toys
@@ -32,28 +32,28 @@ REMEDY = r".*bank\.pipeline.*(Resize|crop).*bank\.batch_size"
 
 
 @pytest.mark.parametrize("error", ERRORS, ids=lambda error: type(error).__name__)
-def test_every_library_s_words_are_known(error: Exception) -> None:
+def test_out_of_memory_errors_of_every_library_are_explained(error: Exception) -> None:
     assert is_out_of_memory(error)
     sample = dict(inputs=torch.zeros(3, 5, 7))
-    wanted = r"a\.png.* 5x7 pixels" + REMEDY
-    with pytest.raises(ICKDError, match=wanted), explain_large_image("a.png", sample):
+    expected = r"a\.png.* 5x7 pixels" + REMEDY
+    with pytest.raises(ICKDError, match=expected), explain_large_image("a.png", sample):
         raise error
-    wanted = r"bank\.batch_size to less than 2 .*bank\.capacity_per"
-    with pytest.raises(ICKDError, match=wanted), explain_large_batches(2):
+    expected = r"bank\.batch_size to less than 2 .*bank\.capacity_per"
+    with pytest.raises(ICKDError, match=expected), explain_large_batches(2):
         raise error
-    with pytest.raises(ICKDError) as told, explain_large_batches(1):
+    with pytest.raises(ICKDError) as caught, explain_large_batches(1):
         raise error
-    assert "bank.batch_size" not in str(told.value) and "bank.pipeline" in str(told.value)
+    assert "bank.batch_size" not in str(caught.value) and "bank.pipeline" in str(caught.value)
 
 
-def test_other_errors_pass() -> None:
-    for explained in (explain_large_image("a.png"), explain_large_batches(2)):
-        with pytest.raises(KeyError), explained:
+def test_other_errors_are_not_explained() -> None:
+    for context in (explain_large_image("a.png"), explain_large_batches(2)):
+        with pytest.raises(KeyError), context:
             raise KeyError("img")
 
 
 class Files(BaseDataset):
-    """One image file."""
+    """Data set of one image file."""
 
     def __init__(self, path: str, pipeline: Any) -> None:
         self.path = path
@@ -67,20 +67,20 @@ def too_large(results: Any) -> Any:
     raise np._core._exceptions._ArrayMemoryError((9, 9), np.dtype("u1"))  # type: ignore[attr-defined]
 
 
-def test_an_image_that_cannot_be_loaded_has_its_size_of_the_file(tmp_path: Path) -> None:
+def test_the_error_of_an_image_that_cannot_be_loaded_has_its_size(tmp_path: Path) -> None:
     path = str(tmp_path / "huge.png")
     Image.new("L", (30, 20)).save(path)
     files = Files(path, [too_large])
-    wanted = r"huge\.png.* 20x30 pixels.* read" + REMEDY
-    with pytest.raises(ICKDError, match=wanted):
+    expected = r"huge\.png.* 20x30 pixels.* read" + REMEDY
+    with pytest.raises(ICKDError, match=expected):
         check_first_sample(BankImages(files, [too_large]), bool)
-    chosen = BankPipeline(too_large, "", too_large, loading=too_large)
-    with pytest.raises(ICKDError, match=wanted):
-        check_pipelines(files, [chosen])
+    pipeline = BankPipeline(too_large, "", too_large, loading=too_large)
+    with pytest.raises(ICKDError, match=expected):
+        check_pipelines(files, [pipeline])
 
 
-def test_the_first_whole_image_that_the_teacher_cannot_take(monkeypatch: Any) -> None:
-    """A device with room for crops of training alone."""
+def test_the_error_of_a_teacher_on_a_whole_image_has_its_size(monkeypatch: Any) -> None:
+    """The device has memory for training's crops alone."""
     from mmseg.models import ResNetV1c
 
     forward = ResNetV1c.forward

@@ -1,4 +1,4 @@
-"""Images without paths are numbered over all parts of joined data sets, in training too."""
+"""Images without paths are numbered over all parts of a data set, for the bank and training."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from mmpretrain.datasets import PackInputs
 from torch.utils.data import DataLoader
 
 from mmickd.building.images import BankImages
-from mmickd.building.numbering import Numbered, number_training_images
+from mmickd.building.numbering import NumberedInfo, number_training_images
 from mmickd.building.parts import leaf_datasets
 from mmickd.building.pipeline_checks import check_image_keys
 from mmickd.datasets import InMemoryDataset
@@ -28,7 +28,7 @@ PACK = [PackInputs(meta_keys=("sample_idx", "img_path"))]
 
 @DATASETS.register_module()
 class GreyPart(BaseDataset):
-    """Images in memory whose value tells them apart."""
+    """Data set of images in memory, each with another value."""
 
     METAINFO = dict(classes=("c0", "c1", "c2"))
 
@@ -55,8 +55,8 @@ def repeat(part: Any) -> RepeatDataset:
     return RepeatDataset(dict(type=lambda: part), 2)
 
 
-def joined(kind: str) -> tuple[Any, dict[int, str]]:
-    """A training set, and by the value of each image its key."""
+def make_train_set(kind: str) -> tuple[Any, dict[int, str]]:
+    """Return a training set, and the key of each image by its value."""
     parts = [GreyPart(0), GreyPart(50, 2), GreyPart(100)]
     keys = {0: "#0", 1: "#1", 2: "#2", 50: "#3", 51: "#4", 100: "#5", 101: "#6", 102: "#7"}
     if kind == "nested":
@@ -74,8 +74,8 @@ def joined(kind: str) -> tuple[Any, dict[int, str]]:
 KINDS = ["plain", "nested", "same", "in memory", "paths"]
 
 
-def found(samples: Any) -> dict[int, int]:
-    """Return the id of each image by the image's value; an id that changes is an error."""
+def ids_of(samples: Any) -> dict[int, int]:
+    """Return the id of each image by its value; the id must always be the same."""
     ids: dict[int, int] = {}
     for sample in samples:
         key = data_sample_id(sample["data_samples"])
@@ -85,42 +85,42 @@ def found(samples: Any) -> dict[int, int]:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_bank_and_training_give_each_image_one_id(kind: str) -> None:
-    train, keys = joined(kind)
-    want = {value: image_id(key) for value, key in keys.items()}
+    train, keys = make_train_set(kind)
+    expected = {value: image_id(key) for value, key in keys.items()}
     images = BankImages(train, PACK[0])
     before = [dict(vars(part)) for part in leaf_datasets(train)]
-    assert [
-        vars(part) for part in leaf_datasets(train)
-    ] == before  # the live data set stays as it is
+    assert [vars(part) for part in leaf_datasets(train)] == before  # nothing is changed
     assert list(images.names()) == list(keys.values())
     for _ in range(2):
-        assert found(images[n] for n in range(len(images))) == want
+        assert ids_of(images[n] for n in range(len(images))) == expected
         number_training_images(leaf_datasets(train), has_worker_copies=False)
-        assert found(train[n] for n in range(len(train))) == want
+        assert ids_of(train[n] for n in range(len(train))) == expected
         images = BankImages(train, PACK[0])
     loader = DataLoader(train, num_workers=1, collate_fn=lambda sample: sample, batch_size=None)
-    assert found(loader) == want
+    assert ids_of(loader) == expected
 
 
 def test_one_part_alone_and_parts_with_paths_are_left_alone() -> None:
     for parts in ([GreyPart(0)], [GreyPart(0, path="a"), GreyPart(9, path="b")]):
         number_training_images(parts, has_worker_copies=True)
-        assert not any(isinstance(part.__dict__.get("get_data_info"), Numbered) for part in parts)
+        assert not any(
+            isinstance(part.__dict__.get("get_data_info"), NumberedInfo) for part in parts
+        )
 
 
-def test_what_is_read_already_cannot_be_numbered() -> None:
+def test_data_sets_that_workers_have_copied_cannot_be_numbered() -> None:
     with pytest.raises(ICKDError, match=r"img_path.*num_workers=0"):
         number_training_images([GreyPart(0), GreyPart(50)], has_worker_copies=True)
 
 
 class OwnNumbers(GreyPart):
-    """Numbers its images by itself, later."""
+    """Data set that numbers its images itself, after get_data_info."""
 
     def prepare_data(self, idx: int) -> Any:
         return self.pipeline({**self.get_data_info(idx), "sample_idx": idx})
 
 
-def test_a_part_that_is_packed_under_other_numbers_is_refused() -> None:
+def test_a_part_that_is_packed_with_other_numbers_is_refused() -> None:
     check_image_keys(BankImages(concat(GreyPart(0), GreyPart(50)), PACK[0]))
     check_image_keys(BankImages(OwnNumbers(50), PACK[0]))
     with pytest.raises(ICKDError, match=r"sample 3 .*img_path"):
@@ -128,7 +128,7 @@ def test_a_part_that_is_packed_under_other_numbers_is_refused() -> None:
 
 
 @pytest.mark.parametrize("is_frozen", [True, False])
-def test_a_run(is_frozen: bool) -> None:
+def test_ids_of_the_banks_of_a_run(is_frozen: bool) -> None:
     cfg = toys.classifier().distilled(bank=dict(cache_dir=None, capacity_per_class=20))
     if not is_frozen:
         cfg.custom_hooks[0]["teacher"] = dict(type="SelfTeacher")
@@ -138,13 +138,13 @@ def test_a_run(is_frozen: bool) -> None:
     cfg.train_cfg.max_iters = 4
     ids: list[int] = []
 
-    class Look(Hook):
+    class CollectIds(Hook):
         def after_train_iter(self, runner: Any, *args: Any, **kwargs: Any) -> None:
             for bank in toys.banks_of(runner).values():
                 ids.extend(bank.ids.flatten().tolist())
 
     with plain_config_text():
         runner = build(cfg)
-        runner.register_hook(Look(), priority="LOWEST")
+        runner.register_hook(CollectIds(), priority="LOWEST")
         runner.train()
     assert set(ids) - {-1} == {image_id(f"#{n}") for n in range(6)}

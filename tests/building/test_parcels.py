@@ -1,4 +1,4 @@
-"""A parcel holds one tensor, and opens to the value that was packed."""
+"""A parcel has one tensor, and returns the value that was packed."""
 
 from __future__ import annotations
 
@@ -30,25 +30,25 @@ from mmickd.building.parcels import Parcel
         torch.ones(2, dtype=torch.complex64),
     ],
 )
-def test_every_tensor_comes_out_as_it_went_in(tensor: torch.Tensor) -> None:
+def test_every_tensor_is_restored(tensor: torch.Tensor) -> None:
     parcel = Parcel.of([torch.ones(3, dtype=torch.uint8), tensor, torch.ones(1)])
-    first, found, last = parcel.open()
-    assert type(found) is type(tensor) and found.dtype == tensor.dtype
-    assert torch.equal(found.to_dense(), tensor.to_dense())
+    first, result, last = parcel.open()
+    assert type(result) is type(tensor) and result.dtype == tensor.dtype
+    assert torch.equal(result.to_dense(), tensor.to_dense())
     assert first.tolist() == [1, 1, 1] and last.tolist() == [1]
 
 
 def test_data_samples_and_messages() -> None:
     sample = BaseDataElement(metainfo=dict(img_path="a.png", scale=np.ones(2)))
     sample.gt_sem_seg = PixelData(data=torch.arange(6).view(1, 2, 3))
-    found = Parcel.of([dict(inputs=torch.ones(3, 2, 2), data_samples=sample)]).open()[0]
-    assert found["data_samples"].img_path == "a.png"
-    assert torch.equal(found["data_samples"].gt_sem_seg.data, torch.arange(6).view(1, 2, 3))
+    result = Parcel.of([dict(inputs=torch.ones(3, 2, 2), data_samples=sample)]).open()[0]
+    assert result["data_samples"].img_path == "a.png"
+    assert torch.equal(result["data_samples"].gt_sem_seg.data, torch.arange(6).view(1, 2, 3))
     assert Parcel.of("a.png: no picture").open() == "a.png: no picture"
     shared = torch.ones(2)
-    one, other = Parcel.of([shared, shared]).open()
-    one[0] = 5  # what a preprocessor changes in place is nobody else's
-    assert other.tolist() == shared.tolist() == [1, 1]
+    first, second = Parcel.of([shared, shared]).open()
+    first[0] = 5  # a preprocessor changes it in place
+    assert second.tolist() == shared.tolist() == [1, 1]
 
 
 class Batches:

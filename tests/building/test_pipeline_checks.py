@@ -1,4 +1,4 @@
-"""The bank loads images and labels as training does, part by part."""
+"""The bank loads the images and labels of each part as training does."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from mmickd.utils.errors import ICKDError
 
 
 class Sample:
-    """A data sample with one label."""
+    """Data sample with a label."""
 
     def __init__(self, label: int, path: str) -> None:
         self.gt_label, self.metainfo = torch.tensor([label]), dict(img_path=path)
@@ -27,7 +27,7 @@ class Sample:
 
 
 class Load:
-    """A store of one split, which knows its own images only."""
+    """Transform that loads the images of one split alone."""
 
     def __init__(self, split: str, value: int) -> None:
         self.split, self.value = split, value
@@ -40,7 +40,7 @@ class Load:
 
 
 class Shift:
-    """Maps labels."""
+    """Transform that maps labels."""
 
     def __init__(self, by: int) -> None:
         self.by = by
@@ -68,7 +68,7 @@ def halve(results: dict[str, Any]) -> dict[str, Any]:
 
 
 class Pictures(BaseDataset):
-    """Three images of a split."""
+    """Data set of three images of a split."""
 
     METAINFO = dict(classes=("a", "b", "c", "d"))
 
@@ -88,7 +88,7 @@ def part(split: str, value: int, *more: Any, **options: Any) -> Pictures:
 
 
 def concat(*parts: Any) -> ConcatDataset:
-    """As mmengine builds nested configs."""
+    """Concatenate data sets as mmengine builds nested configs."""
     configs = [dict(type=lambda part=part: part) for part in parts]
     return ConcatDataset(configs, ignore_keys=["reduce_zero_label", "label_map"])
 
@@ -101,7 +101,7 @@ VAL = part("val", 200, halve, pack, test_mode=True)
 
 
 def banked(train: Any, val: Any = VAL, option: Any = None) -> list[tuple[int, int, int]]:
-    """Value and width of each image as the bank reads it, and its label."""
+    """Return value, width and label of each image as the bank reads it."""
     pipelines = choose_pipelines(option, train, val, {})
     check_pipelines(train, pipelines)
     images = BankImages(train, *(pipeline.transforms for pipeline in pipelines))
@@ -142,7 +142,7 @@ def test_every_part_keeps_its_loading_and_its_labels(second: list[Any], nesting:
         assert banked(train) == [*FIRST, *SECOND]
 
 
-def test_the_log_names_what_differs() -> None:
+def test_the_description_has_the_pipeline_of_each_part() -> None:
     train = ConcatDataset([part("first", 10, crop, pack), part("second", 50, Shift(2), crop, pack)])
     assert describe_pipelines(choose_pipelines(None, train, VAL, {})) == (
         "Load, halve, pack (loading of the training set, geometry of the validation set); "
@@ -150,7 +150,7 @@ def test_the_log_names_what_differs() -> None:
     )
 
 
-def test_a_config_s_pipeline_whose_store_lacks_the_training_images_gives_its_geometry() -> None:
+def test_geometry_comes_from_a_pipeline_that_cannot_load_the_training_images() -> None:
     cfg = dict(val_dataloader=dict(dataset=dict(type="Pictures", pipeline=VAL.pipeline.transforms)))
     train = part("first", 10, crop, pack)
     pipelines = choose_pipelines(None, train, None, cfg)
@@ -160,10 +160,10 @@ def test_a_config_s_pipeline_whose_store_lacks_the_training_images_gives_its_geo
     check_pipelines(train, pipelines)
 
 
-def test_bank_pipeline_is_taken_as_it_is() -> None:
+def test_bank_pipeline_is_used_as_it_is() -> None:
     train = ConcatDataset([part("first", 10, crop, pack), part("second", 50, Shift(2), crop, pack)])
-    told = [Load("", 7), pack]
-    assert banked(train, option=told) == [(7 + n, 8, n % 2) for n in [0, 1, 2]] * 2
+    option = [Load("", 7), pack]
+    assert banked(train, option=option) == [(7 + n, 8, n % 2) for n in [0, 1, 2]] * 2
 
 
 def shift_and_crop(results: dict[str, Any]) -> dict[str, Any]:
@@ -171,7 +171,7 @@ def shift_and_crop(results: dict[str, Any]) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("mapping", [shift_and_crop, lambda r: halve(Shift(2)(r))])
-def test_labels_mapped_by_what_the_bank_leaves_out_stop_the_run(mapping: Any) -> None:
+def test_labels_mapped_by_transforms_that_the_bank_leaves_out_are_an_error(mapping: Any) -> None:
     with pytest.raises(ICKDError, match=r"(shift_and_crop|lambda).*bank\.pipeline"):
         banked(part("first", 10, mapping, pack))
 
@@ -184,7 +184,7 @@ def from_list(results: dict[str, Any]) -> dict[str, Any]:
     return dict(results, img=results["img"][0])
 
 
-def test_geometry_goes_where_it_can_take_the_image() -> None:
+def test_geometry_is_placed_where_it_can_process_the_image() -> None:
     def crop_list(results: dict[str, Any]) -> dict[str, Any]:
         return to_list(crop(from_list(results)))
 
@@ -192,7 +192,7 @@ def test_geometry_goes_where_it_can_take_the_image() -> None:
     assert banked(train) == [(10, 4, 2), (11, 4, 3), (12, 4, 2)]
 
 
-def test_an_image_that_random_transforms_load_stops_the_run() -> None:
+def test_an_image_that_a_random_transform_loads_is_an_error() -> None:
     def load_at_random(results: dict[str, Any]) -> dict[str, Any]:
         return flip(Load("second", 50)(results))
 
@@ -202,36 +202,36 @@ def test_an_image_that_random_transforms_load_stops_the_run() -> None:
 
 
 class LabelsOfTraining(Pictures):
-    """Maps labels by itself, in training alone."""
+    """Data set that maps labels in training alone."""
 
     def get_data_info(self, idx: int) -> dict[str, Any]:
         info = super().get_data_info(idx)
         return info if self.test_mode else dict(info, gt_label=info["gt_label"] + 1)
 
 
-def test_labels_that_differ_stop_the_run_with_the_transforms() -> None:
+def test_labels_that_differ_are_an_error_with_the_transforms() -> None:
     train = LabelsOfTraining("first", [Load("first", 10), flip, pack])
-    with pytest.raises(ICKDError, match=r"first/0.*gt_label differ.*Load, pack.*halve") as told:
+    with pytest.raises(ICKDError, match=r"first/0.*gt_label differ.*Load, pack.*halve") as caught:
         banked(ConcatDataset([part("other", 50, flip, pack), train]))
-    assert "bank.pipeline" in str(told.value)
+    assert "bank.pipeline" in str(caught.value)
 
 
 class NeedsFlip:
-    """Cannot do without what a random transform leaves."""
+    """Transform that needs the output of a random one."""
 
     def __call__(self, results: dict[str, Any]) -> dict[str, Any]:
         return dict(results, gt_label=results["gt_label"] + results["by"])
 
 
-def test_a_transform_that_needs_a_random_one_stops_the_run() -> None:
+def test_a_transform_that_needs_a_random_one_is_an_error() -> None:
     def draw(results: dict[str, Any]) -> dict[str, Any]:
         return dict(results, by=np.random.randint(1, 3))
 
-    with pytest.raises(ICKDError, match=r"NeedsFlip.* fails on first/0"):
+    with pytest.raises(ICKDError, match=r"NeedsFlip.* first/0"):
         banked(part("first", 10, draw, crop, NeedsFlip(), Shift(1), pack))
 
 
-def test_own_mapping_of_a_segmenter_and_its_zero_label(tmp_path: Path) -> None:
+def test_label_mapping_and_reduce_zero_label_of_a_segmenter(tmp_path: Path) -> None:
     from mmengine.registry import init_default_scope
     from mmseg.datasets import BaseSegDataset
 
@@ -255,7 +255,7 @@ def test_own_mapping_of_a_segmenter_and_its_zero_label(tmp_path: Path) -> None:
         return dict(results, gt_seg_map=(3 - results["gt_seg_map"]) % 3)
 
     random_crop, pack_seg = dict(type="RandomCrop", crop_size=(32, 32)), dict(type="PackSegInputs")
-    own = scenes("train", [load, dict(type="LoadAnnotations"), random_crop, pack_seg])
+    plain = scenes("train", [load, dict(type="LoadAnnotations"), random_crop, pack_seg])
     mapped = scenes("val", [load, dict(type="LoadAnnotations"), random_crop, exchange, pack_seg])
     zero = scenes(
         "val", [load, dict(type="LoadAnnotations"), random_crop, pack_seg], reduce_zero_label=True
@@ -272,13 +272,13 @@ def test_own_mapping_of_a_segmenter_and_its_zero_label(tmp_path: Path) -> None:
 
     whole = maps(val)
     val = scenes("val", [load, resize, dict(type="LoadAnnotations"), pack_seg], test_mode=True)
-    labels = [one[::2, ::2] for one in whole]
-    joined = maps(concat(own, repeat(mapped)))
-    assert joined[0].shape == (48, 64)  # by evaluation's own order: labels are loaded after Resize
-    for found, label in zip(joined[3:], labels, strict=True):
-        assert (found == (3 - label) % 3).all()
-    # LoadAnnotations keeps the reduce_zero_label of the first image that it meets
-    both = maps(concat(own, zero))
+    labels = [label_map[::2, ::2] for label_map in whole]
+    joined = maps(concat(plain, repeat(mapped)))
+    assert joined[0].shape == (48, 64)  # in the order of evaluation: labels are loaded after Resize
+    for label_map, label in zip(joined[3:], labels, strict=True):
+        assert (label_map == (3 - label) % 3).all()
+    # LoadAnnotations keeps the reduce_zero_label of its first image
+    both = maps(concat(plain, zero))
     assert len(both) == 6 and both[0].max() == 2
-    for found, label in zip(both[3:], whole, strict=True):
-        assert (found == np.where(label == 0, 255, label - 1)).all()
+    for label_map, label in zip(both[3:], whole, strict=True):
+        assert (label_map == np.where(label == 0, 255, label - 1)).all()

@@ -1,4 +1,4 @@
-"""The transforms of the bank: which they are, and where they come from."""
+"""Choice of the bank's transforms."""
 
 from __future__ import annotations
 
@@ -31,18 +31,18 @@ def fails(results: dict[str, Any]) -> dict[str, Any]:
 
 
 class Pictures(BaseDataset):
-    """Two images."""
+    """Data set of two images."""
 
     def load_data_list(self) -> list[dict[str, Any]]:
         return [dict(gt_label=i) for i in range(2)]
 
 
 class OtherPictures(Pictures):
-    """Of another class."""
+    """Data set of another class."""
 
 
 class Flips:
-    """A flip that happens in one of a hundred images, or a draw of another library."""
+    """Transform that flips one of a hundred images, by the random numbers of any library."""
 
     def __init__(self, draw: Any) -> None:
         self.draw = draw
@@ -64,24 +64,24 @@ def loader(kind: Any = "Pictures", pipeline: Any = EVAL, **more: Any) -> dict[st
     return dict(dataset=dict(type=kind, pipeline=pipeline, **more))
 
 
-def chosen(val: Any = None, option: Any = None, train: Any = None, **cfg: Any) -> str:
+def choose(val: Any = None, option: Any = None, train: Any = None, **cfg: Any) -> str:
     train = dataset() if train is None else train
     return describe_pipelines(choose_pipelines(option, train, val, cfg))
 
 
-def test_the_option_comes_first_and_the_line_tells_its_transforms() -> None:
-    told = choose_pipelines([load, pack], dataset(), dataset(EVAL), {})[0]
-    assert str(told) == "load, pack (bank.pipeline)"
-    assert told.transforms(dict(sample_idx=3))["inputs"].unique().tolist() == [3]
-    assert chosen(option=pack) == "pack (bank.pipeline)"
-    assert chosen(option=[load, Flips(random.random)]) == "load, Flips (bank.pipeline)"
+def test_the_option_comes_first() -> None:
+    pipeline = choose_pipelines([load, pack], dataset(), dataset(EVAL), {})[0]
+    assert str(pipeline) == "load, pack (bank.pipeline)"
+    assert pipeline.transforms(dict(sample_idx=3))["inputs"].unique().tolist() == [3]
+    assert choose(option=pack) == "pack (bank.pipeline)"
+    assert choose(option=[load, Flips(random.random)]) == "load, Flips (bank.pipeline)"
 
 
 @pytest.mark.parametrize("wrap", [lambda d: d, lambda d: RepeatDataset(d, 2)])
 def test_the_validation_set_of_the_run(wrap: Any) -> None:
     val = dataset(EVAL)
-    found = choose_pipelines(None, wrap(dataset()), ConcatDataset([val]), {})[0]
-    assert str(found) == "load, resize, pack (of the validation set)"
+    pipeline = choose_pipelines(None, wrap(dataset()), ConcatDataset([val]), {})[0]
+    assert str(pipeline) == "load, resize, pack (of the validation set)"
 
 
 @pytest.mark.parametrize(
@@ -101,37 +101,39 @@ def test_the_validation_set_of_the_run(wrap: Any) -> None:
         (dict(val_pipeline=EVAL, test_pipeline=[load]), "val_pipeline"),
     ],
 )
-def test_without_a_validation_set_the_config_is_asked(cfg: dict[str, Any], origin: str) -> None:
-    assert chosen(**cfg) == f"load, resize, pack ({origin} of the config)"
+def test_without_a_validation_set_the_config_gives_the_pipeline(
+    cfg: dict[str, Any], origin: str
+) -> None:
+    assert choose(**cfg) == f"load, resize, pack ({origin} of the config)"
 
 
-def test_a_set_of_the_training_sets_class_is_preferred() -> None:
+def test_a_data_set_of_the_training_set_s_class_is_preferred() -> None:
     other = dataset([load], OtherPictures)
-    assert chosen(other, test_dataloader=loader()).endswith("(test_dataloader of the config)")
+    assert choose(other, test_dataloader=loader()).endswith("(test_dataloader of the config)")
     cfg = dict(val_dataloader=loader("OtherPictures", [load]), test_dataloader=loader())
-    assert chosen(**cfg).endswith("(test_dataloader of the config)")
-    # but any that evaluates is better than what training does
-    assert "validation set" in chosen(other)
+    assert choose(**cfg).endswith("(test_dataloader of the config)")
+    # another class is better than the training pipeline
+    assert "validation set" in choose(other)
 
 
-def test_training_without_chance_is_the_last_resort() -> None:
+def test_a_deterministic_training_pipeline_comes_last() -> None:
     train = dataset([load, resize, pack])
-    found = choose_pipelines(None, train, None, {})[0]
-    assert str(found) == "load, resize, pack (of the training set)"
-    # what cannot be read is explained when the bank's first image is looked at
-    assert chosen(train=dataset([fails])) == "fails (of the training set)"
+    pipeline = choose_pipelines(None, train, None, {})[0]
+    assert str(pipeline) == "load, resize, pack (of the training set)"
+    # check_first_sample explains the error
+    assert choose(train=dataset([fails])) == "fails (of the training set)"
 
 
 DRAWS = dict(python=random.random, numpy=lambda: np.random.rand(), torch=lambda: torch.rand(()))
 
 
 @pytest.mark.parametrize("draw", DRAWS.values(), ids=DRAWS)
-def test_training_by_chance_is_refused_however_rarely_it_shows(draw: Any) -> None:
-    with pytest.raises(ICKDError, match=r"draws random numbers\. Set bank\.pipeline"):
-        chosen(train=dataset([load, Flips(draw), pack]))
+def test_a_random_training_pipeline_is_refused_however_rare_its_effect(draw: Any) -> None:
+    with pytest.raises(ICKDError, match=r"random\. Set bank\.pipeline"):
+        choose(train=dataset([load, Flips(draw), pack]))
 
 
-def test_no_pipeline_at_all() -> None:
+def test_a_data_set_without_a_pipeline_is_refused() -> None:
     with pytest.raises(ICKDError, match=r"Set bank\.pipeline"):
         choose_pipelines(None, [1, 2, 3], None, {})
 
@@ -145,4 +147,4 @@ def test_no_pipeline_at_all() -> None:
 )
 def test_transforms_that_cannot_be_built(option: Any, cfg: Any, origin: str) -> None:
     with pytest.raises(ICKDError, match=rf"\({origin}.* cannot be built .*NoSuchTransform"):
-        chosen(option=option, **cfg)
+        choose(option=option, **cfg)

@@ -1,4 +1,4 @@
-"""Which transforms are random, geometry, or load."""
+"""Classification of transforms: random, geometric, loading."""
 
 from __future__ import annotations
 
@@ -44,14 +44,14 @@ def fails(results: dict[str, Any]) -> dict[str, Any]:
 
 
 def hidden_draw(results: dict[str, Any]) -> dict[str, Any]:
-    """Random without any generator of python, numpy or torch."""
+    """Change the image by random numbers of the operating system."""
     return dict(
         results, img=results["img"] + np.frombuffer(random.SystemRandom().randbytes(3), "u1")
     )
 
 
-class Keeps:
-    """A transform that draws from a generator, which rarely shows."""
+class Draws:
+    """Transform that draws from a generator without an effect."""
 
     def __init__(self, generator: Any, draw: Any) -> None:
         self.parts = [dict(generator=generator)]
@@ -62,13 +62,13 @@ class Keeps:
         return results
 
 
-def own_generators() -> dict[str, Keeps]:
+def drawing_transforms() -> dict[str, Draws]:
     return dict(
-        python=Keeps(random.Random(0), lambda g: g.random()),
-        numpy=Keeps(np.random.default_rng(0), lambda g: g.random()),
-        legacy=Keeps(np.random.RandomState(0), lambda g: g.rand()),
-        torch=Keeps(torch.Generator(), lambda g: torch.rand(2, generator=g)),
-        everybodys=Keeps(None, lambda g: np.random.rand()),
+        python=Draws(random.Random(0), lambda g: g.random()),
+        numpy=Draws(np.random.default_rng(0), lambda g: g.random()),
+        legacy=Draws(np.random.RandomState(0), lambda g: g.rand()),
+        torch=Draws(torch.Generator(), lambda g: torch.rand(2, generator=g)),
+        shared=Draws(None, lambda g: np.random.rand()),
     )
 
 
@@ -76,23 +76,23 @@ def steps_of(*transforms: Any, values: tuple[int, ...] = (0, 1, 2)) -> list[Step
     return trace(list(transforms), [dict(value=value) for value in values]).steps
 
 
-@pytest.mark.parametrize("kind", own_generators())
-def test_whatever_draws_is_random(kind: str) -> None:
-    drawing = own_generators()[kind]
+@pytest.mark.parametrize("kind", drawing_transforms())
+def test_a_transform_that_draws_is_random(kind: str) -> None:
+    drawing = drawing_transforms()[kind]
     assert [step.is_random for step in steps_of(load, drawing, pack)] == [False, True, False]
 
 
-def test_a_result_that_changes_from_read_to_read_is_random() -> None:
+def test_a_transform_whose_result_changes_is_random() -> None:
     assert [step.is_random for step in steps_of(load, hidden_draw)] == [False, True]
 
 
-def test_a_look_draws_nothing_and_changes_no_transform() -> None:
-    drawing = Keeps(np.random.default_rng(0), lambda g: g.random() + np.random.rand())
+def test_tracing_draws_nothing_and_changes_no_transform() -> None:
+    drawing = Draws(np.random.default_rng(0), lambda g: g.random() + np.random.rand())
     assert not draws_random_numbers(lambda: steps_of(load, drawing))
     assert drawing.parts[0]["generator"].random() == np.random.default_rng(0).random()
 
 
-def test_geometry_is_what_changes_the_size_of_an_image_that_is_loaded() -> None:
+def test_geometric_transforms_change_the_size_of_a_loaded_image() -> None:
     steps = steps_of(load, gray, channels_first, halve, crop_large)
     assert [step.is_geometry for step in steps] == [False, False, False, True, False]
     steps = steps_of(load, crop_large, pack)
@@ -101,7 +101,7 @@ def test_geometry_is_what_changes_the_size_of_an_image_that_is_loaded() -> None:
     assert [step.packs for step in steps] == [False, False, True]
 
 
-def test_the_stack_s_own_transforms_are_known_by_their_class() -> None:
+def test_transforms_of_mmcv_and_mmseg_are_classified_by_their_class() -> None:
     from mmcv.transforms import CenterCrop, LoadImageFromFile, Pad, RandomFlip, Resize
     from mmseg.datasets.transforms import PhotoMetricDistortion, RandomCrop, RandomMosaic
 
@@ -112,29 +112,23 @@ def test_the_stack_s_own_transforms_are_known_by_their_class() -> None:
     steps = trace(transforms, []).steps
     assert [step.is_geometry for step in steps] == [False, True, True, True] + [False] * 4
     assert [step.is_random for step in steps[:7]] == [False] * 4 + [True] * 3
-    # without a mark: found when it runs
+    # its class has no marker: it is classified by running it
     image = dict(img=np.zeros((8, 8, 3), np.uint8))
     assert trace([transforms[-1]], [image] * 2).steps[0].is_random
 
 
-def test_what_is_always_applied_is_looked_into() -> None:
+def test_nested_transforms_that_are_always_applied_are_flattened() -> None:
     from mmcv.transforms import RandomApply, RandomChoice
 
     assert flatten(Compose([load, Compose([gray, pack])])) == [load, gray, pack]
     assert flatten(RandomApply([halve], prob=1.0)) == [halve]
-    assert flatten(
-        RandomChoice(
-            [
-                [halve],
-            ]
-        )
-    ) == [halve]
+    assert flatten(RandomChoice([[halve]])) == [halve]
     for wrapper in (RandomApply([gray], prob=0.5), RandomChoice([[gray], [halve]])):
         steps = steps_of(load, wrapper, pack)
         assert [step.is_random for step in steps] == [False, True, False]
 
 
-def test_the_look_goes_on_with_what_is_loaded_where_a_transform_fails() -> None:
+def test_tracing_continues_with_the_loaded_image_if_a_transform_fails() -> None:
     first = trace([load, gray, pack], [dict(value=3)])
     assert first.loaded[0]["img"].shape == (6, 8, 1)
     second = trace([fails, halve], [dict(value=3)], first.loaded)
@@ -154,14 +148,14 @@ def noise(results: dict[str, Any]) -> dict[str, Any]:
     return dict(results, gt_label=random.SystemRandom().random())
 
 
-def test_labels_that_are_mapped_each_time_alike_are_noticed() -> None:
+def test_labels_that_are_mapped_deterministically_are_detected() -> None:
     assert [step.maps_labels for step in steps_of(load, swap)] == [False, True]
-    assert not steps_of(load, swap)[1].hides_labels  # the bank keeps it
+    assert not steps_of(load, swap)[1].hides_labels  # the bank keeps this transform
     assert steps_of(load, swap_and_crop)[1].hides_labels
     assert not steps_of(load, noise)[1].hides_labels
 
 
-def test_signatures_are_of_what_is_done_to_the_image() -> None:
+def test_the_signature_depends_on_the_changes_of_the_image_alone() -> None:
     from mmcv.transforms import LoadImageFromFile
     from mmpretrain.datasets import PackInputs
 

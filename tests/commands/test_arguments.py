@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from argparse import ArgumentTypeError
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from mmengine.config import Config
 from mmengine.optim import OptimWrapper
 
 from mmickd.commands import test, train
-from mmickd.commands.arguments import load_run_config
+from mmickd.commands.arguments import load_run_config, positive_float
 from mmickd.utils.errors import ICKDError
 
 ROOT = Path(__file__).parents[2]
@@ -70,6 +71,7 @@ def data(config) -> Path:
 
 
 def merged(*argv: str) -> Config:
+    """Return the config after the arguments of ``train`` are merged into it."""
     args = train.parse_args(["tiny.py", *argv])
     cfg = load_run_config(args)
     train.merge_args(cfg, args)
@@ -122,7 +124,7 @@ def test_dataloader_defaults_follow_the_scope(config):
     loader = merged("--cfg-options", "train_dataloader.num_workers=2").train_dataloader
     assert loader.collate_fn == dict(type="default_collate")
     assert loader.persistent_workers is True
-    assert merged().train_dataloader.persistent_workers is False  # no worker that could persist
+    assert merged().train_dataloader.persistent_workers is False  # num_workers=0
     options = ["--cfg-options", "train_dataloader.num_workers=2"]
     off = merged("--no-pin-memory", "--no-persistent-workers", *options).train_dataloader
     assert (off.pin_memory, off.persistent_workers) == (False, False)
@@ -175,8 +177,8 @@ def test_out_of_a_segmenter_whose_metric_is_a_class(config, several):
     args = test.parse_args(["tiny.py", "a.pth", "--out", "folder"])
     cfg = load_run_config(args)
     test.merge_args(cfg, args)
-    (found,) = cfg.test_evaluator if several else [cfg.test_evaluator]
-    assert found.output_dir == "folder"
+    (evaluator,) = cfg.test_evaluator if several else [cfg.test_evaluator]
+    assert evaluator.output_dir == "folder"
 
 
 def test_a_tta_model_that_is_a_class_is_dumped_as_its_path(config):
@@ -192,7 +194,7 @@ def test_a_tta_model_that_is_a_class_is_dumped_as_its_path(config):
     assert cfg.to_dict()["model"]["type"] == "mmpretrain.models.AverageClsScoreTTA"
 
 
-def test_show_dir_goes_where_the_scope_wants_it(config):
+def test_show_dir_sets_the_option_of_the_scope(config):
     args = test.parse_args(["tiny.py", "a.pth", "--show-dir", "pictures", "--interval", "5"])
     cfg = load_run_config(args)
     test.merge_args(cfg, args)
@@ -201,6 +203,20 @@ def test_show_dir_goes_where_the_scope_wants_it(config):
     cfg.default_scope = "mmseg"
     test.merge_args(cfg, args)
     assert (hook.draw, cfg.visualizer.save_dir) == (True, "pictures")
+
+
+@pytest.mark.parametrize("text", ["0", "-1", "1.5", "x", ""])
+def test_an_integer_option_rejects_other_values(config, text, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        test.parse_args(["tiny.py", "a.pth", "--interval", text])
+    assert f"must be an integer of at least 1, got '{text}'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("text", ["0", "-1", "nan", "x"])
+def test_a_positive_number_rejects_other_values(text):
+    with pytest.raises(ArgumentTypeError, match=f"got '{text}'"):
+        positive_float(text)
+    assert positive_float("0.5") == 0.5
 
 
 @pytest.mark.parametrize("name", ["train", "test"])
@@ -234,7 +250,7 @@ def test_two_processes_train_and_test_without_a_gpu(data):
 
 
 @pytest.mark.parametrize("name", ["dist_train", "dist_test", "slurm_train", "slurm_test"])
-def test_scripts_say_their_usage(name):
+def test_scripts_print_their_usage(name):
     done = call("bash", str(ROOT / "tools" / f"{name}.sh"))
     assert done.returncode == 2 and "usage:" in done.stderr
 

@@ -56,7 +56,7 @@ def test_a_bank_is_built_once_and_found_by_the_next_call_and_by_the_run(
             assert set(rows["ids"].tolist()) == set(read_names(folder))
         lines = capsys.readouterr().out.splitlines()
         assert all(f"{facts['level']} bank: {facts['folder']}" in lines for facts in banks)
-        states = [line.split()[-1] for line in lines]
+        states = [line.rpartition(" ")[2] for line in lines]
         assert states.count("found" if is_found else "built") == len(banks)
         assert states[-1] == str(out)
     assert not Path(cfg.work_dir).joinpath("run.py").exists(), "nothing is left in the work dir"

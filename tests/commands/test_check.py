@@ -1,4 +1,4 @@
-"""``mmickd check``: real tiny runs up to their first step, sound ones and others."""
+"""``mmickd check``: real tiny runs up to their first step, with and without findings."""
 
 from __future__ import annotations
 
@@ -20,51 +20,59 @@ from tests.helpers import toys, trained
 
 @pytest.fixture
 def check(tmp_path: Path) -> Any:
-    """Checks a config; gives the exit code and the JSON."""
+    """Function that checks a config and returns the exit code and the JSON."""
 
     def call(cfg: Config, *words: str) -> tuple[int, dict[str, Any]]:
-        file, found = tmp_path / "config.py", tmp_path / "found.json"
+        file, written = tmp_path / "config.py", tmp_path / "report.json"
         cfg.dump(file)
-        code = main([str(file), "--json", str(found), *words])
+        code = main([str(file), "--json", str(written), *words])
         assert not list(Path(cfg.work_dir).iterdir())
-        return code, json.loads(found.read_text())
+        report = json.loads(written.read_text())
+        texts = {"info": report["notes"], "warning": report["warnings"]}
+        for level, expected in texts.items():
+            assert [f["text"] for f in report["findings"] if f["level"] == level] == expected
+        return code, report
 
     return call
 
 
-def test_a_sound_classifier(check: Any, capsys: pytest.CaptureFixture[str]) -> None:
+def codes(report: dict[str, Any]) -> list[str]:
+    return [f["code"] for f in report["findings"] if f["level"] == "warning"]
+
+
+def test_a_classifier_without_findings(check: Any, capsys: pytest.CaptureFixture[str]) -> None:
     toy = trained.classifier()
-    code, found = check(toy.distilled(losses={"picd": {"num_positives": 8}}))
-    assert (code, found["warnings"]) == (0, [])
-    assert found["layers"]["student"] == {
+    code, report = check(toy.distilled(losses={"picd": {"num_positives": 8}}))
+    assert (code, codes(report)) == (0, [])
+    assert report["layers"]["student"] == {
         "name": "head.fc",
         "features": [8, 64],
         "logits": [8, 3],
     }
-    assert found["layers"]["teacher"]["name"] == "head.fc"
-    assert found["bank"]["rows"] == 60 and found["bank"]["levels"]["image"]["exact"]
-    assert found["bank"]["bytes"] == 60 * (64 * 2 + 3 * 2 + 16)
-    assert found["bank"]["knn_accuracy"] == found["teacher"]["agreement"] == 1
-    assert found["bank"]["complete"] == 1
-    assert set(found["terms"]) == {"kd", "picd", "nicd"}
-    for one in (found["task"], *found["terms"].values()):
-        assert one["value"] > 0 and one["gradient"] > 0
-    assert set(found["seconds"]) == {"student", "teacher", "retrieval", "losses"}
-    shown = capsys.readouterr().out
-    assert "Verdict: Sound." in shown and "LoadImageFromFile, PackInputs" in shown
+    assert report["layers"]["teacher"]["name"] == "head.fc"
+    assert report["bank"]["rows"] == 60 and report["bank"]["levels"]["image"]["exact"]
+    assert report["bank"]["bytes"] == 60 * (64 * 2 + 3 * 2 + 16)
+    assert report["bank"]["knn_accuracy"] == report["teacher"]["agreement"] == 1
+    assert report["bank"]["complete"] == 1
+    assert set(report["terms"]) == {"kd", "picd", "nicd"}
+    for loss in (report["task"], *report["terms"].values()):
+        assert loss["value"] > 0 and loss["gradient"] > 0
+    assert set(report["seconds"]) == {"student", "teacher", "retrieval", "losses"}
+    printed = capsys.readouterr().out
+    assert "Verdict: OK." in printed and "LoadImageFromFile, PackInputs" in printed
 
 
 @pytest.mark.parametrize("level", [None, ["pixel", "region"]])
-def test_a_sound_segmenter(check: Any, level: Any) -> None:
+def test_a_segmenter_without_findings(check: Any, level: Any) -> None:
     cfg = trained.segmenter().distilled(
         level=level, losses={"picd": {"num_positives": 4}, "nicd": {"num_negatives": 4}}
     )
-    code, found = check(cfg, "--images", "6")
-    assert (code, found["warnings"]) == (0, [])
-    assert found["teacher"]["class_agreement"] > 0.7
-    assert set(found["bank"]["levels"]) == {*(level or ["pixel"])}
+    code, report = check(cfg, "--images", "6")
+    assert (code, codes(report)) == (0, [])
+    assert report["teacher"]["class_agreement"] > 0.7
+    assert set(report["bank"]["levels"]) == {*(level or ["pixel"])}
     both = [f"{name}_{at}" for at in level or () for name in ("picd", "nicd")]
-    assert set(found["terms"]) == {"kd", *(both or ["picd", "nicd"])}
+    assert set(report["terms"]) == {"kd", *(both or ["picd", "nicd"])}
 
 
 def test_a_label_map_that_is_shifted_by_one(check: Any) -> None:
@@ -73,10 +81,10 @@ def test_a_label_map_that_is_shifted_by_one(check: Any) -> None:
 
     toy = trained.segmenter()
     cfg = trained.on(trained.with_labels(toy.data, shifted), toy.distilled())
-    code, found = check(cfg)
-    assert code == 1 and found["teacher"]["agreement"] < 0.2
-    (warning,) = (w for w in found["warnings"] if "shifted by one" in w)
-    assert "label - 1" in warning and "reduce_zero_label" in warning
+    code, report = check(cfg)
+    assert code == 1 and report["teacher"]["agreement"] < 0.2
+    (text,) = (f["text"] for f in report["findings"] if f["code"] == "shifted_labels")
+    assert "label - 1" in text and "reduce_zero_label" in text
 
 
 def test_folders_that_are_shifted_by_one_without_a_bank(check: Any) -> None:
@@ -87,27 +95,25 @@ def test_folders_that_are_shifted_by_one_without_a_bank(check: Any) -> None:
         for number in range(trained.PER_CLASS)
     }
     data = trained.with_moved_pictures(toy.data, moved)
-    code, found = check(trained.on(data, toy.distilled(losses=toys.KD_ONLY)))
-    assert code == 1 and found["bank"]["rows"] == 0
-    assert any("shifted by one" in warning for warning in found["warnings"])
-    assert any("hardly beats chance" in warning for warning in found["warnings"])
+    code, report = check(trained.on(data, toy.distilled(losses=toys.KD_ONLY)))
+    assert code == 1 and report["bank"]["rows"] == 0
+    assert codes(report) == ["teacher_near_chance", "shifted_labels"]
 
 
 def test_a_teacher_that_was_never_trained(check: Any) -> None:
-    code, found = check(toys.segmenter().distilled())
-    assert code == 1 and found["teacher"]["class_agreement"] < 0.4
-    assert any("hardly beats chance" in warning for warning in found["warnings"])
-    assert not any("look wrong" in w or "shifted" in w for w in found["warnings"])
+    code, report = check(toys.segmenter().distilled())
+    assert code == 1 and report["teacher"]["class_agreement"] < 0.4
+    assert "teacher_near_chance" in codes(report)
+    assert not {"label_issues", "shifted_labels", "reordered_classes"} & set(codes(report))
 
 
-def test_labels_that_are_wrong(check: Any) -> None:
+def test_label_errors(check: Any) -> None:
     toy = trained.classifier()
     moved = {f"c{label}/{n}.png": f"c{(label + 1) % 3}" for label in range(3) for n in (3, 11)}
-    code, found = check(trained.on(trained.with_moved_pictures(toy.data, moved), toy.distilled()))
+    code, report = check(trained.on(trained.with_moved_pictures(toy.data, moved), toy.distilled()))
     assert code == 1
-    assert found["bank"]["levels"]["image"]["wrong_labels"] == pytest.approx(0.1)
-    (warning,) = (w for w in found["warnings"] if "look wrong" in w)
-    assert "about 10% of the labels" in warning and "mmickd gallery" in warning
+    assert report["bank"]["levels"]["image"]["wrong_labels"] == pytest.approx(0.1)
+    assert codes(report) == ["label_issues"] and "about 10%" in report["warnings"][0]
 
 
 @pytest.mark.parametrize("kind", ["SelfTeacher", "OnlineTeacher"])
@@ -117,25 +123,26 @@ def test_a_teacher_that_learns(check: Any, kind: str, capsys: Any) -> None:
     late = dict(loss_weight=dict(value=2.0, begin=1))
     cfg.custom_hooks[0]["losses"] = {name: late for name in ("kd", "picd", "nicd")}
     cfg.custom_hooks[0]["bank"] = dict(capacity_per_class=64)
-    code, found = check(cfg)
-    assert (code, found["warnings"]) == (0, [])
-    assert found["teacher"]["agreement"] is None and not found["bank"]["levels"]
-    assert found["bank"]["rows"] == 64 * 3 * (1 if kind == "SelfTeacher" else 2)
-    assert found["terms"]["nicd"]["value"] > 0 and found["terms"]["nicd"]["weight"] == 2
+    code, report = check(cfg)
+    assert (code, codes(report)) == (0, [])
+    assert report["teacher"]["agreement"] is None and not report["bank"]["levels"]
+    assert report["bank"]["rows"] == 64 * 3 * (1 if kind == "SelfTeacher" else 2)
+    assert report["terms"]["nicd"]["value"] > 0 and report["terms"]["nicd"]["weight"] == 2
     assert "No frozen bank" in capsys.readouterr().out
 
 
-def test_warnings_of_a_small_bank_are_those_of_the_whole(check: Any) -> None:
+def test_numbers_of_rows_are_judged_by_the_whole_bank(check: Any) -> None:
     cfg = trained.classifier().distilled(losses={"picd": {"num_positives": 18}})
-    code, found = check(cfg, "--images", "12")  # about 4 of a class
-    assert code == 0 and found["images"]["taken"] == 12
+    code, report = check(cfg, "--images", "12")  # about 4 of a class
+    assert code == 0 and report["images"]["taken"] == 12
     cfg = trained.classifier().distilled(
         losses={"picd": {"num_positives": 18}}, bank={"capacity_per_class": 6}
     )
-    code, found = check(cfg, "--images", "12")
-    assert code == 1 and found["bank"]["rows"] == 18
-    (warning,) = (w for w in found["warnings"] if "num_positives=18" in w)
-    assert "median 6" in warning
+    code, report = check(cfg, "--images", "12")
+    assert code == 1 and report["bank"]["rows"] == 18
+    assert codes(report).count("few_positives") == 1
+    (text,) = (f["text"] for f in report["findings"] if f["code"] == "few_positives")
+    assert "num_positives=18" in text and "median 6" in text
 
 
 def one_picture_of_another_class(cfg: Config, folder: Path) -> Config:
@@ -149,17 +156,17 @@ def one_picture_of_another_class(cfg: Config, folder: Path) -> Config:
 
 def test_a_class_that_few_images_do_not_show_is_no_error(check: Any, tmp_path: Path) -> None:
     cfg = one_picture_of_another_class(toys.classifier().distilled(), tmp_path)
-    codes = []
+    unseen = []
     for seed in range(4):
         cfg.custom_hooks[0]["bank"] = {"seed": seed}
-        code, found = check(cfg, "--images", "3")
-        rows = found["bank"]["levels"]["image"]
+        code, report = check(cfg, "--images", "3")
+        rows = report["bank"]["levels"]["image"]
         assert rows["rows_per_class"][1] == 0 and rows["rows_per_class"][2] == 1
-        unseen = [w for w in found["warnings"] if "not seen in 3 images" in w]
-        assert len(unseen) == (rows["sample"]["rows_per_class"][2] == 0) <= code
-        assert not any("loss_" in w or "chance" in w for w in found["warnings"] if unseen)
-        codes.append(len(unseen))
-    assert 1 in codes
+        unseen.append(rows["sample"]["rows_per_class"][2] == 0)
+        assert ("one_class" in codes(report)) == unseen[-1] <= code
+        if unseen[-1]:
+            assert set(codes(report)) <= {"one_class", "few_positives", "few_negatives"}
+    assert any(unseen)
 
 
 def void_in_all_but_one(cfg: Config, folder: Path) -> Config:
@@ -172,13 +179,13 @@ def void_in_all_but_one(cfg: Config, folder: Path) -> Config:
 
 def test_a_few_images_without_a_label_are_no_error(check: Any, tmp_path: Path) -> None:
     cfg = void_in_all_but_one(toys.segmenter().distilled(), tmp_path)
-    taken = []
+    numbers = []
     for seed in range(4):
         cfg.custom_hooks[0]["bank"] = {"seed": seed}
-        _, found = check(cfg, "--images", "2")
-        assert found["bank"]["rows"] > 0
-        taken.append(found["images"]["taken"])
-    assert 2 < max(taken) <= 6
+        _, report = check(cfg, "--images", "2")
+        assert report["bank"]["rows"] > 0
+        numbers.append(report["images"]["taken"])
+    assert 2 < max(numbers) <= 6
     next(iter(sorted((tmp_path / "data/ann_dir/train").iterdir(), reverse=True))).write_bytes(
         (tmp_path / "data/ann_dir/train/0.png").read_bytes()
     )
@@ -194,44 +201,45 @@ def test_data_of_one_class_stop_the_run(check: Any, tmp_path: Path, images: int)
         check(cfg, "--images", str(images))
 
 
-def test_weights_that_are_hardly_meant(check: Any) -> None:
+def test_weights_that_are_far_too_large_or_small(check: Any) -> None:
     losses = {
         "kd": {"loss_weight": 1e4},
         "picd": {"loss_weight": 1e-5, "num_positives": 8},
         "nicd": {"loss_weight": 0.0},
     }
-    code, found = check(trained.classifier().distilled(losses=losses))
-    assert code == 1 and len(found["warnings"]) == 2
-    assert "loss_kd pulls" in found["warnings"][0] and "lower" in found["warnings"][0]
-    assert "loss_picd pulls" in found["warnings"][1] and "higher" in found["warnings"][1]
+    code, report = check(trained.classifier().distilled(losses=losses))
+    assert code == 1 and codes(report) == ["strong_gradient", "weak_gradient"]
+    assert "loss_kd" in report["warnings"][0] and "loss_picd" in report["warnings"][1]
 
 
-def test_what_stops_the_run_stops_it(check: Any, tmp_path: Path) -> None:
+def test_an_error_of_the_run_stops_the_check(check: Any, tmp_path: Path) -> None:
     cfg = toys.classifier().distilled()
     torch.save({"state_dict": {}}, tmp_path / "empty.pth")
     cfg.custom_hooks[0]["teacher"]["checkpoint"] = str(tmp_path / "empty.pth")
     with pytest.raises(ICKDError) as caught:
         check(cfg)
-    found = json.loads((tmp_path / "found.json").read_text())
-    assert found == {"error": str(caught.value), "warnings": []}
+    report = json.loads((tmp_path / "report.json").read_text())
+    text = str(caught.value)
+    error = {"code": "run_cannot_begin", "level": "error", "text": text}
+    assert report == {"error": text, "warnings": [], "notes": [], "findings": [error]}
 
 
-def test_what_stops_other_packages_is_no_warning(check: Any, tmp_path: Path) -> None:
+def test_an_error_of_another_package_stops_the_check(check: Any, tmp_path: Path) -> None:
     cfg = toys.classifier().distilled()
     cfg.train_dataloader.dataset.type = "NoSuchDataset"
     with pytest.raises(ICKDError, match=r"the run cannot begin: KeyError: .*NoSuchDataset"):
         check(cfg)
-    assert "NoSuchDataset" in json.loads((tmp_path / "found.json").read_text())["error"]
+    assert "NoSuchDataset" in json.loads((tmp_path / "report.json").read_text())["error"]
 
 
 def test_a_run_of_the_flexible_runner(check: Any) -> None:
     cfg = trained.classifier().distilled(losses=toys.KD_ONLY)
     cfg.runner_type = "FlexibleRunner"
-    code, found = check(cfg)
-    assert code == 0 and found["terms"]["kd"]["gradient"] > 0
+    code, report = check(cfg)
+    assert code == 0 and report["terms"]["kd"]["gradient"] > 0
 
 
 @pytest.mark.parametrize("losses", [{"kd": {"loss_weight": -1.0}}, {"kd": {"x": 1}}])
-def test_options_that_cannot_be(check: Any, losses: Any) -> None:
+def test_impossible_options(check: Any, losses: Any) -> None:
     with pytest.raises(ICKDError, match=r"losses\.kd"):
         check(toys.classifier().distilled(losses=losses))

@@ -38,8 +38,8 @@ def test_wrapper_has_no_devices_and_keeps_the_rest():
     assert cfg.model_wrapper_cfg.find_unused_parameters is True
     assert cfg.model_wrapper_cfg.type == "MMDistributedDataParallel"
 
-    own = dict(type="MMSeparateDistributedDataParallel", static_graph=True, device_ids=[0])
-    cfg = Config(dict(model_wrapper_cfg=own))
+    wrapper = dict(type="MMSeparateDistributedDataParallel", static_graph=True, device_ids=[0])
+    cfg = Config(dict(model_wrapper_cfg=wrapper))
     launch.use_cpu_wrapper(cfg)
     assert cfg.model_wrapper_cfg.type == "MMSeparateDistributedDataParallel"
     assert cfg.model_wrapper_cfg.static_graph is True
@@ -55,13 +55,13 @@ def test_flexible_runner_has_its_wrapper_in_the_strategy(strategy):
     assert "model_wrapper_cfg" not in cfg
 
 
-def test_fsdp_keeps_its_own_wrapper():
-    own = dict(use_orig_params=False, device_id=0)
-    strategy = dict(type="FSDPStrategy", model_wrapper=own)
+def test_fsdp_keeps_its_wrapper():
+    wrapper = dict(use_orig_params=False, device_id=0)
+    strategy = dict(type="FSDPStrategy", model_wrapper=wrapper)
     cfg = Config(dict(runner_type="FlexibleRunner", strategy=strategy))
     launch.use_cpu_wrapper(cfg)
-    wanted = dict(type="MMFullyShardedDataParallel", use_orig_params=False, device_id="cpu")
-    assert cfg.strategy.model_wrapper == wanted
+    expected = dict(type="MMFullyShardedDataParallel", use_orig_params=False, device_id="cpu")
+    assert cfg.strategy.model_wrapper == expected
 
 
 @pytest.mark.parametrize("kind", ["SingleDeviceStrategy", "DeepSpeedStrategy"])
@@ -71,13 +71,13 @@ def test_other_strategies_are_refused(kind):
         launch.use_cpu_wrapper(cfg)
 
 
-def test_the_usual_runner_may_be_named():
+def test_the_default_runner_may_be_named():
     cfg = Config(dict(runner_type="Runner"))
     launch.use_cpu_wrapper(cfg)
     assert cfg.model_wrapper_cfg.device_ids is None
 
 
-def test_a_single_process_is_left_alone(no_gpu):
+def test_a_single_process_is_not_changed(no_gpu):
     cfg = Config(dict(launcher="none", model=dict(norm_cfg=dict(type="SyncBN"))))
     before = cfg.to_dict()
     launch.prepare_launch(cfg)
@@ -91,8 +91,8 @@ def test_a_launcher_without_its_variables_is_explained(no_gpu, monkeypatch):
         launch.prepare_launch(Config(dict(launcher="pytorch")))
 
 
-def test_the_timeout_of_the_config_holds_without_a_gpu_too(no_gpu, monkeypatch):
-    """Nobody else comes to this meeting of two."""
+def test_the_timeout_of_the_config_also_holds_without_a_gpu(no_gpu, monkeypatch):
+    """The second of two ranks never starts."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = str(free.getsockname()[1])

@@ -1,4 +1,4 @@
-"""What commands show, and leave for scripts."""
+"""Tables, progress, Markdown and JSON of the commands."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from mmickd.commands.terminal import show_markdown, table
 from mmickd.utils.json_files import write_json
 
 
-def test_cells_are_shown_as_they_are() -> None:
+def test_markup_in_cells_is_not_interpreted() -> None:
     to = Console(width=60, record=True, quiet=False)
     to.print(table("a [bold]title", ["class", "rows"], [["[red]cat", 3], ["dog", 12]]))
     lines = to.export_text().splitlines()

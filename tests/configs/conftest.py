@@ -1,3 +1,5 @@
+"""Isolation of the runs in this folder."""
+
 from collections.abc import Iterator
 
 import pytest
@@ -7,7 +9,7 @@ from mmengine.utils import ManagerMixin
 
 @pytest.fixture(autouse=True)
 def _forget_globals() -> Iterator[None]:
-    """Let no run inherit the visualizer (with its folder), scope or log of the one before."""
+    """Reset mmengine's visualizer, default scope and log after each run."""
     before = DefaultScope.get_current_instance()
     yield
     classes = list(ManagerMixin.__subclasses__())

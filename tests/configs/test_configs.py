@@ -1,4 +1,4 @@
-"""Every shipped config, built and run two iterations on tiny data."""
+"""Every config of the project, built and run for two iterations on tiny data."""
 
 import hashlib
 import json
@@ -54,7 +54,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 @pytest.fixture
 def _cifar_md5(data: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
-    """CIFAR100 refuses files whose MD5 is not the published one: tell it those of ours."""
+    """Give CIFAR100 the MD5 sums of our files; it rejects files without the published ones."""
     from mmpretrain.datasets import CIFAR100
 
     folder = data["cifar100"] / "cifar-100-python"
@@ -66,7 +66,7 @@ def _cifar_md5(data: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="module")
 def teachers(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """Path of a randomly initialised checkpoint for each teacher config, made when asked for."""
+    """Paths of randomly initialised checkpoints by teacher config, made at the first look-up."""
     folder = tmp_path_factory.mktemp("teachers")
 
     class Checkpoints(dict):
@@ -94,32 +94,32 @@ def load(
     options: Sequence[str] = (),
 ) -> Config:
     cfg = Config.fromfile(CONFIGS / name)
-    given = (option.split("=", 1) for option in options)
-    cfg.merge_from_dict({key: DictAction._parse_iterable(value) for key, value in given})
+    pairs = (option.split("=", 1) for option in options)
+    cfg.merge_from_dict({key: DictAction._parse_iterable(value) for key, value in pairs})
     cfg = point_to(cfg, data[next(key for key in data if key in name)])
     cfg.work_dir = str(work_dir)
     cfg.env_cfg.cudnn_benchmark = False
     for hook in cfg.get("custom_hooks") or []:
         if hook.type == "mmickd.ICKDHook" and "checkpoint" in hook.teacher:
-            own = str((CONFIGS / name).relative_to(REPO))  # of a student that is its own teacher
-            hook.teacher.checkpoint = teachers[hook.teacher.get("cfg", own)]
+            student = str((CONFIGS / name).relative_to(REPO))  # a student may be its teacher
+            hook.teacher.checkpoint = teachers[hook.teacher.get("cfg", student)]
     return cfg
 
 
-def without_teacher(cfg: Config) -> bool:
+def has_learning_teacher(cfg: Config) -> bool:
     hooks = cfg.get("custom_hooks") or []
     types = [hook.get("teacher", {}).get("type", "") for hook in hooks]
     return any(kind in ("SelfTeacher", "OnlineTeacher") for kind in types)
 
 
 def expected_losses(cfg: Config) -> dict[str, bool]:
-    """Names in the log, and whether the term has a weight."""
+    """Return the terms in the log; the value is True if the term has a weight."""
     hooks = [h for h in cfg.get("custom_hooks") or [] if h.type == "mmickd.ICKDHook"]
     losses = hooks[0].get("losses", {}) if hooks else dict(kd=None, picd=None, nicd=None)
-    given = {key: losses.get(key, {}) for key in ("kd", "picd", "nicd")}
+    terms = {key: losses.get(key, {}) for key in ("kd", "picd", "nicd")}
     return {
         f"loss_{key}": options.get("loss_weight") != 0
-        for key, options in given.items()
+        for key, options in terms.items()
         if options is not None
     }
 
@@ -136,8 +136,8 @@ def test_config_runs_two_iterations(
     monkeypatch.setenv("MMICKD_CACHE_DIR", str(tmp_path / "cache"))
     cfg = load(name, data, teachers, tmp_path / "run")
     iterations = 2
-    if without_teacher(cfg):
-        # Its weights start at 0, and then its queue is still empty: PICD comes two steps later.
+    if has_learning_teacher(cfg):
+        # weights start at 0, and the queue is empty at first: PICD needs two more steps
         iterations = 4
         unit = "max_iters" if "max_iters" in cfg.train_cfg else "max_epochs"
         cfg.train_cfg[unit] *= 2
@@ -155,7 +155,7 @@ def test_config_runs_two_iterations(
     assert terms == set(expected)
     assert all(math.isfinite(value) for value in logged.values()), logged
     assert all((logged[key] > 0) == counts for key, counts in expected.items()), logged
-    # R101 leaves 600 MB behind.
+    # R101 leaves 600 MB
     shutil.rmtree(tmp_path)
 
 
@@ -201,7 +201,7 @@ def test_config_is_self_contained_and_survives_a_dump(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", shipped("ickd"))
-def test_kd_baseline_differs_in_the_terms_alone(name: str) -> None:
+def test_a_kd_baseline_only_differs_in_the_losses(name: str) -> None:
     ickd = Config.fromfile(CONFIGS / name)
     kd = Config.fromfile(CONFIGS / "baselines" / f"kd_{Path(name).name}")
     assert kd.custom_hooks[0].losses.picd is None
@@ -217,7 +217,7 @@ WITH_HOOK = sorted({*shipped("ickd", "ickd_self", "ickd_online", "baselines")} -
 
 
 @pytest.mark.parametrize("name", WITH_HOOK)
-def test_a_config_with_the_hook_is_the_students_own_plus_the_hook(name: str) -> None:
+def test_a_config_with_the_hook_is_the_students_config_plus_the_hook(name: str) -> None:
     cfg = Config.fromfile(CONFIGS / name)
     students = [Config.fromfile(CONFIGS / s) for s in STUDENTS]
     added = {"custom_hooks", "checkpoint_hint"}
@@ -226,7 +226,7 @@ def test_a_config_with_the_hook_is_the_students_own_plus_the_hook(name: str) -> 
 
 
 @pytest.mark.parametrize("name", shipped("ickd_self", "ickd_online"))
-def test_weights_of_teachers_that_learn_grow_within_the_run(name: str) -> None:
+def test_weights_with_learning_teachers_grow_within_the_run(name: str) -> None:
     cfg = Config.fromfile(CONFIGS / name)
     hook = cfg.custom_hooks[0]
     assert hook.teacher.type == ("SelfTeacher" if "ickd_self" in name else "OnlineTeacher")
@@ -236,14 +236,14 @@ def test_weights_of_teachers_that_learn_grow_within_the_run(name: str) -> None:
         assert 0 < weight.warmup <= cfg.train_cfg[unit] / 2, term
 
 
-def test_schedules_of_progressive_self_distillation_last_the_run() -> None:
+def test_the_schedule_of_pskd_has_the_length_of_the_run() -> None:
     for name in (n for n in TRAINABLE if "pskd" in n):
         cfg = Config.fromfile(CONFIGS / name)
         assert cfg.custom_hooks[0].losses.kd.loss_weight.warmup == cfg.train_cfg.max_epochs
 
 
 @pytest.mark.parametrize("name", shipped("ickd"))
-def test_default_teacher_checkpoint_is_what_its_training_leaves(name: str) -> None:
+def test_the_default_teacher_checkpoint_is_the_last_one_of_its_training(name: str) -> None:
     teacher = Config.fromfile(CONFIGS / name).custom_hooks[0].teacher
     config = REPO / teacher.cfg
     assert config.is_file()
@@ -256,7 +256,7 @@ def test_default_teacher_checkpoint_is_what_its_training_leaves(name: str) -> No
 
 @pytest.mark.parametrize("model", ["deeplabv3", "pspnet"])
 def test_cityscapes_configs_equal_the_zoo(model: str) -> None:
-    """So the zoo's checkpoint fits strictly and the student's recipe is mmsegmentation's own."""
+    """The zoo's checkpoint loads strictly, and the student has mmsegmentation's recipe."""
     import mmseg
 
     folder = Path(mmseg.__file__).parent / ".mim" / "configs" / model

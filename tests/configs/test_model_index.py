@@ -1,4 +1,4 @@
-"""``model-index.yml``, from which ``mim search mmickd`` reads what the folders' READMEs say."""
+"""``model-index.yml``, which ``mim search mmickd`` reads, agrees with the READMEs."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ COMPARISONS = {
     "demo": [f"configs/demo/{name}.json" for name in ("digits", "wrong_labels", "scenes")],
     "small": ["results/plans/paradigms_digits.json", "results/plans/paradigms_tin10.json"],
 }
-"""What the tables of a README come from, where their rows are no configs."""
+"""Plans behind the tables of READMEs whose rows are no configs."""
 
 
 def metafile(file: str) -> dict[str, Any]:
@@ -24,7 +24,7 @@ def metafile(file: str) -> dict[str, Any]:
 
 
 def rows(readme: str, head: str) -> dict[str, list[str]]:
-    """The cells of the table whose first column is called ``head``, by the first of them."""
+    """Return the rows of the table whose first column is called ``head``, by their first cell."""
     table = re.search(rf"^\| {head} \|.*\n\|[-| ]+\|\n((?:\|.*\n)+)", readme, re.MULTILINE)
     assert table, head
     lines = [line.strip("| ").split("|") for line in table[1].splitlines()]
@@ -32,12 +32,12 @@ def rows(readme: str, head: str) -> dict[str, list[str]]:
 
 
 def figures(folder: str) -> dict[str, float]:
-    """What the README of a folder says of its configs, where it says a number."""
+    """Return the figures of a folder's configs in its README."""
     readme = (REPO / "configs" / folder / "README.md").read_text()
     if folder not in COMPARISONS:
         ours = {config: cells[-1] for config, cells in rows(readme, "config").items()}
         return {c.removesuffix(".py"): float(v) for c, v in ours.items() if v != "not run yet"}
-    found = {}
+    results = {}
     for file in COMPARISONS[folder]:
         plan = json.loads((REPO / file).read_text())
         head = "tin10" if "tin10" in file else plan["title"].split(",")[0].lower()
@@ -45,8 +45,8 @@ def figures(folder: str) -> dict[str, float]:
         for name, cells in rows(readme, head).items():
             config = Path(parts[name]["config"]) if name in parts else Path()
             if config.parent.name == folder:
-                found[config.stem] = float(cells[0].split("±")[0])
-    return found
+                results[config.stem] = float(cells[0].split("±")[0])
+    return results
 
 
 @pytest.mark.parametrize("file", FILES)
@@ -76,7 +76,7 @@ def test_names_are_unique() -> None:
 
 
 def test_every_readme_with_figures_is_in_the_index() -> None:
-    """Of the folders whose tables have a row for each config."""
+    """Plans are behind the other folders."""
     folders = {p.parent.name for p in REPO.glob("configs/*/README.md")} - COMPARISONS.keys()
     with_figures = {folder for folder in folders if figures(folder)}
     assert {Path(file).parent.name for file in FILES} == with_figures | COMPARISONS.keys()

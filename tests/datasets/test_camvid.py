@@ -1,3 +1,5 @@
+"""CamVid: classes, suffixes and labels."""
+
 import subprocess
 import sys
 from pathlib import Path

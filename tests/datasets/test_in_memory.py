@@ -1,4 +1,4 @@
-"""Pictures in memory: what comes out is what the stock pipeline gives, bit for bit."""
+"""Images in memory: the same samples as from the stock pipeline, bit for bit."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def config(root: Path, *transforms: dict[str, Any]) -> dict[str, Any]:
 
 
 def both(root: Path, *transforms: dict[str, Any]) -> tuple[Any, InMemoryDataset]:
-    """The stock data set, and the same in memory."""
+    """Return the stock data set, and the same in memory."""
     cfg = config(root, *transforms)
     wrapped = DATASETS.build(dict(type="mmickd.InMemoryDataset", dataset=copy.deepcopy(cfg)))
     assert isinstance(wrapped, InMemoryDataset)
@@ -67,14 +67,14 @@ def assert_same(stock: list[dict[str, Any]], wrapped: list[dict[str, Any]]) -> N
     assert len(stock) == len(wrapped) > 0
     for left, right in zip(stock, wrapped, strict=True):
         assert left.keys() == right.keys()
-        for one, other in zip(left["inputs"], right["inputs"], strict=True):
-            assert one.dtype == other.dtype == torch.uint8
-            assert torch.equal(one, other)
-        for one, other in zip(left["data_samples"], right["data_samples"], strict=True):
-            assert type(one) is type(other)
-            assert torch.equal(one.gt_label, other.gt_label)
-            assert one.metainfo == other.metainfo
-            assert set(one.keys()) == set(other.keys())
+        for image, other in zip(left["inputs"], right["inputs"], strict=True):
+            assert image.dtype == other.dtype == torch.uint8
+            assert torch.equal(image, other)
+        for sample, other in zip(left["data_samples"], right["data_samples"], strict=True):
+            assert type(sample) is type(other)
+            assert torch.equal(sample.gt_label, other.gt_label)
+            assert sample.metainfo == other.metainfo
+            assert set(sample.keys()) == set(other.keys())
 
 
 EVERY = ["vertical", "diagonal", "horizontal"]
@@ -112,54 +112,54 @@ def test_batches_are_those_of_the_stock_pipeline_bit_for_bit(root: Path, name: s
     stock, wrapped = both(root, *PIPELINES[name])
     for seed in range(3):
         assert_same(batches(stock, seed), batches(wrapped, seed))
-        # Whatever is drawn afterwards is the same too.
+        # later random numbers are the same, too
         state = np.random.get_state()[1:3]
         batches(stock, seed)
         expected = np.random.get_state()[1:3]
         assert np.array_equal(state[0], expected[0]) and state[1] == expected[1]
 
 
-def test_lists_of_pictures_and_single_samples_are_the_same_too(root: Path) -> None:
+def test_lists_of_images_and_single_samples_are_the_same(root: Path) -> None:
     stock, wrapped = both(root, PAD4, FLIP)
     collate = dict(collate_fn=pseudo_collate)
     assert_same(batches(stock, **collate), batches(wrapped, **collate))
     cfg = config(root, PAD4, FLIP)
     repeated = [
-        DATASETS.build(dict(type="RepeatDataset", times=2, dataset=copy.deepcopy(one)))
-        for one in (cfg, dict(type="mmickd.InMemoryDataset", dataset=cfg))
+        DATASETS.build(dict(type="RepeatDataset", times=2, dataset=copy.deepcopy(dataset)))
+        for dataset in (cfg, dict(type="mmickd.InMemoryDataset", dataset=cfg))
     ]
     assert repeated[1].metainfo["classes"] == ("ant", "bee")
     assert_same(*map(batches, repeated))
 
 
-def test_workers_give_the_same(root: Path) -> None:
-    """Each with its own seed, as mmengine gives them."""
+def test_samples_of_workers_are_the_same(root: Path) -> None:
+    """Each worker has its seed, as mmengine sets it."""
     stock, wrapped = both(root, PAD4, FLIP)
     loader = dict(num_workers=2, worker_init_fn=np.random.seed)
     assert_same(batches(stock, **loader), batches(wrapped, **loader))
 
 
-def test_every_offset_and_flip_comes_as_often(root: Path) -> None:
+def test_offsets_and_flips_are_uniform(root: Path) -> None:
     _, wrapped = both(root, PAD4, FLIP)
     picture = np.arange(1, 257).astype(np.uint8).reshape(16, 16)
     wrapped.full_init()
-    wrapped._pictures[0, :, 4:20, 4:20] = torch.from_numpy(picture)
+    wrapped._images[0, :, 4:20, 4:20] = torch.from_numpy(picture)
     np.random.seed(0)
     count = 16_200
     samples = wrapped.__getitems__([0] * count)
-    seen: dict[tuple[int, int, bool], int] = {}
+    counts: dict[tuple[int, int, bool], int] = {}
     for sample in samples:
         flipped = sample["data_samples"].flip
         image = sample["inputs"][0]
         image = image.flip(-1) if flipped else image
         y, x = divmod(int(image[8, 8]) - 1, 16)
-        seen[y, x, flipped] = seen.get((y, x, flipped), 0) + 1
-    # 9 x 9 offsets and 2 ways: 100 each with a deviation of 10.
-    assert set(seen) == set(product(range(4, 13), range(4, 13), (True, False)))
-    assert min(seen.values()) > 50
-    assert max(seen.values()) < 150
-    chi2 = sum((n - 100) ** 2 / 100 for n in seen.values())
-    assert 100 < chi2 < 240  # 161 degrees of freedom, deviation 18
+        counts[y, x, flipped] = counts.get((y, x, flipped), 0) + 1
+    # 9 x 9 offsets and 2 flips: 100 each, with a standard deviation of 10
+    assert set(counts) == set(product(range(4, 13), range(4, 13), (True, False)))
+    assert min(counts.values()) > 50
+    assert max(counts.values()) < 150
+    chi2 = sum((n - 100) ** 2 / 100 for n in counts.values())
+    assert 100 < chi2 < 240  # 161 degrees of freedom, standard deviation 18
 
 
 def test_files_are_read_once(root: Path, tmp_path: Path) -> None:
@@ -174,7 +174,7 @@ def test_files_are_read_once(root: Path, tmp_path: Path) -> None:
     assert wrapped[0]["inputs"].eq(9).all()
 
 
-def test_samples_can_be_changed_without_harm_to_the_next(root: Path) -> None:
+def test_changing_samples_does_not_change_later_ones(root: Path) -> None:
     stock, wrapped = both(root)
     for batch in batches(wrapped):
         batch["inputs"].zero_()
@@ -192,12 +192,12 @@ def test_samples_can_be_changed_without_harm_to_the_next(root: Path) -> None:
         ([dict(type="PackInputs")], "from PackInputs, PackInputs on"),
     ],
 )
-def test_other_transforms_are_refused_by_name(root: Path, transforms: list, message: str) -> None:
+def test_other_transforms_are_rejected_by_name(root: Path, transforms: list, message: str) -> None:
     with pytest.raises(ICKDError, match=message):
         both(root, *transforms)
 
 
-def test_a_pipeline_without_packing_is_refused(root: Path) -> None:
+def test_a_pipeline_without_packing_is_rejected(root: Path) -> None:
     cfg = config(root) | dict(pipeline=[LOAD])
     with pytest.raises(ICKDError, match="an end without PackInputs"):
         InMemoryDataset(cfg)
@@ -209,27 +209,25 @@ def test_wrappers_go_around_it(root: Path) -> None:
         InMemoryDataset(inner)
 
 
-def test_bad_pictures_are_named(root: Path, tmp_path: Path) -> None:
+def test_bad_images_are_named(root: Path, tmp_path: Path) -> None:
     for name, size in (("ant", 4), ("bee", 5)):
         (tmp_path / "train" / name).mkdir(parents=True)
         Image.new("RGB", (size, 4)).save(tmp_path / "train" / name / "0.png")
     _, wrapped = both(tmp_path)
-    with pytest.raises(
-        ICKDError, match=r"bee/0\.png is \(3, 4, 5\).*the first picture \(3, 4, 4\)"
-    ):
+    with pytest.raises(ICKDError, match=r"bee/0\.png .*\(3, 4, 5\).*first image \(3, 4, 4\)"):
         wrapped.full_init()
     (tmp_path / "train" / "bee" / "0.png").write_text("no picture")
     with pytest.raises(ICKDError, match=r"bee/0\.png cannot be read into memory"):
         both(tmp_path)[1].full_init()
 
 
-def test_a_device_that_is_not_there_is_refused(root: Path) -> None:
+def test_a_missing_device_is_rejected(root: Path) -> None:
     for device in ("cuda:77", "nonsense"):
         with pytest.raises(ICKDError, match="cannot be used here"):
             InMemoryDataset(config(root), device=device)
 
 
-def test_workers_cannot_reach_another_device(root: Path) -> None:
+def test_workers_cannot_use_another_device(root: Path) -> None:
     wrapped = InMemoryDataset(config(root), device="meta")
     with pytest.raises(ICKDError, match="set num_workers=0"):
         batches(wrapped, num_workers=1)

@@ -1,4 +1,4 @@
-"""Figures of a bank: compared with a slow loop over its rows."""
+"""Figures of a bank, compared with a slow loop over its rows."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ CLASSES = 4
 
 def random_bank(seed: int, rows: int, images: int = 40, dtype: torch.dtype = torch.float16):
     g = torch.Generator().manual_seed(seed)
-    found = samples(g, rows, 6, CLASSES, images, dtype=dtype)
-    labels = torch.where(torch.rand(rows, generator=g) < 0.4, 0, found.labels)  # 3 is empty
+    random = samples(g, rows, 6, CLASSES, images, dtype=dtype)
+    labels = torch.where(torch.rand(rows, generator=g) < 0.4, 0, random.labels)  # 3 is empty
     labels = labels.where(labels != 3, 2)
-    return MemoryBank(Samples(found.features, found.logits, labels, found.ids), CLASSES)
+    return MemoryBank(Samples(random.features, random.logits, labels, random.ids), CLASSES)
 
 
-def slow(bank: MemoryBank, wanted: int, exclude: bool, block: list[int]) -> dict[str, float]:
-    """By row of ``block``, everything by hand."""
+def slow(bank: MemoryBank, positives: int, exclude: bool, rows: list[int]) -> dict[str, float]:
+    """Return the figures, computed row by row."""
     right: list[float] = []
     by_class: dict[int, list[float]] = {}
-    named = judged = complete = 0
-    for i in block:
+    predicted = judged = complete = 0
+    for i in rows:
         label = int(bank.labels[i])
         right.append(float(int(bank.logits[i].argmax()) == label))
         by_class.setdefault(label, []).append(right[-1])
@@ -37,24 +37,24 @@ def slow(bank: MemoryBank, wanted: int, exclude: bool, block: list[int]) -> dict
             bool(bank.ids[j] == bank.ids[i] and bank.ids[i] >= 0) if exclude else i == j
             for j in range(len(bank))
         ]
-        others = [j for j in range(len(bank)) if j != i and not same[j]]
+        neighbours = [j for j in range(len(bank)) if j != i and not same[j]]
         candidates = sum(
             int(bank.labels[j]) == label and not (exclude and same[j]) for j in range(len(bank))
         )
-        complete += candidates >= wanted
-        if not any(int(bank.labels[j]) == label for j in others):
-            continue  # no neighbour could name its class
+        complete += candidates >= positives
+        if not any(int(bank.labels[j]) == label for j in neighbours):
+            continue  # no neighbour could predict its class
         judged += 1
-        scores = {j: float(bank.features[i].float() @ bank.features[j].float()) for j in others}
+        scores = {j: float(bank.features[i].float() @ bank.features[j].float()) for j in neighbours}
         votes = [0.0] * bank.num_classes
-        for j in sorted(others, key=lambda j: -scores[j])[:NEIGHBOURS]:
+        for j in sorted(neighbours, key=lambda j: -scores[j])[:NEIGHBOURS]:
             votes[int(bank.labels[j])] += math.exp(scores[j] / 0.1)
-        named += votes.index(max(votes)) == label
+        predicted += votes.index(max(votes)) == label
     return dict(
         agreement=sum(right) / len(right),
         class_agreement=sum(sum(v) / len(v) for v in by_class.values()) / len(by_class),
-        knn_accuracy=named / judged,
-        complete=complete / len(block),
+        knn_accuracy=predicted / judged,
+        complete=complete / len(rows),
     )
 
 
@@ -63,20 +63,20 @@ def slow(bank: MemoryBank, wanted: int, exclude: bool, block: list[int]) -> dict
 def test_equals_a_slow_loop(seed: int, exclude: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "BLOCK", 17)
     bank = random_bank(seed, rows=60)
-    wanted = (12, 20)[seed % 2]
-    report = report_of(bank, wanted, exclude)
+    positives = (12, 20)[seed % 2]
+    report = report_of(bank, positives, exclude)
     sizes = sorted(int(n) for n in bank.offsets.diff() if n > 0)
     assert (report.smallest, report.present) == (sizes[0], len(sizes))
     assert report.missing == CLASSES - len(sizes) >= 1
     assert report.median == sizes[(len(sizes) - 1) // 2]
-    expected = slow(bank, wanted, exclude, list(range(60)))
+    expected = slow(bank, positives, exclude, list(range(60)))
     for name, value in expected.items():
         assert getattr(report, name) == pytest.approx(value), name
     assert 0 < expected["complete"] < 1 or seed
 
 
-def test_of_a_large_bank_evenly_spaced_rows_are_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "ASKED", 7)
+def test_of_a_large_bank_evenly_spaced_rows_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "QUERIES", 7)
     monkeypatch.setattr(module, "COMPARED", 30)
     bank = random_bank(9, rows=200, images=10_000)
     compared = [i * 200 // 30 for i in range(30)]
@@ -86,8 +86,8 @@ def test_of_a_large_bank_evenly_spaced_rows_are_looked_at(monkeypatch: pytest.Mo
     whole = slow(part, 1, True, list(range(30)))
     assert report.agreement == pytest.approx(whole["agreement"])
     assert report.class_agreement == pytest.approx(whole["class_agreement"])
-    asked = slow(part, 1, True, [i * 30 // 7 for i in range(7)])
-    assert report.knn_accuracy == pytest.approx(asked["knn_accuracy"])
+    queries = slow(part, 1, True, [i * 30 // 7 for i in range(7)])
+    assert report.knn_accuracy == pytest.approx(queries["knn_accuracy"])
 
 
 def test_spaced_is_exact_for_huge_numbers() -> None:
@@ -97,17 +97,17 @@ def test_spaced_is_exact_for_huge_numbers() -> None:
 
 
 @pytest.mark.parametrize("exclude", [True, False])
-def test_a_row_that_no_row_of_its_class_can_vote_for_is_not_counted(exclude: bool) -> None:
+def test_a_row_without_another_row_of_its_class_is_not_counted(exclude: bool) -> None:
     features = torch.eye(3)[[0, 0, 1, 2, 2]]
     labels, ids = torch.tensor([0, 0, 1, 2, 2]), torch.tensor([1, 2, 3, 4, 4])
     logits = torch.eye(3)[labels]  # 1: the only picture of its class; 2: pixels of one image
     report = report_of(MemoryBank(Samples(features, logits, labels, ids), 3), 1, exclude)
-    assert (report.asked, report.knn_accuracy) == ((2, 1.0) if exclude else (4, 1.0))
+    assert (report.num_queries, report.knn_accuracy) == ((2, 1.0) if exclude else (4, 1.0))
     assert report.complete == pytest.approx(2 / 5 if exclude else 1.0)
 
 
 def test_a_tiny_bank_has_a_report() -> None:
-    lonely = Samples(torch.eye(2), torch.eye(2), torch.tensor([0, 1]), torch.arange(2))
-    report = report_of(MemoryBank(lonely, 2), 16, True)
+    rows = Samples(torch.eye(2), torch.eye(2), torch.tensor([0, 1]), torch.arange(2))
+    report = report_of(MemoryBank(rows, 2), 16, True)
     assert (report.complete, report.smallest) == (0, 1)
-    assert (report.asked, report.knn_accuracy) == (0, None)
+    assert (report.num_queries, report.knn_accuracy) == (0, None)

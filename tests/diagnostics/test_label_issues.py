@@ -1,4 +1,4 @@
-"""Whom the neighbours of a bank's rows call wrongly labelled."""
+"""Scores and decisions of label issues, and the share that ``check`` reports."""
 
 from __future__ import annotations
 
@@ -11,15 +11,18 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from mmickd.banks.memory_bank import MemoryBank
-from mmickd.diagnostics import label_issues as suspects
-from mmickd.diagnostics.label_issues import label_issues
+from mmickd.diagnostics import label_issues as module
+from mmickd.diagnostics.label_issues import label_issues, share_of_label_issues
 from mmickd.structures import NO_ID, Samples
 
 
-def bank_of(features: Tensor, labels: Tensor, ids: Tensor | None = None) -> MemoryBank:
+def bank_of(
+    features: Tensor, labels: Tensor, ids: Tensor | None = None, logits: Tensor | None = None
+) -> MemoryBank:
+    """A bank of normalised features; without logits, the teacher is sure of the labels."""
     classes = int(labels.max()) + 1
     ids = torch.arange(len(labels)) if ids is None else ids
-    logits = torch.zeros(len(labels), classes)
+    logits = 9.0 * F.one_hot(labels, classes) if logits is None else logits
     return MemoryBank(Samples(F.normalize(features, dim=1), logits, labels, ids), classes)
 
 
@@ -31,117 +34,128 @@ def clouds(per_class: int = 30, classes: int = 4, width: int = 16) -> tuple[Tens
         return 3 * torch.randn(classes, width)[labels] + torch.randn(len(labels), width), labels
 
 
-def slow_suspects(bank: MemoryBank) -> dict[tuple[int, int], tuple[float, int]]:
-    """The definition, row by row, of a bank with one row for each class of an image."""
-    found = {}
+def swapped(labels: Tensor, step: int) -> Tensor:
+    """The labels with another class at every ``step``-th place."""
+    labels = labels.clone()
+    labels[::step] = (labels[::step] + 1) % 4
+    return labels
+
+
+def slow_label_issues(bank: MemoryBank) -> dict[int, tuple[float, int, bool]]:
+    """The definition, row by row, of a bank with one row of each image."""
+    results = {}
     for row in range(len(bank)):
-        others = [o for o in range(len(bank)) if o != row and bank.ids[o] != bank.ids[row]]
-        near = sorted(others, key=lambda o: -float(bank.features[o] @ bank.features[row]))[:10]
-        votes = torch.zeros(bank.num_classes, dtype=torch.float64)
-        for other in near:
-            votes[bank.labels[other]] += torch.exp(
-                (bank.features[other] @ bank.features[row]).double() / 0.1
-            )
-        label = int(bank.labels[row])
-        score = 1 - float(votes[label] / votes.sum())
-        found[int(bank.ids[row]), label] = score, int(votes.argmax())
-    return found
+        rows = [other for other in range(len(bank)) if bank.ids[other] != bank.ids[row]]
+        rows.sort(key=lambda other: -float(bank.features[other] @ bank.features[row]))
+        nearest = torch.tensor(rows[:10])
+        weights = (bank.features[nearest] @ bank.features[row] / 0.1).double().softmax(0)
+        by_label = weights @ F.one_hot(bank.labels[nearest], bank.num_classes).double()
+        by_teacher = weights @ bank.logits[nearest].double().softmax(1)
+        probability, label = (by_label + by_teacher) / 2, int(bank.labels[row])
+        of_row, suggested = bank.logits[row].double().softmax(0), int(probability.argmax())
+        majority = bool(by_label[suggested] > 0.5) and bool(by_teacher[suggested] > 0.5)
+        results[int(bank.ids[row])] = (
+            1 - float(probability[label] + of_row[label]) / 2,
+            suggested,
+            majority and suggested != label,
+        )
+    return results
 
 
-def test_scores_and_suggestions_are_those_of_the_definition() -> None:
-    features, labels = clouds()
-    labels[::7] = (labels[::7] + 1) % 4
-    bank = bank_of(features, labels)
-    found, wanted = label_issues(bank), slow_suspects(bank)
-    assert len(found) == len(bank) and bool((found.scores.diff() <= 0).all())
-    for image, label, suggested, score in zip(
-        found.ids.tolist(), found.labels.tolist(), found.suggested, found.scores, strict=True
-    ):
-        assert float(score) == pytest.approx(wanted[image, label][0], abs=1e-5)
-        assert int(suggested) == wanted[image, label][1]
+@pytest.mark.parametrize("sureness", [0.5, 3.0])
+def test_scores_and_decisions_are_those_of_the_definition(sureness: float) -> None:
+    features, classes = clouds()
+    logits = sureness * torch.randn(len(classes), 4, generator=torch.Generator().manual_seed(0))
+    bank = bank_of(features, swapped(classes, 7), logits=logits + F.one_hot(classes, 4))
+    issues, expected = label_issues(bank), slow_label_issues(bank)
+    assert len(issues) == len(bank) and bool((issues.scores.diff() <= 0).all())
+    columns = (issues.ids, issues.scores, issues.suggested, issues.is_issue)
+    for image, score, suggested, is_issue in zip(*(x.tolist() for x in columns), strict=True):
+        assert score == pytest.approx(expected[image][0], abs=1e-5)
+        assert (suggested, is_issue) == expected[image][1:]
 
 
-def test_swapped_labels_come_first_and_their_own_class_is_suggested() -> None:
-    features, true = clouds()
-    labels = true.clone()
-    wrong = torch.arange(0, len(labels), 10)
-    labels[wrong] = (labels[wrong] + 1) % 4
-    found = label_issues(bank_of(features, labels))
-    assert set(found.ids[: len(wrong)].tolist()) == set(wrong.tolist())
-    assert torch.equal(found.suggested, true[found.ids])
+def test_swapped_labels_are_the_issues_and_their_true_class_is_suggested() -> None:
+    features, classes = clouds()
+    issues = label_issues(bank_of(features, swapped(classes, 10)))
+    assert set(issues.ids[issues.is_issue].tolist()) == set(range(0, len(classes), 10))
+    assert bool(issues.is_issue[:12].all()), "they have the highest scores"
+    assert torch.equal(issues.suggested, classes[issues.ids])
 
 
-def test_an_image_does_not_vote_on_itself() -> None:
+def test_an_unsure_teacher_names_no_issue_but_the_order_stays() -> None:
+    features, classes = clouds()
+    bank = bank_of(features, swapped(classes, 10), logits=torch.zeros(len(classes), 4))
+    issues = label_issues(bank)
+    assert not issues.is_issue.any()
+    assert set(issues.ids[:12].tolist()) == set(range(0, len(classes), 10))
+
+
+def test_rows_of_the_same_image_are_no_neighbours() -> None:
     # each image is two rows that are alike, and labelled wrongly as the one other image is not
     features = torch.eye(4)[[0, 0, 0, 0, 1, 1]]
     labels, ids = torch.tensor([1, 1, 0, 0, 1, 1]), torch.tensor([7, 7, 8, 9, 10, 11])
-    found = label_issues(bank_of(features, labels, ids))
-    assert (found.ids[0], found.labels[0], found.suggested[0]) == (7, 1, 0)
-    assert float(found.scores[0]) > 0.99
+    issues = label_issues(bank_of(features, labels, ids))
+    assert (issues.ids[0], issues.labels[0], issues.suggested[0]) == (7, 1, 0)
+    assert float(issues.scores[0]) == pytest.approx(0.5, abs=0.01) and bool(issues.is_issue[0])
 
 
-def test_rows_of_one_class_of_one_image_count_together() -> None:
+def test_rows_of_one_class_of_one_image_count_as_one() -> None:
     features, labels = clouds(per_class=20, classes=2)
     ids = torch.arange(40)
     ids[:3] = 0  # three pixels of an image, one of which looks like the other class
     features[2] = features[30]
-    bank = bank_of(features, labels, ids)
-    found = label_issues(bank)
-    assert len(found) == 38
-    (place,) = ((found.ids == 0) & (found.labels == 0)).nonzero()[0].tolist()
-    assert float(found.scores[place]) == pytest.approx(1 / 3, abs=0.05)
-    assert int(found.suggested[place]) == 0, "most of its pixels"
+    issues = label_issues(bank_of(features, labels, ids))
+    assert len(issues) == 38
+    (place,) = ((issues.ids == 0) & (issues.labels == 0)).nonzero()[0].tolist()
+    assert float(issues.scores[place]) == pytest.approx(1 / 6, abs=0.05)
+    assert int(issues.suggested[place]) == 0 and not issues.is_issue[place], "most of its pixels"
 
 
-def test_rows_of_unknown_images_are_left_out_and_a_lone_image_is_no_suspect() -> None:
+def test_rows_of_unknown_images_are_left_out_and_a_lone_image_has_no_issue() -> None:
     labels = torch.tensor([0, 0, 1])
-    found = label_issues(bank_of(torch.eye(3), labels, torch.tensor([5, 5, 5])))
-    assert found.scores.tolist() == [0, 0] and torch.equal(found.suggested, found.labels)
+    issues = label_issues(bank_of(torch.eye(3), labels, torch.tensor([5, 5, 5])))
+    assert issues.scores.tolist() == [0, 0] and torch.equal(issues.suggested, issues.labels)
     assert len(label_issues(bank_of(torch.eye(3), labels, torch.full((3,), NO_ID)))) == 0
 
 
 @pytest.mark.parametrize("pixels", [1, 3])
-def test_the_only_image_of_its_class_is_no_suspect(pixels: int) -> None:
+def test_the_only_image_of_its_class_has_no_issue(pixels: int) -> None:
     features, labels = clouds(per_class=12, classes=2)
-    ids = torch.arange(24)
     features = torch.cat([features, features[:1].repeat(pixels, 1)])
-    labels, ids = torch.cat([labels, torch.full((pixels,), 2)]), torch.cat([ids, ids[-1:] + 1])
-    ids = torch.cat([ids, ids[-1:].repeat(pixels - 1)])
-    found = label_issues(bank_of(features, labels, ids))
-    (place,) = (found.labels == 2).nonzero()[:, 0].tolist()
-    assert (found.suggested[place], found.scores[place]) == (2, 0)
+    labels = torch.cat([labels, torch.full((pixels,), 2)])
+    ids = torch.arange(24 + pixels).clamp(max=24)
+    issues = label_issues(bank_of(features, labels, ids))
+    (place,) = (issues.labels == 2).nonzero()[:, 0].tolist()
+    assert (issues.suggested[place], issues.scores[place]) == (2, 0)
 
 
-def test_where_no_row_of_its_class_votes_a_row_is_no_suspect(
+def test_a_row_without_a_possible_neighbour_of_its_class_has_no_issue(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     features, labels = clouds(per_class=40, classes=2)
-    features, labels = (
-        torch.cat([features, features[:2]]),
-        torch.cat([labels, labels.new_tensor([2, 2])]),
-    )
-    monkeypatch.setattr(suspects, "COMPARED", 41)  # every second row, and the first of the two
-    found = label_issues(bank_of(features, labels))
-    rare = found.labels == 2
-    assert sorted(found.scores[rare].tolist()) == pytest.approx([0, 1], abs=0.2)
-    assert found.suggested[rare & (found.scores == 0)].tolist() == [2]
+    features = torch.cat([features, features[:2]])
+    labels = torch.cat([labels, labels.new_tensor([2, 2])])
+    monkeypatch.setattr(module, "COMPARED", 41)  # every second row, and the first of the two
+    issues = label_issues(bank_of(features, labels))
+    rare = issues.labels == 2
+    assert sorted(issues.scores[rare].tolist()) == pytest.approx([0, 0.5], abs=0.1)
+    assert issues.suggested[rare & (issues.scores == 0)].tolist() == [2]
 
 
-def test_pieces_give_what_one_piece_gives(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_blocks_do_not_change_the_result(monkeypatch: pytest.MonkeyPatch) -> None:
     bank = bank_of(*clouds())
     whole = label_issues(bank)
-    monkeypatch.setattr(suspects, "BLOCK_ELEMENTS", 7 * len(bank))
+    monkeypatch.setattr(module, "BLOCK_ELEMENTS", 7 * len(bank))
     assert torch.allclose(label_issues(bank).scores, whole.scores, atol=1e-6)
 
 
-def test_of_a_large_bank_evenly_spaced_rows_vote(monkeypatch: pytest.MonkeyPatch) -> None:
-    features, true = clouds(per_class=100)
-    labels = true.clone()
-    labels[::10] = (labels[::10] + 1) % 4
-    monkeypatch.setattr(suspects, "COMPARED", 100)
-    found = label_issues(bank_of(features, labels))
-    assert len(found) == 400
-    assert set(found.ids[:40].tolist()) == set(range(0, 400, 10))
+def test_a_large_bank_is_compared_with_evenly_spaced_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    features, classes = clouds(per_class=100)
+    monkeypatch.setattr(module, "COMPARED", 100)
+    issues = label_issues(bank_of(features, swapped(classes, 10)))
+    assert len(issues) == 400
+    assert set(issues.ids[:40].tolist()) == set(range(0, 400, 10))
 
 
 @pytest.mark.slow
@@ -153,3 +167,62 @@ def test_a_large_bank_takes_seconds_and_bounded_memory() -> None:
     label_issues(bank)
     assert time.monotonic() - begin < 120
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 600 * 1024
+
+
+CLASSES, ROWS = 5, 400
+
+
+def random_labels(seed: int = 0) -> tuple[torch.Generator, Tensor]:
+    random = torch.Generator().manual_seed(seed)
+    return random, torch.randint(CLASSES, (ROWS,), generator=random)
+
+
+def with_errors(labels: Tensor, share: float, random: torch.Generator) -> Tensor:
+    """Return the labels with another class on a share of the rows."""
+    is_wrong = torch.rand(len(labels), generator=random) < share
+    other = (labels + torch.randint(1, CLASSES, labels.shape, generator=random)) % CLASSES
+    return torch.where(is_wrong, other, labels)
+
+
+def predicted_bank(
+    labels: Tensor, predicted: Tensor, sureness: Tensor, clusters: Tensor
+) -> MemoryBank:
+    """Bank of features around one centre per cluster, and logits that predict ``predicted``."""
+    noise = 0.1 * torch.randn(len(labels), CLASSES, generator=random_labels(9)[0])
+    features = F.normalize(F.one_hot(clusters, CLASSES) + noise, dim=1)
+    logits = sureness[:, None] * F.one_hot(predicted, CLASSES)
+    return MemoryBank(Samples(features, logits, labels, torch.arange(len(labels))), CLASSES)
+
+
+@pytest.mark.parametrize("share", [0.05, 0.1, 0.3])
+def test_the_share_is_that_of_the_label_errors(share: float) -> None:
+    random, classes = random_labels()
+    labels = with_errors(classes, share, random)
+    bank = predicted_bank(labels, classes, torch.full((ROWS,), 9.0), classes)
+    result = share_of_label_issues(bank, exclude_same_id=True)
+    assert result == pytest.approx(float((labels != classes).double().mean()), rel=0.2)
+
+
+def test_the_only_row_of_its_class_is_not_counted() -> None:
+    labels = torch.tensor([0, 0, 0, 1, 1, 1, 2, 3, 4])
+    predicted = torch.tensor([0, 0, 0, 1, 1, 1, 0, 0, 1])  # the last three are in other classes
+    bank = predicted_bank(labels, predicted, torch.full((9,), 9.0), predicted)
+    assert share_of_label_issues(bank, exclude_same_id=True) == 0
+    alone = predicted_bank(labels[5:], *[torch.ones(4).long()] * 3)
+    assert share_of_label_issues(alone, exclude_same_id=True) is None
+
+
+def test_errors_of_the_teacher_are_no_label_issues() -> None:
+    random, labels = random_labels()
+    predicted = with_errors(labels, 0.2, random)
+    # features are clustered by the predictions, and the teacher is less sure of the wrong ones
+    sureness = torch.where(predicted == labels, 9.0, 1.0)
+    sureness[(predicted != labels).nonzero()[::3]] = 9.0
+    bank = predicted_bank(labels, predicted, sureness, predicted)
+    assert share_of_label_issues(bank, exclude_same_id=True) is None
+
+
+def test_a_teacher_that_contradicts_its_features_has_no_label_issues() -> None:
+    _, labels = random_labels()
+    bank = predicted_bank(labels, (labels + 1) % CLASSES, torch.full((ROWS,), 9.0), labels)
+    assert not share_of_label_issues(bank, exclude_same_id=True)

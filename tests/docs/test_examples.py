@@ -35,7 +35,7 @@ from tests.helpers import toys
 from tests.helpers.commands import ROOT, command, logged_losses
 from tests.helpers.learning_runs import learning_config, wider
 from tests.helpers.recorders import Callback, bank_states
-from tests.helpers.retrieval_cases import check_same_structure, samples
+from tests.helpers.retrieval_cases import check_context, samples
 from tests.helpers.teachers import empty_student
 from tests.helpers.tiny import ALL_TERMS, build, dump, history, resume, run, with_teacher
 
@@ -132,7 +132,7 @@ def test_the_new_retriever_caps_the_rows_of_a_class() -> None:
     free = TorchRetriever().search(bank, query, 4, 60)
     capped = new_retriever.CappedRetriever(per_class=2).search(bank, query, 4, 60)
     assert torch.equal(capped[0].indices, free[0].indices)
-    check_same_structure(capped[1], bank, 9, 60)
+    check_context(capped[1], bank, 9, 60)
     for q in range(9):
         nearest = free[1].indices[q][free[1].mask[q]].tolist()
         labels = [int(bank.labels[row]) for row in nearest]

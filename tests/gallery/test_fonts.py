@@ -14,7 +14,7 @@ from PIL import Image
 from mmickd.gallery import pictures
 from mmickd.gallery.fonts import Fonts
 from mmickd.gallery.pictures import draw_example
-from mmickd.gallery.structures import Guess, QueryExample
+from mmickd.gallery.structures import Prediction, QueryExample
 
 CAT, DOG = "小猫", "猎犬"
 
@@ -46,11 +46,11 @@ def make_font(file: Path, letters: str) -> str:
 @pytest.fixture
 def warnings(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     logger = MMLogger.get_instance("fonts")
-    kept: list[str] = []
+    messages: list[str] = []
     handler = logging.Handler(logging.WARNING)
-    monkeypatch.setattr(handler, "emit", lambda record: kept.append(record.getMessage()))
+    monkeypatch.setattr(handler, "emit", lambda record: messages.append(record.getMessage()))
     monkeypatch.setattr(logger, "handlers", [handler])
-    return kept
+    return messages
 
 
 def families(fonts: Fonts, text: str, bold: bool = False) -> list[tuple[str, str | None]]:
@@ -58,12 +58,13 @@ def families(fonts: Fonts, text: str, bold: bool = False) -> list[tuple[str, str
 
 
 def drawn(name: str) -> bytes:
-    case = QueryExample("x.png", 0, "train", (Guess(0, 0.9), Guess(1, 0.1)), None, None, (), ())
-    return draw_example(case, lambda *_: Image.new("RGB", (16, 16)), [name, "b"]).tobytes()
+    predictions = (Prediction(0, 0.9), Prediction(1, 0.1))
+    example = QueryExample("x.png", 0, "train", predictions, None, None, (), ())
+    return draw_example(example, lambda *_: Image.new("RGB", (16, 16)), [name, "b"]).tobytes()
 
 
 @pytest.mark.parametrize("bold", [True, False])
-def test_most_scripts_are_one_run_and_no_other_font_is_looked_for(bold: bool) -> None:
+def test_most_scripts_are_one_run_and_no_other_font_is_searched(bold: bool) -> None:
     def none() -> list[str]:
         raise AssertionError
 
@@ -95,7 +96,7 @@ def test_letters_of_no_font_are_logged_once(warnings: list[str]) -> None:
     assert len(warnings) == 1 and CAT in warnings[0] and "fonts-noto-cjk" in warnings[0]
 
 
-def test_what_no_line_can_have_is_replaced(warnings: list[str]) -> None:
+def test_characters_that_no_line_can_have_are_replaced(warnings: list[str]) -> None:
     ((text, _),) = Fonts(list).runs("  two\nlines\t\x00 file\udcff e\u0301")
     assert text == "  two lines   file\ufffd \u00e9" and not warnings
     assert drawn("two\nlines\udcff") == drawn("two lines\ufffd")

@@ -1,15 +1,18 @@
-"""Cases as pictures."""
+"""Query examples as pictures."""
 
 from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
 
 import pytest
 from PIL import Image
 
 from mmickd.gallery import pictures
 from mmickd.gallery.pictures import GAP, LINE, OTHER, OWN, QUERY, TILE, draw_example
-from mmickd.gallery.structures import Guess, Neighbour, QueryExample
+from mmickd.gallery.structures import Neighbour, Prediction, QueryExample
 
-SAID = (Guess(0, 0.75), Guess(1, 0.25))
+PREDICTIONS = (Prediction(0, 0.75), Prediction(1, 0.25))
 
 
 def picture(split: str, name: str) -> Image.Image:
@@ -17,21 +20,19 @@ def picture(split: str, name: str) -> Image.Image:
     return Image.new("RGB", size, {"train": "#00f", "val": "#ff0"}[split])
 
 
-def drawn(**changes: object) -> Image.Image:
-    near = [Neighbour("n", 0, 0.9, SAID), Neighbour("n", 0, 0.8, SAID)]
-    far = [Neighbour("wide", 1, 0.5, SAID, (0.5, 0.5))]
-    case = QueryExample("q", 0, "val", SAID, SAID, None, near, far)
-    given = {name: changes.get(name, value) for name, value in vars(case).items()}
-    return draw_example(
-        QueryExample(**given), picture, ["a class", "another whose name is very long indeed"]
-    )
+def drawn(**changes: Any) -> Image.Image:
+    near = [Neighbour("n", 0, 0.9, PREDICTIONS), Neighbour("n", 0, 0.8, PREDICTIONS)]
+    far = [Neighbour("wide", 1, 0.5, PREDICTIONS, (0.5, 0.5))]
+    example = QueryExample("q", 0, "val", PREDICTIONS, PREDICTIONS, None, near, far)
+    classes = ["a class", "another whose name is very long indeed"]
+    return draw_example(replace(example, **changes), picture, classes)
 
 
 def colours(image: Image.Image) -> set[str]:
     return {f"#{bytes(colour).hex()}" for _, colour in image.getcolors(10**6)}
 
 
-def test_query_and_neighbours_stand_in_borders_that_tell_the_class() -> None:
+def test_the_borders_of_query_and_neighbours_show_the_class() -> None:
     sheet = drawn()
     left = QUERY + 2 * GAP
     assert sheet.getpixel((GAP + QUERY // 2, GAP + QUERY // 2)) == (255, 255, 0), "of val"
@@ -49,12 +50,12 @@ def test_a_point_is_marked() -> None:
     assert marked.getpixel((middle, middle)) == (255, 255, 255)
 
 
-def test_all_that_is_said_finds_room(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_all_predictions_fit(monkeypatch: pytest.MonkeyPatch) -> None:
     wrote = []
     monkeypatch.setattr(
         pictures, "_write", lambda pen, at, text, *_, **__: wrote.append((at, text))
     )
-    sheet = drawn(after=SAID)
+    sheet = drawn(after=PREDICTIONS)
     assert max(y for (_, y), _ in wrote) + LINE < sheet.height
     texts = [text for _, text in wrote]
     assert texts.count("  75% a class") == 3 and "0.500" in texts and "q (val)" in texts

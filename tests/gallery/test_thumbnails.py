@@ -1,4 +1,4 @@
-"""Pictures as the networks got them, in colours that are right."""
+"""Thumbnails of the networks' input, in the right colours."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ def test_files_are_shown_as_they_are(scope: str) -> None:
     cfg = toys.toy(scope).distilled(bank={"cache_dir": None})
     with plain_config_text(), open_run(cfg) as run:
         images = GalleryBank.of(run.ready).images
-        album = Thumbnails({"train": images}, run.distiller.teacher.swaps_channels)
+        thumbnails = Thumbnails({"train": images}, run.distiller.teacher.swaps_channels)
         name = images.name(1)
-        shown = album.picture("train", name)
+        shown = thumbnails.picture("train", name)
     assert np.array_equal(np.asarray(shown), np.asarray(Image.open(name)))
 
 
 @pytest.mark.parametrize(("swaps", "first"), [(False, 2), (True, 0)])
-def test_without_a_file_the_data_preprocessor_tells_the_order(swaps: bool, first: int) -> None:
+def test_without_a_file_the_data_preprocessor_determines_the_order(swaps: bool, first: int) -> None:
     inputs = torch.zeros(3, 2, 2, dtype=torch.uint8)
     inputs[2] = 9
     shown = picture_of({"inputs": inputs, "data_samples": BaseDataElement()}, swaps)
@@ -48,7 +48,7 @@ def test_grey_and_normalised_images_are_shown_too() -> None:
     assert np.asarray(shown)[..., 0].ravel().tolist() == [0, 85, 170, 255]
 
 
-def test_large_images_are_kept_small() -> None:
+def test_large_images_are_reduced() -> None:
     class Images:
         def __len__(self) -> int:
             return 1

@@ -1,4 +1,4 @@
-"""Random banks and queries, small and nasty."""
+"""Small random banks and queries with edge cases."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ def samples(g, count, width, classes, images, least_label=0, dtype=torch.float32
 
 @st.composite
 def cases(draw, dtypes=(torch.float32, torch.float16)):
-    """Ids repeat, some are -1; labels of queries may be -1; classes may be empty."""
+    """Draw a case: ids repeat or are -1, labels of queries may be -1, classes may be empty."""
     g = torch.Generator().manual_seed(draw(st.integers(0, 2**31)))
     classes, width = draw(st.integers(1, 5)), draw(st.integers(4, 9))
     images = draw(st.integers(0, 6))
     bank = samples(
         g, draw(st.integers(0, 40)), width, classes, images, dtype=draw(st.sampled_from(dtypes))
     )
-    if draw(st.booleans()):  # crowd the rows into few classes
+    if draw(st.booleans()):  # more rows in fewer classes
         bank = Samples(bank.features, bank.logits, bank.labels // 2, bank.ids)
     return Case(
         MemoryBank(bank, classes),
@@ -59,22 +59,22 @@ def run(retriever, case: Case) -> tuple[Context, Context]:
     )
 
 
-def check_same_structure(context: Context, bank: MemoryBank, queries: int, width: int) -> None:
-    """What holds for every answer, whatever was asked."""
+def check_context(context: Context, bank: MemoryBank, queries: int, width: int) -> None:
+    """Check what holds for the context of any query."""
     assert context.similarity.shape == context.mask.shape == context.indices.shape
     assert context.mask.shape == (queries, width)
     assert context.logits.shape == (queries, width, bank.num_classes)
     assert context.similarity.dtype == context.logits.dtype == torch.float32
     assert context.mask.dtype == torch.bool and context.indices.dtype == torch.long
-    hidden = ~context.mask
-    assert bool((context.similarity[hidden] == 0).all())
-    assert bool((context.logits[hidden] == 0).all())
-    assert bool((context.indices[hidden] == -1).all())
-    found = context.indices[context.mask]
-    assert bool((found >= 0).all()) and bool((found < max(1, len(bank))).all())
-    if len(found):
-        assert torch.equal(context.logits[context.mask], bank.logits[found].float())
-    # The valid ones come first, falling, no row twice.
+    masked = ~context.mask
+    assert bool((context.similarity[masked] == 0).all())
+    assert bool((context.logits[masked] == 0).all())
+    assert bool((context.indices[masked] == -1).all())
+    rows = context.indices[context.mask]
+    assert bool((rows >= 0).all()) and bool((rows < max(1, len(bank))).all())
+    if len(rows):
+        assert torch.equal(context.logits[context.mask], bank.logits[rows].float())
+    # Valid rows come first, sorted by falling similarity, and no row twice.
     counts = context.mask.sum(dim=1)
     assert torch.equal(context.mask, torch.arange(width) < counts[:, None])
     for similarity, indices, count in zip(

@@ -1,4 +1,4 @@
-"""Retrieval as loops over python floats; nothing of mmickd's retrievers is used."""
+"""Retrieval by loops over Python floats, independent of mmickd's retrievers."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ def search(
     num_classes: int,
     exclude_same_id: bool,
 ) -> tuple[list[list[tuple[float, int]]], list[list[tuple[float, int]]]]:
-    """By query, the (similarity, row) of positives and of negatives, best first, unpadded."""
+    """Return (similarity, row) of positives and of negatives of each query, best first."""
     rows = bank.features.double().tolist()
     labels, ids = bank.labels.tolist(), bank.ids.tolist()
     if num_positives is None:
         num_positives = max([labels.count(c) for c in range(num_classes)], default=0)
     positives, negatives = [], []
-    for feature, label, own in zip(
+    for feature, label, image in zip(
         query.features.double().tolist(), query.labels.tolist(), query.ids.tolist(), strict=True
     ):
         same, other = [], []
         for row, vector in enumerate(rows):
-            if label < 0 or (exclude_same_id and own >= 0 and ids[row] == own):
+            if label < 0 or (exclude_same_id and image >= 0 and ids[row] == image):
                 continue
             similarity = sum(a * b for a, b in zip(feature, vector, strict=True))
             (same if labels[row] == label else other).append((similarity, row))

@@ -1,4 +1,4 @@
-"""Joining an unmodified model's forward pass from outside."""
+"""Attachment to the forward pass of an unmodified model."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from mmickd.utils.errors import ICKDError
 
 
 class Net(nn.Module):
-    """A classifier as mmengine's runners train them."""
+    """Classifier as mmengine's runners train them."""
 
     def __init__(self, reentrant: bool | None = None) -> None:
         super().__init__()
@@ -37,13 +37,13 @@ class Net(nn.Module):
 
 
 class Steps:
-    """Notes the steps, and changes their losses."""
+    """Step function that records its calls and adds a loss."""
 
     def __init__(self) -> None:
-        self.seen: list[tuple[Batch, Tapped, dict[str, Any]]] = []
+        self.calls: list[tuple[Batch, Tapped, dict[str, Any]]] = []
 
     def __call__(self, batch: Batch, tapped: Tapped, losses: dict[str, Any]) -> dict[str, Any]:
-        self.seen.append((batch, tapped, losses))
+        self.calls.append((batch, tapped, losses))
         return dict(losses, loss_kd=tapped.logits.sum())
 
 
@@ -69,7 +69,7 @@ def test_a_training_step_returns_the_changed_losses(call: Callable[[nn.Module], 
     model, steps = Net(), Steps()
     Attachment(model, "out", steps)
     losses = call(model)
-    ((batch, tapped, before),) = steps.seen
+    ((batch, tapped, before),) = steps.calls
     assert batch.inputs is INPUTS and batch.data_samples is LABELS
     assert torch.equal(tapped.features, model.body(INPUTS))
     assert torch.equal(tapped.logits, model.out(model.body(INPUTS)))
@@ -82,17 +82,17 @@ def test_a_training_step_returns_the_changed_losses(call: Callable[[nn.Module], 
     ("training", "mode"),
     [(True, "tensor"), (True, "predict"), (False, "tensor"), (False, "predict"), (False, "loss")],
 )
-def test_all_else_that_the_model_does_is_left_alone(training: bool, mode: str) -> None:
+def test_other_modes_of_the_model_are_unchanged(training: bool, mode: str) -> None:
     model, steps = Net().train(training), Steps()
-    want = model(INPUTS, LABELS, mode)
+    expected = model(INPUTS, LABELS, mode)
     Attachment(model, "out", steps)
-    got = model(INPUTS, LABELS, mode)
-    assert steps.seen == []
-    assert torch.equal(got, want) if mode == "tensor" else got == want
+    output = model(INPUTS, LABELS, mode)
+    assert steps.calls == []
+    assert torch.equal(output, expected) if mode == "tensor" else output == expected
     assert isinstance(model(INPUTS), Tensor)  # 'tensor' is the default
 
 
-def test_what_ran_between_the_steps_is_not_taken_for_a_step() -> None:
+def test_other_forward_passes_are_no_steps() -> None:
     model, steps = Net(), Steps()
     Attachment(model, "out", steps)
     model(torch.zeros(7, 4))
@@ -101,26 +101,26 @@ def test_what_ran_between_the_steps_is_not_taken_for_a_step() -> None:
     model(torch.zeros(7, 4), None, "predict")
     model.train()
     model(INPUTS, LABELS, "loss")
-    assert [len(tapped.logits) for _, tapped, _ in steps.seen] == [2, 2]
+    assert [len(tapped.logits) for _, tapped, _ in steps.calls] == [2, 2]
 
 
-def test_detached_the_model_is_as_it_was() -> None:
+def test_a_detached_model_is_unchanged() -> None:
     model, steps = Net(), Steps()
     attachment = Attachment(model, "out", steps)
     assert hooks(model) == 3
     attachment.detach()
     assert hooks(model) == 0
-    assert set(model(INPUTS, LABELS, "loss")) == {"loss"} and steps.seen == []
+    assert set(model(INPUTS, LABELS, "loss")) == {"loss"} and steps.calls == []
 
 
 @pytest.mark.parametrize("clone", [copy.deepcopy, lambda m: pickle.loads(pickle.dumps(m))])
-def test_a_copy_of_the_model_is_not_joined(clone: Callable[[nn.Module], nn.Module]) -> None:
+def test_a_copy_of_the_model_is_not_attached(clone: Callable[[nn.Module], nn.Module]) -> None:
     model, steps = Net(), Steps()
     Attachment(model, "out", steps)
     twin = clone(model)
-    assert set(twin(INPUTS, LABELS, "loss")) == {"loss"} and steps.seen == []
+    assert set(twin(INPUTS, LABELS, "loss")) == {"loss"} and steps.calls == []
     model(INPUTS, LABELS, "loss")
-    assert len(steps.seen) == 1
+    assert len(steps.calls) == 1
 
 
 def test_a_layer_that_does_not_run_is_named() -> None:
@@ -137,10 +137,10 @@ def test_a_layer_without_gradients_is_named_where_gradients_are_wanted() -> None
     Attachment(model, "out", steps)
     with pytest.raises(ICKDError, match=r"layer 'out' ran without gradients.*use_reentrant=False"):
         model(INPUTS, LABELS, "loss")
-    assert steps.seen == []
+    assert steps.calls == []
     with torch.no_grad():
         model(INPUTS, LABELS, "loss")
-    assert len(steps.seen) == 1
+    assert len(steps.calls) == 1
 
 
 def test_checkpointing_that_is_not_reentrant_keeps_the_gradients() -> None:
@@ -148,4 +148,4 @@ def test_checkpointing_that_is_not_reentrant_keeps_the_gradients() -> None:
     Attachment(model, "out", steps)
     losses = model(INPUTS, LABELS, "loss")
     sum(losses.values()).backward()  # runs the layer once more
-    assert len(steps.seen) == 1 and bool((model.out.weight.grad != 0).any())
+    assert len(steps.calls) == 1 and bool((model.out.weight.grad != 0).any())

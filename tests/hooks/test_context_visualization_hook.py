@@ -29,22 +29,22 @@ from tests.helpers.tiny import build, history, plain_config_text, run
 
 
 @RETRIEVERS.register_module()
-class MoodyRetriever(TorchRetriever):
-    """Its answers depend on how often it was asked; it cannot be copied whole."""
+class StatefulRetriever(TorchRetriever):
+    """Retriever whose results depend on the number of searches; deepcopy cannot copy it."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.chance, self.lock, self.searches = random.Random(0), threading.Lock(), 0
+        self.random, self.lock, self.searches = random.Random(0), threading.Lock(), 0
 
     def scores(self, queries: torch.Tensor, features: torch.Tensor) -> torch.Tensor:
         self.searches += 1
-        sign = -1 if self.chance.random() < 0.5 and self.searches > 1 else 1
+        sign = -1 if self.random.random() < 0.5 and self.searches > 1 else 1
         return sign * super().scores(queries, features)
 
 
 @TRANSFORMS.register_module()
 class ReadsUntilTraining(BaseTransform):
-    """The disk is gone when training begins."""
+    """Transform that fails as soon as training begins."""
 
     is_training = False
 
@@ -56,13 +56,13 @@ class ReadsUntilTraining(BaseTransform):
 
 @VISBACKENDS.register_module()
 class RefusingBackend(LocalVisBackend):
-    """It takes no picture."""
+    """Backend that rejects every picture."""
 
     def add_image(self, *args: Any, **kwargs: Any) -> None:
         raise ValueError("unknown file extension")
 
 
-class DiskIsGone(Hook):
+class FailingDisk(Hook):
     """Hook that makes reading fail from the first step on."""
 
     def before_train_iter(self, runner: Runner, batch_idx: int, **_: Any) -> None:
@@ -72,8 +72,8 @@ class DiskIsGone(Hook):
         ReadsUntilTraining.is_training = False
 
 
-class RandomNumbers(Hook):
-    """The next random numbers after each step, which nobody draws."""
+class RandomStates(Hook):
+    """Hook that keeps the state of torch's random generator after each step."""
 
     priority = "LOWEST"
 
@@ -84,16 +84,16 @@ class RandomNumbers(Hook):
         self.states.append(torch.get_rng_state())
 
 
-def trained(cfg: Config) -> tuple[Runner, RandomNumbers]:
-    runner, watch = build(cfg), RandomNumbers()
+def trained(cfg: Config) -> tuple[Runner, RandomStates]:
+    runner, watch = build(cfg), RandomStates()
     runner.register_hook(watch)
     with plain_config_text():
         runner.train()
     return runner, watch
 
 
-def beside(cfg: Config, **options: Any) -> Config:
-    """The run with pictures."""
+def with_pictures(cfg: Config, **options: Any) -> Config:
+    """Return the config with a ContextVisualizationHook."""
     cfg.custom_hooks.append(dict(type="mmickd.ContextVisualizationHook", **options))
     return cfg
 
@@ -114,7 +114,7 @@ def pictures_in(cfg: Config) -> list[str]:
         ("mmseg", ["region", "pixel"], None),
         ("mmpretrain", None, "RandomRetriever"),
         ("mmseg", None, "RandomRetriever"),
-        ("mmpretrain", None, "MoodyRetriever"),
+        ("mmpretrain", None, "StatefulRetriever"),
     ],
 )
 def test_a_run_with_pictures_is_the_run_without(scope: str, level: Any, retriever: Any) -> None:
@@ -124,7 +124,7 @@ def test_a_run_with_pictures_is_the_run_without(scope: str, level: Any, retrieve
     if retriever is not None:
         options["retriever"] = dict(type=retriever)
     plain, numbers = trained(toy.distilled(**options))
-    drawn, numbers_too = trained(beside(toy.distilled(**options), interval=1, count=2))
+    drawn, numbers_too = trained(with_pictures(toy.distilled(**options), interval=1, count=2))
     assert pictures(drawn) == [f"context_{n}_{step}.png" for n in range(2) for step in (1, 2, 3)]
     assert not pictures(plain)
     assert toys.same_state(dict(drawn.model.state_dict()), dict(plain.model.state_dict()))
@@ -138,8 +138,8 @@ def test_a_run_with_pictures_is_the_run_without(scope: str, level: Any, retrieve
     assert list(kept[0]["state_dict"]) == list(kept[1]["state_dict"])
 
 
-def test_the_queries_stay_and_the_student_s_words_change() -> None:
-    cfg = beside(toys.classifier().distilled(bank={"cache_dir": None}), interval=1, count=1)
+def test_the_queries_stay_and_the_student_s_predictions_change() -> None:
+    cfg = with_pictures(toys.classifier().distilled(bank={"cache_dir": None}), interval=1, count=1)
     runner = run(cfg)
     first, last = (
         Image.open(next(Path(runner.work_dir).rglob(f"context_0_{step}.png"))) for step in (1, 3)
@@ -150,7 +150,7 @@ def test_the_queries_stay_and_the_student_s_words_change() -> None:
 
 
 def test_it_draws_by_its_interval() -> None:
-    cfg = beside(toys.classifier().distilled(bank={"cache_dir": None}), interval=2, count=1)
+    cfg = with_pictures(toys.classifier().distilled(bank={"cache_dir": None}), interval=2, count=1)
     assert pictures(run(cfg)) == ["context_0_2.png"]
 
 
@@ -159,16 +159,16 @@ def test_an_interval_costs_nothing_that_grows_with_the_data_set(
 ) -> None:
     class Counts(Hook):
         def after_train_iter(self, runner: Runner, batch_idx: int, **_: Any) -> None:
-            counts.append(len(looks))
+            counts.append(len(reads))
 
-    looks: list[int] = []
+    reads: list[int] = []
     counts: list[int] = []
     info = BankImages.info
     monkeypatch.setattr(
-        BankImages, "info", lambda self, index: looks.append(index) or info(self, index)
+        BankImages, "info", lambda self, index: reads.append(index) or info(self, index)
     )
     toy = toys.classifier()
-    cfg = beside(toy.distilled(bank={"cache_dir": None}), interval=1, count=1, neighbours=1)
+    cfg = with_pictures(toy.distilled(bank={"cache_dir": None}), interval=1, count=1, neighbours=1)
     runner = build(cfg)
     runner.register_hook(Counts(), priority="LOWEST")
     with plain_config_text():
@@ -178,22 +178,22 @@ def test_an_interval_costs_nothing_that_grows_with_the_data_set(
     assert 0 < counts[2] - counts[1] == counts[1] - counts[0] < images / 2
 
 
-def test_a_backend_that_refuses_pictures_costs_a_warning() -> None:
+def test_a_backend_that_rejects_pictures_is_logged_once() -> None:
     cfg = toys.classifier().distilled(bank={"cache_dir": None})
     cfg.visualizer["vis_backends"] = [dict(type="RefusingBackend"), dict(type="LocalVisBackend")]
-    runner = run(beside(cfg, interval=1, count=2))
+    runner = run(with_pictures(cfg, interval=1, count=2))
     assert runner.iter == 3 and len(pictures(runner)) == 6
     (line,) = (line for line in toys.log_of(runner).splitlines() if "not logged again" in line)
     assert "RefusingBackend" in line and "unknown file extension" in line
 
 
-def test_an_image_that_cannot_be_read_costs_a_warning() -> None:
+def test_an_image_that_cannot_be_read_is_logged_once() -> None:
     cfg = toys.classifier().distilled()
     pipeline = [dict(type="LoadImageFromFile"), dict(type="ReadsUntilTraining")]
     pipeline.append(dict(type="PackInputs"))
     cfg.custom_hooks[0]["bank"] = {"cache_dir": None, "pipeline": pipeline}
-    runner = build(beside(cfg, interval=1))
-    runner.register_hook(DiskIsGone())
+    runner = build(with_pictures(cfg, interval=1))
+    runner.register_hook(FailingDisk())
     with plain_config_text():
         runner.train()
     assert runner.iter == 3 and not pictures(runner)
@@ -202,25 +202,25 @@ def test_an_image_that_cannot_be_read_costs_a_warning() -> None:
 
 
 def test_the_student_is_left_as_it_was() -> None:
-    runner = run(beside(toys.classifier().distilled(bank={"cache_dir": None}), interval=1))
+    runner = run(with_pictures(toys.classifier().distilled(bank={"cache_dir": None}), interval=1))
     assert not any(m._forward_hooks for m in runner.model.modules())
 
 
-def test_without_a_frozen_bank_the_run_does_not_begin() -> None:
+def test_without_a_frozen_bank_the_run_does_not_start() -> None:
     cfg = toys.classifier().student()
     cfg.custom_hooks = [dict(type="mmickd.ContextVisualizationHook")]
-    with pytest.raises(ICKDError, match="what an ICKDHook retrieves"):
+    with pytest.raises(ICKDError, match=r"add dict\(type='mmickd\.ICKDHook'"):
         run(cfg)
     cfg = toys.classifier().student()
     cfg.custom_hooks = [dict(type="mmickd.ICKDHook", teacher=dict(type="SelfTeacher"))]
     with pytest.raises(ICKDError, match="frozen bank"):
-        run(beside(cfg))
+        run(with_pictures(cfg))
 
 
 @pytest.mark.parametrize("shard", [False, True])
 def test_rank_0_draws_alone_and_parts_of_a_bank_are_refused(shard: bool) -> None:
     bank = {"cache_dir": None, "shard": shard}
-    cfg = beside(toys.classifier().distilled(bank=bank), interval=1, count=2)
+    cfg = with_pictures(toys.classifier().distilled(bank=bank), interval=1, count=2)
     file = toys.new_folder() / "run.py"
     with plain_config_text():
         cfg.dump(file)

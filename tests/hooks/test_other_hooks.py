@@ -1,4 +1,4 @@
-"""Other hooks of a run: those that our entry put out of the list, a second one of ours."""
+"""Other hooks of a run: lost ones, a second one of ours, and when the log is written."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ import pytest
 from mmengine.config import Config
 from mmengine.hooks import CheckpointHook, EMAHook, Hook, LoggerHook
 
+from mmickd.diagnostics.finding import Finding
 from mmickd.hooks import ICKDHook
-from mmickd.hooks.other_hooks import is_read_now, refuse_several, warn_of_lost_hooks
+from mmickd.hooks.other_hooks import is_log_due, lost_hook_findings, refuse_several
 from mmickd.utils.errors import ICKDError
 from tests.helpers import toys
 from tests.helpers.bad_input import assert_stops
-from tests.helpers.logs import Heard
 from tests.helpers.tiny import run
 
 OURS = "dict(type='mmickd.ICKDHook', teacher=dict(type='SelfTeacher'))"
@@ -47,9 +47,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def warned(folder: Path, name: str, heard: Heard, *hooks: Hook) -> list[str]:
-    warn_of_lost_hooks([ours(), *hooks], str(folder / name), ICKDHook)
-    return heard.warnings()
+def lost(folder: Path, name: str, *hooks: Hook) -> list[Finding]:
+    return list(lost_hook_findings([ours(), *hooks], str(folder / name), ICKDHook))
 
 
 def ours() -> ICKDHook:
@@ -66,26 +65,24 @@ def ours() -> ICKDHook:
         ("stock.py", "_base_.custom_hooks"),  # our entry is of --cfg-options
     ],
 )
-def test_hooks_of_a_base_that_are_gone_are_named(
-    folder: Path, name: str, inherited: str, heard: Heard
-) -> None:
-    (said,) = warned(folder, name, heard)
-    assert said.startswith("EMAHook") and "will not run" in said
-    assert f"custom_hooks = [*{inherited}, dict(type='mmickd.ICKDHook', ...)]" in said
-    assert ("SwitchRecipeHook" in said) is (name in ("replaced.py", "heir.py", "stock.py"))
+def test_lost_hooks_of_a_base_are_named(folder: Path, name: str, inherited: str) -> None:
+    (finding,) = lost(folder, name)
+    assert finding.code == "lost_hooks" and finding.text.startswith("EMAHook")
+    assert f"custom_hooks = [*{inherited}, dict(type='mmickd.ICKDHook', ...)]" in finding.text
+    assert ("SwitchRecipeHook" in finding.text) is (name in ("replaced.py", "heir.py", "stock.py"))
 
 
 @pytest.mark.parametrize("name", ["no_base.py", "of_package.py", "plain.py", "not_there.py"])
-def test_where_none_is_gone_nothing_is_said(folder: Path, name: str, heard: Heard) -> None:
-    assert warned(folder, name, heard) == []
+def test_no_finding_if_no_hook_is_lost(folder: Path, name: str) -> None:
+    assert lost(folder, name) == []
 
 
 @pytest.mark.parametrize("name", ["kept.py", "kept_lazy.py"])
-def test_the_appending_form_keeps_them(folder: Path, name: str, heard: Heard) -> None:
+def test_the_appending_form_keeps_them(folder: Path, name: str) -> None:
     kept = Config.fromfile(folder / name).custom_hooks
     assert len(kept) == (3 if name == "kept.py" else 2)
     recipe = type("SwitchRecipeHook", (Hook,), {})
-    assert warned(folder, name, heard, EMAHook(), recipe()) == []
+    assert lost(folder, name, EMAHook(), recipe()) == []
 
 
 def test_a_run_warns(folder: Path) -> None:
@@ -104,7 +101,7 @@ def test_two_entries_are_refused_before_anything_is_built() -> None:
 
 
 @pytest.mark.parametrize(
-    ("hooks", "read"),
+    ("hooks", "expected"),
     [
         ([LoggerHook(interval=3)], [2, 5, 8, 9]),
         ([LoggerHook(interval=50), CheckpointHook(interval=4, by_epoch=False)], [3, 7, 9]),
@@ -113,9 +110,9 @@ def test_two_entries_are_refused_before_anything_is_built() -> None:
         ([], [9]),
     ],
 )
-def test_when_a_run_is_read(hooks: list[Hook], read: list[int]) -> None:
+def test_when_the_log_is_due(hooks: list[Hook], expected: list[int]) -> None:
     def due(iteration: int) -> bool:
         runner: Any = SimpleNamespace(hooks=hooks, iter=iteration, max_iters=10)
-        return is_read_now(runner, iteration)
+        return is_log_due(runner, iteration)
 
-    assert [iteration for iteration in range(10) if due(iteration)] == read
+    assert [iteration for iteration in range(10) if due(iteration)] == expected

@@ -1,4 +1,4 @@
-"""Rows of other classes that are nearer than those of the own, for long."""
+"""Negatives that are more similar to the queries than positives, for long."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ PAIR = ("picd_sim", "nicd_sim")
 
 
 class Log:
-    """A log that is looked at every ``INTERVAL`` iterations."""
+    """Log that is compared every ``INTERVAL`` iterations."""
 
     def __init__(self, past: int = 0) -> None:
         self.scalars = {
@@ -33,31 +33,31 @@ class Log:
         }
         self.watch = SimilarityWatch([PAIR])
 
-    def run(self, iterations: int, own: Iterable[float], others: float) -> None:
-        values = list(own)
+    def run(self, iterations: int, positives: Iterable[float], negatives: float) -> None:
+        values = list(positives)
         for i in range(iterations):
             self.scalars["train/picd_sim"].update(values[i % len(values)])
-            self.scalars["train/nicd_sim"].update(others)
+            self.scalars["train/nicd_sim"].update(negatives)
             if (i + 1) % INTERVAL == 0:
-                self.watch.look(self.scalars)
+                self.watch.update(self.scalars)
 
 
 def test_it_warns_once(heard: Heard) -> None:
     log = Log()
-    log.run(PATIENCE, [0.1, 0.4], 0.5)  # the first interval is where the look begins
+    log.run(PATIENCE, [0.1, 0.4], 0.5)  # the first interval is the baseline
     assert heard.warnings() == []
     log.run(5 * PATIENCE, [0.1, 0.4], 0.5)
-    (said,) = heard.warnings()
-    assert said.startswith("picd_sim (0.250) has been below nicd_sim (0.500) for 1000 iterations")
+    (text,) = heard.warnings()
+    assert text.startswith("picd_sim (0.250) has been below nicd_sim (0.500) for 1000 iterations")
 
 
-@pytest.mark.parametrize("own", [[0.6], [0.1, 1.1]], ids=["above", "above on average"])
-def test_what_is_usual_is_not_warned_of(heard: Heard, own: list[float]) -> None:
-    Log().run(5 * PATIENCE, own, 0.5)
+@pytest.mark.parametrize("positives", [[0.6], [0.1, 1.1]], ids=["above", "above on average"])
+def test_more_similar_positives_are_not_reported(heard: Heard, positives: list[float]) -> None:
+    Log().run(5 * PATIENCE, positives, 0.5)
     assert heard.warnings() == []
 
 
-def test_one_good_interval_begins_it_anew(heard: Heard) -> None:
+def test_one_good_interval_resets_the_count(heard: Heard) -> None:
     log = Log()
     for _ in range(9):
         log.run(PATIENCE - INTERVAL, [0.1], 0.5)
@@ -65,25 +65,25 @@ def test_one_good_interval_begins_it_anew(heard: Heard) -> None:
     assert heard.warnings() == []
 
 
-def test_what_a_resumed_run_has_in_its_log_does_not_count(heard: Heard) -> None:
+def test_the_log_before_a_resume_does_not_count(heard: Heard) -> None:
     log = Log(past=5 * PATIENCE)
     log.run(PATIENCE, [0.6], 0.5)
     assert heard.warnings() == []
 
 
-def test_a_term_without_weight_says_nothing(heard: Heard) -> None:
+def test_a_term_without_weight_is_not_compared(heard: Heard) -> None:
     log = Log()
     log.run(2 * INTERVAL, [0.1], 0.5)
     for _ in range(100):
-        log.watch.look(log.scalars)
-    SimilarityWatch([PAIR]).look({})
+        log.watch.update(log.scalars)
+    SimilarityWatch([PAIR]).update({})
     assert heard.warnings() == []
     assert heard.records(logging.INFO) == []
 
 
 @LOSSES.register_module()
 class FindsOthersNearer(BaseLoss):
-    """As with a teacher to which the classes look all alike."""
+    """Loss that logs negatives as more similar than positives."""
 
     num_positives = num_negatives = 1
 
@@ -94,7 +94,7 @@ class FindsOthersNearer(BaseLoss):
         return {"sim": torch.tensor(0.2), "neg_sim": torch.tensor(0.7)}
 
 
-def test_a_run_looks_at_its_log(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_compares_its_log(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(similarity, "PATIENCE", 2)
     losses = dict(kd=None, picd=None, nicd=None, odd=dict(type="FindsOthersNearer"))
     log = toys.log_of(run(toys.classifier().distilled(losses=losses)))

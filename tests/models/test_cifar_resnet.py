@@ -1,3 +1,5 @@
+"""CIFAR ResNets: sizes, shapes, and imports without mmpretrain."""
+
 import subprocess
 import sys
 

@@ -9,7 +9,7 @@ import torch
 
 from mmickd.banks import MemoryBank, QueueBank
 from mmickd.retrieval import RandomRetriever, TorchRetriever
-from mmickd.retrieval.memory import Memory
+from mmickd.retrieval.memory import Memory, StoredFeatures
 from mmickd.structures import Context, Samples
 from mmickd.utils.errors import ICKDError
 from tests.helpers.retrieval_cases import samples
@@ -17,9 +17,9 @@ from tests.helpers.retrieval_cases import samples
 CLASSES, WIDTH = 3, 5
 
 
-def rows(count: int, seed: int = 0, **fields: Any) -> Samples:
+def rows(count: int, seed: int = 0, dtype: Any = torch.float32, **fields: Any) -> Samples:
     """Rows of distinct images, with the classes in turn; ``fields`` replaces labels or ids."""
-    drawn = samples(torch.Generator().manual_seed(seed), count, WIDTH, CLASSES, 1)
+    drawn = samples(torch.Generator().manual_seed(seed), count, WIDTH, CLASSES, 1, dtype=dtype)
     defaults = dict(labels=torch.arange(count) % CLASSES, ids=torch.arange(count) + 100 * seed)
     return Samples(drawn.features, drawn.logits, **{**defaults, **fields})
 
@@ -157,6 +157,28 @@ def test_query_by_stored_takes_the_features_of_the_bank() -> None:
     by_view = memory({"image": bank}).query("image", turned, 2, 2)
     assert all(is_same(a, b) for a, b in zip(by_stored, expected, strict=True))
     assert not is_same(by_view[0], expected[0])
+
+
+def test_stored_features_are_those_of_the_same_image_and_class() -> None:
+    stored = rows(12, dtype=torch.float16, ids=torch.arange(12) // 3 + 100)
+    bank = MemoryBank(stored, CLASSES)
+    ids, labels = torch.tensor([100, 103, 102, 999, -1, 101]), torch.tensor([2, 0, 1, 1, 0, -1])
+    query = rows(6, seed=1, labels=labels, ids=ids)
+    result = StoredFeatures(bank).replace_in(query)
+    for i in range(6):
+        row = ((bank.ids == ids[i]) & (bank.labels == labels[i])).nonzero()[:, 0]
+        has_row = len(row) == 1 and int(ids[i]) >= 0 and int(labels[i]) >= 0
+        expected = bank.features[row[0]].float() if has_row else query.features[i]
+        assert torch.equal(result.features[i], expected)
+    assert result.features.dtype == torch.float32
+    assert torch.equal(result.ids, ids) and torch.equal(result.labels, labels)
+
+
+def test_unknown_images_have_no_stored_features() -> None:
+    stored = rows(6, ids=torch.full((6,), -1))
+    query = Samples(-stored.features, stored.logits, stored.labels, stored.ids)
+    bank = MemoryBank(stored, CLASSES)
+    assert torch.equal(StoredFeatures(bank).replace_in(query).features, query.features)
 
 
 def fed_memory(steps: int, capacity: int = 4) -> Memory:

@@ -1,4 +1,4 @@
-"""RandomRetriever: any rows of the right classes, with their true similarity."""
+"""RandomRetriever: random rows of the right classes, with their true similarity."""
 
 import pytest
 import torch
@@ -8,7 +8,7 @@ from mmickd.banks import MemoryBank, QueueBank
 from mmickd.losses.base import nearest_rows
 from mmickd.retrieval import RandomRetriever, TorchRetriever
 from mmickd.utils.errors import ICKDError
-from tests.helpers.retrieval_cases import cases, check_same_structure, run, samples
+from tests.helpers.retrieval_cases import cases, check_context, run, samples
 
 
 @settings(max_examples=100, deadline=None)
@@ -16,27 +16,26 @@ from tests.helpers.retrieval_cases import cases, check_same_structure, run, samp
 def test_rows_of_the_right_classes_with_their_similarity(case):
     exact = run(TorchRetriever(), case)
     for drawn, nearest in zip(run(RandomRetriever(), case), exact, strict=True):
-        check_same_structure(drawn, case.bank, *nearest.mask.shape)
-        assert torch.equal(drawn.mask, nearest.mask)  # as many are found
+        check_context(drawn, case.bank, *nearest.mask.shape)
+        assert torch.equal(drawn.mask, nearest.mask)  # as many rows
         rows = drawn.indices.clamp(min=0)
         if len(case.bank):
             true = (case.query.features[:, None] * case.bank.features[rows].float()).sum(-1)
             assert torch.allclose(drawn.similarity[drawn.mask], true[drawn.mask], atol=1e-5)
     positives, negatives = run(RandomRetriever(), case)
-    for i, (label, own) in enumerate(
-        zip(case.query.labels.tolist(), case.query.ids.tolist(), strict=True)
-    ):
+    pairs = zip(case.query.labels.tolist(), case.query.ids.tolist(), strict=True)
+    for i, (label, image) in enumerate(pairs):
         same = positives.indices[i][positives.mask[i]]
         other = negatives.indices[i][negatives.mask[i]]
         assert len(set(same.tolist())) == len(same) and len(set(other.tolist())) == len(other)
         assert bool((case.bank.labels[same] == label).all())
         assert bool((case.bank.labels[other] != label).all())
-        if case.exclude_same_id and own >= 0:
-            assert not bool((case.bank.ids[same] == own).any())
-            assert not bool((case.bank.ids[other] == own).any())
+        if case.exclude_same_id and image >= 0:
+            assert not bool((case.bank.ids[same] == image).any())
+            assert not bool((case.bank.ids[other] == image).any())
 
 
-def test_every_row_has_the_same_chance():
+def test_negatives_are_a_uniform_draw():
     g = torch.Generator().manual_seed(0)
     bank = MemoryBank(samples(g, 60, 8, 3, 1000), 3)
     query = samples(g, 5, 8, 3, 1000)
@@ -45,13 +44,13 @@ def test_every_row_has_the_same_chance():
     for _ in range(draws):
         _, negatives = retriever.search(bank, query[:1], 0, 10)
         counts[negatives.indices[0]] += 1
-    others = bank.labels != query.labels[0]
-    assert is_uniform(counts[others] / draws, 10 / int(others.sum()))
-    assert not bool(counts[~others].any())
+    is_other = bank.labels != query.labels[0]
+    assert is_uniform(counts[is_other] / draws, 10 / int(is_other.sum()))
+    assert not bool(counts[~is_other].any())
 
 
 def draw_counts(num_rows, search):
-    """Bank and query, and the share of 400 searches in which each of the 60 rows is drawn."""
+    """Return bank, query, and the share of 400 searches in which each of 60 rows is drawn."""
     g = torch.Generator().manual_seed(0)
     bank = MemoryBank(samples(g, 60, 8, 3, 1000), 3)
     query, retriever = samples(g, 1, 8, 3, 1000), RandomRetriever(seed=3)
@@ -63,9 +62,10 @@ def draw_counts(num_rows, search):
     return bank, query, counts / draws
 
 
-def is_uniform(share, want, draws=400):
+def is_uniform(share, expected, draws=400):
     # five standard deviations of a binomial share
-    return bool(((share - want).abs() < 5 * (want * (1 - want) / draws) ** 0.5).all())
+    tolerance = 5 * (expected * (1 - expected) / draws) ** 0.5
+    return bool(((share - expected).abs() < tolerance).all())
 
 
 def test_rows_of_any_class_are_a_uniform_draw_from_the_whole_bank():
@@ -73,28 +73,28 @@ def test_rows_of_any_class_are_a_uniform_draw_from_the_whole_bank():
     assert is_uniform(share, 8 / 60)
 
 
-def test_a_term_that_needs_few_rows_gets_a_random_subset():
+def test_a_loss_that_needs_few_rows_gets_a_random_subset():
     def search(retriever, bank, query):
         return retriever.search(bank, query, 0, 24)[1].best(4)
 
     bank, query, share = draw_counts(4, search)
-    others = bank.labels != query.labels[0]
-    assert is_uniform(share[others], 4 / int(others.sum()))
+    is_other = bank.labels != query.labels[0]
+    assert is_uniform(share[is_other], 4 / int(is_other.sum()))
 
 
-def test_draws_anew_and_leaves_the_run_s_random_numbers_alone():
+def test_each_search_draws_anew_and_leaves_the_random_state_of_the_run():
     g = torch.Generator().manual_seed(0)
     bank, query = MemoryBank(samples(g, 60, 8, 3, 1000), 3), samples(g, 5, 8, 3, 1000)
     before = torch.get_rng_state()
-    one, again, other = RandomRetriever(1), RandomRetriever(1), RandomRetriever(2)
-    first = one.search(bank, query, 4, 4)[1].indices
+    retriever, same_seed, other_seed = map(RandomRetriever, (1, 1, 2))
+    first = retriever.search(bank, query, 4, 4)[1].indices
     assert torch.equal(before, torch.get_rng_state())
-    assert torch.equal(first, again.search(bank, query, 4, 4)[1].indices)
-    assert not torch.equal(first, other.search(bank, query, 4, 4)[1].indices)
-    assert not torch.equal(first, one.search(bank, query, 4, 4)[1].indices)
+    assert torch.equal(first, same_seed.search(bank, query, 4, 4)[1].indices)
+    assert not torch.equal(first, other_seed.search(bank, query, 4, 4)[1].indices)
+    assert not torch.equal(first, retriever.search(bank, query, 4, 4)[1].indices)
 
 
-def test_wrong_seed():
+def test_a_negative_seed_is_refused():
     with pytest.raises(ICKDError, match="seed"):
         RandomRetriever(seed=-1)
 

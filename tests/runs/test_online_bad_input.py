@@ -128,11 +128,12 @@ def test_options_of_a_frozen_bank_stop_the_run(case: str, teacher: dict[str, Any
     assert_stops(learning_config("mmpretrain", "image", 2, teacher, **options), *words)
 
 
-def test_options_of_frozen_banks_are_logged_as_unused() -> None:
+def test_options_of_frozen_banks_are_reported_as_unused() -> None:
     """They are no error: a config may keep them when its teacher changes."""
     bank = dict(max_images=3, dtype="fp32", capacity_per_class=20)
-    log = toys.log_of(run(learning_config("mmpretrain", "image", 1, ONLINE, bank=bank)))
-    assert log.count("bank.dtype, bank.max_images: ") == 1
+    runner = run(learning_config("mmpretrain", "image", 1, ONLINE, bank=bank))
+    assert "unused_options" in [finding.code for finding in toys.hook_of(runner).findings]
+    assert toys.log_of(runner).count("bank.dtype, bank.max_images:") == 1
 
 
 def test_a_queue_of_just_enough_rows() -> None:
@@ -144,8 +145,8 @@ def test_a_queue_of_just_enough_rows() -> None:
 def capacity(**options: Any) -> int:
     """Return the rows per class of the queues by the hook's options."""
     hook = ICKDHook(teacher=ONLINE, **options)
-    hook._options.check_queue([LossTerms.build(options.get("losses"))])
-    return hook._options.bank.queue_capacity
+    hook.options.check_queue([LossTerms.build(options.get("losses"))])
+    return hook.options.bank.queue_capacity
 
 
 FULL, GROWING = dict(loss_weight=1.0), dict(loss_weight=dict(value=1.0, warmup=1))

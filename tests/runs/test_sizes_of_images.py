@@ -87,9 +87,9 @@ def test_a_teacher_that_learns_needs_no_deterministic_pipeline() -> None:
     assert run(cfg).iter == 3
 
 
-def test_a_classifiers_bank_of_another_size_is_a_warning() -> None:
+def test_another_size_of_a_classifiers_bank_is_reported() -> None:
     enlarge = dict(type="Resize", scale=(32, 32))
     pipeline = [dict(type="LoadImageFromFile"), enlarge, dict(type="PackInputs")]
     runner = run(toys.classifier().distilled(bank=dict(pipeline=pipeline, cache_dir=None)))
-    (line,) = lines_with(toys.log_of(runner), "32x32 pixels")
-    assert "16x16" in line and "WARNING" in line
+    assert "bank_image_size" in [finding.code for finding in toys.hook_of(runner).findings]
+    assert all(size in toys.log_of(runner) for size in ("32x32", "16x16"))

@@ -229,7 +229,7 @@ def template():
 def byte_changes(draw):
     """A function that flips, cuts or splices bytes."""
     kind = draw(st.sampled_from(["flip", "cut", "insert", "repeat", "drop"]))
-    # half of them in the first bytes, where the header lies
+    # half of them in the first bytes, which are the header
     place = draw(st.one_of(st.integers(0, 400), st.integers(0, 2**16)))
     other, byte = draw(st.integers(0, 99)), draw(st.integers(1, 255))
     text = draw(st.binary(min_size=1, max_size=8))

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from mmengine.logging import MMLogger
 from safetensors.torch import load_file
 
 from mmickd.storage.bank_files import FORMAT_VERSION, TENSORS
@@ -239,7 +238,7 @@ def test_the_nearest_bank_is_named(stored):
 
 @pytest.mark.parametrize("where", ["below-a-file", "name-too-long"])
 def test_a_folder_that_cannot_be_made(tmp_path, where, caplog):
-    """Root may write anywhere, so these are places that nobody can write to."""
+    """Root may write anywhere, so these are places where files are impossible."""
     (tmp_path / "file").write_text("")
     root = tmp_path / ("file/cache" if where == "below-a-file" else "x" * 300)
     cache = BankCache(root)
@@ -248,14 +247,12 @@ def test_a_folder_that_cannot_be_made(tmp_path, where, caplog):
         cache.save(make_bank(), FIELDS)
 
 
-def test_try_save_warns_and_continues(tmp_path):
-    logger = MMLogger.get_instance("cache_test")
+def test_try_save_returns_a_finding_and_continues(tmp_path):
     (tmp_path / "file").write_text("")
-    lines = []
-    for handler in logger.handlers:
-        handler.emit = lambda record: lines.append((record.levelname, record.getMessage()))
-    BankCache(tmp_path / "file" / "cache").try_save(make_bank(), FIELDS)
-    assert len(lines) == 1 and lines[0][0] == "WARNING" and "bank.cache_dir" in lines[0][1]
+    finding = BankCache(tmp_path / "file" / "cache").try_save(make_bank(), FIELDS)
+    assert finding is not None and finding.code == "bank_not_cached"
+    assert "bank.cache_dir" in finding.text
+    assert BankCache(tmp_path / "cache").try_save(make_bank(), FIELDS) is None
 
 
 def test_default_folder(monkeypatch, tmp_path):
@@ -269,8 +266,8 @@ def test_default_folder(monkeypatch, tmp_path):
 
 def test_an_unknown_home_directory_is_an_error(monkeypatch):
     """The user id of a container may have none."""
-    with pytest.raises(ICKDError, match=r"'~nobody-here/x'.*bank\.cache_dir"):
-        BankCache("~nobody-here/x")
-    monkeypatch.setenv("MMICKD_CACHE_DIR", "~nobody-here")
+    with pytest.raises(ICKDError, match=r"'~no-such-user/x'.*bank\.cache_dir"):
+        BankCache("~no-such-user/x")
+    monkeypatch.setenv("MMICKD_CACHE_DIR", "~no-such-user")
     with pytest.raises(ICKDError, match="MMICKD_CACHE_DIR"):
         default_cache_dir()

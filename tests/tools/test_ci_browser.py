@@ -1,4 +1,4 @@
-"""``.ci/browser``: quick where a browser is, and never an error."""
+"""``.ci/browser`` installs a browser if there is none, and never fails."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ pytestmark = pytest.mark.skipif(not SCRIPT.is_file(), reason="not a checkout")
 
 
 def run(folder: Path, **programs: str) -> list[str]:
-    """Run the script where only ``programs`` are on PATH.
+    """Run the script with only ``programs`` on PATH.
 
     Returns:
-        The calls of apt-get, without its ``-o`` options.
+        Calls of apt-get, without its ``-o`` options.
     """
     calls = folder / "calls"
     calls.touch()
@@ -35,17 +35,17 @@ def run(folder: Path, **programs: str) -> list[str]:
 APT = 'for word; do case $word in update|install|chromium) echo "$word" >> CALLS;; esac; done'
 
 
-def test_a_browser_that_is_there_is_kept(tmp_path: Path) -> None:
+def test_an_installed_browser_is_kept(tmp_path: Path) -> None:
     assert run(tmp_path, **{"google-chrome": "exit 1", "apt-get": APT}) == []
 
 
 @pytest.mark.parametrize("code", [0, 100])
-def test_root_installs_chromium_and_a_failure_is_no_error(tmp_path: Path, code: int) -> None:
+def test_root_installs_chromium_and_failing_is_no_error(tmp_path: Path, code: int) -> None:
     calls = run(tmp_path, **{"apt-get": f"{APT}\nexit {code}"})
     assert calls == ["update", "install", "chromium"]
 
 
-def test_other_users_and_other_systems_go_on_without(tmp_path: Path) -> None:
+def test_other_users_and_systems_install_nothing(tmp_path: Path) -> None:
     assert run(tmp_path, **{"apt-get": APT, "id": "echo 1000"}) == []
     (tmp_path / "bare").mkdir()
     assert run(tmp_path / "bare") == []

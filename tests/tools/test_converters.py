@@ -1,4 +1,4 @@
-"""The dataset converters, run as users run them, on tiny folders in the public layouts."""
+"""The dataset converters as commands, on tiny folders in the public layouts."""
 
 import re
 import subprocess
@@ -30,7 +30,7 @@ def tiny_imagenet(tmp_path: Path) -> Path:
     for c, wnid in enumerate((KEPT, OTHER)):
         (root / "train" / wnid / "images").mkdir(parents=True)
         for i in (0, 2, 10):
-            # One of the real pictures in a few is grey.
+            # a few of the real pictures are grey
             shape = (64, 64) if i == 2 else (64, 64, 3)
             image = Image.fromarray(rng.integers(0, 256, shape, dtype=np.uint8))
             image.save(root / "train" / wnid / "images" / f"{wnid}_{i}.JPEG")
@@ -69,11 +69,11 @@ def test_tin100_listed_classes_and_limit(tiny_imagenet, tmp_path):
         "tin100.py", tiny_imagenet, target, "--classes", listed, "--train-per-class", 2
     )
     assert result.returncode == 0, result.stderr
-    # By number, not by name: 2 comes before 10.
+    # sorted by number: 2 comes before 10
     assert files(target / "train") == [f"{KEPT}/{KEPT}_0.jpg", f"{KEPT}/{KEPT}_2.jpg"]
 
 
-def test_tin100_default_list_is_100_wnids_and_all_must_be_there(tiny_imagenet, tmp_path):
+def test_tin100_needs_all_100_classes_of_the_default_list(tiny_imagenet, tmp_path):
     wnids = (CONVERTERS / "tin100_classes.txt").read_text().split()
     assert len(set(wnids)) == 100
     assert all(re.fullmatch(r"n\d{8}", wnid) for wnid in wnids)
@@ -138,7 +138,7 @@ def test_camvid_as_jpg_feeds_the_dataset(segnet, tmp_path):
     assert set(np.unique(dataset[1]["gt_seg_map"])) == {*range(11), 255}
 
 
-def test_camvid_refuses_other_label_maps_and_leaves_nothing(segnet, tmp_path):
+def test_camvid_rejects_other_label_maps_and_leaves_no_files(segnet, tmp_path):
     labels = np.full((4, 6), 31, dtype=np.uint8)
     Image.fromarray(labels).save(segnet / "valannot" / "1.png")
     before = sorted(tmp_path.iterdir())
@@ -157,7 +157,7 @@ def test_missing_input_is_named(script, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
-def test_an_existing_target_is_left_alone(segnet, tmp_path):
+def test_an_existing_target_is_never_changed(segnet, tmp_path):
     target = tmp_path / "out"
     target.mkdir()
     (target / "mine.txt").write_text("keep")

@@ -1,59 +1,34 @@
-"""The choice of the demo's queries."""
+"""Pictures of a demo: retrieval, and predictions of teacher and students."""
 
 from __future__ import annotations
 
 import sys
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
-import torch
+import pytest
+from PIL import Image
 
-sys.path.insert(0, str(Path(__file__).parents[2] / "tools" / "demo_pictures"))
+from tests.helpers import toys
+from tests.helpers.tiny import plain_config_text, run
 
-from retrieved import _choose
+sys.path.insert(0, str(Path(__file__).parents[2] / "tools"))
 
-
-class ValidationSet:
-    """Images that are their own index; of each its class is known, or not before it is seen."""
-
-    def __init__(self, labels: list[int], told: bool) -> None:
-        self.labels, self.told = labels, told
-        self.metainfo = dict(classes=tuple("0123456789"))
-
-    def __len__(self) -> int:
-        return len(self.labels)
-
-    def __getitem__(self, index: int) -> int:
-        return index
-
-    def get_data_info(self, index: int) -> dict[str, int]:
-        return dict(gt_label=self.labels[index]) if self.told else {}
+from demo_pictures import main, select_disagreements
 
 
-def opened(labels: list[int], told: bool) -> tuple[Any, list[int]]:
-    """A run that is opened, and which images its teacher has looked at."""
-    seen: list[int] = []
-
-    def view(samples: list[int]) -> SimpleNamespace:
-        seen.extend(samples)
-        rows = torch.ones(1, 1, 4)
-        label = torch.tensor([[labels[samples[0]]]])
-        return SimpleNamespace(features=rows, logits=rows, labels=label, ids=torch.tensor([7]))
-
-    val_set = ValidationSet(labels, told)
-    return SimpleNamespace(val_set=val_set, view=view, image_path=lambda _, i: f"{i}.png"), seen
+def test_images_that_the_students_disagree_on_come_first() -> None:
+    labels = {"a": [0] * 8, "b": [0, 1, 0, 0, 1, 0, 0, 1]}
+    assert select_disagreements(labels, count=4) == [1, 4, 7, 0]
+    assert select_disagreements(labels, count=2) == [1, 4]
 
 
-def test_the_teacher_looks_only_at_images_that_can_be_the_query() -> None:
-    labels = [0] * 8 + [3] * 8
-    run, seen = opened(labels, told=True)
-    place, sample = _choose(run, "image", 3)  # from image 6 on
-    assert (place.path, place.label, sample.ids.tolist()) == ("8.png", 3, [7])
-    assert seen == [8]
-
-
-def test_an_image_with_many_classes_is_looked_into() -> None:
-    run, seen = opened([0] * 8 + [3] * 8, told=False)
-    assert _choose(run, "image", 3)[0].path == "8.png"
-    assert seen == [6, 7, 8]
+@pytest.mark.parametrize("scope", toys.SCOPES)
+def test_retrieval_and_predictions_are_drawn(scope: str, tmp_path: Path) -> None:
+    toy = toys.toy(scope)
+    student = run(toy.student())
+    cfg, out = toy.distilled(bank={"cache_dir": None}), tmp_path / "pictures"
+    with plain_config_text():
+        cfg.dump(tmp_path / "config.py")
+        main([str(tmp_path / "config.py"), str(out), "--students", f"KD={student.work_dir}"])
+    for name in ("retrieval", "predictions"):
+        assert len(Image.open(out / f"{name}.png").convert("RGB").getcolors(10**7)) > 10

@@ -1,4 +1,4 @@
-"""Sets derived from others: which pictures lie where, with which label."""
+"""Derived class folders: the pictures of each split, and their labels."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ def source(tmp_path: Path) -> Path:
         for name in CLASSES:
             (root / split / name).mkdir(parents=True)
             for number in range(count):
-                # Every class has the same file names: the derived set must tell them apart.
+                # all classes have the same file names, which the derived set must keep distinct
                 (root / split / name / f"{number}.png").write_text(f"{split} {name} {number}")
     return root
 
 
 def derived(source: Path, out: str, *options: object) -> dict[str, dict[str, str]]:
-    """The derived set: by split, what each file holds, by class and name."""
+    """Derive a set; return the content of each file by split and path."""
     target = source.parent / out
     derive.main([str(source), str(target), *map(str, options)])
     return {
@@ -43,18 +43,18 @@ def counts(split: dict[str, str]) -> Counter[str]:
     return Counter(name.split("/")[0] for name in split)
 
 
-def test_without_options_it_is_the_source_under_names_of_their_own(source: Path) -> None:
-    made = derived(source, "out")
-    assert set(made) == {"train", "val"}
-    assert made["train"] == {
+def test_without_options_the_pictures_only_get_unique_names(source: Path) -> None:
+    result = derived(source, "out")
+    assert set(result) == {"train", "val"}
+    assert result["train"] == {
         f"{name}/{name}_{number}.png": f"train {name} {number}"
         for name in CLASSES
         for number in range(40)
     }
-    assert counts(made["val"]) == dict.fromkeys(CLASSES, 10)
+    assert counts(result["val"]) == dict.fromkeys(CLASSES, 10)
 
 
-def test_few_pictures_are_nested_and_hold_the_same_ones_out(source: Path) -> None:
+def test_a_larger_set_contains_the_smaller_and_holds_out_the_same_pictures(source: Path) -> None:
     few = derived(source, "few", "--select", 8, "--per-class", 3)
     more = derived(source, "more", "--select", 8, "--per-class", 20)
     other = derived(source, "other", "--select", 8, "--per-class", 3, "--seed", 1)
@@ -67,58 +67,58 @@ def test_few_pictures_are_nested_and_hold_the_same_ones_out(source: Path) -> Non
 
 
 def test_part_of_val_can_be_held_out_instead(source: Path) -> None:
-    made = derived(source, "out", "--select-from-val", 0.3)
-    assert counts(made["select"]) == dict.fromkeys(CLASSES, 3)
-    assert counts(made["val"]) == dict.fromkeys(CLASSES, 7)
-    assert not set(made["val"]) & set(made["select"])
-    assert len(made["train"]) == 200
+    result = derived(source, "out", "--select-from-val", 0.3)
+    assert counts(result["select"]) == dict.fromkeys(CLASSES, 3)
+    assert counts(result["val"]) == dict.fromkeys(CLASSES, 7)
+    assert not set(result["val"]) & set(result["select"])
+    assert len(result["train"]) == 200
 
 
-def test_noise_moves_the_share_of_each_class_and_tells_the_truth(source: Path) -> None:
-    made = derived(source, "out", "--label-noise", 0.4, "--select", 8)
+def test_noise_moves_a_share_of_each_class_and_writes_the_true_classes(source: Path) -> None:
+    result = derived(source, "out", "--label-noise", 0.4, "--select", 8)
     moved = Counter()
-    for name, text in made["train"].items():
+    for name, text in result["train"].items():
         label, truth = name.split("/")[0], text.split()[1]
         moved[truth] += label != truth
-    # 0.4 of 32 of each class, and clean pictures to select and to validate on.
+    # 0.4 of 32 pictures of each class; select and val have no label errors
     assert moved == dict.fromkeys(CLASSES, 13)
     for split in ("select", "val"):
-        assert all(name.split("/")[0] == text.split()[1] for name, text in made[split].items())
+        assert all(name.split("/")[0] == text.split()[1] for name, text in result[split].items())
     rows = list(csv.DictReader((source.parent / "out" / "noise.csv").open()))
     assert {f"{row['label']}/{row['file']}": row["truth"] for row in rows} == {
-        name: text.split()[1] for name, text in made["train"].items()
+        name: text.split()[1] for name, text in result["train"].items()
     }
 
 
-def test_noise_draws_the_other_classes_alike() -> None:
+def test_noise_draws_the_other_classes_uniformly() -> None:
     pictures = {name: [Path(str(number)) for number in range(4000)] for name in CLASSES}
     placed = derive.with_noise(pictures, 0.5, seed=3)
-    pairs = Counter((one.truth, one.label) for one in placed)
+    pairs = Counter((picture.truth, picture.label) for picture in placed)
     for truth in CLASSES:
         assert pairs[truth, truth] == 2000
-        # 2000 draws of one in four: 500 with a deviation of 19.
+        # 2000 draws from four classes: 500 each, with a standard deviation of 19
         assert all(abs(pairs[truth, label] - 500) < 100 for label in CLASSES if label != truth)
 
 
 def test_a_long_tail_falls_exponentially(source: Path) -> None:
-    made = derived(source, "out", "--long-tail", 16)
-    assert sorted(counts(made["train"]).values(), reverse=True) == [40, 20, 10, 5, 2]
-    assert counts(made["val"]) == dict.fromkeys(CLASSES, 10)
+    result = derived(source, "out", "--long-tail", 16)
+    assert sorted(counts(result["train"]).values(), reverse=True) == [40, 20, 10, 5, 2]
+    assert counts(result["val"]) == dict.fromkeys(CLASSES, 10)
     other = derived(source, "other", "--long-tail", 16, "--seed", 2)
-    assert counts(other["train"]) != counts(made["train"])
+    assert counts(other["train"]) != counts(result["train"])
 
 
-@pytest.mark.parametrize("written", [False, True])
-def test_classes_by_slice_and_by_file(source: Path, tmp_path: Path, written: bool) -> None:
-    wanted = "1:3"
-    if written:
+@pytest.mark.parametrize("in_file", [False, True])
+def test_classes_by_slice_and_by_file(source: Path, tmp_path: Path, in_file: bool) -> None:
+    choice = "1:3"
+    if in_file:
         (tmp_path / "list.txt").write_text("cat\tfeline\nbee\n")
-        wanted = str(tmp_path / "list.txt")
-    made = derived(source, "out", "--classes", wanted)
-    assert set(counts(made["train"])) == set(counts(made["val"])) == {"bee", "cat"}
+        choice = str(tmp_path / "list.txt")
+    result = derived(source, "out", "--classes", choice)
+    assert set(counts(result["train"])) == set(counts(result["val"])) == {"bee", "cat"}
 
 
-def test_a_complete_set_is_left_alone_and_another_one_replaced(source: Path, capsys) -> None:
+def test_a_complete_set_is_kept_and_another_one_replaced(source: Path, capsys) -> None:
     first = derived(source, "out", "--per-class", 4)
     assert "complete already" not in capsys.readouterr().out
     assert derived(source, "out", "--per-class", 4) == first
@@ -127,7 +127,7 @@ def test_a_complete_set_is_left_alone_and_another_one_replaced(source: Path, cap
     assert derived(source, "out", "--per-class", 4)["train"] != first["train"]
 
 
-def test_derived_from_derived_and_by_copies_where_links_fail(source: Path, monkeypatch) -> None:
+def test_a_derived_set_as_source_and_copies_if_links_fail(source: Path, monkeypatch) -> None:
     def refuse(*_: object) -> None:
         raise OSError("no links here")
 
@@ -149,7 +149,7 @@ def test_derived_from_derived_and_by_copies_where_links_fail(source: Path, monke
         (("--classes", "nowhere.txt"), "nowhere.txt does not exist"),
     ],
 )
-def test_what_cannot_be_is_refused(source: Path, options, message: str) -> None:
+def test_impossible_options_are_rejected(source: Path, options, message: str) -> None:
     with pytest.raises(SystemExit, match=message):
         derived(source, "out", *options)
     assert not (source.parent / "out").exists()

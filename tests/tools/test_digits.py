@@ -1,4 +1,4 @@
-"""The demo's data sets: deterministic, labelled rightly, disjoint."""
+"""The demo's data sets: deterministic, correctly labelled, disjoint."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def classes(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
-def test_digits_are_the_same_again_and_differ_by_seed(classes: Path, tmp_path: Path) -> None:
+def test_digits_are_deterministic_and_differ_by_seed(classes: Path, tmp_path: Path) -> None:
     digits.make_digits(tmp_path / "again", train_per_class=3)
     digits.make_digits(tmp_path / "other", train_per_class=3, seed=1)
     assert digest(tmp_path / "again") == digest(classes)
@@ -54,7 +54,7 @@ def test_digits_lie_in_the_folder_of_their_class(classes: Path) -> None:
     target = load_digits().target
     files = list(classes.rglob("*.png"))
     assert len(files) == len(target)
-    assert {int(file.stem) for file in files} == set(range(len(target)))  # hence disjoint
+    assert {int(file.stem) for file in files} == set(range(len(target)))  # disjoint splits
     for file in files:
         assert target[int(file.stem)] == int(file.parent.name)
     for digit in range(10):
@@ -68,7 +68,7 @@ def test_glyph_scales_the_ink() -> None:
     assert ink.shape == (32, 32) and ink[16, 16] == 255 and ink[0, 0] == 0
 
 
-def test_scenes_are_the_same_again_and_differ_by_seed(scenes: Path, tmp_path: Path) -> None:
+def test_scenes_are_deterministic_and_differ_by_seed(scenes: Path, tmp_path: Path) -> None:
     size = dict(num_train=12, num_val=12, train_per_class=5)
     digit_scenes.make_scenes(tmp_path / "again", **size)
     digit_scenes.make_scenes(tmp_path / "other", seed=1, **size)
@@ -76,7 +76,7 @@ def test_scenes_are_the_same_again_and_differ_by_seed(scenes: Path, tmp_path: Pa
     assert digest(tmp_path / "other") != digest(scenes)
 
 
-def test_every_labelled_pixel_lies_under_ink_of_its_digit(scenes: Path) -> None:
+def test_a_pixel_has_the_label_of_the_digit_that_covers_it(scenes: Path) -> None:
     manifest = json.loads((scenes / "manifest.json").read_text())
     source = load_digits()
     rows = dict(zip(("train", "val"), digits.split_digits(source.target, 5, 0), strict=True))
@@ -84,11 +84,11 @@ def test_every_labelled_pixel_lies_under_ink_of_its_digit(scenes: Path) -> None:
         for number, placed in enumerate(manifest[split]):
             labels = np.asarray(Image.open(scenes / "ann_dir" / split / f"{number:04d}.png"))
             expected = np.zeros_like(labels)
-            for one in placed:
-                row = rows[split][one["sample"]]
-                ink = digits.glyph(source.images[row], one["side"])
+            for digit in placed:
+                row = rows[split][digit["sample"]]
+                ink = digits.glyph(source.images[row], digit["side"])
                 for y, x in zip(*np.nonzero(ink >= digit_scenes.INK_THRESHOLD), strict=True):
-                    expected[one["top"] + y, one["left"] + x] = source.target[row] + 1
+                    expected[digit["top"] + y, digit["left"] + x] = source.target[row] + 1
             assert (labels > 0).any()
             np.testing.assert_array_equal(labels, expected)
 
@@ -109,7 +109,7 @@ def test_splits_share_neither_digits_nor_background() -> None:
         assert min(left.shape[:2]) >= 2 * 80 and min(right.shape[:2]) >= 2 * 80
 
 
-def test_a_complete_folder_is_left_alone_and_another_one_replaced(tmp_path: Path) -> None:
+def test_a_complete_folder_is_kept_and_another_one_replaced(tmp_path: Path) -> None:
     out = tmp_path / "set"
     assert digits.make_digits(out, train_per_class=2)
     before = (out / "manifest.json").stat().st_mtime_ns
@@ -120,7 +120,7 @@ def test_a_complete_folder_is_left_alone_and_another_one_replaced(tmp_path: Path
     assert not list(out.parent.glob(".set*"))
 
 
-def test_an_interrupted_folder_is_not_taken_for_complete(
+def test_an_interrupted_folder_does_not_count_as_complete(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out = tmp_path / "set"
@@ -136,7 +136,7 @@ def test_an_interrupted_folder_is_not_taken_for_complete(
     assert digits.make_digits(out, train_per_class=2)
 
 
-def test_a_folder_of_somebody_else_is_refused(tmp_path: Path) -> None:
+def test_a_folder_without_a_manifest_is_never_replaced(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("mine")
     with pytest.raises(FileExistsError, match="was not written by this converter"):
         digits.make_digits(tmp_path)
@@ -144,12 +144,12 @@ def test_a_folder_of_somebody_else_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("count", [0, 1000])
-def test_impossible_splits_are_refused(count: int, tmp_path: Path) -> None:
+def test_impossible_splits_are_rejected(count: int, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="train-per-class"):
         digits.make_digits(tmp_path / "set", train_per_class=count)
 
 
-def test_wrong_labels_change_the_maps_of_training_alone(scenes: Path, tmp_path: Path) -> None:
+def test_label_errors_only_change_the_label_maps_of_training(scenes: Path, tmp_path: Path) -> None:
     noisy = tmp_path / "noisy"
     size = dict(num_train=12, num_val=12, train_per_class=5)
     digit_scenes.make_scenes(noisy, label_noise=0.5, **size)
@@ -158,21 +158,21 @@ def test_wrong_labels_change_the_maps_of_training_alone(scenes: Path, tmp_path: 
     for folder in ("img_dir", "ann_dir/val"):
         assert digest(noisy / folder) == digest(scenes / folder)
     changed = [
-        one["label"] != other["label"]
+        first["label"] != second["label"]
         for before, after in zip(clean["train"], wrong["train"], strict=True)
-        for one, other in zip(before, after, strict=True)
+        for first, second in zip(before, after, strict=True)
     ]
     assert 0.25 < sum(changed) / len(changed) < 0.75
     for number, placed in enumerate(wrong["train"]):
         name = f"train/{number:04d}.png"
         before, after = (np.asarray(Image.open(of / "ann_dir" / name)) for of in (scenes, noisy))
-        np.testing.assert_array_equal(before > 0, after > 0)  # digits get another class, all of it
-        assert set(np.unique(after)) - {0} == {one["label"] for one in placed}
+        np.testing.assert_array_equal(before > 0, after > 0)  # a whole digit gets another class
+        assert set(np.unique(after)) - {0} == {digit["label"] for digit in placed}
     with pytest.raises(ValueError, match="label-noise"):
         digit_scenes.make_scenes(tmp_path / "never", label_noise=1.5, **size)
 
 
-def test_a_split_to_choose_on_shares_no_digit_with_the_report(tmp_path: Path) -> None:
+def test_the_select_split_shares_no_digit_with_val(tmp_path: Path) -> None:
     digits.make_digits(tmp_path / "set", train_per_class=3, select=5)
     files = {s: {f.name for f in (tmp_path / "set" / s).rglob("*.png")} for s in ("val", "select")}
     assert len(files["select"]) == 50 and not files["val"] & files["select"]
@@ -183,7 +183,7 @@ def test_a_split_to_choose_on_shares_no_digit_with_the_report(tmp_path: Path) ->
     assert len(list((tmp_path / "scenes" / "img_dir" / "select").iterdir())) == 3
 
 
-def test_wrong_labels_are_a_share_of_each_class(classes: Path, tmp_path: Path) -> None:
+def test_label_errors_are_a_share_of_each_class(classes: Path, tmp_path: Path) -> None:
     digits.make_digits(tmp_path / "noisy", train_per_class=10, label_noise=0.4)
     truth = load_digits().target
     wrong = dict.fromkeys(range(10), 0)
@@ -198,7 +198,7 @@ def test_wrong_labels_are_a_share_of_each_class(classes: Path, tmp_path: Path) -
 
 def test_a_long_tail_keeps_fewer_of_most_classes(classes: Path, tmp_path: Path) -> None:
     digits.make_digits(tmp_path / "whole", train_per_class=20)
-    digits.make_digits(tmp_path / "tail", train_per_class=20, imbalance=10)
+    digits.make_digits(tmp_path / "tail", train_per_class=20, long_tail=10)
     names = [set((tmp_path / s / "train").rglob("*.png")) for s in ("whole", "tail")]
     whole, tail = ({file.name for file in files} for files in names)
     assert tail < whole
@@ -209,4 +209,4 @@ def test_a_long_tail_keeps_fewer_of_most_classes(classes: Path, tmp_path: Path) 
     ]
     assert held[0] == held[1]
     with pytest.raises(ValueError, match="long-tail"):
-        digits.make_digits(tmp_path / "never", imbalance=0.5)
+        digits.make_digits(tmp_path / "never", long_tail=0.5)

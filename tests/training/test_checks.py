@@ -1,4 +1,4 @@
-"""Student, teacher and data must speak of the same classes and images."""
+"""Checks of student, teacher and data against each other."""
 
 from __future__ import annotations
 
@@ -7,18 +7,16 @@ from typing import Any
 
 import pytest
 import torch
-from torch import nn
 
 from mmickd.losses.terms import LossTerms
 from mmickd.tasks import Task
-from mmickd.training import checks
 from mmickd.training.checks import (
     check_batches,
     check_classes,
     check_identity,
-    warn_of_early_weights,
-    warn_of_mixing,
-    warn_of_sizes,
+    early_weight_findings,
+    image_size_findings,
+    mixing_findings,
 )
 from mmickd.utils.errors import ICKDError
 
@@ -44,7 +42,7 @@ def test_classes_that_agree_or_are_not_known(names: Any, dataset: Any) -> None:
 
 
 def test_another_number_of_classes_names_who_has_it() -> None:
-    with pytest.raises(ICKDError, match=r"student tells 2 classes apart, peer 1 3: .*same classes"):
+    with pytest.raises(ICKDError, match=r"student has 2 classes, peer 1 has 3"):
         check_classes(2, {"peer 0": 2, "peer 1": 3}, None, data("cat", "dog"))
     with pytest.raises(ICKDError, match="training set has 3 classes, student and teacher have 2"):
         check_classes(2, {"the teacher": 2}, None, data("cat", "dog", "fish"))
@@ -60,8 +58,8 @@ def test_one_output_is_no_softmax() -> None:
     [
         (("dog", "cat"), "class 0 is 'cat' in the training set and 'dog' in the teacher"),
         (("cat", "cow"), "class 1 is 'dog' in the training set and 'cow' in the teacher"),
-        (("cat",), "class 1 is 'dog' in the training set and 'nothing' in the teacher"),
-        (("cat", "dog", "cow"), "class 2 is 'nothing' in the training set and 'cow' in"),
+        (("cat",), "class 1 is 'dog' in the training set and missing in the teacher"),
+        (("cat", "dog", "cow"), "class 2 is missing in the training set and 'cow' in"),
     ],
 )
 def test_the_first_class_that_differs_is_named(names: tuple[str, ...], words: str) -> None:
@@ -97,13 +95,6 @@ def test_a_name_that_training_drops_is_refused(training: Any, bank: Any, key: st
         check_identity(training, bank)
 
 
-@pytest.fixture
-def logged(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    lines: list[str] = []
-    monkeypatch.setattr(checks, "print_log", lambda line, **_: lines.append(line))
-    return lines
-
-
 FULL, GROWING = dict(loss_weight=1.0), dict(loss_weight=dict(value=1.0, warmup=5))
 LATER, NEVER = dict(loss_weight=dict(value=1.0, begin=5)), dict(loss_weight=0)
 
@@ -112,55 +103,55 @@ def terms(where: str = "losses", **losses: Any) -> LossTerms:
     return LossTerms.build({"kd": None, "picd": None, "nicd": None, **losses}, where=where)
 
 
-@pytest.mark.parametrize("behind", [True, False])
+def early_options(*all_terms: LossTerms, lags_student: bool) -> str:
+    """Return the options that the finding names; '' if there is no finding."""
+    findings = list(early_weight_findings(all_terms, lags_student))
+    assert [finding.code for finding in findings] in ([], ["early_weights"])
+    return findings[0].text.partition(":")[0] if findings else ""
+
+
+@pytest.mark.parametrize("lags", [True, False])
 @pytest.mark.parametrize("weight", [GROWING, LATER, NEVER])
-def test_weights_that_grow_are_not_warned_of(
-    logged: list[str], behind: bool, weight: dict[str, Any]
-) -> None:
-    warn_of_early_weights([terms(kd=weight, picd=FULL, nicd=weight)], behind)
-    assert logged == []
+def test_weights_that_grow_are_not_reported(lags: bool, weight: dict[str, Any]) -> None:
+    growing = terms(kd=weight, picd=FULL, nicd=weight)
+    assert early_options(growing, lags_student=lags) == ""
 
 
-def test_who_believes_an_untrained_teacher_is_warned_of(logged: list[str]) -> None:
-    warn_of_early_weights([terms(kd=FULL, nicd=FULL)], lags_student=False)
-    (line,) = logged
-    assert line.startswith("losses.nicd.loss_weight: full from the first step on")
+def test_full_weights_are_reported_if_the_teacher_is_untrained() -> None:
+    full = terms(kd=FULL, nicd=FULL)
+    assert early_options(full, lags_student=False) == "losses.nicd.loss_weight"
+    both = "losses.kd.loss_weight and losses.nicd.loss_weight"
+    assert early_options(full, lags_student=True) == both
 
 
-def test_behind_the_student_vanilla_kd_is_warned_of_too(logged: list[str]) -> None:
-    warn_of_early_weights([terms(kd=FULL, nicd=FULL)], lags_student=True)
-    assert logged[0].startswith("losses.kd.loss_weight and losses.nicd.loss_weight: full from")
+def test_kd_at_the_queries_of_a_level_is_reported_as_dense_kd_is() -> None:
+    anchors = LossTerms.build(dict(kd=dict(dense=False), picd=None, nicd=None))
+    assert early_options(anchors, lags_student=True) == "losses.kd.loss_weight"
 
 
-def test_vanilla_kd_at_the_queries_of_a_level_is_no_other(logged: list[str]) -> None:
-    anchors_alone = LossTerms.build(dict(kd=dict(dense=False), picd=None, nicd=None))
-    warn_of_early_weights([anchors_alone], lags_student=True)
-    assert logged[0].startswith("losses.kd.loss_weight: full from")
-
-
-def test_all_that_learn_are_looked_at_in_one_warning(logged: list[str]) -> None:
+def test_terms_of_peers_are_reported_too() -> None:
     peers = terms(where="teacher.losses", nicd=FULL)
-    warn_of_early_weights([terms(nicd=GROWING), peers], lags_student=False)
-    warn_of_early_weights([terms(nicd=FULL), peers], lags_student=False)
-    assert logged[0].startswith("teacher.losses.nicd.loss_weight: full from")
-    both = "losses.nicd.loss_weight and teacher.losses.nicd.loss_weight: full from"
-    assert logged[1].startswith(both) and len(logged) == 2
+    growing = terms(nicd=GROWING)
+    assert early_options(growing, peers, lags_student=False) == "teacher.losses.nicd.loss_weight"
+    both = "losses.nicd.loss_weight and teacher.losses.nicd.loss_weight"
+    assert early_options(terms(nicd=FULL), peers, lags_student=False) == both
 
 
-def test_mixed_images_are_told_of_once_a_run(logged: list[str]) -> None:
-    plain, mixing = nn.Module(), nn.Module()
-    for model, augments in ((plain, None), (mixing, [object()])):
-        model.data_preprocessor = nn.Module()
-        model.data_preprocessor.batch_augments = augments
-    for model in (plain, nn.Module()):
-        warn_of_mixing(model)
-    assert logged == []
-    warn_of_mixing(mixing)
-    assert len(logged) == 1 and "(batch_augments)" in logged[0]
+@pytest.mark.parametrize(
+    ("preprocessor", "codes"),
+    [
+        (None, []),
+        (SimpleNamespace(batch_augments=None), []),
+        (SimpleNamespace(batch_augments=[object()]), ["mixed_images"]),
+    ],
+)
+def test_mixed_images_are_reported(preprocessor: Any, codes: list[str]) -> None:
+    model: Any = SimpleNamespace(data_preprocessor=preprocessor)
+    assert [finding.code for finding in mixing_findings(model)] == codes
 
 
 class Pictures(Task):
-    """Whole images."""
+    """Task of whole images."""
 
     fits = view = has_label = bad_labels = None  # type: ignore[assignment]
 
@@ -180,10 +171,12 @@ class Crops(Pictures):
         (Crops, (512, 512), (1024, 2048), False),
     ],
 )
-def test_a_bank_of_images_of_another_size_is_warned_of(
-    logged: list[str], task: type[Task], training: Any, bank: Any, warns: bool
+def test_another_size_of_the_banks_images_is_reported(
+    task: type[Task], training: Any, bank: Any, warns: bool
 ) -> None:
-    warn_of_sizes(task(), torch.empty(2, 3, *training), torch.empty(3, *bank))
-    assert len(logged) == warns
+    findings = list(
+        image_size_findings(task(), torch.empty(2, 3, *training), torch.empty(3, *bank))
+    )
+    assert [finding.code for finding in findings] == ["bank_image_size"] * warns
     if warns:
-        assert f"images of {bank[0]}x{bank[1]} pixels, training shows" in logged[0]
+        assert f"{bank[0]}x{bank[1]}" in findings[0].text

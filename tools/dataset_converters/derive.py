@@ -1,11 +1,11 @@
-r"""Derive a set in class folders from another one: fewer pictures, wrong labels, a long tail.
+r"""Derive class folders from other ones: with fewer pictures, label errors or a long tail.
 
     OUT/{train,val,select}/<class>/<class the picture truly shows>_<file of the source>
 
-The steps come in the order of the options. Which pictures are drawn depends on the seed and on the
-class alone: of two sets that differ in --per-class, the smaller lies in the larger, and both hold
-the same pictures out. The manifest keeps what was asked for. Pictures are hard links where the
-file system has them, copies elsewhere.
+The steps have the order of the options. The random order of the pictures of a class only depends
+on the seed and the class: of two sets that differ in --per-class, the larger contains the smaller,
+and both hold the same pictures out. Pictures are hard links, or copies if the file system has no
+links.
 
     python tools/dataset_converters/derive.py data/tin100 data/tin20_noisy --classes 0:20 \
         --select 50 --per-class 200 --label-noise 0.4
@@ -25,8 +25,7 @@ from typing import Any, NamedTuple, TypeVar
 from zlib import crc32
 
 import numpy as np
-from finished_folder import finished_folder, is_complete
-from staging import existing
+from output import existing, is_complete, manifest_folder, print_state
 
 FORMAT = 1
 HINT = "Give a folder with train/<class>/ and val/<class>/, as the other converters make."
@@ -36,7 +35,7 @@ Pictures = dict[str, list[Path]]
 
 
 class Placed(NamedTuple):
-    """A picture, the class whose folder it shall lie in, and the class that it shows."""
+    """Picture with the class of its folder (``label``) and the class that it shows (``truth``)."""
 
     source: Path
     label: str
@@ -44,7 +43,7 @@ class Placed(NamedTuple):
 
     @property
     def name(self) -> str:
-        """Its file name in the derived set, where no other picture has it."""
+        """Unique file name in the derived set."""
         return f"{self.truth}_{self.source.name}"
 
 
@@ -53,34 +52,36 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("source", type=Path, help="set in class folders, e.g. data/tin100")
+    parser.add_argument("source", type=Path, help="class folders, for example data/tin100")
     parser.add_argument("out", type=Path, help="folder to make")
     parser.add_argument(
-        "--classes", help="text file with a class per line, or a slice of the sorted ones: 0:20"
+        "--classes", help="text file with a class per line, or a slice of the sorted classes: 0:20"
     )
     held = parser.add_mutually_exclusive_group()
     held.add_argument(
         "--select",
         type=int,
-        help="hold so many pictures of a class out of train, as a split to choose settings on",
+        help="pictures of each class to move from train to a split to choose settings on",
     )
     held.add_argument(
-        "--select-from-val", type=float, help="the same of val: share of its pictures, 0 to 1"
+        "--select-from-val",
+        type=float,
+        help="share of each class, 0 to 1, to move from val to that split instead",
     )
-    parser.add_argument("--per-class", type=int, help="training pictures of a class to keep")
+    parser.add_argument("--per-class", type=int, help="training pictures of each class to keep")
     parser.add_argument(
         "--long-tail",
         type=float,
-        help="how many times more training pictures the largest class keeps than the smallest; "
-        "those between fall exponentially, in an order of classes that is drawn",
+        help="ratio of training pictures between the largest and the smallest class; they fall "
+        "exponentially, in a random order of the classes",
     )
     parser.add_argument(
         "--label-noise",
         type=float,
-        help="share of each class's training pictures, 0 to 1, that go to the folder of another "
-        "class, drawn uniformly; noise.csv has the truth",
+        help="share of the training pictures of each class, 0 to 1, to move to the folder of "
+        "another class, drawn uniformly; noise.csv holds the true classes",
     )
-    parser.add_argument("--seed", type=int, default=0, help="seed of everything drawn")
+    parser.add_argument("--seed", type=int, default=0, help="seed of all random choices")
     return parser.parse_args(argv)
 
 
@@ -90,32 +91,34 @@ def read_split(source: Path, split: str) -> Pictures:
     return {folder.name: sorted(folder.iterdir()) for folder in folders}
 
 
-def chosen_classes(wanted: str | None, known: list[str]) -> list[str]:
-    """Return the classes that ``--classes`` names: all, a slice, or those of a file.
+def chosen_classes(choice: str | None, known_classes: list[str]) -> list[str]:
+    """Return the classes that ``--classes`` names: all, a slice, or the lines of a file.
 
     Raises:
         SystemExit: If none remains, or one is not in the source.
     """
-    first, colon, last = (wanted or ":").partition(":")
+    first, colon, last = (choice or ":").partition(":")
     if colon and all(end == "" or end.isdecimal() for end in (first, last)):
-        classes = known[int(first or 0) : int(last or len(known))]
+        classes = known_classes[int(first or 0) : int(last or len(known_classes))]
     else:
-        lines = existing(Path(str(wanted)), "Give --classes a text file or a:b.").read_text()
+        lines = existing(Path(str(choice)), "Give --classes a text file or a:b.").read_text()
         classes = sorted({line.split("\t")[0].strip() for line in lines.splitlines()} - {""})
-    unknown = sorted(set(classes) - set(known))
+    unknown = sorted(set(classes) - set(known_classes))
     if unknown or not classes:
         lacks = f"and lacks {unknown[:5]}" if unknown else "none of these"
-        raise SystemExit(f"--classes {wanted}: the source has {len(known)} classes, {lacks}.")
+        raise SystemExit(
+            f"--classes {choice}: the source has {len(known_classes)} classes, {lacks}."
+        )
     return classes
 
 
 def generator(seed: int, purpose: str, name: str = "") -> np.random.Generator:
-    """Return a stream of random numbers for one purpose and one class."""
+    """Return the random generator of one purpose and one class."""
     return np.random.default_rng([seed, crc32(purpose.encode()), crc32(name.encode())])
 
 
 def shuffled(items: Sequence[Item], rng: np.random.Generator) -> list[Item]:
-    """Return the items in a drawn order."""
+    """Return the items in a random order."""
     return [items[place] for place in rng.permutation(len(items))]
 
 
@@ -126,7 +129,7 @@ def tail_shares(classes: list[str], imbalance: float, seed: int) -> dict[str, fl
 
 
 def with_noise(pictures: Pictures, share: float, seed: int) -> list[Placed]:
-    """Return where each picture lies when ``share`` of each class's carry another class's label.
+    """Give ``share`` of the pictures of each class the label of another class, drawn uniformly.
 
     Args:
         pictures (Pictures): Training pictures by the class that they show.
@@ -136,16 +139,18 @@ def with_noise(pictures: Pictures, share: float, seed: int) -> list[Placed]:
     placed = []
     for name, files in pictures.items():
         rng = generator(seed, "noise", name)
-        others = [other for other in pictures if other != name]
-        wrong = set(shuffled(range(len(files)), rng)[: round(share * len(files))])
+        other_classes = [other for other in pictures if other != name]
+        errors = set(shuffled(range(len(files)), rng)[: round(share * len(files))])
         for place, file in enumerate(files):
-            label = others[int(rng.integers(len(others)))] if place in wrong else name
+            label = name
+            if place in errors:
+                label = other_classes[int(rng.integers(len(other_classes)))]
             placed.append(Placed(file, label, name))
     return placed
 
 
 def arrange(train: Pictures, val: Pictures, args: argparse.Namespace) -> dict[str, list[Placed]]:
-    """Decide what lies where.
+    """Assign each picture to a split and a folder.
 
     Args:
         train (Pictures): Training pictures by class.
@@ -153,7 +158,7 @@ def arrange(train: Pictures, val: Pictures, args: argparse.Namespace) -> dict[st
         args (argparse.Namespace): The command line.
 
     Returns:
-        dict[str, list[Placed]]: By split: train, val, and select if pictures are held out.
+        dict[str, list[Placed]]: Pictures of each split: train, val, and select if it has any.
 
     Raises:
         SystemExit: If a class has too few pictures.
@@ -185,7 +190,7 @@ def arrange(train: Pictures, val: Pictures, args: argparse.Namespace) -> dict[st
 
 
 def place(file: Path, target: Path) -> None:
-    """Link a file under another name, or copy it."""
+    """Link a file to another name, or copy it if links are impossible."""
     try:
         os.link(file, target)
     except FileExistsError:
@@ -201,7 +206,7 @@ def derive(args: argparse.Namespace) -> bool:
         args (argparse.Namespace): The command line.
 
     Returns:
-        bool: False if it was complete already and nothing was done.
+        bool: False if it was complete already, so that nothing was done.
 
     Raises:
         SystemExit: If an option is out of range, or the source is not in class folders.
@@ -214,10 +219,10 @@ def derive(args: argparse.Namespace) -> bool:
     files = [str(file) for part in (train, val) for pictures in part.values() for file in pictures]
     digest = hashlib.sha256("\n".join(files).encode()).hexdigest()
     params: dict[str, Any] = dict(format=FORMAT, files=digest, **vars(args))
-    params = {key: str(one) if isinstance(one, Path) else one for key, one in params.items()}
+    params = {key: str(v) if isinstance(v, Path) else v for key, v in params.items()}
     if is_complete(args.out, params):
         return False
-    with finished_folder(args.out, params) as (partial, manifest):
+    with manifest_folder(args.out, params) as (partial, manifest):
         for split, pictures in arrange(train, val, args).items():
             for name in classes:
                 (partial / split / name).mkdir(parents=True)
@@ -231,15 +236,15 @@ def derive(args: argparse.Namespace) -> bool:
 
 
 def write_truth(pictures: list[Placed], path: Path) -> None:
-    """Write file, label and truth of each training picture."""
+    """Write the file, label and true class of each training picture."""
     with path.open("w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(("file", "label", "truth"))
-        writer.writerows((one.name, one.label, one.truth) for one in pictures)
+        writer.writerows((picture.name, picture.label, picture.truth) for picture in pictures)
 
 
 def check(args: argparse.Namespace) -> None:
-    """Refuse numbers that make no sense, and the source as its own result."""
+    """Reject options that are out of range, and the source as output folder."""
     if args.out.resolve() in (args.source.resolve(), *args.source.resolve().parents):
         raise SystemExit(f"{args.out} is the source or holds it: name another folder to make.")
     for name, low, high in (
@@ -256,9 +261,9 @@ def check(args: argparse.Namespace) -> None:
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Entry point of the command line."""
+    """Run the command."""
     args = parse_args(argv)
-    print(f"{args.out} is {'ready' if derive(args) else 'complete already, nothing to do'}.")
+    print_state(args.out, derive(args))
 
 
 if __name__ == "__main__":

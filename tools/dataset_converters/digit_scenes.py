@@ -2,45 +2,57 @@
 
     data/digit_scenes/{img_dir,ann_dir}/{train,val,select}/<number>.png
 
-Digits are scaled, tinted and pasted on crops of scikit-learn's two sample photographs. Eleven
-classes: 0 is the background, 1..10 are the digits 0..9. The splits share neither digits nor
+Digits are scaled, tinted and pasted on crops of scikit-learn's two sample photographs. There are
+eleven classes: 0 is the background, 1..10 are the digits 0..9. The splits share neither digits nor
 background: training crops come from the left part of each photograph, validation crops from the
-right part. ``--num-select`` makes a third split to choose settings on, which takes half of the
-validation digits.
+right part. ``--num-select`` makes a third split to choose settings on, from half of the validation
+digits.
 """
 
 from __future__ import annotations
 
-import argparse
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from digits import NUM_CLASSES, check_label_noise, glyph, split_digits
-from finished_folder import finished_folder, is_complete
+from output import is_complete, manifest_folder, run_with_options
 from PIL import Image
 
 FORMAT = 2
 INK_THRESHOLD = 96
-"""Ink (0..255) from which a pixel belongs to the digit and not to the background."""
+"""Smallest ink (0..255) of a pixel that belongs to the digit and not to the background."""
 TINT = (180, 255)
-"""Range of red, green and blue of a digit: bright, on a photograph dimmed as follows."""
+"""Range of red, green and blue of a digit, which is brighter than the photograph."""
 DIMMING = 0.4
+"""Factor of the photograph's pixels."""
 SMALLEST_DIGIT, LARGEST_DIGIT = 28, 36
 TRIES = 12
-"""Digits that a scene tries to place; one that would cover another is left out."""
+"""Digits that a scene tries to place; a digit that would overlap another is left out."""
+OPTIONS = {
+    "out": "folder to make",
+    "num_train": "training scenes",
+    "num_val": "validation scenes",
+    "train_per_class": "digits of each class in training scenes",
+    "size": "side of a scene in pixels, 48 to 112 (a crop must fit the photographs)",
+    "seed": "seed of digits and scenes",
+    "label_noise": "share of digits with another class in the label maps of training, 0 to 1; the "
+    "pictures stay the same",
+    "num_select": "scenes to choose settings on",
+}
 
 
 class SceneMaker:
-    """Draws scenes from one split's digits and one part of the photographs.
+    """Generator of scenes from the digits of one split and a part of each photograph.
 
     Args:
         images: Digits of the split, shape (N, 8, 8), values 0..16.
         labels: Their classes 0..9, shape (N,).
-        photos: Parts of photographs to crop from, each (H, W, 3), uint8.
+        photos: Parts of the photographs, each (H, W, 3), uint8.
         size: Side of a scene in pixels.
-        seed: Seed of the split; scene ``k`` depends on (seed, k) alone.
-        label_noise: Share of the digits, 0 to 1, that the label map gives another class.
+        seed: Seed of the split; scene ``k`` only depends on (seed, k).
+        label_noise: Share of the digits, 0 to 1, with another class in the label map.
     """
 
     def __init__(
@@ -63,19 +75,19 @@ class SceneMaker:
         """Draw one scene.
 
         Args:
-            number: Which scene.
+            number: Number of the scene.
 
         Returns:
-            The picture (size, size, 3) uint8, its labels (size, size) uint8, and for each digit
-            ``sample`` (row of ``images``), ``label`` (in the map, 1..10), ``side``, ``top`` and
-            ``left`` in pixels.
+            The picture (size, size, 3) uint8, its label map (size, size) uint8, and for each digit
+            its ``sample`` (row of ``images``), ``label`` (in the map, 1..10), and ``side``, ``top``
+            and ``left`` in pixels.
         """
         rng = np.random.default_rng([self.seed, number])
-        # of its own, so that pictures are the same with and without wrong labels
-        mislabelling = np.random.default_rng([self.seed, number, 1])
+        # a separate generator, so that pictures are the same with and without label errors
+        error_rng = np.random.default_rng([self.seed, number, 1])
         scene = self._background(rng)
         labels = np.zeros((self.size, self.size), np.uint8)
-        taken = np.zeros((self.size, self.size), bool)
+        occupied = np.zeros((self.size, self.size), bool)
         placed: list[dict[str, int]] = []
         for _ in range(TRIES):
             side = int(rng.integers(SMALLEST_DIGIT, LARGEST_DIGIT + 1))
@@ -83,15 +95,15 @@ class SceneMaker:
             sample = int(rng.integers(len(self.images)))
             tint = rng.uniform(*TINT, 3)
             box = (slice(top, top + side), slice(left, left + side))
-            if taken[box].any():
+            if occupied[box].any():
                 continue
-            taken[box] = True
+            occupied[box] = True
             ink = glyph(self.images[sample], side)
             alpha = (ink / 255.0)[..., None]
             scene[box] = scene[box] * (1 - alpha) + tint * alpha
             label = int(self.labels[sample])
-            if mislabelling.random() < self.label_noise:
-                label = (label + int(mislabelling.integers(1, NUM_CLASSES))) % NUM_CLASSES
+            if error_rng.random() < self.label_noise:
+                label = (label + int(error_rng.integers(1, NUM_CLASSES))) % NUM_CLASSES
             labels[box][ink >= INK_THRESHOLD] = label + 1
             placed.append(dict(sample=sample, label=label + 1, side=side, top=top, left=left))
         return scene.round().clip(0, 255).astype(np.uint8), labels, placed
@@ -109,14 +121,14 @@ class SceneMaker:
 def scene_makers(
     train_per_class: int, size: int, seed: int, label_noise: float = 0.0, select: bool = False
 ) -> dict[str, SceneMaker]:
-    """Return the makers of the splits.
+    """Return the generator of each split; see ``OPTIONS``.
 
     Args:
-        train_per_class: Digits of each class that training scenes may show.
+        train_per_class: Digits of each class in training scenes.
         size: Side of a scene in pixels.
-        seed: Seed of the split of the digits and of the scenes.
-        label_noise: Share of the digits of training scenes that bear a wrong label.
-        select: Whether half of the validation digits make the split ``select``.
+        seed: Seed of the split of the digits, and of the scenes.
+        label_noise: Share of the digits of training scenes with a label error.
+        select: True to use half of the validation digits for the split ``select``.
     """
     from sklearn.datasets import load_digits, load_sample_images
 
@@ -128,9 +140,9 @@ def scene_makers(
         [np.asarray(photo)[:, part] for photo in photos]
         for part in (slice(middle), slice(middle, None))
     )
-    own = val[1::2] if select else val
-    parts = dict(train=(train, left, 2 * seed, label_noise), val=(own, right, 2 * seed + 1, 0.0))
-    if select:  # numbers far from those of other splits and seeds
+    report = val[1::2] if select else val
+    parts = dict(train=(train, left, 2 * seed, label_noise), val=(report, right, 2 * seed + 1, 0.0))
+    if select:  # with a seed that no other split has
         parts["select"] = (val[::2], right, 10**6 + seed, 0.0)
     return {
         split: SceneMaker(
@@ -141,8 +153,8 @@ def scene_makers(
 
 
 def make_scenes(
-    out: Path,
-    num_train: int = 240,
+    out: Path = Path("data/digit_scenes"),
+    num_train: int = 160,
     num_val: int = 200,
     train_per_class: int = 60,
     size: int = 80,
@@ -150,24 +162,13 @@ def make_scenes(
     label_noise: float = 0.0,
     num_select: int = 0,
 ) -> bool:
-    """Write the scenes.
-
-    Args:
-        out: Folder to make.
-        num_train: Scenes to train on.
-        num_val: Scenes to validate on.
-        train_per_class: Digits of each class that training scenes may show.
-        size: Side of a scene in pixels, 48 to 112 (a crop must fit the photographs).
-        seed: Seed of everything.
-        label_noise: Share of the digits of training scenes, 0 to 1, that bear a wrong label; the
-            pictures are the same.
-        num_select: Scenes to choose settings on.
+    """Write the scenes; the arguments are described in ``OPTIONS``.
 
     Returns:
-        False if ``out`` was complete already and nothing was done.
+        False if ``out`` was complete already, so that nothing was done.
 
     Raises:
-        ValueError: If a size or a number is out of range.
+        ValueError: If an argument is out of range.
     """
     if not 48 <= size <= 112:
         raise ValueError(f"--size must lie between 48 and 112, got {size}.")
@@ -188,7 +189,7 @@ def make_scenes(
         return False
     makers = scene_makers(train_per_class, size, seed, label_noise, num_select > 0)
     counts = dict(train=num_train, val=num_val, select=num_select)
-    with finished_folder(out, params) as (partial, manifest):
+    with manifest_folder(out, params) as (partial, manifest):
         for split, maker in makers.items():
             for folder in ("img_dir", "ann_dir"):
                 (partial / folder / split).mkdir(parents=True)
@@ -203,44 +204,9 @@ def make_scenes(
     return True
 
 
-def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
-    """Read the command line."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument(
-        "--out", type=Path, default=Path("data/digit_scenes"), help="folder to make"
-    )
-    parser.add_argument("--num-train", type=int, default=160, help="training scenes")
-    parser.add_argument("--num-val", type=int, default=200, help="validation scenes")
-    parser.add_argument(
-        "--train-per-class", type=int, default=60, help="digits of each class to train on"
-    )
-    parser.add_argument("--size", type=int, default=80, help="side of a scene in pixels")
-    parser.add_argument("--seed", type=int, default=0, help="seed of digits and scenes")
-    parser.add_argument(
-        "--label-noise",
-        type=float,
-        default=0.0,
-        help="share of the digits of training scenes that the label maps give a wrong class",
-    )
-    parser.add_argument("--num-select", type=int, default=0, help="scenes to choose settings on")
-    return parser.parse_args(argv)
-
-
-def main(argv: list[str] | None = None) -> None:
-    """Entry point of the command line."""
-    args = parse_args(argv)
-    made = make_scenes(
-        args.out,
-        args.num_train,
-        args.num_val,
-        args.train_per_class,
-        args.size,
-        args.seed,
-        args.label_noise,
-        args.num_select,
-    )
-    state = "ready" if made else "complete already, nothing to do"
-    print(f"digit scenes: {args.out} is {state}")
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run the command."""
+    run_with_options(make_scenes, OPTIONS, __doc__.splitlines()[0], argv)
 
 
 if __name__ == "__main__":

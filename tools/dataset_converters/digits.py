@@ -2,31 +2,40 @@
 
     data/digits/{train,val,select}/<0..9>/<sample>.png
 
-The layout is that of ``mmpretrain.CustomDataset``. The training split is small and balanced on
-purpose, so that a teacher has something to give; everything else is the validation split, of which
-``--select`` holds some out to choose settings on. With ``--long-tail`` most classes keep fewer
-training pictures, with ``--label-noise`` some of them lie in the folder of another class.
+The layout is that of ``mmpretrain.CustomDataset``. The training split is small and balanced, so
+that a teacher helps; all other samples are the validation split, of which ``--select`` holds some
+out to choose settings on. ``--long-tail`` makes the classes unequal, and ``--label-noise`` moves
+some training pictures to the folder of another class.
 """
 
 from __future__ import annotations
 
-import argparse
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from derive import shuffled, tail_shares
-from finished_folder import finished_folder, is_complete
+from output import is_complete, manifest_folder, run_with_options
 from PIL import Image
 
 FORMAT = 1
 NUM_CLASSES = 10
+OPTIONS = {
+    "out": "folder to make",
+    "train_per_class": "training samples of each digit",
+    "size": "side of the pictures in pixels",
+    "seed": "seed of the split",
+    "label_noise": "share of training samples of each digit with a label error, 0 to 1",
+    "select": "validation samples of each digit to hold out as the split 'select'",
+    "long_tail": "ratio of training samples between the largest and the smallest class",
+}
 
 
 def split_digits(
     labels: np.ndarray, train_per_class: int, seed: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Choose ``train_per_class`` samples of each class; the others validate.
+    """Choose ``train_per_class`` samples of each class for training, the others for validation.
 
     Args:
         labels: Digit of each sample, shape (N,), int.
@@ -37,7 +46,7 @@ def split_digits(
         Sorted sample indices of the training and of the validation split, both int64.
 
     Raises:
-        ValueError: If a class would be left without a sample in one of the splits.
+        ValueError: If a class would have no sample in one of the splits.
     """
     smallest = int(np.bincount(labels, minlength=NUM_CLASSES).min())
     if not 0 < train_per_class < smallest:
@@ -55,25 +64,25 @@ def split_digits(
 
 
 def check_label_noise(share: float) -> None:
-    """Refuse what is no share.
+    """Reject a share outside of 0 to 1.
 
     Raises:
-        ValueError: If it lies outside of 0 to 1.
+        ValueError: If it lies outside.
     """
     if not 0 <= share <= 1:
         raise ValueError(f"--label-noise must lie between 0 and 1, got {share}.")
 
 
-def long_tail(labels: np.ndarray, imbalance: float, seed: int) -> np.ndarray:
-    """Keep exponentially fewer samples from class to class, in an order of classes that is drawn.
+def long_tail_rows(labels: np.ndarray, imbalance: float, seed: int) -> np.ndarray:
+    """Choose exponentially fewer samples from class to class, in a random order of the classes.
 
     Args:
         labels: Classes, shape (N,), int.
-        imbalance: How many times more the largest class keeps than the smallest, at least 1.
-        seed: Seed of the order and of which samples.
+        imbalance: Ratio between the largest and the smallest class, at least 1.
+        seed: Seed of the order and of the samples.
 
     Returns:
-        Sorted places in ``labels`` of those that stay, int64.
+        Sorted indices into ``labels`` of the chosen samples, int64.
 
     Raises:
         ValueError: If ``imbalance`` is below 1.
@@ -84,18 +93,18 @@ def long_tail(labels: np.ndarray, imbalance: float, seed: int) -> np.ndarray:
     shares = tail_shares([str(digit) for digit in range(NUM_CLASSES)], imbalance, seed)
     kept = []
     for digit in range(NUM_CLASSES):
-        own = shuffled(np.flatnonzero(labels == digit), rng)
-        kept += own[: max(round(len(own) * shares[str(digit)]), 1)]
+        rows = shuffled(np.flatnonzero(labels == digit), rng)
+        kept += rows[: max(round(len(rows) * shares[str(digit)]), 1)]
     return np.sort(np.array(kept))
 
 
-def mislabelled(labels: np.ndarray, share: float, seed: int) -> np.ndarray:
-    """Give some samples of each class another class, drawn uniformly.
+def with_label_errors(labels: np.ndarray, share: float, seed: int) -> np.ndarray:
+    """Replace the class of some samples of each class by another one, drawn uniformly.
 
     Args:
         labels: True classes, shape (N,), int.
-        share: Share of each class, 0 to 1, to the nearest sample.
-        seed: Seed of which samples, and of their classes.
+        share: Share of each class, 0 to 1, rounded to whole samples.
+        seed: Seed of the samples and of their new classes.
 
     Returns:
         Classes with errors, shape (N,), int.
@@ -103,9 +112,9 @@ def mislabelled(labels: np.ndarray, share: float, seed: int) -> np.ndarray:
     rng = np.random.default_rng([seed, 1])
     noisy = labels.copy()
     for digit in range(NUM_CLASSES):
-        own = rng.permutation(np.flatnonzero(labels == digit))
-        wrong = own[: round(share * len(own))]
-        noisy[wrong] = (digit + rng.integers(1, NUM_CLASSES, len(wrong))) % NUM_CLASSES
+        rows = rng.permutation(np.flatnonzero(labels == digit))
+        errors = rows[: round(share * len(rows))]
+        noisy[errors] = (digit + rng.integers(1, NUM_CLASSES, len(errors))) % NUM_CLASSES
     return noisy
 
 
@@ -124,27 +133,21 @@ def glyph(image: np.ndarray, size: int) -> np.ndarray:
 
 
 def make_digits(
-    out: Path,
+    out: Path = Path("data/digits"),
     train_per_class: int = 20,
     size: int = 16,
     seed: int = 0,
     label_noise: float = 0.0,
     select: int = 0,
-    imbalance: float = 1.0,
+    long_tail: float = 1.0,
 ) -> bool:
-    """Write the digits as class folders.
-
-    Args:
-        out: Folder to make.
-        train_per_class: Training samples of each class.
-        size: Side of the pictures in pixels.
-        seed: Seed of the split.
-        label_noise: Share of each class's training samples, 0 to 1, that bear a wrong label.
-        select: Validation samples of each class to hold out as the split ``select``.
-        imbalance: How many times more training samples the largest class keeps than the smallest.
+    """Write the digits as class folders; the arguments are described in ``OPTIONS``.
 
     Returns:
-        False if ``out`` was complete already and nothing was done.
+        False if ``out`` was complete already, so that nothing was done.
+
+    Raises:
+        ValueError: If an argument is out of range.
     """
     from sklearn.datasets import load_digits
 
@@ -155,21 +158,21 @@ def make_digits(
         seed=seed,
         label_noise=label_noise,
         select=select,
-        long_tail=imbalance,
+        long_tail=long_tail,
     )
     check_label_noise(label_noise)
     if is_complete(out, params):
         return False
     digits = load_digits()
     train, val = split_digits(digits.target, train_per_class, seed)
-    train = train[long_tail(digits.target[train], imbalance, seed)]
+    train = train[long_tail_rows(digits.target[train], long_tail, seed)]
     splits = dict(train=train, val=val)
     if select:
         chosen, rest = split_digits(digits.target[val], select, seed)
         splits.update(val=val[rest], select=val[chosen])
     labels = digits.target.copy()
-    labels[train] = mislabelled(labels[train], label_noise, seed)
-    with finished_folder(out, params) as (partial, manifest):
+    labels[train] = with_label_errors(labels[train], label_noise, seed)
+    with manifest_folder(out, params) as (partial, manifest):
         for split, indices in splits.items():
             for index in indices:
                 folder = partial / split / str(labels[index])
@@ -182,46 +185,9 @@ def make_digits(
     return True
 
 
-def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
-    """Read the command line."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--out", type=Path, default=Path("data/digits"), help="folder to make")
-    parser.add_argument(
-        "--train-per-class", type=int, default=20, help="training samples of each digit"
-    )
-    parser.add_argument("--size", type=int, default=16, help="side of the pictures in pixels")
-    parser.add_argument("--seed", type=int, default=0, help="seed of the split")
-    parser.add_argument(
-        "--long-tail",
-        type=float,
-        default=1.0,
-        help="how many times more training samples the largest class keeps than the smallest",
-    )
-    parser.add_argument(
-        "--label-noise",
-        type=float,
-        default=0.0,
-        help="share of wrong labels in training",
-    )
-    parser.add_argument(
-        "--select", type=int, default=0, help="pictures of each digit to choose settings on"
-    )
-    return parser.parse_args(argv)
-
-
-def main(argv: list[str] | None = None) -> None:
-    """Entry point of the command line."""
-    args = parse_args(argv)
-    made = make_digits(
-        args.out,
-        args.train_per_class,
-        args.size,
-        args.seed,
-        args.label_noise,
-        args.select,
-        args.long_tail,
-    )
-    print(f"digits: {args.out} is {'ready' if made else 'complete already, nothing to do'}")
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run the command."""
+    run_with_options(make_digits, OPTIONS, __doc__.splitlines()[0], argv)
 
 
 if __name__ == "__main__":

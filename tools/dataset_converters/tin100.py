@@ -1,4 +1,4 @@
-"""Make a CIFAR-100-like folder from Tiny-ImageNet: 32x32 JPEGs, one folder per class.
+"""Make class folders like CIFAR-100 from Tiny-ImageNet: 32x32 JPEGs, one folder per class.
 
 Input: the public tiny-imagenet-200 folder (http://cs231n.stanford.edu/tiny-imagenet-200.zip) with
 train/<wnid>/images/*.JPEG, val/images/*.JPEG, val/val_annotations.txt and wnids.txt.
@@ -10,8 +10,8 @@ Output: {train,val}/<wnid>/*.jpg, classes.txt (wnid, tab, words).
 import argparse
 from pathlib import Path
 
+from output import existing, report, staged_folder
 from PIL import Image
-from staging import existing, report, staged_folder
 
 CLASS_LIST = Path(__file__).with_name("tin100_classes.txt")
 HINT = (
@@ -52,23 +52,23 @@ def read_classes(source: Path, classes: str) -> list[str]:
         classes (str): ``'all'`` or the path of a text file.
 
     Returns:
-        list[str]: Without repetition.
+        list[str]: The wnids, each once.
 
     Raises:
         SystemExit: If a file is missing or lists a wnid that Tiny-ImageNet lacks.
     """
-    known = existing(source / "wnids.txt", HINT).read_text().split()
+    all_wnids = existing(source / "wnids.txt", HINT).read_text().split()
     if classes == "all":
-        return known
+        return all_wnids
     listed = existing(Path(classes), "Give --classes all, or a text file.").read_text().split()
-    unknown = sorted(set(listed) - set(known))
+    unknown = sorted(set(listed) - set(all_wnids))
     if unknown:
         raise SystemExit(f"{classes} lists wnids that {source / 'wnids.txt'} lacks: {unknown[:5]}.")
     return list(dict.fromkeys(listed))
 
 
 def train_pictures(source: Path, wnid: str, limit: int | None) -> list[Path]:
-    """Return the training pictures of a class by their number, at most ``limit``."""
+    """Return the training pictures of a class, sorted by number, at most ``limit``."""
     folder = existing(source / "train" / wnid / "images", HINT)
     pictures = sorted(folder.glob("*.JPEG"), key=lambda path: (len(path.name), path.name))
     return pictures[:limit]
@@ -89,7 +89,7 @@ def convert(pictures: list[Path], folder: Path, size: int, quality: int) -> None
     folder.mkdir(parents=True)
     for path in pictures:
         with Image.open(existing(path, HINT)) as image:
-            # 64 to 32 is the mean of each 2x2 block.
+            # from 64 to 32: the mean of each 2x2 block
             small = image.convert("RGB").resize((size, size), Image.Resampling.BOX)
         small.save(folder / f"{path.stem}.jpg", quality=quality)
 
@@ -103,7 +103,7 @@ def write_classes(source: Path, wnids: list[str], path: Path) -> None:
 
 
 def main() -> None:
-    """Convert."""
+    """Run the command."""
     args = parse_args()
     wnids = read_classes(args.source, args.classes)
     val = val_pictures(args.source)

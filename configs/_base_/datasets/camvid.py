@@ -1,4 +1,4 @@
-# CamVid at its published 480x360, 11 classes: Cityscapes' recipe on smaller pictures and crops.
+# CamVid at its published size 480x360, 11 classes: the recipe of Cityscapes on smaller images.
 _base_ = ['cityscapes.py']
 dataset_type = 'mmickd.CamVidDataset'
 data_root = 'data/camvid'

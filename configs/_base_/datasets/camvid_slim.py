@@ -1,4 +1,4 @@
-# CamVid at a quarter of its area: 240x180 pictures, 128x128 crops.
+# CamVid at a quarter of its area: 240x180 images, 128x128 crops.
 _base_ = ['camvid.py']
 crop_size = (128, 128)
 

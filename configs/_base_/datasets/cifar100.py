@@ -7,7 +7,7 @@ data_preprocessor = dict(
     num_classes=100,
     mean=[129.3105, 124.1085, 112.404],
     std=[68.2125, 65.4075, 70.4055],
-    # the pickled pictures are RGB already
+    # the pickled images are RGB already
     to_rgb=False)
 
 train_pipeline = [

@@ -22,7 +22,7 @@ train_pipeline = [
 test_pipeline = [
     dict(type='LoadImageFromFile'),
     dict(type='Resize', scale=(2048, 1024), keep_ratio=True),
-    # after Resize: the metric compares at the size of the label map
+    # after Resize: the metric needs the label map at its full size
     dict(type='LoadAnnotations'),
     dict(type='PackSegInputs')
 ]

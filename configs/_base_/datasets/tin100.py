@@ -6,7 +6,7 @@ data_hint = (
     '`python tools/dataset_converters/tin100.py tiny-imagenet-200 data/tin100`.')
 data_preprocessor = dict(
     num_classes=100,
-    # of the training pictures, RGB
+    # statistics of the training images, RGB
     mean=[121.442, 113.034, 99.839],
     std=[67.674, 65.433, 68.691],
     to_rgb=True)

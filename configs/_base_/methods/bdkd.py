@@ -1,5 +1,5 @@
-# Balanced divergences (BD-KD, arXiv 2212.12965): the student learns from both divergences, weighed
-# by query; its peer from the reverse one. Weight and temperature are our choice, not tuned.
+# Balanced divergences (BD-KD, arXiv 2212.12965): the student's loss is both divergences, weighted
+# per query; its peer's is the reverse one. Weight and temperature are our choice, not tuned.
 custom_hooks = [
     dict(
         type='mmickd.ICKDHook',

@@ -1,6 +1,6 @@
-# Deep mutual learning (Zhang et al. 2018): a twin trains beside the student, and each adds
-# KL(other || own) at temperature 1 to its task loss. Both step on the same forward pass; the paper
-# lets one step after the other.
+# Deep mutual learning (Zhang et al. 2018): a peer of the same architecture trains beside the
+# student, and each adds KL(other || own) at temperature 1 to its task loss. Both update from the
+# same forward pass; in the paper they take turns.
 custom_hooks = [
     dict(
         type='mmickd.ICKDHook',

@@ -1,5 +1,5 @@
-# IC-KD of whole pictures, where each config adds its teacher. With about 100 classes the weights of
-# KD and NICD want to be larger than their defaults.
+# IC-KD of whole images; each config adds its teacher. With about 100 classes, KD and NICD need
+# larger weights than their defaults.
 custom_hooks = [
     dict(
         type='mmickd.ICKDHook',

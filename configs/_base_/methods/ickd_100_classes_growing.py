@@ -1,5 +1,5 @@
-# IC-KD of whole pictures from a teacher that learns too, which each config adds. It knows little in
-# the beginning: the weights of ickd_100_classes.py grow from 0 over the first 60 of 240 epochs (our
+# IC-KD of whole images from a teacher that is trained too; each config adds it. It is weak at
+# first, so the weights of ickd_100_classes.py grow from 0 over the first 60 of 240 epochs (our
 # choice, not tuned).
 custom_hooks = [
     dict(

@@ -1,5 +1,5 @@
-# IC-KD of small pictures of 10 classes from a teacher that learns too, which each config adds. It
-# knows little in the beginning: the weights grow from 0 over the first 30 of 60 epochs.
+# IC-KD of small images of 10 classes from a teacher that is trained too; each config adds it. It is
+# weak at first, so the weights grow from 0 over the first 30 of 60 epochs.
 custom_hooks = [
     dict(
         type='mmickd.ICKDHook',

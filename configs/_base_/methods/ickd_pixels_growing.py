@@ -1,5 +1,5 @@
-# IC-KD of pixels from a teacher that learns too, which each config adds. It knows little in the
-# beginning: the weights grow from 0 over the first 20k of 80k iterations (our choice, not tuned).
+# IC-KD of pixels from a teacher that is trained too; each config adds it. It is weak at first, so
+# the weights grow from 0 over the first 20k of 80k iterations (our choice, not tuned).
 custom_hooks = [
     dict(
         type='mmickd.ICKDHook',

@@ -1,6 +1,6 @@
-# Progressive self-distillation (PS-KD, arXiv 2006.12000): the teacher is the student of the last
-# epoch. The targets of epoch t of 240 are (1 - a) labels + a predictions with a = 0.8 t / 240;
-# `warmup` is the length of the run.
+# Progressive self-distillation (PS-KD, arXiv 2006.12000): the teacher is the student of the
+# previous epoch. The targets of epoch t of 240 are (1 - a) labels + a predictions with a = 0.8 t /
+# 240; `warmup` is the length of the run.
 custom_hooks = [
     dict(
         type='mmickd.ICKDHook',

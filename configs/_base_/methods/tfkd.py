@@ -1,6 +1,6 @@
 # Self-training of Tf-KD (arXiv 1909.11723): the teacher is an earlier run of the student, whose
-# checkpoint each config adds, and the loss (1 - a) CE + a T^2 KL. Its a = 0.9 and T = 4 are those
-# that CRD's benchmark has for KD (our choice, not tuned).
+# checkpoint each config adds, and the loss is (1 - a) CE + a T^2 KL. a = 0.9 and T = 4 are the
+# values of KD in CRD's benchmark (our choice, not tuned).
 custom_hooks = [
     dict(
         type='mmickd.ICKDHook',

@@ -1,4 +1,4 @@
-# resnet8x4 of the literature; resnet32x4 differs in the depth alone.
+# resnet8x4 of the literature; resnet32x4 only has another depth.
 model = dict(
     type='ImageClassifier',
     backbone=dict(

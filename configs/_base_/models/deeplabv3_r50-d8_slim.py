@@ -1,7 +1,7 @@
 # DeepLabV3-R50 with a quarter of the channels (the heads: an eighth), for 128x128 crops (a 16x16
-# grid, hence the smaller dilations). Plain BN: it is meant for one process, also on a CPU. In so
-# few iterations the rare classes are learnt only with weights: roots of the usual median-frequency
-# weights of CamVid.
+# grid, hence the smaller dilations). Plain BN, for one process, also on a CPU. In so few iterations
+# rare classes are only learned with class weights: square roots of CamVid's usual median-frequency
+# weights.
 _base_ = ['deeplabv3_r50-d8.py']
 class_weight = [0.51, 0.43, 2.14, 0.38, 0.95, 0.62, 3.11, 1.36, 0.83, 2.5, 2.71]
 norm_cfg = dict(type='BN', requires_grad=True)

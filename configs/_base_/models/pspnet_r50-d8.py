@@ -1,4 +1,4 @@
-# DeepLabV3's model with another head.
+# The model of DeepLabV3 with another head.
 _base_ = ['deeplabv3_r50-d8.py']
 model = dict(
     decode_head=dict(

@@ -1,4 +1,4 @@
-# The recipe of CRD, DKD and those after them: 240 epochs, batch 64, one GPU.
+# The recipe of CRD, DKD and later papers: 240 epochs, batch size 64, one GPU.
 optim_wrapper = dict(
     optimizer=dict(type='SGD', lr=0.05, momentum=0.9, weight_decay=5e-4))
 param_scheduler = dict(

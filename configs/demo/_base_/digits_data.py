@@ -1,4 +1,4 @@
-# scikit-learn's digits as 16x16 pictures: 20 of each class to train on, the others validate.
+# scikit-learn's digits as 16x16 images: 20 of each class for training, the others for validation.
 data_root = 'data/digits'
 data_hint = 'Make it with `python tools/dataset_converters/digits.py --out data/digits`.'
 data_preprocessor = dict(

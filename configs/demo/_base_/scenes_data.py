@@ -1,4 +1,4 @@
-# Digit scenes: 80x80 pictures, 64x64 crops, 11 classes (background and ten digits).
+# Digit scenes: 80x80 images, 64x64 crops, 11 classes (background and ten digits).
 data_root = 'data/digit_scenes'
 data_hint = (
     'Make it with `python tools/dataset_converters/digit_scenes.py --out data/digit_scenes`.')
@@ -16,7 +16,7 @@ data_preprocessor = dict(
     seg_pad_val=255,
     size=(64, 64))
 
-# no flip: a mirrored digit is another sign
+# no flip: a mirrored digit is no digit
 train_pipeline = [
     dict(type='LoadImageFromFile'),
     dict(type='LoadAnnotations'),

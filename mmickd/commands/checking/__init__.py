@@ -1,1 +1,1 @@
-"""What ``check`` looks at, a subject per file."""
+"""Parts of ``mmickd check``."""

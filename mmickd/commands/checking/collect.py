@@ -1,159 +1,158 @@
-"""A run up to its first step, with a small bank, and a look at all that is there."""
+"""The facts about a run before its first step, from a small bank and a few steps."""
 
 from __future__ import annotations
 
-from mmengine.config import Config
-from torch import Tensor
+import copy
+from collections.abc import Iterator, Mapping
 
-from mmickd.banks.memory_bank import MemoryBank
-from mmickd.banks.queue_bank import QueueBank
+from mmengine.config import Config
+
 from mmickd.building.build import NoRowsError, check_present_classes
-from mmickd.building.pipelines import describe_pipelines
-from mmickd.commands.checking.report import CheckReport, FrozenBankReport, ImagesReport
-from mmickd.commands.checking.rules import (
-    warning_of_one_class,
-    warnings_of_frozen,
-    warnings_of_labels,
-    warnings_of_steps,
+from mmickd.building.images import BankImages
+from mmickd.commands.checking.report import CheckReport
+from mmickd.commands.checking.sections import (
+    FrozenBankReport,
+    bank_sections,
+    layers_section,
+    losses_section,
+    shares_section,
+    times_section,
 )
 from mmickd.commands.checking.size import complete_share, size_of_whole
 from mmickd.commands.checking.trial_steps import run_trial_steps
 from mmickd.commands.open_run import OpenRun, open_run
-from mmickd.diagnostics.bank_report import mean_over_classes, report_of
-from mmickd.diagnostics.class_order import share_of_wrong_labels
-from mmickd.diagnostics.inspection import warnings_of_numbers, warnings_of_teacher
-from mmickd.hooks.entries import hook_options, set_hook_options
-from mmickd.teachers import NetworkTeacher
-from mmickd.training.options import HookOptions
-from mmickd.training.preparation import bank_images, bank_pipelines
+from mmickd.diagnostics.bank_findings import (
+    completeness_findings,
+    label_issue_findings,
+    neighbour_findings,
+    size_findings,
+    teacher_findings,
+)
+from mmickd.diagnostics.bank_report import mean_over_classes
+from mmickd.diagnostics.class_order import class_order_findings
+from mmickd.diagnostics.finding import Finding
+from mmickd.diagnostics.label_issues import share_of_label_issues
 
 
-def look(cfg: Config, images: int) -> CheckReport:
-    """Go the way of a run up to its first step, take a few steps aside, and tell of it.
+def collect(cfg: Config, images: int) -> CheckReport:
+    """Return the report on a run, which is built up to its first step.
 
     Args:
-        cfg: the whole config; it is left as it is.
-        images: that a frozen bank is built from here; twice as many, and so on, where none of them
+        cfg: The whole config; it is not changed.
+        images: Images that a frozen bank is built from; twice as many, and so on, if none of them
             has a label.
 
     Raises:
         ICKDError: if the run cannot begin.
     """
-    options = hook_options(cfg)
-    most = options.bank.max_images
     while True:
-        small, taken = cfg.copy(), images if most is None else min(images, most)
-        if options.teacher.is_frozen:
-            set_hook_options(small, bank={"max_images": taken, "cache_dir": None})
         try:
-            with open_run(small, min_classes=1) as run:  # a class may be missing in a few images
-                return _look(run, options)
+            with open_run(cfg, sample=images) as run:
+                return _collect(run)
         except NoRowsError as error:
-            if error.images < taken or taken == most:  # the run itself has no more images
+            if error.images < images:  # the run has no more images
                 raise
             images *= 2
 
 
-def _look(run: OpenRun, options: HookOptions) -> CheckReport:
+def _collect(run: OpenRun) -> CheckReport:
     teacher = run.distiller.teacher
-    banks = {
-        (name, level): bank
-        for name, memory in teacher.memories.items()
-        for level, bank in memory.banks.items()
-    }
-    images: ImagesReport | None = None
-    frozen: dict[str, FrozenBankReport] = {}
-    if any(isinstance(bank, MemoryBank) for bank in banks.values()):
-        images, frozen = _look_at_frozen(run, options)
+    images = _all_images(run)
+    frozen = {} if images is None else _frozen_banks(run, images)
     steps = run_trial_steps(run)
-    classes = _names(run)
+    classes = _class_names(run)
 
-    labels, said = steps.labels, steps.said
+    labels, predictions = steps.labels, steps.predictions
     if frozen:
-        bank = next(iter(frozen.values())).sampled
-        labels, said = bank.labels, bank.logits.argmax(dim=1)
+        sample = next(iter(frozen.values())).sample
+        labels, predictions = sample.labels, sample.logits.argmax(dim=1)
     agreement = class_agreement = None
     if teacher.is_frozen and len(labels):
-        right = (said == labels).double()
+        right = (predictions == labels).double()
         agreement, class_agreement = float(right.mean()), mean_over_classes(right, labels)
 
-    warnings = []
-    for level, one in frozen.items():
-        # What a few images cannot give, all of them may.
-        small = {f"{level} level: {w}" for w in _of_numbers(one.sampled.offsets.diff(), run)}
-        run.warnings[:] = [warning for warning in run.warnings if warning not in small]
-        texts = _of_numbers(one.size.rows_per_class, run)
-        if one.report.present > 1:
-            texts += warnings_of_frozen(one)
-        elif images is not None:
-            texts += [warning_of_one_class(one, images.taken, classes)]
-        warnings += [f"{level} level: {warning}" for warning in texts]
-    has_classes = all(stored.report.present > 1 for stored in frozen.values())
+    findings = [*run.findings, *_bank_findings(run, frozen, classes)]
+    has_classes = all(bank.report.present > 1 for bank in frozen.values())
     if class_agreement is not None and has_classes:
         if not frozen:
-            warnings += warnings_of_teacher(class_agreement, len(labels.unique()))
-        warnings += warnings_of_labels(labels, said, classes)
-    warnings += warnings_of_steps(steps, teacher.is_frozen and has_classes)
-    return CheckReport(
-        options=options,
-        student_layer=run.attachment.layer,
-        teacher_layers=teacher.layers,
-        classes=classes,
-        images=images,
-        frozen=frozen,
-        queues={
-            level if len(teacher.memories) == 1 else f"{name}.{level}": bank
-            for (name, level), bank in banks.items()
-            if isinstance(bank, QueueBank)
-        },
-        steps=steps,
-        agreement=agreement,
-        class_agreement=class_agreement,
-        warnings=[*run.warnings, *warnings],
-        notes=run.notes,
-    )
+            findings += teacher_findings(class_agreement, len(labels.unique()))
+        findings += class_order_findings(labels, predictions, classes)
+    # A teacher that learns has no meaningful gradients at first, a bank of one class no negatives.
+    if teacher.is_frozen and has_classes:
+        findings += steps.gradient_findings()
+    sections = [
+        layers_section(run, steps),
+        *bank_sections(run, images, frozen, classes),
+        shares_section(run, frozen, agreement, class_agreement),
+        losses_section(steps),
+        times_section(steps, bool(frozen)),
+    ]
+    return CheckReport(sections, [*run.notes, *findings])
 
 
-def _look_at_frozen(
-    run: OpenRun, options: HookOptions
-) -> tuple[ImagesReport, dict[str, FrozenBankReport]]:
-    teacher, data = run.distiller.teacher, run.run
-    assert isinstance(teacher, NetworkTeacher)  # who else is frozen
-    terms = run.distiller.terms.retrieving
-    wanted = max((term.loss.num_positives or 0 for term in terms), default=0)
-    pipelines = bank_pipelines(options.bank, data)
-    images, taken = (
-        bank_images(bank, data, pipelines) for bank in (options.bank, run.options.bank)
-    )
-    frozen = {}
-    for level, bank in teacher.memory.banks.items():
-        assert isinstance(bank, MemoryBank)
-        sampled = bank.to("cpu")
-        capacity = options.bank.capacity(teacher.task.levels[level].capacity)
-        size = size_of_whole(sampled, taken, images, capacity)
+def _all_images(run: OpenRun) -> BankImages | None:
+    """Return all images of the frozen bank, of which the run has a sample."""
+    if run.ready.images is None:
+        return None
+    images = copy.copy(run.ready.images)
+    images.limit(run.options.bank.max_images, run.options.bank.seed)
+    return images
+
+
+def _frozen_banks(run: OpenRun, images: BankImages) -> dict[str, FrozenBankReport]:
+    """Return, by level, the figures of the frozen bank.
+
+    Args:
+        run: The run, with the small bank.
+        images: Images of the whole bank.
+    """
+    network, sample_images = run.distiller.teacher.frozen_network, run.ready.images
+    options = run.options
+    assert network is not None and sample_images is not None
+    num_positives = max((request.num_positives for request in run.ready.requests), default=0)
+    banks = {}
+    for level, report in run.ready.frozen.reports.items():
+        sample = run.ready.frozen.samples[level]
+        capacity = options.bank.capacity(network.task.levels[level].capacity)
+        size = size_of_whole(sample, sample_images, images, capacity)
         if size.is_exact:
             check_present_classes(level, size.rows_per_class, len(images))
-        report = report_of(sampled, wanted, options.exclude_same_id)
         complete = report.complete
-        if wanted and len(taken) < len(images):
-            share = len(taken) / len(images)
-            complete = complete_share(size, sampled, share, wanted, options.exclude_same_id)
-        frozen[level] = FrozenBankReport(
-            size=size,
-            sampled=sampled,
-            report=report,
-            complete=complete,
-            wrong_labels=share_of_wrong_labels(sampled, options.exclude_same_id),
-        )
-    return ImagesReport(len(images), len(taken), describe_pipelines(pipelines)), frozen
+        if num_positives and len(sample_images) < len(images):
+            share = len(sample_images) / len(images)
+            complete = complete_share(size, sample, share, num_positives, options.exclude_same_id)
+        label_issues = share_of_label_issues(sample, options.exclude_same_id)
+        banks[level] = FrozenBankReport(size, sample, report, complete, label_issues)
+    return banks
 
 
-def _of_numbers(sizes: Tensor, run: OpenRun) -> list[str]:
-    return list(warnings_of_numbers(sizes, run.distiller.terms))
+def _bank_findings(
+    run: OpenRun, frozen: Mapping[str, FrozenBankReport], classes: list[str]
+) -> Iterator[Finding]:
+    """Yield what looks wrong with the frozen banks, beside what the run itself reports."""
+    for level, bank in frozen.items():
+        report = bank.report
+        findings = [*size_findings(bank.size.rows_per_class, run.ready.requests)]
+        if report.present > 1:
+            findings += neighbour_findings(report.knn_accuracy, report.present)
+            findings += label_issue_findings(bank.label_issues)
+            findings += completeness_findings(bank.complete)
+        elif run.ready.images is not None:
+            label = int(bank.sample.labels[0])
+            findings.append(
+                Finding(
+                    "one_class",
+                    "warning",
+                    f"all rows of the small bank, from {len(run.ready.images)} images, are of "
+                    f"class {label} ({classes[label]}): agreement, neighbours and gradients cannot "
+                    "be judged. Set --images to a larger number.",
+                )
+            )
+        yield from (finding.at(f"{level} level") for finding in findings)
 
 
-def _names(run: OpenRun) -> list[str]:
-    """Of the classes; their numbers where the data set has no names."""
+def _class_names(run: OpenRun) -> list[str]:
+    """Return the names of the classes; their numbers if the data set has no names."""
     number = max(run.distiller.teacher.class_counts.values())
-    metainfo = getattr(run.run.train_dataset, "metainfo", None) or {}
+    metainfo = getattr(run.context.train_dataset, "metainfo", None) or {}
     return [str(name) for name in metainfo.get("classes") or range(number)]

@@ -1,79 +1,86 @@
-"""All that is known of a run before its first step."""
+"""Report of ``mmickd check``: sections that are printed and written as JSON."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
-from mmickd.banks.memory_bank import MemoryBank
-from mmickd.banks.queue_bank import QueueBank
-from mmickd.commands.checking.size import BankSize
-from mmickd.commands.checking.trial_steps import StepReport
-from mmickd.diagnostics.bank_report import BankReport
-from mmickd.training.options import HookOptions
+from rich.console import Console
+from rich.text import Text
 
-
-@dataclass(frozen=True, eq=False)
-class FrozenBankReport:
-    """The bank of a frozen teacher at a level.
-
-    Args:
-        size: of the whole bank.
-        sampled: the small one, on the CPU.
-        report: of the small one.
-        complete: share of the whole bank's rows that find all positives; None if none are wanted.
-        wrong_labels: see :func:`~mmickd.diagnostics.class_order.share_of_wrong_labels`.
-    """
-
-    size: BankSize
-    sampled: MemoryBank
-    report: BankReport
-    complete: float | None
-    wrong_labels: float | None
+from mmickd.commands.terminal import table
+from mmickd.diagnostics.finding import Finding
 
 
-@dataclass(frozen=True, eq=False)
-class ImagesReport:
-    """The images of a frozen bank.
+@dataclass(frozen=True)
+class Section:
+    """Part of the report: a table for people, and plain values for scripts.
 
     Args:
-        number: of all.
-        taken: of the small bank.
-        pipeline: transforms that read them, and where they come from.
+        title: Title of the table; the whole text of a section without columns.
+        columns: Names of the columns.
+        rows: Cells of the table.
+        values: Entries of the JSON file by key.
     """
 
-    number: int
-    taken: int
-    pipeline: str
+    title: str
+    columns: Sequence[str] = ()
+    rows: Sequence[Sequence[object]] = ()
+    values: Mapping[str, Any] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True)
 class CheckReport:
-    """All that is known of a run before its first step.
+    """All facts about a run before its first step.
 
     Args:
-        options: of the hook, as the run has them.
-        student_layer: name of the student's classifier layer.
-        teacher_layers: names of the teacher's.
-        classes: names of the classes; numbers where the data set has none.
-        images: of the frozen bank, if there is one.
-        frozen: by level, the bank of a frozen teacher.
-        queues: by network and level, the queue of a teacher that learns.
-        steps: on real batches.
-        agreement: share of rows on which a frozen teacher's argmax is the label.
-        class_agreement: mean of that over the classes.
-        warnings: what is not sound.
-        notes: what other packages warned of.
+        sections: Parts of the report, in their order.
+        findings: What looks wrong with the run, and warnings of other packages (level info).
     """
 
-    options: HookOptions
-    student_layer: str
-    teacher_layers: str
-    classes: list[str]
-    images: ImagesReport | None
-    frozen: dict[str, FrozenBankReport]
-    queues: dict[str, QueueBank]
-    steps: StepReport
-    agreement: float | None
-    class_agreement: float | None
-    warnings: list[str]
-    notes: list[str]
+    sections: Sequence[Section]
+    findings: Sequence[Finding]
+
+    @property
+    def warnings(self) -> list[str]:
+        """Texts of the warnings."""
+        return [finding.text for finding in self.findings if finding.level == "warning"]
+
+    @property
+    def notes(self) -> list[str]:
+        """Texts of the warnings of other packages."""
+        return [finding.text for finding in self.findings if finding.level == "info"]
+
+    def print(self, console: Console) -> None:
+        """Print the tables, the findings and the verdict."""
+        for section in self.sections:
+            console.print()
+            if section.columns:
+                console.print(table(section.title, section.columns, section.rows))
+            else:
+                console.print(Text(section.title))
+        console.print()
+        for note in self.notes:
+            console.print(Text(f"note of another package: {note}", "dim"))
+        for warning in self.warnings:
+            console.print(Text.assemble(("warning: ", "bold yellow"), warning))
+        number = len(self.warnings)
+        warnings = f"{number} warning{'s' * (number != 1)}, see above."
+        style = "bold yellow" if number else "bold green"
+        console.print(Text(f"Verdict: {warnings if number else 'OK.'}", style))
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the values of all sections and the findings; docs/checking.md lists the keys."""
+        values = {key: value for section in self.sections for key, value in section.values.items()}
+        return {
+            **values,
+            "warnings": self.warnings,
+            "notes": self.notes,
+            "findings": findings_as_json(self.findings),
+        }
+
+
+def findings_as_json(findings: Sequence[Finding]) -> list[dict[str, str]]:
+    """Return code, level and text of each finding."""
+    return [vars(finding).copy() for finding in findings]

@@ -1,41 +1,43 @@
-"""A few real steps of which nothing is kept: what each term says, and what each part takes."""
+"""A few training steps of which nothing is kept: value, gradient and time of each part."""
 
 from __future__ import annotations
 
-import time
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from mmickd.commands.open_run import OpenRun
+from mmickd.diagnostics.finding import Finding
 from mmickd.losses.schedules import TrainProgress
 from mmickd.structures import Batch, Tapped
-from mmickd.teachers import Teacher
 from mmickd.teachers.base import Source
 from mmickd.training.distiller import Distiller
 from mmickd.utils.errors import ICKDError
+from mmickd.utils.timing import Stopwatch
 
 STEPS = 4
-"""Batches; the last one is what is told of, after clocks have settled and queues have rows."""
+"""Number of batches; the last one is reported, after times have settled and queues have rows."""
 LOSS_SCALE = 2.0**16
-"""Factor of a loss before its gradient is taken, where the optimizer's wrapper has none: that with
-which torch's GradScaler begins. A power of two changes no digit of a float32 gradient."""
+"""Factor of a loss before its gradient is taken, where the optimizer's wrapper has none: the first
+one of torch's GradScaler. A power of two changes no digit of a float32 gradient."""
+STRONG, WEAK = 50.0, 0.01
+"""Gradient norms of a term, as a multiple of the task loss's, that are reported. Published weights
+go up to 32 (DKD: weight 8, temperature 4)."""
 
 
 @dataclass(frozen=True)
 class LossGradient:
-    """What a loss does to the student.
+    """Effect of a loss on the student.
 
     Args:
-        value: weighted.
-        weight: its largest, in which the value is told.
-        gradient: norm of its gradient at the student's logits; None if it does not reach them.
+        value: Value of the weighted loss.
+        weight: Largest weight of the loss in the run; ``value`` is taken with it.
+        gradient: Norm of its gradient at the student's logits; None if it does not reach them.
     """
 
     value: float
@@ -48,13 +50,13 @@ class StepReport:
     """A step with every weight at its largest.
 
     Args:
-        student: shapes of its classifier's features and logits.
-        teachers: those of each source; none if there is nothing to learn from at first.
-        task: the task's own losses together.
-        terms: by name in the log, without 'loss_'.
-        seconds: by part of the step.
-        labels: ``(R,)`` int64, of all labelled locations of the batches.
-        said: ``(R,)`` int64, the first source's argmax there.
+        student: Shapes of the features and logits of the student's classifier layer.
+        teachers: The same shapes of each source; empty if there is none in the first steps.
+        task: The task's own losses together.
+        terms: Terms by name in the log, without 'loss_'.
+        seconds: Time of each part of the step.
+        labels: ``(R,)`` int64, labels of all labelled locations of the batches.
+        predictions: ``(R,)`` int64, the first source's argmax there.
     """
 
     student: tuple[list[int], list[int]]
@@ -63,70 +65,132 @@ class StepReport:
     terms: dict[str, LossGradient]
     seconds: dict[str, float]
     labels: Tensor
-    said: Tensor
+    predictions: Tensor
+
+    def gradient_findings(self) -> Iterator[Finding]:
+        """Yield a finding for each term whose gradient is tiny or huge beside the task's."""
+        for name, term in self.terms.items():
+            if not self.task.gradient or term.gradient is None:
+                continue
+            ratio = term.gradient / self.task.gradient
+            gradient = f"the gradient of loss_{name} at the student's logits has a norm of "
+            if ratio > STRONG:
+                yield Finding(
+                    "strong_gradient",
+                    "warning",
+                    f"{gradient}{ratio:.0f} times the task's at full weight: set its loss_weight "
+                    "lower.",
+                )
+            elif ratio < WEAK:
+                yield Finding(
+                    "weak_gradient",
+                    "warning",
+                    f"{gradient}{ratio:.1g} times the task's at full weight, so it has hardly any "
+                    "effect: set its loss_weight higher, or the term to None.",
+                )
 
 
 def run_trial_steps(run: OpenRun) -> StepReport:
-    """Take steps on batches of the training loader, but none of the student's optimizer.
+    """Take steps on batches of the training loader, without steps of the student's optimizer.
 
     Raises:
         ICKDError: if there is no batch, or as the run's first steps would, also if a loss is not
             finite.
     """
     model: Any = run.student
-    clock, loader = _Clock(run.run.device), run.runner.train_dataloader
-    teacher = _Watched(run.distiller.teacher, clock)
-    distiller = Distiller(
-        cast(Teacher, teacher),
-        run.distiller.terms.with_max_weights(),
-        run.distiller.levels,
-        run.options.anchors,
-        run.options.bank.seed,
-    )
-    seen: list[tuple[Batch, Tapped, dict[str, Any]]] = []
+    device, loader = run.context.device, run.runner.train_dataloader
+    clocks = defaultdict[str, Stopwatch](Stopwatch)
+    distiller = _TimedDistiller(run, clocks["teacher"])
+    steps: list[tuple[Batch, Tapped, dict[str, Any]]] = []
 
-    def look(batch: Batch, student: Tapped, losses: dict[str, Any]) -> dict[str, Any]:
-        seen.append((batch, student, losses))
+    def keep(batch: Batch, student: Tapped, losses: dict[str, Any]) -> dict[str, Any]:
+        steps.append((batch, student, losses))
         return losses
 
-    run.attachment.step = look
+    run.attachment.step = keep
     model.train()
-    answers = [(torch.zeros(0, dtype=torch.long),) * 2]
+    rows = [(torch.zeros(0, dtype=torch.long),) * 2]
     for number, data in enumerate(_batches(loader)):
-        with clock.timing("forward"), run.runner.optim_wrapper.optim_context(model):
+        with clocks["forward"].timed(device), run.runner.optim_wrapper.optim_context(model):
             model._run_forward(model.data_preprocessor(data, True), mode="loss")
-        batch, student, task_losses = seen.pop()
-        now = TrainProgress(number, run.runner.max_iters, max(1, len(loader)))
-        with clock.timing("step"):
-            losses = distiller.step(batch, student, task_losses, now)
-        retrieval = distiller.retrieval_seconds()
+        batch, student, task_losses = steps.pop()
+        progress = TrainProgress(number, run.runner.max_iters, max(1, len(loader)))
+        with clocks["step"].timed(device):
+            losses = distiller.step(batch, student, task_losses, progress)
+        _wait_for(device)
+        retrieval = distiller.retrieval_seconds() if run.ready.requests else 0.0
         distiller.watch.check()
         scale = _loss_scale(run.runner.optim_wrapper)
-        task, terms = _pulls(model, distiller, student, losses, now, scale)
-        with clock.timing("backward"):
+        task, terms = _gradients(model, distiller, student, losses, progress, scale)
+        with clocks["backward"].timed(device):
             model.parse_losses(losses)[0].backward()
-        spent = clock.collect()
-        answers += [_labelled(source, batch, student) for source in teacher.sources[:1]]
+        _wait_for(device)
+        seconds = {part: clock.collect() for part, clock in clocks.items()}
+        rows += [_labelled(source, batch, student) for source in distiller.latest[:1]]
         distiller.after_step(model, ends_epoch=False)
-    labels, said = (torch.cat(parts) for parts in zip(*answers, strict=True))
+    labels, predictions = (torch.cat(parts) for parts in zip(*rows, strict=True))
     return StepReport(
         student=_shapes(student),
-        teachers=[_shapes(source.outputs()) for source in teacher.sources],
+        teachers=[_shapes(source.outputs()) for source in distiller.latest],
         task=task,
         terms=terms,
         seconds={
-            "student": spent["forward"] + spent["backward"],
-            "teacher": spent["teacher"],
+            "student": seconds["forward"] + seconds["backward"],
+            "teacher": seconds["teacher"],
             "retrieval": retrieval,
-            "losses": max(0.0, spent["step"] - spent["teacher"] - retrieval),
+            "losses": max(0.0, seconds["step"] - seconds["teacher"] - retrieval),
         },
         labels=labels,
-        said=said,
+        predictions=predictions,
     )
 
 
+class _TimedDistiller(Distiller):
+    """Distiller with every weight at its largest, which times the teacher.
+
+    Args:
+        run: The run, before its first step.
+        clock: Stopwatch of the teacher's forward passes.
+
+    Attributes:
+        latest (list[Source]): Sources of the latest step.
+    """
+
+    def __init__(self, run: OpenRun, clock: Stopwatch) -> None:
+        super().__init__(
+            run.distiller.teacher,
+            run.distiller.terms.with_max_weights(),
+            run.distiller.levels,
+            run.options.anchors,
+            run.options.bank.seed,
+        )
+        self._clock, self._device = clock, run.context.device
+        self.latest: list[Source] = []
+
+    def sources(self, batch: Batch, student: Tapped) -> Sequence[Source]:
+        """See :meth:`Distiller.sources`."""
+        with self._clock.timed(self._device):
+            sources = super().sources(batch, student)
+        self.latest = [
+            replace(
+                source,
+                outputs=self._timed(source.outputs),
+                memory_outputs=source.memory_outputs and self._timed(source.memory_outputs),
+            )
+            for source in sources
+        ]
+        return self.latest
+
+    def _timed(self, forward: Callable[[], Tapped]) -> Callable[[], Tapped]:
+        def timed_forward() -> Tapped:
+            with self._clock.timed(self._device):
+                return forward()
+
+        return timed_forward
+
+
 def _batches(loader: Any) -> Iterator[Any]:
-    """Yield the first :data:`STEPS` batches; a short loader begins again, as long as it gives any.
+    """Yield the first :data:`STEPS` batches; a shorter loader is read again.
 
     Raises:
         ICKDError: if the loader gives no batch.
@@ -140,68 +204,73 @@ def _batches(loader: Any) -> Iterator[Any]:
         if left == STEPS:
             raise ICKDError(
                 "train_dataloader gives no batch: its data set has fewer images than batch_size "
-                "while drop_last=True, or its sampler names none. Set train_dataloader.batch_size "
+                "while drop_last=True, or its sampler is empty. Set train_dataloader.batch_size "
                 "lower, or drop_last=False."
             )
-        if left == before:
+        if left == before:  # an iterator that cannot be read again
             return
 
 
 def _labelled(source: Source, batch: Batch, student: Tapped) -> tuple[Tensor, Tensor]:
-    """Labels of a batch's locations that have one, and the source's argmax there."""
+    """Return the labels of a batch's labelled locations, and the source's argmax there."""
     rows = source.task.view(source.outputs(), batch, student).samples()
-    known = rows.labels >= 0
-    return rows.labels[known].cpu(), rows.logits[known].argmax(dim=1).cpu()
+    is_labelled = rows.labels >= 0
+    return rows.labels[is_labelled].cpu(), rows.logits[is_labelled].argmax(dim=1).cpu()
 
 
-def _pulls(
+def _gradients(
     model: Any,
     distiller: Distiller,
     student: Tapped,
     losses: Mapping[str, Any],
-    now: TrainProgress,
+    progress: TrainProgress,
     scale: float,
 ) -> tuple[LossGradient, dict[str, LossGradient]]:
-    """Of the task's own losses, and of each term."""
-    logged, weights = distiller.logged_terms, distiller.terms.weights(now)
-    own = {name: value for name, value in losses.items() if name not in logged}
-    task = model.parse_losses(own)[0]
-    return _pull(task, distiller.terms.task_weight(now, weights), student.logits, scale), {
-        name.removeprefix("loss_"): _pull(losses[name], weights[term.name], student.logits, scale)
+    """Return the gradient of the task's own losses together, and of each term."""
+    logged, weights = distiller.logged_terms, distiller.terms.weights(progress)
+    task_losses = {name: value for name, value in losses.items() if name not in logged}
+    task = model.parse_losses(task_losses)[0]
+    task_weight = distiller.terms.task_weight(progress, weights)
+    return _gradient(task, task_weight, student.logits, scale), {
+        name.removeprefix("loss_"): _gradient(
+            losses[name], weights[term.name], student.logits, scale
+        )
         for name, term in logged.items()
     }
 
 
-def _pull(loss: Tensor, weight: float, logits: Tensor, scale: float = LOSS_SCALE) -> LossGradient:
-    gradient = _gradient_norm(loss, logits, scale) if loss.requires_grad else None
-    return LossGradient(float(loss.detach()), weight, gradient)
+def _gradient(loss: Tensor, weight: float, logits: Tensor, scale: float) -> LossGradient:
+    norm = _gradient_norm(loss, logits, scale) if loss.requires_grad else None
+    return LossGradient(float(loss.detach()), weight, norm)
 
 
 def _gradient_norm(loss: Tensor, logits: Tensor, scale: float) -> float | None:
-    """Return the norm of a loss's gradient at the logits, taken as mixed precision takes it.
+    """Return the norm of a loss's gradient at the logits, taken as in mixed precision.
 
-    Gradients of half precision below 6e-8 are 0, so the loss is scaled before; where a gradient
+    Gradients of half precision below 6e-8 are 0, so the loss is scaled first; where a gradient
     overflows, with a smaller factor, as GradScaler does from one step to the next.
 
     Args:
-        loss: scalar, with a gradient.
-        logits: of any floating dtype.
-        scale: first factor of the loss, at least 1.
+        loss: Scalar, with a gradient.
+        logits: The student's logits, of any floating dtype.
+        scale: First factor of the loss, at least 1.
 
     Returns:
         The norm without the factor; None if the loss does not reach the logits.
     """
     while True:
-        (found,) = torch.autograd.grad(loss * scale, logits, retain_graph=True, allow_unused=True)
-        if found is None:
+        (gradient,) = torch.autograd.grad(
+            loss * scale, logits, retain_graph=True, allow_unused=True
+        )
+        if gradient is None:
             return None
-        if scale <= 1 or bool(found.isfinite().all()):
-            return float(found.double().norm()) / scale
+        if scale <= 1 or bool(gradient.isfinite().all()):
+            return float(gradient.double().norm()) / scale
         scale = max(1.0, scale / 2)
 
 
 def _loss_scale(optim_wrapper: Any) -> float:
-    """Return the factor of the loss with which an optimizer's wrapper goes backward."""
+    """Return the factor of the loss in the backward pass of an optimizer's wrapper."""
     scaler = getattr(optim_wrapper, "loss_scaler", None)
     return LOSS_SCALE if scaler is None else float(scaler.get_scale())
 
@@ -210,58 +279,7 @@ def _shapes(tapped: Tapped) -> tuple[list[int], list[int]]:
     return list(tapped.features.shape), list(tapped.logits.shape)
 
 
-class _Clock:
-    """Seconds of parts of a step, each waited for on the device."""
-
-    def __init__(self, device: torch.device) -> None:
-        self._device = device
-        self._spent: defaultdict[str, float] = defaultdict(float)
-
-    @contextmanager
-    def timing(self, part: str) -> Iterator[None]:
-        """Add what runs inside."""
-        begin = self._now()
-        yield
-        self._spent[part] += self._now() - begin
-
-    def collect(self) -> Mapping[str, float]:
-        """Seconds of each part since the last call."""
-        spent, self._spent = self._spent, defaultdict(float)
-        return spent
-
-    def _now(self) -> float:
-        if self._device.type == "cuda":
-            torch.cuda.synchronize(self._device)
-        return time.perf_counter()
-
-
-class _Watched:
-    """A teacher whose time is taken, and whose latest sources are kept."""
-
-    def __init__(self, teacher: Teacher, clock: _Clock) -> None:
-        self._teacher, self._clock = teacher, clock
-        self.sources: list[Source] = []
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._teacher, name)
-
-    def forward(self, batch: Batch, student: Tapped) -> Sequence[Source]:
-        """See :meth:`Teacher.forward`."""
-        with self._clock.timing("teacher"):
-            sources = self._teacher.forward(batch, student)
-        self.sources = [
-            replace(
-                one,
-                outputs=self._timed(one.outputs),
-                memory_outputs=self._timed(one.memory_outputs),
-            )
-            for one in sources
-        ]
-        return self.sources
-
-    def _timed(self, ask: Any) -> Any:
-        def answer() -> Tapped:
-            with self._clock.timing("teacher"):
-                return ask()
-
-        return None if ask is None else answer
+def _wait_for(device: torch.device) -> None:
+    """Wait until the device has finished, so that stopwatches have all times."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)

@@ -1,4 +1,4 @@
-"""Steps that are taken to look at: each value and gradient against what is known of it."""
+"""Trial steps, with losses whose gradients are known."""
 
 from __future__ import annotations
 
@@ -19,35 +19,35 @@ from tests.helpers.cpu_amp import CpuAmpOptimWrapper
 
 
 class Sum(BaseLoss):
-    """Of the logits: its gradient is known."""
+    """Sum of the logits; its gradient is 1."""
 
     def forward(self, queries: Queries) -> Tensor:
         return queries.student_logits.sum(dim=1)
 
 
 class Features(BaseLoss):
-    """It does not reach the logits."""
+    """Loss that does not depend on the logits."""
 
     def forward(self, queries: Queries) -> Tensor:
         return queries.student_features.square().sum(dim=1)
 
 
 class Root(BaseLoss):
-    """Not finite."""
+    """Loss that is NaN."""
 
     def forward(self, queries: Queries) -> Tensor:
         return queries.student_logits.sum(dim=1) * float("nan")
 
 
 class Faint(BaseLoss):
-    """A thousandth of the least number of half precision for each logit."""
+    """Loss whose gradient is a thousandth of the smallest number of half precision."""
 
     def forward(self, queries: Queries) -> Tensor:
         return 6e-11 * queries.student_logits.sum(dim=1)
 
 
 class Huge(BaseLoss):
-    """Its gradient overflows in half precision as soon as it is scaled."""
+    """Loss whose gradient overflows in half precision as soon as it is scaled."""
 
     def forward(self, queries: Queries) -> Tensor:
         return 1e5 * queries.student_logits.sum(dim=1)
@@ -63,9 +63,9 @@ def steps(losses: dict, amp: dict | None = None, **options) -> StepReport:
         cfg.optim_wrapper = {**cfg.optim_wrapper, "type": CpuAmpOptimWrapper, **amp}
     with open_run(cfg) as run:
         before = {name: value.clone() for name, value in run.student.named_parameters()}
-        found = run_trial_steps(run)
+        report = run_trial_steps(run)
         assert all(torch.equal(value, before[n]) for n, value in run.student.named_parameters())
-    return found
+    return report
 
 
 def test_gradients_are_those_at_the_logits() -> None:
@@ -76,32 +76,32 @@ def test_gradients_are_those_at_the_logits() -> None:
         "off": dict(type=Sum, loss_weight=0.0),
         "deep": dict(type=Features),
     }
-    found = steps(losses)
-    images, classes = found.student[1]
-    once, deep = found.terms["once"], found.terms["deep"]
+    report = steps(losses)
+    images, classes = report.student[1]
+    once, deep = report.terms["once"], report.terms["deep"]
     assert once.gradient == pytest.approx((images * classes) ** 0.5 / images)
-    assert found.terms["late"].gradient == pytest.approx(5 * once.gradient)
-    assert found.terms["late"].value == pytest.approx(5 * once.value)
-    assert (found.terms["late"].weight, found.terms["off"].weight) == (5, 0)
-    assert (found.terms["off"].value, found.terms["off"].gradient) == (0, None)
+    assert report.terms["late"].gradient == pytest.approx(5 * once.gradient)
+    assert report.terms["late"].value == pytest.approx(5 * once.value)
+    assert (report.terms["late"].weight, report.terms["off"].weight) == (5, 0)
+    assert (report.terms["off"].value, report.terms["off"].gradient) == (0, None)
     assert deep.value > 0 and deep.gradient is None
-    assert len(found.labels) == len(found.said) == STEPS * images
+    assert len(report.labels) == len(report.predictions) == STEPS * images
 
 
 @pytest.mark.parametrize("cast_dtype", ["float16", "bfloat16"])
 def test_gradients_of_mixed_precision_are_taken_with_the_loss_scale(cast_dtype: str) -> None:
     losses = {"faint": dict(type=Faint), "once": dict(type=Sum), "huge": dict(type=Huge)}
-    found = steps(losses, dict(init_scale=2.0**30, cast_dtype=cast_dtype))
-    images, classes = found.student[1]
+    report = steps(losses, dict(init_scale=2.0**30, cast_dtype=cast_dtype))
+    images, classes = report.student[1]
     each = (images * classes) ** 0.5 / images
-    gradients = {name: pull.gradient for name, pull in found.terms.items()}
+    gradients = {name: term.gradient for name, term in report.terms.items()}
     expected = {"faint": 6e-11 * each, "once": each, "huge": 1e5 * each}
     assert gradients == pytest.approx(expected, rel=0.01, abs=0)
 
 
 def test_a_loss_scale_that_is_too_small_loses_the_gradient_as_it_does_in_training() -> None:
-    found = steps({"faint": dict(type=Faint)}, dict(init_scale=1.0, cast_dtype="float16"))
-    assert found.terms["faint"].gradient == 0
+    report = steps({"faint": dict(type=Faint)}, dict(init_scale=1.0, cast_dtype="float16"))
+    assert report.terms["faint"].gradient == 0
 
 
 def test_the_task_has_its_weight() -> None:
@@ -112,7 +112,7 @@ def test_the_task_has_its_weight() -> None:
 
 
 class Once:
-    """A loader of ``count`` batches, which gives them once."""
+    """Loader of ``count`` batches that can be read once."""
 
     def __init__(self, loader: Any, count: int) -> None:
         self.loader, self.batches = loader, itertools.islice(loader, count)
@@ -133,19 +133,19 @@ def test_a_loader_that_ends_does_not_hang(count: int) -> None:
     with open_run(cfg) as run:
         run.runner.train_loop.dataloader = Once(run.runner.train_dataloader, count)
         if count:
-            found = run_trial_steps(run)
-            assert len(found.labels) == count * found.student[1][0]
+            report = run_trial_steps(run)
+            assert len(report.labels) == count * report.student[1][0]
         else:
             with pytest.raises(ICKDError, match=r"no batch.*drop_last"):
                 run_trial_steps(run)
 
 
-def test_time_is_spent_where_it_is() -> None:
+def test_each_part_has_its_time() -> None:
     retrieving = steps({"nicd": {}}, bank={"cache_dir": None}).seconds
     assert all(seconds > 0 for seconds in retrieving.values())
     assert steps({"once": dict(type=Sum)}).seconds["retrieval"] == 0
 
 
-def test_what_is_not_finite_stops_as_the_run_would() -> None:
+def test_a_loss_that_is_not_finite_stops_the_check() -> None:
     with pytest.raises(ICKDError, match="loss_root"):
         steps({"root": dict(type=Root)})

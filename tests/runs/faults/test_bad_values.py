@@ -149,7 +149,7 @@ def resumed(request: Any, hook_runs: HookRuns) -> Any:
 
 def check_resuming(hook_runs: HookRuns, resumed: Any, data: st.DataObject) -> None:
     hook, state = resumed
-    hook._saved = data.draw(valid.mutated({"mmickd": state}, most=1)).get("mmickd")
+    hook._saved_state = data.draw(valid.mutated({"mmickd": state}, most=1)).get("mmickd")
 
     def resume() -> None:
         hook._restore()

@@ -1,4 +1,4 @@
-"""Pictures for backends that take them, and for others."""
+"""Pictures for working and failing backends of a visualizer."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from mmengine.logging import MMLogger
 from mmengine.visualization import Visualizer
 from PIL import Image
 
-from mmickd.gallery.backends import PictureWriter
+from mmickd.gallery.output import PictureWriter
 
 PICTURE = Image.new("RGB", (4, 2), "#ff0000")
 
 
 class Backend:
-    """Keeps what it gets; fails as long as ``error`` is set."""
+    """Backend that keeps its pictures; it fails as long as ``error`` is set."""
 
     def __init__(self, error: Exception | None = None) -> None:
         self.error = error
@@ -33,17 +33,17 @@ class Backend:
 @pytest.fixture
 def warnings(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     logger = MMLogger.get_instance("backends")
-    kept: list[str] = []
+    messages: list[str] = []
     handler = logging.Handler(logging.WARNING)
-    monkeypatch.setattr(handler, "emit", lambda record: kept.append(record.getMessage()))
+    monkeypatch.setattr(handler, "emit", lambda record: messages.append(record.getMessage()))
     monkeypatch.setattr(logger, "handlers", [handler])
-    return kept
+    return messages
 
 
 def visualizer(*backends: Backend) -> Visualizer:
-    made = Visualizer("backends")
-    made._vis_backends = {str(number): backend for number, backend in enumerate(backends)}
-    return made
+    visualizer = Visualizer("backends")
+    visualizer._vis_backends = {str(number): backend for number, backend in enumerate(backends)}
+    return visualizer
 
 
 def test_a_backend_that_fails_is_logged_once_and_the_others_get_their_pictures(
@@ -65,11 +65,11 @@ def test_each_backend_has_its_warning(warnings: list[str]) -> None:
     assert len(warnings) == 2
 
 
-def test_a_visualizer_with_its_own_way_is_used(warnings: list[str]) -> None:
-    class Own(Visualizer):
+def test_a_visualizer_with_its_own_add_image_is_used(warnings: list[str]) -> None:
+    class MyVisualizer(Visualizer):
         def add_image(self, name: str, image: Any, step: int = 0) -> None:
-            names.append(f"own {name} {step}")
+            names.append(f"{name} {step}")
 
     names: list[str] = []
-    PictureWriter(Own("backends")).add("a", PICTURE, 5)
-    assert names == ["own a 5"] and not warnings
+    PictureWriter(MyVisualizer("backends")).add("a", PICTURE, 5)
+    assert names == ["a 5"] and not warnings
