@@ -20,6 +20,9 @@ from mmickd.utils.errors import ICKDError
 from mmickd.utils.packages import import_yapf, repair_scopes
 from mmickd.utils.paths import expand_path, expand_paths
 
+EMPTY_DATA = ("need at least one array to concatenate", "Found 0 files in subfolders")
+"""Texts of the errors about a data set without images: of numpy (mmengine), of mmpretrain."""
+
 
 def positive_int(text: str) -> int:
     """Read an integer of at least 1; a ``type`` for argparse."""
@@ -63,12 +66,22 @@ def add_config_argument(parser: argparse.ArgumentParser) -> None:
     )
 
 
+class _CfgOptions(DictAction):
+    """``KEY=VALUE`` pairs; a word without ``=`` is an error of usage."""
+
+    def __call__(self, parser: Any, namespace: Any, values: Any, option_string: Any = None) -> None:
+        for pair in values:
+            if "=" not in pair:
+                parser.error(f"argument {option_string}: must be KEY=VALUE, got '{pair}'")
+        super().__call__(parser, namespace, values, option_string)
+
+
 def add_cfg_options(parser: argparse.ArgumentParser) -> None:
     """Add ``--cfg-options KEY=VALUE ...``."""
     parser.add_argument(
         "--cfg-options",
         nargs="+",
-        action=DictAction,
+        action=_CfgOptions,
         metavar="KEY=VALUE",
         help="override settings of the config; a list is written KEY='[a,b]' or KEY=a,b, a nested "
         "one KEY='[(a,b),(c,d)]' without spaces",
@@ -201,15 +214,15 @@ def build_runner(cfg: Config) -> Any:
 
 @contextmanager
 def explained_empty_data() -> Iterator[None]:
-    """Replace mmengine's error about a data set without images.
+    """Replace the error of mmengine or mmpretrain about a data set without images.
 
     Raises:
-        ICKDError: in place of numpy's message.
+        ICKDError: in place of their messages.
     """
     try:
         yield
-    except ValueError as error:
-        if "need at least one array to concatenate" not in str(error):
+    except (ValueError, RuntimeError) as error:
+        if not any(text in str(error) for text in EMPTY_DATA):
             raise
         raise ICKDError(
             "a data set of the config finds no image. Check data_root, data_prefix and ann_file of "
