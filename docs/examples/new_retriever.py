@@ -31,9 +31,9 @@ class CappedRetriever(BaseRetriever):
         similarity = query.features @ bank.features.float().T
         bank.leave_out(similarity, query.ids)
         unlabelled = (query.labels < 0)[:, None]
-        own = bank.labels == query.labels[:, None]
-        positives = similarity.masked_fill(~own, -torch.inf)
-        negatives = similarity.masked_fill(own | unlabelled, -torch.inf)
+        same_class = bank.labels == query.labels[:, None]
+        positives = similarity.masked_fill(~same_class, -torch.inf)
+        negatives = similarity.masked_fill(same_class | unlabelled, -torch.inf)
         capped = torch.full_like(negatives, -torch.inf)
         for label in range(bank.num_classes):
             of_class = negatives.masked_fill(bank.labels != label, -torch.inf)
