@@ -34,7 +34,7 @@ TEACHER = "{teacher}"
 """Placeholder in a command for the teacher's last checkpoint."""
 TAIL = 15
 """Lines of the log in the message of a failed job."""
-POLL_SECONDS, SHOW_SECONDS = 0.2, 1.0
+POLL_SECONDS, BARS_SECONDS, LINE_SECONDS = 0.2, 1.0, 30.0
 
 Process = subprocess.Popen[bytes] | ForkedProcess
 Launch = Callable[[Sequence[str], Path, dict[str, str]], Process]
@@ -300,18 +300,31 @@ class Scheduler:
         return sum(left) / self.workers
 
     def _show(self) -> None:
-        """Show a bar for each running job and for the whole, on a terminal."""
-        if self._bars.disable or time.monotonic() < self._next_show:
+        """Show the progress of the running jobs: bars on a terminal, else a line now and then."""
+        if time.monotonic() < self._next_show:
             return
-        self._next_show = time.monotonic() + SHOW_SECONDS
+        steps = {
+            r: steps_done(r.job.folder, r.job.unit) if r.job.steps else 0 for r in self.running
+        }
+        left = f"~{clock(self._left())} left"
+        if self._bars.disable:
+            if self._next_show:  # nothing is known when the first jobs start
+                states = [
+                    f"{r.job.name} {r.job.unit} {done}/{r.job.steps}" if r.job.steps else r.job.name
+                    for r, done in steps.items()
+                ]
+                passed = clock(time.monotonic() - self.begin)
+                count = f"{len(self.done)}/{len(self.jobs)} done"
+                self.say(f"[{passed:>5}] running: {', '.join(states)}; {count}, {left}")
+            self._next_show = time.monotonic() + LINE_SECONDS
+            return
+        self._next_show = time.monotonic() + BARS_SECONDS
         for task in self._bars.task_ids:
             self._bars.remove_task(task)
-        for running in self.running:
-            job, times = running.job, clock(running.elapsed)
-            steps = steps_done(job.folder, job.unit) if job.steps else 0
-            self._bars.add_task(f"{job.name} {times}", completed=steps, total=job.steps or None)
-        left = f"all jobs, ~{clock(self._left())} left"
-        self._bars.add_task(left, completed=len(self.done), total=len(self.jobs))
+        for running, done in steps.items():
+            description = f"{running.job.name} {clock(running.elapsed)}"
+            self._bars.add_task(description, completed=done, total=running.job.steps or None)
+        self._bars.add_task(f"all jobs, {left}", completed=len(self.done), total=len(self.jobs))
         self._bars.refresh()
 
     def _report(self, job: Job, state: str) -> None:

@@ -310,3 +310,15 @@ def test_a_terminal_shows_bars_below_the_lines(
     text = capsys.readouterr().out
     assert text.count("started") == 2 and "all jobs" in text
     assert "0/3" in text and "a [red] 0:00" in text and "b 0:00" in text
+
+
+def test_a_file_or_a_pipe_gets_a_line_of_progress_now_and_then(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(scheduler_module, "LINE_SECONDS", 0.1)
+    lines = run(
+        training(tmp_path / "a", "time.sleep(1)"), job(tmp_path / "b", "import time; time.sleep(1)")
+    )
+    progress = [line for line in lines if "running" in line]
+    assert progress and "a iter" in progress[-1] and "/3" in progress[-1]
+    assert all("b" in line and "0/2 done" in line for line in progress[:1])
