@@ -79,7 +79,7 @@ class Samples:
         ids: ``(Q,)`` int64; the image of each row, :data:`NO_ID` where it is unknown.
 
     Raises:
-        ValueError: if the shapes do not fit each other.
+        ValueError: If the shapes do not fit each other.
 
     Example:
         >>> labels = torch.tensor([0, 2])
@@ -128,7 +128,7 @@ class Samples:
         """Return the rows of all ``parts``, in order.
 
         Raises:
-            ValueError: if ``parts`` is empty.
+            ValueError: If ``parts`` is empty.
         """
         if not parts:
             raise ValueError("Samples.cat needs at least one part")
