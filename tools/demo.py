@@ -11,7 +11,7 @@ import _checkout  # noqa: F401
 from mmickd.commands.experiment import add_run_arguments, exit_code_of, write_results
 from mmickd.experiments.comparison import Comparison
 from mmickd.experiments.plan import read_plan
-from mmickd.experiments.scheduler import Job, Scheduler, clock, quickest_launch
+from mmickd.experiments.scheduler import Job, Scheduler, format_duration, quickest_launch
 from mmickd.utils.config import find_file
 
 TASKS = ("digits", "wrong_labels", "scenes")
@@ -64,7 +64,7 @@ def run(args: argparse.Namespace) -> None:
     jobs = [job for jobs in rounds for job in jobs[:2]]
     jobs += [job for jobs in rounds for job in jobs[2:]] + pictures
     scheduler = Scheduler(args.workers, quickest_launch(args.out), args.minutes)
-    scheduler.say(f"demo: {len(jobs)} jobs, {args.workers} at a time, below {args.out}")
+    scheduler.report_line(f"demo: {len(jobs)} jobs, {args.workers} at a time, below {args.out}")
     scheduler.run(jobs)
     texts = [text for c in comparisons.values() for text in (c.as_markdown(), c.missing())]
     if args.quick:
@@ -87,7 +87,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     begin = time.monotonic()
     code = exit_code_of(lambda: run(args))
     if code == 0:
-        print(f"\nThe demo took {clock(time.monotonic() - begin)}.")
+        print(f"\nThe demo took {format_duration(time.monotonic() - begin)}.")
     return code
 
 

@@ -114,7 +114,7 @@ def load_run_config(args: argparse.Namespace) -> Config:
         args: Has ``config`` and the arguments of :func:`add_common_arguments`.
 
     Raises:
-        ICKDError: if the config cannot be found or read, or ``--cfg-options`` do not fit it.
+        ICKDError: If the config cannot be found or read, or ``--cfg-options`` do not fit it.
     """
     cfg = load_launched_config(args)
     if args.work_dir is not None:
@@ -136,7 +136,7 @@ def load_launched_config(args: argparse.Namespace) -> Config:
         args: Has ``config``, ``cfg_options`` and the arguments of :func:`add_launcher_argument`.
 
     Raises:
-        ICKDError: if the config cannot be found or read, or ``--cfg-options`` do not fit it.
+        ICKDError: If the config cannot be found or read, or ``--cfg-options`` do not fit it.
     """
     os.environ.setdefault("LOCAL_RANK", str(args.local_rank))
     cfg = read_config(args.config, args.cfg_options)
@@ -154,7 +154,7 @@ def read_config(config: str, options: dict[str, Any] | None = None) -> Config:
         options: Settings of ``--cfg-options``.
 
     Raises:
-        ICKDError: if the config cannot be found or read, or the options do not fit it.
+        ICKDError: If the config cannot be found or read, or the options do not fit it.
     """
     repair_scopes()
     import_yapf()
@@ -200,11 +200,11 @@ def build_runner(cfg: Config) -> Any:
 
 
 @contextmanager
-def explained_empty_data() -> Iterator[None]:
+def explain_empty_data() -> Iterator[None]:
     """Replace mmengine's error about a data set without images.
 
     Raises:
-        ICKDError: in place of numpy's message.
+        ICKDError: In place of numpy's message.
     """
     try:
         yield

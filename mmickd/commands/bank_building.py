@@ -57,7 +57,7 @@ def banks_of(cfg: Config) -> list[dict[str, Any]]:
         which is False if it was built now. Ranks other than 0 return an empty list.
 
     Raises:
-        ICKDError: if runs of the config need no bank, keep it in memory, or cannot begin.
+        ICKDError: If runs of the config need no bank, keep it in memory, or cannot begin.
     """
     options = hook_entry(cfg).get("bank")
     if isinstance(options, dict) and options.get("cache_dir", "auto") is None:
@@ -83,7 +83,7 @@ def bank_of(cfg: Config, level: str | None) -> Path:
         level: Level of the bank; None: the only one.
 
     Raises:
-        ICKDError: if there is no bank of this level, or ``level`` is None and there are several;
+        ICKDError: If there is no bank of this level, or ``level`` is None and there are several;
             or as :func:`banks_of`.
     """
     folders = {bank["level"]: Path(bank["folder"]) for bank in banks_of(cfg)}
@@ -112,7 +112,7 @@ def _facts(level: str, stored: StoredBank) -> dict[str, Any]:
         "bank.cache_dir, or MMICKD_CACHE_DIR, to a folder that can be written."
     )
     try:
-        stored.cache.complete(stored.fields)
+        stored.cache.complete(stored.cache_key)
     except OSError as error:  # the bank was not written, or its folder is read-only
         if not stored.was_cached:
             raise not_written from error

@@ -22,7 +22,7 @@ WIDTHS = {"level": 10, "teacher": 24, "rows": 10, "classes": 7}
 def list_banks(args: argparse.Namespace) -> None:
     """Print a table of the banks, the most recently used last."""
     cache = BankCache(args.cache_dir)
-    banks = [facts_of(entry) for entry in cache.entries()]
+    banks = [bank_as_json(entry) for entry in cache.entries()]
     if banks:
         console().print(table("memory banks", HEAD, [_row(facts) for facts in banks]))
     print(_total(cache))
@@ -30,7 +30,7 @@ def list_banks(args: argparse.Namespace) -> None:
         write_json(args.json, {"cache_dir": str(cache.root), "banks": banks})
 
 
-def facts_of(entry: Entry) -> dict[str, Any]:
+def bank_as_json(entry: Entry) -> dict[str, Any]:
     """Return the facts about a bank from its manifest, without reading its tensors."""
     facts: dict[str, Any] = {
         **dict.fromkeys(WIDTHS, ""),
@@ -68,7 +68,7 @@ def verify(args: argparse.Namespace) -> int:
     """
     cache, results = BankCache(args.cache_dir), []
     for entry in cache.entries():
-        fault, fault_of_names, state = entry.fault(), "", facts_of(entry)["state"]
+        fault, fault_of_names, state = entry.fault(), "", bank_as_json(entry)["state"]
         line = fault or "ok"
         if state == "other format":
             line = fault or "skipped, it has another format"

@@ -27,7 +27,7 @@ def export(args: argparse.Namespace) -> int:
         1 if the image of a row is unknown, else 0.
 
     Raises:
-        ICKDError: if there is no such bank, or the file cannot be written.
+        ICKDError: If there is no such bank, or the file cannot be written.
     """
     write = columns_writer(args.out.suffix)
     if write is None:
@@ -73,8 +73,8 @@ def _folder(args: argparse.Namespace) -> Path:
 def _read(folder: Path) -> tuple[MemoryBank, str]:
     """Read a bank and its level, whatever run it belongs to."""
     try:
-        fields = read_manifest(folder)["fields"]
-        return read_bank(folder, fields), str(fields.get("level"))
+        cache_key = read_manifest(folder)["fields"]
+        return read_bank(folder, cache_key), str(cache_key.get("level"))
     except Exception as error:  # the files may hold anything
         raise ICKDError(
             f"the bank in {folder} {describe_read_error(error)}: `mmickd bank list` lists the "

@@ -63,7 +63,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         0 if all checks pass, 1 if there are warnings.
 
     Raises:
-        ICKDError: if the run cannot begin; it is written as JSON, too.
+        ICKDError: If the run cannot begin; it is written as JSON, too.
     """
     args, terminal = parse_args(argv), console()
     try:

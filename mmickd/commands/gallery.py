@@ -116,7 +116,7 @@ def collect(run: OpenRun, args: argparse.Namespace, title: str) -> Gallery:
         title: Title of the page.
 
     Raises:
-        ICKDError: if the run has no frozen bank, or the selected images or classes do not exist.
+        ICKDError: If the run has no frozen bank, or the selected images or classes do not exist.
     """
     source = GalleryBank.of(run.ready)
     bank, teacher = source.bank, source.teacher
@@ -173,7 +173,7 @@ def validation_images(run: OpenRun) -> BankImages:
     """Return the images of the validation set, under a pipeline like the bank's.
 
     Raises:
-        ICKDError: if the config has no validation set.
+        ICKDError: If the config has no validation set.
     """
     loader = getattr(run.runner, "val_dataloader", None)
     dataset = getattr(loader, "dataset", None)

@@ -33,7 +33,7 @@ def prepare_launch(cfg: Config) -> None:
         cfg: The whole config, with ``launcher`` set.
 
     Raises:
-        ICKDError: if the launcher did not set the rank and the world size.
+        ICKDError: If the launcher did not set the rank and the world size.
     """
     launcher = cfg.get("launcher", "none")
     if launcher == "none" or not on_cpu():
@@ -60,7 +60,7 @@ def check_amp(cfg: Config) -> None:
         cfg: The whole config.
 
     Raises:
-        ICKDError: if the config uses mixed precision and there is no accelerator.
+        ICKDError: If the config uses mixed precision and there is no accelerator.
     """
     wrapper = cfg.get("optim_wrapper") or {}
     if type_name(wrapper.get("type")) == "AmpOptimWrapper" and on_cpu():
@@ -77,7 +77,7 @@ def use_cpu_wrapper(cfg: Config) -> None:
         cfg: The whole config.
 
     Raises:
-        ICKDError: if the strategy of a FlexibleRunner needs an accelerator.
+        ICKDError: If the strategy of a FlexibleRunner needs an accelerator.
     """
     ddp = dict(
         type="MMDistributedDataParallel",

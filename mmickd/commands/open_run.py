@@ -13,7 +13,7 @@ from typing import Any
 from mmengine.config import Config
 from torch import nn
 
-from mmickd.commands.arguments import build_runner, explained_empty_data
+from mmickd.commands.arguments import build_runner, explain_empty_data
 from mmickd.diagnostics.finding import Finding
 from mmickd.hooks.attachment import Attachment
 from mmickd.hooks.entries import hook_entry
@@ -80,7 +80,7 @@ def open_run(cfg: Config, sample: int | None = None) -> Iterator[OpenRun]:
             the whole bank.
 
     Raises:
-        ICKDError: if there is not exactly one :class:`~mmickd.ICKDHook`, or the run cannot begin.
+        ICKDError: If there is not exactly one :class:`~mmickd.ICKDHook`, or the run cannot begin.
     """
     cfg = cfg.copy()
     hook_entry(cfg)
@@ -95,7 +95,7 @@ def open_run(cfg: Config, sample: int | None = None) -> Iterator[OpenRun]:
         handler = _OtherWarnings()
         runner.logger.addHandler(handler)
         try:
-            with explained_empty_data():
+            with explain_empty_data():
                 _begin(runner)
             assert hook.ready is not None and hook.attachment is not None
             yield OpenRun(

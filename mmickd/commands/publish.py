@@ -76,7 +76,7 @@ def _read(args: argparse.Namespace) -> dict[str, Any]:
     """Read the checkpoint of a run, on the CPU.
 
     Raises:
-        ICKDError: if it does not exist or cannot be read, or the file to write exists already.
+        ICKDError: If it does not exist or cannot be read, or the file to write exists already.
     """
     if not args.checkpoint.is_file():
         raise ICKDError(f"{args.checkpoint} does not exist.")

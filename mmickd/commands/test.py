@@ -58,7 +58,7 @@ def merge_args(cfg: Config, args: argparse.Namespace) -> None:
     """Merge the arguments of testing into ``cfg``.
 
     Raises:
-        ICKDError: if ``cfg`` has no test set, or lacks what an argument needs.
+        ICKDError: If ``cfg`` has no test set, or lacks what an argument needs.
     """
     check_test_set(cfg)
     cfg.load_from = args.checkpoint
@@ -80,7 +80,7 @@ def check_test_set(cfg: Config) -> None:
     """Check that a config has a test set.
 
     Raises:
-        ICKDError: if ``test_dataloader``, ``test_evaluator`` or ``test_cfg`` is missing or None.
+        ICKDError: If ``test_dataloader``, ``test_evaluator`` or ``test_cfg`` is missing or None.
     """
     parts = ("test_dataloader", "test_evaluator", "test_cfg")
     missing = [part for part in parts if cfg.get(part) is None]
@@ -120,7 +120,7 @@ def enable_tta(cfg: Config) -> None:
     """Wrap the model and change the pipeline; a classifier without ``tta_*`` settings is flipped.
 
     Raises:
-        ICKDError: if a segmenter has no ``tta_*`` settings, or the data set has no pipeline.
+        ICKDError: If a segmenter has no ``tta_*`` settings, or the data set has no pipeline.
     """
     pipeline: Any = cfg.get("tta_pipeline")
     model: Any = cfg.get("tta_model")

@@ -11,7 +11,7 @@ from mmickd.commands.arguments import (
     add_common_arguments,
     add_config_argument,
     build_runner,
-    explained_empty_data,
+    explain_empty_data,
     load_run_config,
     run_command,
 )
@@ -104,7 +104,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     check_files(cfg, splits=("train", "val"))
     check_amp(cfg)
     prepare_launch(cfg)
-    with explained_empty_data():
+    with explain_empty_data():
         build_runner(cfg).train()
 
 

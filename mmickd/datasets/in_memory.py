@@ -157,7 +157,7 @@ def split_pipeline(dataset: Any) -> Stages:
     """Return the stages of a data set's pipeline.
 
     Raises:
-        ICKDError: if it has no pipeline, or one with unsupported transforms.
+        ICKDError: If it has no pipeline, or one with unsupported transforms.
     """
     from mmpretrain.datasets import transforms as stock
 
@@ -196,7 +196,7 @@ def read_images(dataset: Any, stages: Stages) -> tuple[Tensor, list[dict[str, An
         transforms for each, with ``img_shape`` after padding.
 
     Raises:
-        ICKDError: if there is no image, one cannot be read, or their sizes differ.
+        ICKDError: If there is no image, one cannot be read, or their sizes differ.
     """
     if len(dataset) == 0:
         raise ICKDError(
@@ -260,7 +260,7 @@ def _device(name: str | None) -> torch.device:
     """Return the device of this name.
 
     Raises:
-        ICKDError: if the name is invalid, or the device cannot be used.
+        ICKDError: If the name is invalid, or the device cannot be used.
     """
     try:
         device = torch.device(name or "cpu")

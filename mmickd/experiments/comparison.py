@@ -50,7 +50,7 @@ class Comparison:
         quick: True to train a step or two only, as a smoke test.
 
     Raises:
-        ValueError: if a seed would choose settings and report them.
+        ValueError: If a seed would choose settings and report them.
     """
 
     def __init__(
@@ -77,8 +77,8 @@ class Comparison:
         """Run all rounds, ``workers`` runs at a time; ``results.jsonl`` gets a record of each run.
 
         Raises:
-            JobFailed: if a run fails.
-            TimeIsUp: if ``minutes`` are over before all runs are done.
+            JobFailed: If a run fails.
+            TimeIsUp: If ``minutes`` are over before all runs are done.
         """
         run_rounds(self.rounds(), self.records, self.out, workers, minutes)
 
@@ -204,7 +204,7 @@ class Comparison:
         """Return the records of all finished runs, for ``results.jsonl``.
 
         Raises:
-            ValueError: if none of them has the metric, as where its name is misspelt.
+            ValueError: If none of them has the metric, as where its name is misspelt.
         """
         done = [run for run in self._layout.all() if run.job.stamp() is not None]
         records = [self._record(run) for run in done]

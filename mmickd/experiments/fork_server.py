@@ -87,7 +87,7 @@ class ForkServer:
         """Send a request to the server and return its reply.
 
         Raises:
-            ChildProcessError: if the server has ended.
+            ChildProcessError: If the server has ended.
         """
         assert self._server.stdin is not None and self._server.stdout is not None
         self._number += 1

@@ -55,7 +55,7 @@ def read_methods(
         out: Folder for the config of vanilla KD.
 
     Raises:
-        ICKDError: if the config has not exactly one hook, or nothing to search.
+        ICKDError: If the config has not exactly one hook, or nothing to search.
     """
     file, defaults = str(cfg.filename), _task_defaults(cfg)
     space = _space(cfg, defaults)
@@ -103,7 +103,7 @@ def metric_of(cfg: Config) -> str:
     """Return the key in the log of the metric of the config's evaluator.
 
     Raises:
-        ICKDError: if nothing is validated, or the evaluator is none of :data:`METRICS`.
+        ICKDError: If nothing is validated, or the evaluator is none of :data:`METRICS`.
     """
     evaluator = cfg.get("val_evaluator")
     if evaluator is None or cfg.get("val_dataloader") is None:

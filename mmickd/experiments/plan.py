@@ -90,7 +90,7 @@ def read_plan(file: Path) -> Plan:
     """Read and check the file of a comparison.
 
     Raises:
-        ValueError: if a key or value is wrong.
+        ValueError: If a key or value is wrong.
     """
     content = json.loads(file.read_text())
     _check_keys(content, PLAN_KEYS, str(file), NEEDED)
@@ -155,7 +155,7 @@ def settings_of(entry: Mapping[str, Any]) -> tuple[Setting, ...]:
             a list of lists of options, or ``{name: options}``.
 
     Raises:
-        ValueError: if it has both, or an empty one.
+        ValueError: If it has both, or an empty one.
 
     Example:
         >>> [setting.name for setting in settings_of({"grid": {"losses.kd.loss_weight": [1, 3]}})]
@@ -176,7 +176,7 @@ def _named(settings: Sequence[Sequence[str]]) -> tuple[Setting, ...]:
     """Name settings by the ends of their options, as long as it takes to make them differ.
 
     Raises:
-        ValueError: if two settings have the same options.
+        ValueError: If two settings have the same options.
     """
     longest = max((option.count(".") + 1 for options in settings for option in options), default=2)
     for parts in range(2, max(2, longest) + 1):

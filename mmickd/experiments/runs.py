@@ -16,7 +16,7 @@ from mmengine.config import Config
 from mmickd.experiments.plan import Entry, Plan, Setting
 from mmickd.experiments.scheduler import TEACHER, Job
 from mmickd.experiments.training_log import ms_per_step, parts, validations
-from mmickd.hooks.entries import is_own
+from mmickd.hooks.entries import is_ickd_hook
 from mmickd.utils.config import find_config, find_file, parse_options
 from mmickd.utils.digest import digest
 from mmickd.version import __version__
@@ -42,7 +42,7 @@ class RunSpec:
         """Refuse a run that has never validated the metric.
 
         Raises:
-            ValueError: if there is no validation.
+            ValueError: If there is no validation.
         """
         if not validations(self.job.folder, self.plan.metric):
             raise ValueError(
@@ -99,7 +99,7 @@ class RunLayout:
         """Return the teacher of the students with this seed.
 
         Raises:
-            ValueError: if the plan trains none.
+            ValueError: If the plan trains none.
         """
         if self._plan.teacher is None:
             raise ValueError("the plan trains no teacher, so no checkpoint can replace {teacher}.")
@@ -215,7 +215,7 @@ def _teacher_option(cfg: Config, options: Sequence[str]) -> list[str]:
     A hook's teacher without a checkpoint is trained with the student.
     """
     for place, hook in enumerate(cfg.get("custom_hooks") or ()):
-        if is_own(hook) and "checkpoint" in (hook.get("teacher") or {}):
+        if is_ickd_hook(hook) and "checkpoint" in (hook.get("teacher") or {}):
             key = f"custom_hooks.{place}.teacher"
             if any(o.startswith((f"{key}=", f"{key}.checkpoint=")) for o in options):
                 return []

@@ -140,7 +140,7 @@ def quickest_launch(out: Path) -> Launch:
     return ForkServer(environment(), out / "imports.txt") if can_fork() else spawn
 
 
-class Running:
+class RunningJob:
     """A job whose process has started: resumed where that is possible, else in an empty folder."""
 
     def __init__(self, job: Job, launch: Launch = spawn) -> None:
@@ -195,7 +195,7 @@ class Scheduler:
         workers: int,
         launch: Launch = spawn,
         minutes: float | None = None,
-        say: Callable[[str], None] | None = None,
+        report_line: Callable[[str], None] | None = None,
         after_each: Callable[[], None] = lambda: None,
         keep_going: Callable[[], bool] = lambda: False,
     ) -> None:
@@ -204,22 +204,22 @@ class Scheduler:
         self.jobs: list[Job] = []
         self.done: set[Job] = set()
         self.failed: list[Job] = []
-        self.running: list[Running] = []
+        self.running: list[RunningJob] = []
         self.ran: dict[Job, float] = {}
         self.begin = time.monotonic()
         self.end = float("inf") if minutes is None else self.begin + 60 * minutes
-        self._say, self._next_show, console = say, 0.0, Console(highlight=False)
+        self._report_line, self._next_show, console = report_line, 0.0, Console(highlight=False)
         # The display has no thread: starting a process beside one is not safe.
         self._bars = Progress(
             TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(),
             console=console, auto_refresh=False, transient=True,
-            disable=say is not None or not console.is_terminal,
+            disable=report_line is not None or not console.is_terminal,
         )  # fmt: skip
 
-    def say(self, line: str) -> None:
+    def report_line(self, line: str) -> None:
         """Report a line that stays."""
-        if self._say is not None:
-            self._say(line)
+        if self._report_line is not None:
+            self._report_line(line)
         elif self._bars.disable:
             print(line, flush=True)
         else:
@@ -232,8 +232,8 @@ class Scheduler:
             jobs: Each after the jobs that it needs; some may have been in an earlier round.
 
         Raises:
-            JobFailed: if a job fails and ``keep_going`` is not true; the others are stopped.
-            TimeIsUp: if not all are done in time; the running ones are stopped.
+            JobFailed: If a job fails and ``keep_going`` is not true; the others are stopped.
+            TimeIsUp: If not all are done in time; the running ones are stopped.
         """
         for job in jobs:
             if job not in self.jobs:
@@ -241,7 +241,9 @@ class Scheduler:
                 stamp = job.stamp()
                 if stamp is not None and self.done.issuperset(job.after):
                     self.done.add(job)
-                    self._report(job, f"done before (took {clock(stamp['seconds'])}), skipped")
+                    self._report(
+                        job, f"done before (took {format_duration(stamp['seconds'])}), skipped"
+                    )
         try:
             with self._bars:
                 while len(self.done) + len(self.failed) < len(self.jobs):
@@ -265,7 +267,7 @@ class Scheduler:
     def _start_ready(self) -> None:
         for job in self._waiting():
             if len(self.running) < self.workers and self.done.issuperset(job.after):
-                self.running.append(Running(job, self.launch))
+                self.running.append(RunningJob(job, self.launch))
                 self._report(job, "started")
 
     def _collect(self) -> None:
@@ -280,8 +282,10 @@ class Scheduler:
             if code == 0:
                 self.done.add(job)
                 self.ran[job] = running.elapsed
-                count = f"{len(self.done)}/{len(self.jobs)} done, ~{clock(self._left())} left"
-                self._report(job, f"done in {clock(running.elapsed)}; {count}")
+                count = (
+                    f"{len(self.done)}/{len(self.jobs)} done, ~{format_duration(self._left())} left"
+                )
+                self._report(job, f"done in {format_duration(running.elapsed)}; {count}")
                 self.after_each()
             else:  # the cause may be mended before the next start
                 error = JobFailed(_failure(job, code))
@@ -289,7 +293,7 @@ class Scheduler:
                 if is_needed or not self.keep_going():
                     raise error
                 self.failed.append(job)
-                self.say(str(error))
+                self.report_line(str(error))
 
     def _left(self) -> float:
         """Return the expected seconds until all is done, by the jobs that this object has run."""
@@ -307,15 +311,17 @@ class Scheduler:
         for task in self._bars.task_ids:
             self._bars.remove_task(task)
         for running in self.running:
-            job, times = running.job, clock(running.elapsed)
+            job, times = running.job, format_duration(running.elapsed)
             steps = steps_done(job.folder, job.unit) if job.steps else 0
             self._bars.add_task(f"{job.name} {times}", completed=steps, total=job.steps or None)
-        left = f"all jobs, ~{clock(self._left())} left"
+        left = f"all jobs, ~{format_duration(self._left())} left"
         self._bars.add_task(left, completed=len(self.done), total=len(self.jobs))
         self._bars.refresh()
 
     def _report(self, job: Job, state: str) -> None:
-        self.say(f"[{clock(time.monotonic() - self.begin):>5}] {job.name:24} {state}")
+        self.report_line(
+            f"[{format_duration(time.monotonic() - self.begin):>5}] {job.name:24} {state}"
+        )
 
 
 def run_rounds(
@@ -342,7 +348,7 @@ def run_rounds(
     )
     for jobs in rounds:
         keep()
-        scheduler.say(f"{len(jobs)} runs, {workers} at a time, below {out}")
+        scheduler.report_line(f"{len(jobs)} runs, {workers} at a time, below {out}")
         scheduler.run(jobs)
     keep()
 
@@ -355,6 +361,6 @@ def _failure(job: Job, code: int) -> str:
     )  # fmt: skip
 
 
-def clock(seconds: float) -> str:
+def format_duration(seconds: float) -> str:
     """Format seconds as minutes and seconds, ``2:05``."""
     return f"{int(seconds) // 60}:{int(seconds) % 60:02d}"

@@ -31,7 +31,7 @@ def import_optuna() -> Any:
     """Return the package.
 
     Raises:
-        ICKDError: if it is not installed.
+        ICKDError: If it is not installed.
     """
     try:
         import optuna
@@ -58,7 +58,7 @@ class Search:
         mark: Digest of all that decides the result of a trial.
 
     Raises:
-        ICKDError: if the file has a search of that name with another mark.
+        ICKDError: If the file has a search of that name with another mark.
     """
 
     def __init__(

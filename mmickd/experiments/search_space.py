@@ -117,7 +117,7 @@ class SearchSpace:
         key of the config.
 
         Raises:
-            ICKDError: if one cannot be read, or its name does not exist.
+            ICKDError: If one cannot be read, or its name does not exist.
         """
         return [self._parse(text) for text in vary] if vary else self.searched()
 

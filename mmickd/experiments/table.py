@@ -110,7 +110,7 @@ def paired_p(values: Sequence[float], to: Sequence[float]) -> float | None:
         to: Numbers of the same seeds to compare with.
 
     Raises:
-        ValueError: if the two do not have as many numbers.
+        ValueError: If the two do not have as many numbers.
 
     Example:
         >>> round(paired_p([91.0, 81.0, 74.0], [90.0, 80.0, 70.0]), 4)

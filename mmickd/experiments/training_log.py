@@ -57,7 +57,7 @@ def last_checkpoint(work_dir: Path) -> Path:
     """Return the checkpoint that mmengine names as the last one, also in a folder that was moved.
 
     Raises:
-        OSError: if mmengine named none.
+        OSError: If mmengine named none.
     """
     named = Path((work_dir / "last_checkpoint").read_text().strip())
     moved = work_dir / named.name

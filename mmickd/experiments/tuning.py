@@ -68,8 +68,8 @@ class Tuning:
         failed run has no result.
 
         Raises:
-            JobFailed: if a run fails before any has succeeded.
-            TimeIsUp: if ``minutes`` are over before all runs are done.
+            JobFailed: If a run fails before any has succeeded.
+            TimeIsUp: If ``minutes`` are over before all runs are done.
         """
         rounds = self.rounds(trials, workers)
         run_rounds(rounds, self.records, self.out, workers, minutes, self.has_results)

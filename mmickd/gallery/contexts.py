@@ -125,7 +125,7 @@ class ContextReader:
         counts: Counter[int] = Counter()
         used: set[tuple[int, int]] = set()
         queries: list[_Query] = []
-        clock = Progress(count, "queries", "contexts", quiet=True)
+        progress = Progress(count, "queries", "contexts", quiet=True)
         for round_ in counting():
             before = len(queries)
             for index in order:
@@ -140,7 +140,7 @@ class ContextReader:
                     counts[query.label] += 1
                     if self._level.has_own_rows:  # else another seed finds another location
                         used.add((index, query.label))
-                    clock.step()
+                    progress.step()
                     queries.append(query)
             if len(queries) == before:
                 break

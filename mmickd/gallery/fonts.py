@@ -26,7 +26,7 @@ class Fonts:
     """Finds a font for each letter.
 
     Args:
-        of_machine: lists the font files of the machine; called when DejaVu Sans lacks a letter.
+        of_machine: Lists the font files of the machine; called when DejaVu Sans lacks a letter.
     """
 
     def __init__(self, of_machine: Callable[[], Sequence[str]] | None = None) -> None:
@@ -40,8 +40,8 @@ class Fonts:
         A letter that no font has is logged once, and stays in DejaVu Sans, which draws a box.
 
         Args:
-            text: the line; blanks and control characters become spaces.
-            bold: whether DejaVu Sans is bold; other fonts are as they are.
+            text: The line; blanks and control characters become spaces.
+            bold: Whether DejaVu Sans is bold; other fonts are as they are.
 
         Example:
             >>> [run for run, _ in Fonts().runs("50% cat" + chr(10))]

@@ -81,14 +81,14 @@ def write_gallery(
     for old in folder.glob("[0-9][0-9][0-9]*.png"):
         old.unlink()
     pictures = []
-    clock = Progress(len(gallery.examples), "queries", "pictures", quiet=True)
+    progress = Progress(len(gallery.examples), "queries", "pictures", quiet=True)
     for number, example in enumerate(gallery.examples):
         picture = draw_example(example, gallery.thumbnails.picture, gallery.classes)
         pictures.append(folder / f"{number:03d}.png")
         picture.save(pictures[-1])
         if show is not None:
             show(number, picture)
-        clock.step()
+        progress.step()
     files = GalleryFiles(out / "index.html", pictures, out / "label_issues.csv")
     _write_labels(files.label_issues, gallery.labels, gallery.classes)
     write_page(

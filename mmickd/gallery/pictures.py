@@ -15,7 +15,7 @@ PictureOf = Callable[[str, str], Image.Image]
 QUERY, TILE, GAP, LINE = 224, 112, 12, 17
 """Sides of the query and of a neighbour, gap between them, height of a line; in pixels."""
 PAPER, INK, FAINT = "#ffffff", "#1f2328", "#656d76"
-OWN, OTHER, QUERIED = "#1a7f37", "#cf222e", "#0969da"
+SAME_CLASS, OTHER_CLASS, QUERIED = "#1a7f37", "#cf222e", "#0969da"
 """Colours of the borders: rows of the query's class, rows of other classes, the query."""
 FONTS = Fonts()
 """Fonts of all pictures of a process; a letter that no font has is logged once."""
@@ -67,7 +67,7 @@ def draw_example(
         _write(pen, (left, top), title if rows else f"{title}: none", FAINT, 10 * TILE)
         for column, row in enumerate(rows):
             corner = left + column * (TILE + GAP), top + LINE + 6
-            colour = OWN if row.label == example.label else OTHER
+            colour = SAME_CLASS if row.label == example.label else OTHER_CLASS
             _neighbour(sheet, row, picture_of, classes, corner, colour)
     return sheet
 

@@ -38,7 +38,7 @@ class GalleryBank:
         """Return the bank of a run.
 
         Raises:
-            ICKDError: if the run has no frozen bank, or this rank has only a part of it.
+            ICKDError: If the run has no frozen bank, or this rank has only a part of it.
         """
         distiller = ready.distiller
         teacher, level = distiller.teacher.frozen_network, distiller.levels[0]
@@ -70,7 +70,7 @@ class RowLocator:
         source: The bank with its teacher and images.
 
     Raises:
-        ICKDError: if the image of a row is unknown.
+        ICKDError: If the image of a row is unknown.
     """
 
     def __init__(self, source: GalleryBank) -> None:
@@ -99,7 +99,7 @@ class RowLocator:
         for row in rows:
             rows_of_image[int(self._bank.ids[row])].append(row)
         points: dict[int, Point] = {}
-        clock = Progress(len(rows_of_image), "images", "locations of the neighbours", quiet=True)
+        progress = Progress(len(rows_of_image), "images", "locations of the neighbours", quiet=True)
         for image, image_rows in rows_of_image.items():
             view = self._teacher.view_of_bank_images([self._images[self._index[image]]])
             assert view.places is not None
@@ -109,7 +109,7 @@ class RowLocator:
                 similarity[samples.labels != self._bank.labels[row]] = -1.0
                 x, y = locations[int(similarity.argmax())]
                 points[row] = x, y
-            clock.step()
+            progress.step()
         return points
 
     def neighbours(self, context: Context, points: Mapping[int, Point]) -> list[Neighbour]:

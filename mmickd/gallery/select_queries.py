@@ -32,7 +32,7 @@ def select_classes(requested: Sequence[str] | None, names: Sequence[str]) -> set
     """Return the classes that are requested by name or number; None requests all.
 
     Raises:
-        ICKDError: if a class does not exist; the message has the closest name.
+        ICKDError: If a class does not exist; the message has the closest name.
 
     Example:
         >>> select_classes(["dog", "0"], ["cat", "dog"])
@@ -58,7 +58,7 @@ def images_by_path(images: BankImages, paths: Sequence[str], split: str) -> list
         split: Name of the images, for messages.
 
     Raises:
-        ICKDError: if a path fits no image, or several.
+        ICKDError: If a path fits no image, or several.
     """
     names = [images.name(index) for index in range(len(images))]
     return [_index_of(names, path, split) for path in paths]

@@ -43,7 +43,7 @@ class ContextVisualizationHook(Hook):
         seed: Seed of the choice of queries.
 
     Raises:
-        ICKDError: if an option is out of range.
+        ICKDError: If an option is out of range.
 
     Example:
         >>> hook = ContextVisualizationHook(interval=500)
@@ -70,7 +70,7 @@ class ContextVisualizationHook(Hook):
         """Find the teacher and the bank of the run.
 
         Raises:
-            ICKDError: on every rank, if there is no ICKDHook with a frozen bank that is whole on
+            ICKDError: On every rank, if there is no ICKDHook with a frozen bank that is whole on
                 each rank.
         """
         hook = next((hook for hook in runner.hooks if isinstance(hook, ICKDHook)), None)

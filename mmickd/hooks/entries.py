@@ -14,7 +14,7 @@ from mmickd.utils.config import type_name
 from mmickd.utils.errors import ICKDError
 
 
-def is_own(entry: Any) -> bool:
+def is_ickd_hook(entry: Any) -> bool:
     """True if an entry is an :class:`~mmickd.hooks.ICKDHook`, or of a class derived from it.
 
     Args:
@@ -22,8 +22,8 @@ def is_own(entry: Any) -> bool:
             which the class is imported.
 
     Example:
-        >>> is_own(dict(type="mmickd.ICKDHook")), is_own(dict(type="EMAHook")), is_own("EMAHook")
-        (True, False, False)
+        >>> is_ickd_hook(dict(type="mmickd.ICKDHook")), is_ickd_hook(dict(type="EMAHook")),
+        is_ickd_hook("EMAHook") (True, False, False)
     """
     if not isinstance(entry, Mapping):
         return False
@@ -42,10 +42,10 @@ def hook_entry(cfg: Config) -> Any:
     """Return the config's entry of :class:`~mmickd.ICKDHook`.
 
     Raises:
-        ICKDError: if there is none, or more than one.
+        ICKDError: If there is none, or more than one.
     """
     hooks = [hook for hook in cfg.get("custom_hooks") or () if isinstance(hook, dict)]
-    entries = [hook for hook in hooks if is_own(hook)]
+    entries = [hook for hook in hooks if is_ickd_hook(hook)]
     if len(entries) != 1:
         raise ICKDError(
             f"{cfg.filename or 'the config'} has {len(entries) or 'no'} entries of ICKDHook in "

@@ -18,7 +18,7 @@ from torch import nn
 from mmickd.diagnostics.finding import Finding
 from mmickd.hooks.attachment import Attachment
 from mmickd.hooks.other_hooks import is_log_due, lost_hook_findings, refuse_several
-from mmickd.hooks.similarity import SimilarityWatch
+from mmickd.hooks.similarity import SimilarityMonitor
 from mmickd.losses.schedules import TrainProgress
 from mmickd.registry import HOOKS
 from mmickd.structures import Batch, Tapped
@@ -79,7 +79,7 @@ class ICKDHook(Hook):
             (``mmickd check``): it is not cached, and may miss classes. None: the whole bank.
 
     Raises:
-        ICKDError: if an option is unknown or out of range.
+        ICKDError: If an option is unknown or out of range.
 
     Example:
         >>> hook = ICKDHook(teacher=dict(type="SelfTeacher"), losses=dict(picd=None))
@@ -121,7 +121,7 @@ class ICKDHook(Hook):
         self.sample: int | None = None
         self._runner: Any = None
         self._saved_state: Any = None
-        self._similarities = SimilarityWatch([])
+        self._similarities = SimilarityMonitor([])
         self._last_iter_end = 0.0
 
     @property
@@ -157,7 +157,7 @@ class ICKDHook(Hook):
         if runner.iter:  # resumed
             self._restore()
         self._runner, self._saved_state = runner, None
-        self._similarities = SimilarityWatch(ready.distiller.similarities)
+        self._similarities = SimilarityMonitor(ready.distiller.similarities)
         self.attachment = Attachment(model, ready.layer, self._step)
         self._last_iter_end = time.perf_counter()
         print_log(
@@ -188,19 +188,19 @@ class ICKDHook(Hook):
         for name, value in logged.items():
             runner.message_hub.update_scalar(f"train/{name}", value)
         if is_log_due(runner, batch_idx):
-            distiller.watch.check()
+            distiller.nan_guard.check()
             self._similarities.update(runner.message_hub.log_scalars)
 
     def after_train_epoch(self, runner: Any) -> None:
         """Check the losses, since a checkpoint may follow, and update what counts epochs."""
         if self.distiller is not None:
-            self.distiller.watch.check()
+            self.distiller.nan_guard.check()
             self._teacher.after_epoch()
 
     def before_val(self, runner: Any) -> None:
         """Check the losses, since the best checkpoint may be saved after validation."""
         if self.distiller is not None:
-            self.distiller.watch.check()
+            self.distiller.nan_guard.check()
 
     def after_val_epoch(self, runner: Any, metrics: dict[str, float] | None = None) -> None:
         """Validate the teacher's networks, if its options say so."""
@@ -212,13 +212,13 @@ class ICKDHook(Hook):
         """Add the state of a teacher that learns; ``mmickd publish`` leaves it out.
 
         Raises:
-            ICKDError: if a loss was not finite since the last checkpoint.
+            ICKDError: If a loss was not finite since the last checkpoint.
         """
         if self.distiller is None:
             return
         # Mostly rank 0 saves alone; before a checkpoint that is due at an iteration, all ranks have
         # checked their losses.
-        self.distiller.watch.check(alone=True)
+        self.distiller.nan_guard.check(alone=True)
         if not self._teacher.is_frozen:
             checkpoint[CHECKPOINT_KEY] = self._teacher.state_dict()
 

@@ -24,7 +24,7 @@ def refuse_several(hooks: list[Hook], kind: type[Hook]) -> None:
         kind: Class of our hook.
 
     Raises:
-        ICKDError: if there are several.
+        ICKDError: If there are several.
     """
     count = sum(isinstance(hook, kind) for hook in hooks)
     if count > 1:

@@ -12,7 +12,7 @@ PATIENCE = 1000
 """Iterations in a row after which more similar rows of other classes are reported."""
 
 
-class SimilarityWatch:
+class SimilarityMonitor:
     """Warning, given once, if negatives are more similar to the queries than positives for long.
 
     It reads values that the log has on the host already.

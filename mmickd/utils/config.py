@@ -53,7 +53,7 @@ def check_config_reference(reference: Any, option: str) -> None:
     """Reject a value that is no path, ``Config`` or dict.
 
     Raises:
-        OptionError: for any other value.
+        OptionError: For any other value.
     """
     needed = "it must be a file, a Config or a dict."
     if not isinstance(reference, (Mapping, Config)):
@@ -68,7 +68,7 @@ def find_file(reference: str | os.PathLike[str], option: str) -> str:
         option: Name of the option, for the message.
 
     Raises:
-        ICKDError: if there is no such file.
+        ICKDError: If there is no such file.
     """
     reference = expand_path(reference)
     package_root = Path(__file__).resolve().parents[1]
@@ -84,7 +84,7 @@ def find_config(reference: str | os.PathLike[str], option: str) -> str:
         option: Name of the option, for the message.
 
     Raises:
-        ICKDError: if there is no such file or package.
+        ICKDError: If there is no such file or package.
     """
     reference = os.fspath(reference)
     if "::" not in reference:
@@ -119,7 +119,7 @@ def load_config(reference: ConfigLike, option: str) -> Config:
         option: Name of the option, for the message.
 
     Raises:
-        ICKDError: if it cannot be found or read, or has no model.
+        ICKDError: If it cannot be found or read, or has no model.
     """
     check_config_reference(reference, option)
     if isinstance(reference, (str, os.PathLike)):
@@ -148,7 +148,7 @@ def parse_options(pairs: Sequence[str]) -> dict[str, Any]:
     """Return the values of ``KEY=VALUE`` pairs, parsed as ``--cfg-options`` does.
 
     Raises:
-        ICKDError: if a pair has no ``=``.
+        ICKDError: If a pair has no ``=``.
 
     Example:
         >>> parse_options(["a.b=1e-3", "c=[x,None]"])

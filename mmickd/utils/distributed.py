@@ -170,8 +170,8 @@ def raise_on_all_ranks() -> Iterator[None]:
     The block may communicate between the ranks only as long as none of them can have failed.
 
     Raises:
-        Exception: the exception of this rank.
-        ICKDError: with the message of the first other rank that failed.
+        Exception: The exception of this rank.
+        ICKDError: With the message of the first other rank that failed.
     """
     error: Exception | None = None
     try:

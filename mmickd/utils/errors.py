@@ -5,7 +5,7 @@ from typing import Any
 
 from mmickd.utils.text import escape_and_shorten, safe_repr
 
-LONGEST_LINE = 600
+MAX_LINE_LENGTH = 600
 """Maximum number of characters of a message, and of each line below it."""
 
 
@@ -27,7 +27,7 @@ class ICKDError(ValueError):
     """
 
     def __init__(self, message: str, *lines: str) -> None:
-        super().__init__(*(escape_and_shorten(line, LONGEST_LINE) for line in (message, *lines)))
+        super().__init__(*(escape_and_shorten(line, MAX_LINE_LENGTH) for line in (message, *lines)))
 
     def __str__(self) -> str:
         return "\n".join(self.args)

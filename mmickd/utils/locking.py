@@ -65,7 +65,7 @@ def _acquire(path: Path, timeout: float) -> FileLock | None:
     """Return the lock, held; None if the file system has no locks.
 
     Raises:
-        Timeout: if another process holds it.
+        Timeout: If another process holds it.
     """
     lock = FileLock(path, poll_interval=0.2)
     try:

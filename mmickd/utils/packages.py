@@ -38,7 +38,7 @@ def import_yapf(seconds: float = 10.0) -> None:
         seconds: Time that the other process has to finish writing.
 
     Raises:
-        ICKDError: if the file stays incomplete, since the other process was killed.
+        ICKDError: If the file stays incomplete, since the other process was killed.
     """
     deadline = time.monotonic() + seconds
     while True:

@@ -23,7 +23,7 @@ def check_same_structure(saved: Any, current: Any, where: str) -> None:
         where: Name of the state, for the message.
 
     Raises:
-        ValueError: at the first difference, with its place.
+        ValueError: At the first difference, with its place.
 
     Example:
         >>> current = {"lr": 1, "momentum": 0.9, "foreach": None}

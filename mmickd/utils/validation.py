@@ -14,9 +14,9 @@ from mmickd.utils.errors import ICKDError, OptionError
 from mmickd.utils.text import safe_repr
 
 POSITIVE = "a number above 0", "a positive number"
-LARGEST_INTEGER = 2**32 - 1
+MAX_INTEGER = 2**32 - 1
 """Largest integer of an option: the largest seed of numpy, and more than any size."""
-SMALLEST, LARGEST = 1e-12, 1e12
+MIN_NUMBER, MAX_NUMBER = 1e-12, 1e12
 """Range of numbers that losses can be multiplied or divided by and stay finite in float32."""
 
 
@@ -32,7 +32,7 @@ def check_names(
         otherwise: Further possibilities, for the message if no allowed name is similar.
 
     Raises:
-        ICKDError: with the most similar allowed name.
+        ICKDError: With the most similar allowed name.
     """
     allowed = list(allowed)
     for name in names:
@@ -65,7 +65,7 @@ def check_dict(value: Any, where: str, allowed: Iterable[str] | None = None) -> 
         allowed: Allowed keys; None: any.
 
     Raises:
-        ICKDError: if it is no dict, or a key is not allowed.
+        ICKDError: If it is no dict, or a key is not allowed.
     """
     if value is None:
         return {}
@@ -89,12 +89,12 @@ def parameters_of(kind: Callable[..., Any]) -> list[str]:
 
 
 def check_integer(
-    value: Any, least: int, name: str, none: bool = False, most: int = LARGEST_INTEGER
+    value: Any, least: int, name: str, none: bool = False, most: int = MAX_INTEGER
 ) -> None:
     """Reject all but integers from ``least`` to ``most`` (and None if ``none``).
 
     Raises:
-        OptionError: with the range.
+        OptionError: With the range.
     """
     if value is None and none:
         return
@@ -124,7 +124,7 @@ def check_number(
         infinite: True if infinity is allowed.
 
     Raises:
-        OptionError: with the range.
+        OptionError: With the range.
 
     Example:
         >>> check_number(2, "momentum", above=0, most=1)
@@ -134,11 +134,13 @@ def check_number(
     """
     real = isinstance(value, (int, float)) and not isinstance(value, bool)
     inside = real and above < value <= most and value >= least
-    smallest = SMALLEST if above == 0 else -LARGEST  # an option that must not be 0 is a divisor
-    if inside and (smallest <= value <= LARGEST or (infinite and value == math.inf)):
+    smallest = (
+        MIN_NUMBER if above == 0 else -MAX_NUMBER
+    )  # an option that must not be 0 is a divisor
+    if inside and (smallest <= value <= MAX_NUMBER or (infinite and value == math.inf)):
         return
     if inside and value != math.inf:
-        raise OptionError(name, value, f"it must lie between {smallest:g} and {LARGEST:g}.")
+        raise OptionError(name, value, f"it must lie between {smallest:g} and {MAX_NUMBER:g}.")
     if most < math.inf:
         needed = f"in {'(' if above >= least else '['}{max(above, least):g}, {most:g}]"
     else:
@@ -150,7 +152,7 @@ def check_choice(value: Any, choices: Iterable[Any], name: str) -> None:
     """Reject a value that is none of the choices.
 
     Raises:
-        OptionError: with the choices, and the most similar one.
+        OptionError: With the choices, and the most similar one.
     """
     choices = list(choices)
     # type: 1 == True; and comparing an array gives no bool
@@ -166,7 +168,7 @@ def check_flag(value: Any, name: str) -> None:
     """Reject all but True and False.
 
     Raises:
-        OptionError: for anything else.
+        OptionError: For anything else.
     """
     check_choice(value, (True, False), name)
 
@@ -175,7 +177,7 @@ def check_path_or_url(value: Any, name: str) -> None:
     """Reject a value that is neither a path nor a URL.
 
     Raises:
-        OptionError: for anything else.
+        OptionError: For anything else.
     """
     needed = "it must be a path or a URL."
     check_path(value, name, needed)
@@ -194,7 +196,7 @@ def check_path(value: Any, name: str, needed: str) -> None:
         needed: The rule for valid values, for the message.
 
     Raises:
-        OptionError: if it is no text, is empty, or contains a NUL or an unpaired surrogate.
+        OptionError: If it is no text, is empty, or contains a NUL or an unpaired surrogate.
     """
     try:
         is_path = isinstance(value, (str, os.PathLike)) and os.fspath(value)

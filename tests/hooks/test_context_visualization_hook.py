@@ -85,11 +85,11 @@ class RandomStates(Hook):
 
 
 def trained(cfg: Config) -> tuple[Runner, RandomStates]:
-    runner, watch = build(cfg), RandomStates()
-    runner.register_hook(watch)
+    runner, states = build(cfg), RandomStates()
+    runner.register_hook(states)
     with plain_config_text():
         runner.train()
-    return runner, watch
+    return runner, states
 
 
 def with_pictures(cfg: Config, **options: Any) -> Config:

@@ -43,7 +43,7 @@ def collect(cfg: Config, images: int) -> CheckReport:
             has a label.
 
     Raises:
-        ICKDError: if the run cannot begin.
+        ICKDError: If the run cannot begin.
     """
     while True:
         try:

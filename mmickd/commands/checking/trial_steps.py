@@ -94,7 +94,7 @@ def run_trial_steps(run: OpenRun) -> StepReport:
     """Take steps on batches of the training loader, without steps of the student's optimizer.
 
     Raises:
-        ICKDError: if there is no batch, or as the run's first steps would, also if a loss is not
+        ICKDError: If there is no batch, or as the run's first steps would, also if a loss is not
             finite.
     """
     model: Any = run.student
@@ -119,7 +119,7 @@ def run_trial_steps(run: OpenRun) -> StepReport:
             losses = distiller.step(batch, student, task_losses, progress)
         _wait_for(device)
         retrieval = distiller.retrieval_seconds() if run.ready.requests else 0.0
-        distiller.watch.check()
+        distiller.nan_guard.check()
         scale = _loss_scale(run.runner.optim_wrapper)
         task, terms = _gradients(model, distiller, student, losses, progress, scale)
         with clocks["backward"].timed(device):
@@ -193,7 +193,7 @@ def _batches(loader: Any) -> Iterator[Any]:
     """Yield the first :data:`STEPS` batches; a shorter loader is read again.
 
     Raises:
-        ICKDError: if the loader gives no batch.
+        ICKDError: If the loader gives no batch.
     """
     left = STEPS
     while left:
