@@ -22,7 +22,7 @@ from mmickd.utils.text import error_text
 from mmickd.utils.timing import Progress
 
 MAX_ISSUES_IN_PAGE = 100
-"""Maximum number of label issues in the page; the CSV file has all."""
+"""Maximum number of label issues in the page; the CSV file has all label issues."""
 
 
 @dataclass(frozen=True)
@@ -31,10 +31,10 @@ class Gallery:
 
     Args:
         title: Heading of the page.
-        facts: Facts below the heading.
+        facts: Lines below the heading: level, number of rows, teacher layer, split, ...
         classes: Names of the classes.
         examples: Queries with their contexts.
-        labels: All labels of the images in the bank, by falling score.
+        labels: All labels of the bank's images, by falling score.
         thumbnails: Thumbnails of all images.
     """
 
@@ -47,7 +47,7 @@ class Gallery:
 
     @property
     def label_issues(self) -> list[LabelIssue]:
-        """Return the labels that count as issues."""
+        """Labels that are label issues."""
         return [label for label in self.labels if label.is_issue]
 
 
@@ -74,7 +74,7 @@ def write_gallery(
     Args:
         out: Folder to create; files of an earlier gallery in it are replaced.
         gallery: Content.
-        show: Function that also gets the number and the picture of each example.
+        show: Function that is called with the number and the picture of each example.
     """
     folder = out / "pictures"
     folder.mkdir(parents=True, exist_ok=True)

@@ -16,7 +16,7 @@ _CIFAR_FOLDERS = {"CIFAR10": "cifar-10-batches-py", "CIFAR100": "cifar-100-pytho
 _DOWNLOADABLE = {*_CIFAR_FOLDERS, "MNIST", "FashionMNIST"}
 """Data sets that download themselves unless ``download=False``."""
 _LOCAL_BACKENDS = {"local", "disk"}
-"""Names of the local disk in mmengine's file backends and in its older file clients."""
+"""Names of the local disk in mmengine's file backends and older file clients."""
 
 
 @dataclass(frozen=True)
@@ -24,9 +24,10 @@ class NeededPath:
     """Path that a config needs.
 
     Args:
-        key: Its key in the config, as written for ``--cfg-options``.
+        key: Key in the config, as for ``--cfg-options``.
         path: The path as it will be opened.
-        kind: ``'data'``, ``'checkpoint'`` or ``'config'``; the first two have a hint in the config.
+        kind: ``'data'``, ``'checkpoint'`` or ``'config'``; a config may have hints for data and
+            checkpoints.
     """
 
     key: str
@@ -47,11 +48,11 @@ def check_files(cfg: Mapping[str, Any], splits: Sequence[str] = ("train", "val")
 
     Args:
         cfg: The whole config, with paths expanded. Its optional strings ``data_hint`` and
-            ``checkpoint_hint`` say how to get missing files.
+            ``checkpoint_hint`` explain how to get missing files.
         splits: Splits whose data sets are checked, unless the config switches them off.
 
     Raises:
-        ICKDError: One message with every missing path, its key and the hint. URLs and file
+        ICKDError: If paths are missing; with all of them, their keys and the hints. URLs and file
             backends other than the local disk are not checked.
     """
     missing: dict[str, list[NeededPath]] = {}
@@ -120,10 +121,10 @@ def _dataset(dataset: Any, key: str) -> Iterator[NeededPath]:
     ]
     prefixes = list(_prefixes(dataset.get("data_prefix"), _CIFAR_FOLDERS.get(name), key))
     files = [(f"{key}.ann_file", path) for path in _paths(dataset.get("ann_file"))]
-    # the root is not opened if the paths of the images are absolute
+    # the root is not used if the paths of the images are absolute
     if any(not _is_absolute(path) for _, path in prefixes + files) or not prefixes:
         yield from roots
-    # everything below a missing root is missing; several roots are joined by the class alone
+    # below a missing root all paths are missing; with several roots, only the class joins paths
     is_joined = not roots or (len(roots) == 1 and roots[0].exists)
     root = roots[0].path if roots else ""
     for place, path in prefixes + files:
