@@ -1,4 +1,4 @@
-"""Arguments that commands share, reading their config, and running a command to its exit code."""
+"""Common arguments of commands, their configs, and the exit code of a command."""
 
 from __future__ import annotations
 
@@ -82,19 +82,19 @@ def add_config_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def add_launcher_argument(parser: argparse.ArgumentParser) -> None:
-    """Add ``--launcher``, which names the program that starts the processes."""
+    """Add ``--launcher``: the program that starts the processes."""
     parser.add_argument(
         "--launcher",
         choices=["none", "pytorch", "slurm", "mpi"],
         default="none",
         help="program that starts the processes (default: none, a single process)",
     )
-    # torch.distributed.launch passes one or the other, depending on its version
+    # torch.distributed.launch passes one of the two spellings, depending on its version
     parser.add_argument("--local_rank", "--local-rank", type=int, default=0, help=argparse.SUPPRESS)
 
 
 def add_common_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the optional arguments of both training and testing."""
+    """Add the optional arguments that training and testing share."""
     parser.add_argument("--work-dir", help="folder for logs, checkpoints and metrics")
     parser.add_argument("--amp", action="store_true", help="use automatic mixed precision")
     for option in ("pin-memory", "persistent-workers"):
@@ -111,7 +111,7 @@ def load_run_config(args: argparse.Namespace) -> Config:
     """Read the config of a run, and merge the common arguments into it.
 
     Args:
-        args: Has ``config`` and the arguments of :func:`add_common_arguments`.
+        args: Arguments with ``config`` and those of :func:`add_common_arguments`.
 
     Raises:
         ICKDError: If the config cannot be found or read, or ``--cfg-options`` do not fit it.
@@ -133,7 +133,8 @@ def load_launched_config(args: argparse.Namespace) -> Config:
     """Read a config for one or several processes.
 
     Args:
-        args: Has ``config``, ``cfg_options`` and the arguments of :func:`add_launcher_argument`.
+        args: Arguments with ``config``, ``cfg_options`` and those of
+            :func:`add_launcher_argument`.
 
     Raises:
         ICKDError: If the config cannot be found or read, or ``--cfg-options`` do not fit it.
@@ -145,7 +146,7 @@ def load_launched_config(args: argparse.Namespace) -> Config:
 
 
 def read_config(config: str, options: dict[str, Any] | None = None) -> Config:
-    """Read the config of a run with one process, with the defaults of the stock tools.
+    """Read the config of a run in one process, with the defaults of the stock tools.
 
     ``~`` and environment variables in its paths are expanded (:mod:`mmickd.utils.paths`).
 
@@ -174,7 +175,7 @@ def read_config(config: str, options: dict[str, Any] | None = None) -> Config:
 
 
 def _set_loader_defaults(cfg: Config, key: str) -> None:
-    """Set the dataloader defaults of mmpretrain's own tools, which mmseg's tools do not have."""
+    """Set the dataloader defaults of mmpretrain's tools; mmseg's tools have no such defaults."""
     loader = cfg.get(key)
     if not isinstance(loader, dict):
         return
@@ -201,10 +202,10 @@ def build_runner(cfg: Config) -> Any:
 
 @contextmanager
 def explain_empty_data() -> Iterator[None]:
-    """Replace mmengine's error about a data set without images.
+    """Explain the error of a data set without images that is raised in the block.
 
     Raises:
-        ICKDError: In place of numpy's message.
+        ICKDError: In place of numpy's error.
     """
     try:
         yield
@@ -212,7 +213,7 @@ def explain_empty_data() -> Iterator[None]:
         if "need at least one array to concatenate" not in str(error):
             raise
         raise ICKDError(
-            "a data set of the config finds no image. Check data_root, data_prefix and ann_file of "
+            "a data set of the config has no image. Check data_root, data_prefix and ann_file of "
             "train_dataloader and val_dataloader, and for mmseg img_suffix ('.png', '.jpg') too."
         ) from error
 
@@ -232,7 +233,7 @@ def run_command(main: Callable[[], int | None]) -> None:
         sys.exit(130)
     except ICKDError as error:
         rank = os.environ.get("LOCAL_RANK", os.environ.get("SLURM_LOCALID", "0"))
-        if rank == "0":  # once on each machine, since a file may be missing on one of them only
+        if rank == "0":  # once on each machine, since a file may be missing on one machine only
             print(f"\nerror: {error}", file=sys.stderr, flush=True)
         sys.exit(2)
     leave_ranks()
@@ -241,10 +242,10 @@ def run_command(main: Callable[[], int | None]) -> None:
 
 
 def leave_ranks() -> None:
-    """End distributed training before the process ends.
+    """Destroy the process group before the process ends.
 
-    The threads of an open gloo group abort a process that has finished its work (torch 2.11:
-    'terminate called without an active exception'), and the launcher reports the run as failed.
+    The threads of an open gloo group would abort a process at its end (torch 2.11: 'terminate
+    called without an active exception'), and the launcher would report a failed run.
     """
     if torch_dist.is_available() and torch_dist.is_initialized():
         gc.collect()  # runners and wrappers are reference cycles that hold the group

@@ -48,7 +48,7 @@ def _collect(cfg: Config, images: int) -> CheckReport:
         return collect(cfg, images)
     except ICKDError:
         raise
-    except Exception as error:  # whatever other packages raise
+    except Exception as error:  # any error of other packages
         place = traceback.extract_tb(error.__traceback__)[-1]
         raise ICKDError(
             f"the run cannot begin: {type(error).__name__}: {error} ({place.filename}, line "

@@ -58,7 +58,7 @@ def merge_args(cfg: Config, args: argparse.Namespace) -> None:
     """Merge the arguments of testing into ``cfg``.
 
     Raises:
-        ICKDError: If ``cfg`` has no test set, or lacks what an argument needs.
+        ICKDError: If ``cfg`` has no test set, or lacks a setting that an argument needs.
     """
     check_test_set(cfg)
     cfg.load_from = args.checkpoint
@@ -117,7 +117,7 @@ def enable_visualization(cfg: Config, args: argparse.Namespace) -> None:
 
 
 def enable_tta(cfg: Config) -> None:
-    """Wrap the model and change the pipeline; a classifier without ``tta_*`` settings is flipped.
+    """Wrap the model and change the pipeline; without ``tta_*`` settings, images are flipped.
 
     Raises:
         ICKDError: If a segmenter has no ``tta_*`` settings, or the data set has no pipeline.
@@ -134,7 +134,7 @@ def enable_tta(cfg: Config) -> None:
     if not dataset.get("pipeline"):
         raise ICKDError(
             "--tta changes test_dataloader.dataset.pipeline, which is missing or empty (a "
-            f"{type_name(dataset.get('type'))} is tested on). Test its parts one by one."
+            f"{type_name(dataset.get('type'))} is the test set). Test its parts one by one."
         )
     if model is None:
         model = dict(type="mmpretrain.AverageClsScoreTTA")

@@ -120,5 +120,5 @@ def test_a_data_set_without_an_image_of_its_suffix_is_reported(tmp_path: Path) -
     cfg = segmenter_config(make_scenes(tmp_path / "scenes"), tmp_path / "work")
     cfg = with_hook(cfg, cfg, save_teacher(cfg, tmp_path / "teacher.pth"))
     cfg.train_dataloader.dataset.img_suffix = ".jpg"
-    with pytest.raises(ICKDError, match=r"finds no image.*img_suffix"), open_run(cfg):
+    with pytest.raises(ICKDError, match=r"has no image.*img_suffix"), open_run(cfg):
         pass
