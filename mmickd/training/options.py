@@ -53,7 +53,7 @@ class HookOptions:
             raise OptionError("layer", self.layer, "it must be 'auto' or the name of a layer.")
         if self.bank.shard and self.query == "bank":
             raise ICKDError(
-                "query='bank' needs the whole bank on each rank, and with bank.shard=True a rank has "
+                "query='bank' needs the whole bank on each rank; with bank.shard=True a rank has "
                 "only a part of it. Use query='view', or bank.shard=False."
             )
         if self.bank.momentum is not None and not self.teacher.supports_bank_momentum:

@@ -17,7 +17,7 @@ def test_an_option_error_is_an_ickd_error_is_a_value_error():
 def test_an_option_error_distinguishes_text_from_numbers(value, shown):
     error = OptionError("temperature", value, "it must be positive.")
     assert str(error) == f"temperature={shown}: it must be positive."
-    assert (error.name, error.value, error.needed) == ("temperature", value, "it must be positive.")
+    assert (error.name, error.value, error.rule) == ("temperature", value, "it must be positive.")
 
 
 def test_a_message_is_printable_and_short_whatever_it_quotes():
@@ -52,4 +52,4 @@ def test_inside_returns_a_copy_with_a_longer_name():
 def test_an_option_error_can_be_pickled():
     error = pickle.loads(pickle.dumps(OptionError("size", 0, "it must be positive.")))
     assert str(error) == "size=0: it must be positive."
-    assert (error.name, error.value, error.needed) == ("size", 0, "it must be positive.")
+    assert (error.name, error.value, error.rule) == ("size", 0, "it must be positive.")
