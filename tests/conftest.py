@@ -57,6 +57,6 @@ def no_scope_of_another_module() -> None:
 
 
 @pytest.fixture
-def heard() -> LogRecorder:
+def log_recorder() -> LogRecorder:
     """Return a recorder of the messages that are logged from here on."""
     return record_log()

@@ -45,7 +45,7 @@ WIDE_PAGES = {
     *(
         f"docs/{name}.md"
         for name in (
-            "checking", "comparing", "extending", "gallery", "method", "options",
+            "checking", "comparing", "extending", "method", "options",
             "reading-the-log", "scaling", "tuning",
         )
     ),

@@ -20,6 +20,9 @@ from mmickd.utils.errors import ICKDError
 from mmickd.utils.packages import import_yapf, repair_scopes
 from mmickd.utils.paths import expand_path, expand_paths
 
+EMPTY_DATA = ("need at least one array to concatenate", "Found 0 files in subfolders")
+"""Parts of the error messages for a data set without images, by numpy (mmengine) and mmpretrain."""
+
 
 def positive_int(text: str) -> int:
     """Read an integer of at least 1; a ``type`` for argparse."""
@@ -63,12 +66,22 @@ def add_config_argument(parser: argparse.ArgumentParser) -> None:
     )
 
 
+class _CfgOptions(DictAction):
+    """Action for ``KEY=VALUE`` pairs; a word without ``=`` is a usage error."""
+
+    def __call__(self, parser: Any, namespace: Any, values: Any, option_string: Any = None) -> None:
+        for pair in values:
+            if "=" not in pair:
+                parser.error(f"argument {option_string}: must be KEY=VALUE, got '{pair}'")
+        super().__call__(parser, namespace, values, option_string)
+
+
 def add_cfg_options(parser: argparse.ArgumentParser) -> None:
     """Add ``--cfg-options KEY=VALUE ...``."""
     parser.add_argument(
         "--cfg-options",
         nargs="+",
-        action=DictAction,
+        action=_CfgOptions,
         metavar="KEY=VALUE",
         help="override settings of the config; a list is written KEY='[a,b]' or KEY=a,b, a nested "
         "one KEY='[(a,b),(c,d)]' without spaces",
@@ -205,12 +218,12 @@ def explain_empty_data() -> Iterator[None]:
     """Explain the error of a data set without images that is raised in the block.
 
     Raises:
-        ICKDError: In place of numpy's error.
+        ICKDError: In place of the error of numpy or mmpretrain.
     """
     try:
         yield
-    except ValueError as error:
-        if "need at least one array to concatenate" not in str(error):
+    except (ValueError, RuntimeError) as error:
+        if not any(text in str(error) for text in EMPTY_DATA):
             raise
         raise ICKDError(
             "a data set of the config has no image. Check data_root, data_prefix and ann_file of "

@@ -95,7 +95,8 @@ def _losses(cfg: Config) -> dict[str, Any]:
 
 
 def _space(cfg: Config, defaults: Defaults) -> SearchSpace:
-    key = f"custom_hooks.{cfg.custom_hooks.index(hook_entry(cfg))}.losses"
+    entry = hook_entry(cfg)  # first, since a config without it may have no custom_hooks
+    key = f"custom_hooks.{cfg.custom_hooks.index(entry)}.losses"
     return SearchSpace(cfg.to_dict(), key, _losses(cfg), defaults)
 
 

@@ -10,6 +10,8 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
+from mmickd.utils.text import safe_repr
+
 NEEDED = {"metric", "teacher", "students"}
 PLAN_KEYS = {*NEEDED, "title", "shown", "options", "reference", "against", "data", "select"}
 ENTRY_KEYS = {"config", "options", "minutes", "published"}
@@ -94,11 +96,15 @@ def read_plan(file: Path) -> Plan:
     Raises:
         ValueError: If a key or value is wrong.
     """
-    content = json.loads(file.read_text())
+    try:
+        content = json.loads(file.read_text())
+    except ValueError as error:
+        raise ValueError(f"{file} is not valid JSON: {error}") from None
     _check_keys(content, PLAN_KEYS, str(file), NEEDED)
     teacher, select = content["teacher"], content.get("select", {})
     _check_keys(teacher, TEACHER_KEYS, f"{file}, teacher", {"config"})
     _check_keys(select, SELECT_KEYS, f"{file}, select", SELECT_KEYS if select else set())
+    _check_object(content["students"], f"{file}, students")
     for name, entry in content["students"].items():
         _check_keys(entry, STUDENT_KEYS, f"{file}, students, {name}", {"config"})
     try:
@@ -123,7 +129,13 @@ def read_plan(file: Path) -> Plan:
     return plan
 
 
-def _check_keys(content: Mapping[str, Any], keys: set[str], place: str, needed: set[str]) -> None:
+def _check_object(content: Any, place: str) -> None:
+    if not isinstance(content, dict):
+        raise ValueError(f"{place}: it must be an object {{...}}, got {safe_repr(content)}")
+
+
+def _check_keys(content: Any, keys: set[str], place: str, needed: set[str]) -> None:
+    _check_object(content, place)
     wrong = (needed - set(content)) | (set(content) - keys)
     if wrong:
         raise ValueError(f"{place}: missing or unknown keys: {', '.join(sorted(wrong))}")

@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 import pytest
 from mmengine.dataset import BaseDataset, ConcatDataset, RepeatDataset
-from mmengine.hooks import Hook
 from mmpretrain.datasets import PackInputs
 from torch.utils.data import DataLoader
 
@@ -21,7 +20,8 @@ from mmickd.sampling import image_id
 from mmickd.tasks.base import data_sample_id
 from mmickd.utils.errors import ICKDError
 from tests.helpers import toys
-from tests.helpers.tiny import build, plain_config_text
+from tests.helpers.recorders import Callback
+from tests.helpers.tiny import run
 
 PACK = [PackInputs(meta_keys=("sample_idx", "img_path"))]
 
@@ -136,15 +136,11 @@ def test_ids_of_the_banks_of_a_run(is_frozen: bool) -> None:
     parts = [dict(type="mmickd.GreyPart", grey=grey, pipeline=pack) for grey in (0, 60)]
     cfg.train_dataloader.dataset = dict(type="ConcatDataset", datasets=parts)
     cfg.train_cfg.max_iters = 4
-    ids: list[int] = []
 
-    class CollectIds(Hook):
-        def after_train_iter(self, runner: Any, *args: Any, **kwargs: Any) -> None:
-            for bank in toys.banks_of(runner).values():
-                ids.extend(bank.ids.flatten().tolist())
+    def bank_ids(runner: Any) -> list[int]:
+        return [id_ for b in toys.banks_of(runner).values() for id_ in b.ids.flatten().tolist()]
 
-    with plain_config_text():
-        runner = build(cfg)
-        runner.register_hook(CollectIds(), priority="LOWEST")
-        runner.train()
-    assert set(ids) - {-1} == {image_id(f"#{n}") for n in range(6)}
+    collector = Callback(after_train_iter=bank_ids)
+    run(cfg, collector)
+    ids = {id_ for step_ids in collector.results for id_ in step_ids}
+    assert ids - {-1} == {image_id(f"#{n}") for n in range(6)}

@@ -212,6 +212,12 @@ def test_an_integer_option_rejects_other_values(config, text, capsys):
     assert f"must be an integer of at least 1, got '{text}'" in capsys.readouterr().err
 
 
+def test_a_config_option_without_a_value_is_reported(config, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        train.parse_args(["tiny.py", "--cfg-options", "a.b=1", "model"])
+    assert "must be KEY=VALUE, got 'model'" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("text", ["0", "-1", "nan", "x"])
 def test_a_positive_number_rejects_other_values(text):
     with pytest.raises(ArgumentTypeError, match=f"got '{text}'"):

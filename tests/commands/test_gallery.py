@@ -16,7 +16,7 @@ from mmickd.commands import gallery as command
 from mmickd.commands.gallery import main
 from mmickd.utils.errors import ICKDError
 from tests.helpers import toys
-from tests.helpers.browser import BROWSER, shown
+from tests.helpers.browser import BROWSER, render
 from tests.helpers.tiny import classifier_config, plain_config_text, run, with_hook
 
 
@@ -75,7 +75,7 @@ def test_a_trained_student_and_validation_images(tmp_path: Path) -> None:
     assert all("/train/" in row["image"] for example in examples for row in example["positives"])
     assert any(example["before"] != example["after"] for example in examples)
     if BROWSER:
-        page = shown(tmp_path / "out" / "index.html")
+        page = render(tmp_path / "out" / "index.html")
         assert page.text("h2") == "c1" and "Student after" in page.text("#example")
 
 

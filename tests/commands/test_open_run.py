@@ -122,3 +122,12 @@ def test_a_data_set_without_an_image_of_its_suffix_is_reported(tmp_path: Path) -
     cfg.train_dataloader.dataset.img_suffix = ".jpg"
     with pytest.raises(ICKDError, match=r"has no image.*img_suffix"), open_run(cfg):
         pass
+
+
+def test_class_folders_without_an_image_are_reported(data: Path, tmp_path: Path) -> None:
+    cfg = config(data, tmp_path)
+    (tmp_path / "empty" / "c0").mkdir(parents=True)
+    cfg.train_dataloader.dataset.data_root = str(tmp_path)
+    cfg.train_dataloader.dataset.data_prefix = "empty"
+    with pytest.raises(ICKDError, match="has no image"), open_run(cfg):
+        pass

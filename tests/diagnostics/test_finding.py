@@ -10,19 +10,19 @@ from pathlib import Path
 import pytest
 
 from mmickd.diagnostics.finding import Finding
-from tests.helpers.logs import Heard
+from tests.helpers.logs import LogRecorder
 
 ROOT = Path(__file__).parents[2]
 
 
 @pytest.mark.parametrize("level", ["info", "warning", "error"])
-def test_a_finding_is_logged_at_its_level_with_itself(heard: Heard, level) -> None:
+def test_a_finding_is_logged_at_its_level_with_itself(log_recorder: LogRecorder, level) -> None:
     finding = Finding("few_positives", level, "most classes have 3 rows").at("image level")
     finding.log()
-    assert heard.records(getattr(logging, level.upper())) == [
+    assert log_recorder.records(getattr(logging, level.upper())) == [
         "image level: most classes have 3 rows"
     ]
-    assert [record.finding for record in heard._records] == [finding]
+    assert [record.finding for record in log_recorder._records] == [finding]
 
 
 def codes_of_package() -> set[str]:

@@ -221,6 +221,7 @@ def test_seeds_that_choose_do_not_report(tmp_path: Path) -> None:
         read(tmp_path, [99, 100], **SELECTION)
 
 
+@pytest.mark.slow
 def test_shipped_comparisons_can_be_read(tmp_path: Path) -> None:
     root = Path(__file__).parents[2]
     files = sorted(root.glob("results/plans/*.json"))

@@ -99,6 +99,13 @@ def test_a_config_without_an_active_term_has_nothing_to_search(tmp_path: Path) -
         methods(tmp_path, hooked(tmp_path, kd=None, picd=None, nicd=None))
 
 
+def test_a_config_without_the_hook_is_reported(tmp_path: Path) -> None:
+    cfg = classifier_config(tmp_path / "data", tmp_path / "work")
+    assert "custom_hooks" not in cfg
+    with pytest.raises(ICKDError, match="no entries of ICKDHook"):
+        methods(tmp_path, cfg)
+
+
 def test_the_metric_is_that_of_the_evaluator(tmp_path: Path) -> None:
     cfg = classifier_config(tmp_path, tmp_path)
     assert metric_of(cfg) == "accuracy/top1"

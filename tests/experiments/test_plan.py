@@ -84,6 +84,8 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "of a student": ({"students": {"KD": {"config": "s.py", "option": []}}}, "KD: .*option"),
     "of the teacher": ({"teacher": {"config": "t.py", "seeds": []}}, "teacher: .*seeds"),
     "no config": ({"teacher": {}}, "teacher: .*config"),
+    "teacher as a text": ({"teacher": "t.py"}, "teacher: .*'t.py'"),
+    "students as a list": ({"students": ["s.py"]}, "students: .*'s.py'"),
     "no seeds": ({"select": {"options": []}}, "select: .*seeds"),
     "reference": ({"reference": "KT"}, "'KT'.* KD"),
     "against": ({"against": ["KT"]}, "'KT'.* KD"),
@@ -113,6 +115,14 @@ def test_the_message_of_a_wrong_plan_names_what_is_wrong(case: str, tmp_path: Pa
     with pytest.raises(ValueError, match=message) as caught:
         read(tmp_path, **changes)
     assert "plan.json" in str(caught.value)
+
+
+@pytest.mark.parametrize("text", ["{", "[]", "1"])
+def test_a_file_that_is_no_json_object_is_named(text: str, tmp_path: Path) -> None:
+    file = tmp_path / "plan.json"
+    file.write_text(text)
+    with pytest.raises(ValueError, match=r"plan\.json"):
+        read_plan(file)
 
 
 def test_students_without_settings_need_no_trials(tmp_path: Path) -> None:

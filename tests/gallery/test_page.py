@@ -10,7 +10,7 @@ from PIL import Image
 
 from mmickd.gallery.page import write_page
 from mmickd.gallery.structures import LabelIssue, Neighbour, Prediction, QueryExample
-from tests.helpers.browser import needs_browser, shown
+from tests.helpers.browser import needs_browser, render
 
 NASTY = "</script><script>document.title='broken'</script><b onclick=\"x\">'&amp;"
 CLASSES = ["cat", "dog", NASTY]
@@ -71,7 +71,7 @@ def test_each_image_is_there_once_and_nothing_is_fetched(page: Path) -> None:
 
 @needs_browser
 def test_it_starts_with_the_first_query_and_its_context(page: Path) -> None:
-    result = shown(page)
+    result = render(page)
     assert [attrs["data-query"] for attrs, _ in result.all(".query")] == ["0", "1", "2", "3"]
     assert result.text("h2") == "cat"
     assert result.text("#tab-contexts") == "Contexts (4)"
@@ -99,7 +99,7 @@ def test_it_starts_with_the_first_query_and_its_context(page: Path) -> None:
     ],
 )
 def test_queries_are_sorted_by_hardness(page: Path, sort: str, order: str) -> None:
-    result = shown(page, f"sort={sort}")
+    result = render(page, f"sort={sort}")
     assert "".join(attrs["data-query"] for attrs, _ in result.all(".query")) == order
     (current,) = [a for a, _ in result.all(".query") if a.get("aria-current") == "true"]
     assert current["data-query"] == order[0], "the hardest is shown"
@@ -107,28 +107,28 @@ def test_queries_are_sorted_by_hardness(page: Path, sort: str, order: str) -> No
 
 @needs_browser
 def test_a_class_and_a_query_are_picked(page: Path) -> None:
-    result = shown(page, "class=0&sort=positives&query=0")
+    result = render(page, "class=0&sort=positives&query=0")
     assert [attrs["data-query"] for attrs, _ in result.all(".query")] == ["1", "0"]
     assert "a.png (val)" in result.text("#example") and result.text("#shown") == "2 queries"
     options = [text for _, text in result.all("option")]
     assert options[:4] == ["all (4)", "cat (2)", "dog (1)", f"{NASTY} (1)"]
-    nonsense = shown(page, "class=9&sort=x&query=y&tab=z")
+    nonsense = render(page, "class=9&sort=x&query=y&tab=z")
     assert len(nonsense.all(".query")) == 4 and nonsense.text("h2") == "cat"
 
 
 @needs_browser
 def test_names_are_text_whatever_they_are(page: Path) -> None:
     for state in ("query=2", "tab=label-issues"):
-        result = shown(page, state)
+        result = render(page, state)
         assert result.text("title") == f"run {NASTY}: mmickd gallery"
         assert result.text("h1") == f"run {NASTY}"
         assert not [attrs for attrs, _ in result.all("b") if "onclick" in attrs]
-    assert shown(page, "query=2").text("h2") == NASTY
+    assert render(page, "query=2").text("h2") == NASTY
 
 
 @needs_browser
 def test_label_issues_have_their_own_tab(page: Path) -> None:
-    result = shown(page, "tab=label-issues")
+    result = render(page, "tab=label-issues")
     assert (
         "hidden" in result.all("#contexts")[0][0]
         and "hidden" not in result.all("#label-issues")[0][0]
@@ -136,16 +136,16 @@ def test_label_issues_have_their_own_tab(page: Path) -> None:
     assert [attrs["data-image"] for attrs, _ in result.all("li")] == ["s0.png", f"{NASTY}0.png"]
     assert result.all("li")[0][1] == "1cat→dogs0.png90%"
     assert result.text("#shown") == "2 shown of 7"
-    assert [text for _, text in shown(page, "tab=label-issues&class=2").all(".rank")] == ["2"]
+    assert [text for _, text in render(page, "tab=label-issues&class=2").all(".rank")] == ["2"]
 
 
 @needs_browser
 def test_keys_move_and_clicks_zoom(page: Path) -> None:
     key = "document.dispatchEvent(new KeyboardEvent('keydown', {key: '%s'}));"
-    result = shown(page, "sort=positives", key % "ArrowDown" + key % "j" + key % "k")
+    result = render(page, "sort=positives", key % "ArrowDown" + key % "j" + key % "k")
     assert result.text("h2") == NASTY, "the second one"
     click = "document.querySelector('.top .frame').click();"
-    result = shown(page, "query=1", click)
+    result = render(page, "query=1", click)
     assert "open" in result.all("#zoom")[0][0] and result.text("#zoomed-name") == "wide.png"
     (point, *_) = [a for a, _ in result.all(".point")]
     assert point["style"] == "left: 25%; top: 75%;"
@@ -153,7 +153,7 @@ def test_keys_move_and_clicks_zoom(page: Path) -> None:
         a["style"] for a, _ in result.all(".picture") if a["style"].startswith("width: 100%")
     }
     assert any("33." in style for style in heights), "a wide picture stays wide"
-    closed = shown(page, "query=1", click + "document.querySelector('#zoom button').click();")
+    closed = render(page, "query=1", click + "document.querySelector('#zoom button').click();")
     assert "open" not in closed.all("#zoom")[0][0]
 
 
@@ -166,14 +166,14 @@ def test_choosing_writes_the_address(page: Path) -> None:
         document.getElementById('tab-label-issues').click();
         document.title = location.hash;
     """
-    assert shown(page, "", choose).text("title") == "#sort=student&tab=label-issues"
+    assert render(page, "", choose).text("title") == "#sort=student&tab=label-issues"
 
 
 @needs_browser
 def test_without_students_and_label_issues(tmp_path: Path) -> None:
     alone = QueryExample("a.png", 0, "train", (Prediction(1, 0.9),), None, None, (), ())
     write_page(tmp_path / "index.html", "run", [], CLASSES, [alone], [], 0, picture)
-    result = shown(tmp_path / "index.html", "sort=student")
+    result = render(tmp_path / "index.html", "sort=student")
     assert "student wrong first" not in [text for _, text in result.all("option")]
     assert "no rows" in result.text("#example") and "Student" not in result.text("#example")
-    assert shown(tmp_path / "index.html", "tab=label-issues").text("#rows") == "No label issues."
+    assert render(tmp_path / "index.html", "tab=label-issues").text("#rows") == "No label issues."

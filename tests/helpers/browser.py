@@ -86,6 +86,3 @@ def render(page: Path, state: str = "", script: str = "") -> RenderedPage:
         check=True,
     )
     return RenderedPage(process.stdout)
-
-
-shown = render

@@ -40,6 +40,3 @@ def record_log() -> LogRecorder:
     recorder = LogRecorder()
     logger.addHandler(recorder)
     return recorder
-
-
-Heard = LogRecorder

@@ -18,14 +18,14 @@ from mmengine.visualization import LocalVisBackend
 from PIL import Image
 
 from mmickd.building.images import BankImages
-from mmickd.commands.launching import prepare_launch
 from mmickd.hooks import ContextVisualizationHook
 from mmickd.registry import RETRIEVERS
 from mmickd.retrieval import TorchRetriever
 from mmickd.utils.errors import ICKDError
 from tests.helpers import toys
-from tests.helpers.ranks import on_ranks
-from tests.helpers.tiny import build, history, plain_config_text, run
+from tests.helpers.ranks import on_ranks, read_rank_config
+from tests.helpers.recorders import Callback
+from tests.helpers.tiny import history, plain_config_text, run
 
 
 @RETRIEVERS.register_module()
@@ -72,24 +72,10 @@ class FailingDisk(Hook):
         ReadsUntilTraining.is_training = False
 
 
-class RandomStates(Hook):
-    """Hook that keeps the state of torch's random generator after each step."""
-
-    priority = "LOWEST"
-
-    def __init__(self) -> None:
-        self.states: list[torch.Tensor] = []
-
-    def after_train_iter(self, runner: Runner, batch_idx: int, **_: Any) -> None:
-        self.states.append(torch.get_rng_state())
-
-
-def trained(cfg: Config) -> tuple[Runner, RandomStates]:
-    runner, states = build(cfg), RandomStates()
-    runner.register_hook(states)
-    with plain_config_text():
-        runner.train()
-    return runner, states
+def trained(cfg: Config) -> tuple[Runner, list[torch.Tensor]]:
+    """Train a run; returns the state of torch's generator after each step too."""
+    states = Callback(after_train_iter=lambda runner: torch.get_rng_state())
+    return run(cfg, states), states.results
 
 
 def with_pictures(cfg: Config, **options: Any) -> Config:
@@ -128,7 +114,7 @@ def test_a_run_with_pictures_is_the_run_without(scope: str, level: Any, retrieve
     assert pictures(drawn) == [f"context_{n}_{step}.png" for n in range(2) for step in (1, 2, 3)]
     assert not pictures(plain)
     assert toys.same_state(dict(drawn.model.state_dict()), dict(plain.model.state_dict()))
-    assert all(map(torch.equal, numbers.states, numbers_too.states))
+    assert all(map(torch.equal, numbers, numbers_too))
     for name in plain.message_hub.log_scalars:
         if "loss" in name or "_sim" in name:
             name = name.removeprefix("train/")
@@ -157,22 +143,16 @@ def test_it_draws_by_its_interval() -> None:
 def test_an_interval_costs_nothing_that_grows_with_the_data_set(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    class Counts(Hook):
-        def after_train_iter(self, runner: Runner, batch_idx: int, **_: Any) -> None:
-            counts.append(len(reads))
-
     reads: list[int] = []
-    counts: list[int] = []
+    counter = Callback(after_train_iter=lambda runner: len(reads))
     info = BankImages.info
     monkeypatch.setattr(
         BankImages, "info", lambda self, index: reads.append(index) or info(self, index)
     )
     toy = toys.classifier()
     cfg = with_pictures(toy.distilled(bank={"cache_dir": None}), interval=1, count=1, neighbours=1)
-    runner = build(cfg)
-    runner.register_hook(Counts(), priority="LOWEST")
-    with plain_config_text():
-        runner.train()
+    run(cfg, counter)
+    counts = counter.results
     images = len(list((toy.data / "train").rglob("*.png")))
     assert counts[0] > images
     assert 0 < counts[2] - counts[1] == counts[1] - counts[0] < images / 2
@@ -192,10 +172,7 @@ def test_an_image_that_cannot_be_read_is_logged_once() -> None:
     pipeline = [dict(type="LoadImageFromFile"), dict(type="ReadsUntilTraining")]
     pipeline.append(dict(type="PackInputs"))
     cfg.custom_hooks[0]["bank"] = {"cache_dir": None, "pipeline": pipeline}
-    runner = build(with_pictures(cfg, interval=1))
-    runner.register_hook(FailingDisk())
-    with plain_config_text():
-        runner.train()
+    runner = run(with_pictures(cfg, interval=1), FailingDisk())
     assert runner.iter == 3 and not pictures(runner)
     (line,) = (line for line in toys.log_of(runner).splitlines() if "not logged again" in line)
     assert "iteration 1" in line and "no such disk" in line
@@ -233,11 +210,8 @@ def test_rank_0_draws_alone_and_parts_of_a_bank_are_refused(shard: bool) -> None
 
 
 def train_rank(file: Path) -> str:
-    cfg = Config.fromfile(file)
-    cfg.launcher = "pytorch"
-    prepare_launch(cfg)
     try:
-        run(cfg)
+        run(read_rank_config(file))
     except ICKDError as error:
         return str(error)
     return "trained"

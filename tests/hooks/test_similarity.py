@@ -16,7 +16,7 @@ from mmickd.losses import BaseLoss
 from mmickd.registry import LOSSES
 from mmickd.structures import Queries
 from tests.helpers import toys
-from tests.helpers.logs import Heard
+from tests.helpers.logs import LogRecorder
 from tests.helpers.tiny import run
 
 INTERVAL = 100
@@ -42,43 +42,45 @@ class Log:
                 self.monitor.update(self.scalars)
 
 
-def test_it_warns_once(heard: Heard) -> None:
+def test_it_warns_once(log_recorder: LogRecorder) -> None:
     log = Log()
     log.run(PATIENCE, [0.1, 0.4], 0.5)  # the first interval is the baseline
-    assert heard.warnings() == []
+    assert log_recorder.warnings() == []
     log.run(5 * PATIENCE, [0.1, 0.4], 0.5)
-    (text,) = heard.warnings()
+    (text,) = log_recorder.warnings()
     assert text.startswith("picd_sim (0.250) has been below nicd_sim (0.500) for 1000 iterations")
 
 
 @pytest.mark.parametrize("positives", [[0.6], [0.1, 1.1]], ids=["above", "above on average"])
-def test_more_similar_positives_are_not_reported(heard: Heard, positives: list[float]) -> None:
+def test_more_similar_positives_are_not_reported(
+    log_recorder: LogRecorder, positives: list[float]
+) -> None:
     Log().run(5 * PATIENCE, positives, 0.5)
-    assert heard.warnings() == []
+    assert log_recorder.warnings() == []
 
 
-def test_one_good_interval_resets_the_count(heard: Heard) -> None:
+def test_one_good_interval_resets_the_count(log_recorder: LogRecorder) -> None:
     log = Log()
     for _ in range(9):
         log.run(PATIENCE - INTERVAL, [0.1], 0.5)
         log.run(INTERVAL, [0.6], 0.5)
-    assert heard.warnings() == []
+    assert log_recorder.warnings() == []
 
 
-def test_the_log_before_a_resume_does_not_count(heard: Heard) -> None:
+def test_the_log_before_a_resume_does_not_count(log_recorder: LogRecorder) -> None:
     log = Log(past=5 * PATIENCE)
     log.run(PATIENCE, [0.6], 0.5)
-    assert heard.warnings() == []
+    assert log_recorder.warnings() == []
 
 
-def test_a_term_without_weight_is_not_compared(heard: Heard) -> None:
+def test_a_term_without_weight_is_not_compared(log_recorder: LogRecorder) -> None:
     log = Log()
     log.run(2 * INTERVAL, [0.1], 0.5)
     for _ in range(100):
         log.monitor.update(log.scalars)
     SimilarityMonitor([PAIR]).update({})
-    assert heard.warnings() == []
-    assert heard.records(logging.INFO) == []
+    assert log_recorder.warnings() == []
+    assert log_recorder.records(logging.INFO) == []
 
 
 @LOSSES.register_module()

@@ -51,7 +51,7 @@ MULTI_LABEL = dict(_delete_=True, type="MultiLabelLinearClsHead", num_classes=3,
 BINARY = dict(decode_head__num_classes=2, decode_head__out_channels=1)
 PEERS = {
     "classes": (model(head__num_classes=5), ["3 classes", "peer 0", "num_classes"]),
-    "another layer": (dict(layer="backbone.conv1"), ["peer 0", "by 'head.fc'", "teacher.layer"]),
+    "another layer": (dict(layer="backbone.conv1"), ["peer 0", "'head.fc'", "teacher.layer"]),
     "segmenter": (dict(cfg="mmseg"), ["peer 0", "EncoderDecoder"]),
     "multi-label head": (model(head=MULTI_LABEL), ["MultiLabelLinear", "single-label"]),
     "head of another width": (
