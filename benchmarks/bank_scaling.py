@@ -2,9 +2,9 @@
 
     python benchmarks/bank_scaling.py --ranks 1 2 4 --rows 100000 --width 512
 
-Every rank is a process (gloo, CPU) that searches for its synthetic queries, as a training step
-does. With fewer cores than ranks the ranks take turns, and the time of a step is the work of all
-of them. Traffic is the number of bytes that one rank receives in a step.
+Every rank is a process (gloo, CPU) that searches for its synthetic queries, as in a training step.
+With fewer cores than ranks, the ranks take turns, and the time of a step is the total work. Traffic
+is the number of bytes that one rank receives in a step.
 """
 
 import argparse
@@ -53,7 +53,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 
 
 def random_samples(count: int, width: int, args: argparse.Namespace, seed: int) -> Samples:
-    """Return random features around a centre of each class, so that similarities differ."""
+    """Return rows with random features around the centres of the classes."""
     g = torch.Generator().manual_seed(seed)
     labels = torch.randint(0, args.classes, (count,), generator=g)
     centres = torch.randn(args.classes, width, generator=torch.Generator().manual_seed(1))
@@ -67,7 +67,7 @@ def random_samples(count: int, width: int, args: argparse.Namespace, seed: int) 
 
 
 class Traffic:
-    """Counter of the bytes that other ranks send to this one."""
+    """Counter of the bytes that other ranks send to this rank."""
 
     def __init__(self) -> None:
         self.total = 0
@@ -96,21 +96,21 @@ def measure(
     bank = (
         MemoryBank(random_samples(rows, width, args, args.seed), args.classes) if not rank else None
     )
-    held = (shard_bank if shard else replicate_bank)(bank)
+    local_bank = (shard_bank if shard else replicate_bank)(bank)
     del bank
     query = random_samples(args.queries, width, args, args.seed + 1 + rank)
     local = RETRIEVERS[args.retriever]()
-    retriever = ShardedRetriever(local) if isinstance(held, BankShard) else local
+    retriever = ShardedRetriever(local) if isinstance(local_bank, BankShard) else local
     traffic, seconds = Traffic(), []
     for _ in range(args.steps + 1):
         torch_dist.barrier()
         traffic.total, begin = 0, time.perf_counter()
-        retriever.search(held, query, args.positives, args.negatives)
+        retriever.search(local_bank, query, args.positives, args.negatives)
         torch_dist.barrier()
         seconds.append(time.perf_counter() - begin)
     if rank == 0:
         result = dict(
-            mib=held.nbytes / 2**20,
+            mib=local_bank.nbytes / 2**20,
             ms=statistics.median(seconds[1:]) * 1000,
             kib=traffic.total / 1024,
         )

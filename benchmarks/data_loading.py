@@ -1,4 +1,4 @@
-"""Measure the CPU time of a training batch, with the images in memory and without.
+"""Measure the CPU time of a training batch, with and without the images in memory.
 
     python benchmarks/data_loading.py configs/small/tin100_32px_student.py
 
@@ -52,11 +52,11 @@ def main() -> None:
     cfg = Config.fromfile(args.config)
     cfg.merge_from_dict(args.cfg_options)
     init_default_scope(cfg.default_scope)
-    ours = copy.deepcopy(cfg.train_dataloader)
-    ours.update(batch_size=args.batch_size, num_workers=0, persistent_workers=False)
-    stock = copy.deepcopy(ours)
+    in_memory = copy.deepcopy(cfg.train_dataloader)
+    in_memory.update(batch_size=args.batch_size, num_workers=0, persistent_workers=False)
+    stock = copy.deepcopy(in_memory)
     stock.dataset = stock.dataset.dataset
-    for name, loader in (("stock", stock), ("in memory", ours)):
+    for name, loader in (("stock", stock), ("in memory", in_memory)):
         first, each = measure(loader, args.batches)
         print(f"{name:10} first batch {first:6.2f} s, then {each:6.2f} ms a batch")
 

@@ -1,13 +1,13 @@
-"""Detection of swapped labels: the rule of mmickd.diagnostics.label_issues, and cleanlab's.
+"""Measure the detection of swapped labels by mmickd.diagnostics.label_issues and by cleanlab.
 
     python benchmarks/label_issues.py --data digits
     python benchmarks/label_issues.py --data CIFAR100/train --epochs 8
 
 Of each class, 10 % of the images get the label of another class. A teacher is trained on these
-labels, and each rule scores them. AUROC and precision (at the number of swapped labels) judge the
-order of the scores; the last two columns judge which labels a rule reports as issues. cleanlab is
-optional: `pip install cleanlab`. Its rules get the probabilities of the
-teacher, and of a logistic regression on the teacher's features (5-fold cross-validation).
+labels, and each rule scores them. AUROC and precision (at the number of swapped labels) measure the
+order of the scores; the last two columns measure the labels that a rule reports as issues. cleanlab
+is optional: `pip install cleanlab`. Its rules get the probabilities of the teacher, and of a
+logistic regression on the teacher's features (5-fold cross-validation).
 """
 
 import argparse
@@ -26,7 +26,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 Rule = tuple[str, np.ndarray, np.ndarray | None]
-"""Name, scores (the higher, the more likely an error), labels that are reported (or None)."""
+"""Name, scores (the higher, the more likely an error), and reported labels (or None)."""
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -35,36 +35,41 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument("--data", default="digits", help="digits, or a folder of class folders")
     parser.add_argument("--classes", type=int, default=20, help="classes of the folder, spaced")
-    parser.add_argument("--epochs", type=int, nargs="+", default=[20, 80], help="of the teacher")
     parser.add_argument(
-        "--features", nargs="+", default=["auto", "backbone.layer2"], help="layers to retrieve by"
+        "--epochs", type=int, nargs="+", default=[20, 80], help="epochs of the teacher"
+    )
+    parser.add_argument(
+        "--features",
+        nargs="+",
+        default=["auto", "backbone.layer2"],
+        help="layers whose features are used for retrieval",
     )
     parser.add_argument("--swapped", type=float, default=0.1, help="share of each class")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument(
         "--work", type=Path, default=Path("work_dirs/label_issues"),
-        help="folder for data and teachers, which a later call uses again",
+        help="folder for data and teachers, which later calls reuse",
     )  # fmt: skip
     return parser.parse_args(argv)
 
 
 def swap_labels(source: Path, target: Path, names: Sequence[str], share: float, seed: int) -> None:
-    """Link class folders, with a share of each class in other folders; files keep their class."""
+    """Link the files of class folders, a share of them into other folders; names keep the class."""
     if target.exists():
         return
     generator = random.Random(seed)
     for name in names:
         files = sorted((source / name).iterdir())
-        wrong = set(generator.sample(range(len(files)), round(share * len(files))))
+        errors = set(generator.sample(range(len(files)), round(share * len(files))))
         for number, file in enumerate(files):
             other_names = [other for other in names if other != name]
-            folder = target / (generator.choice(other_names) if number in wrong else name)
+            folder = target / (generator.choice(other_names) if number in errors else name)
             folder.mkdir(parents=True, exist_ok=True)
             (folder / f"{name}__{file.name}").symlink_to(file.resolve())
 
 
 def teacher_config(data: Path, names: Sequence[str], is_digits: bool, epochs: int) -> Any:
-    """The teacher of configs/demo/wrong_labels_teacher.py, for pictures of 16 or 32 pixels."""
+    """Return the config of configs/demo/wrong_labels_teacher.py, for images of 16 or 32 pixels."""
     from mmengine.config import Config
 
     cfg = Config.fromfile(ROOT / "configs/demo/wrong_labels_teacher.py")
@@ -91,7 +96,7 @@ def teacher_config(data: Path, names: Sequence[str], is_digits: bool, epochs: in
 
 
 def train_teacher(cfg: Any, folder: Path, seed: int, epochs: int) -> Path:
-    """Return the checkpoint of a teacher, which is trained if it is not there."""
+    """Return the checkpoint of a teacher, which is trained if the checkpoint is missing."""
     from mmickd.commands.arguments import build_runner
 
     checkpoint = folder / f"epoch_{epochs}.pth"
@@ -118,15 +123,17 @@ def bank_of(cfg: Any, checkpoint: Path, features: str) -> tuple[Any, np.ndarray]
     bank = dict(cache_dir=None, dtype="fp32")
     run_cfg.custom_hooks = [dict(type="mmickd.ICKDHook", teacher=teacher, bank=bank)]
     with open_run(run_cfg) as run:
-        source = GalleryBank.of(run.ready)
+        gallery_bank = GalleryBank.of(run.ready)
         names = list(cfg.train_dataloader.dataset.classes)
-        rows = RowLocator(source)
-        paths = [rows.name_of(image) for image in source.bank.ids.tolist()]
-        return source.bank, np.array([names.index(Path(p).name.split("__")[0]) for p in paths])
+        rows = RowLocator(gallery_bank)
+        paths = [rows.name_of(image) for image in gallery_bank.bank.ids.tolist()]
+        return gallery_bank.bank, np.array(
+            [names.index(Path(p).name.split("__")[0]) for p in paths]
+        )
 
 
-def rules(bank: Any) -> Iterator[Rule]:
-    """Yield each rule's scores and decisions for the rows of a bank."""
+def apply_rules(bank: Any) -> Iterator[Rule]:
+    """Yield the scores and decisions of each rule for the rows of a bank."""
     from mmickd.diagnostics.label_issues import label_issues
 
     labels = bank.labels.numpy()
@@ -178,19 +185,19 @@ def cross_validated(bank: Any) -> np.ndarray:
     return cross_val_predict(classifier, features, labels, cv=5, method="predict_proba")
 
 
-def figures(scores: np.ndarray, is_issue: np.ndarray | None, is_wrong: np.ndarray) -> list[float]:
+def figures(scores: np.ndarray, is_issue: np.ndarray | None, is_error: np.ndarray) -> list[float]:
     """Return AUROC, precision at the number of errors, and precision and recall of the issues."""
     from sklearn.metrics import roc_auc_score
 
-    count = int(is_wrong.sum())
+    count = int(is_error.sum())
     threshold = np.sort(scores)[-count]
     above, equal = scores > threshold, scores == threshold
-    # of equal scores, the expected value over all orders
-    hits = is_wrong[above].sum() + (count - above.sum()) * is_wrong[equal].mean()
-    values = [roc_auc_score(is_wrong, scores), hits / count]
+    # for equal scores, the expected value over all orders
+    hits = is_error[above].sum() + (count - above.sum()) * is_error[equal].mean()
+    values = [roc_auc_score(is_error, scores), hits / count]
     if is_issue is not None:
-        values += [is_wrong[is_issue].mean() if is_issue.any() else np.nan]
-        values += [is_issue[is_wrong].mean()]
+        values += [is_error[is_issue].mean() if is_issue.any() else np.nan]
+        values += [is_issue[is_error].mean()]
     return values
 
 
@@ -222,10 +229,10 @@ def main(argv: Sequence[str] | None = None) -> None:
             checkpoint = train_teacher(cfg, work / f"teacher_{seed}_{epochs}", seed, epochs)
             for features in args.features:
                 bank, classes = bank_of(cfg, checkpoint, features)
-                is_wrong = classes != bank.labels.numpy()
+                is_error = classes != bank.labels.numpy()
                 table = results.setdefault((epochs, features), {})
-                for name, scores, is_issue in rules(bank):
-                    row = figures(scores, is_issue, is_wrong)
+                for name, scores, is_issue in apply_rules(bank):
+                    row = figures(scores, is_issue, is_error)
                     table.setdefault(name, []).append(row)
                 accuracy = float((bank.logits.argmax(1).numpy() == classes).mean())
                 print(f"seed {seed}, {epochs} epochs, {features}: accuracy {accuracy:.3f}")

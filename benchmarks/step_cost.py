@@ -104,13 +104,13 @@ def measure(model: str, row: int, args: argparse.Namespace) -> dict[str, float]:
     seconds: list[float] = []
     train_step = runner.model.train_step
 
-    def timed(*args: Any, **kwargs: Any) -> Any:
+    def timed_step(*args: Any, **kwargs: Any) -> Any:
         begin = time.perf_counter()
         outputs = train_step(*args, **kwargs)
         seconds.append(time.perf_counter() - begin)
         return outputs
 
-    runner.model.train_step = timed
+    runner.model.train_step = timed_step
     with plain_config_text():
         runner.train()
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (
@@ -120,7 +120,7 @@ def measure(model: str, row: int, args: argparse.Namespace) -> dict[str, float]:
 
 
 def run_rows(args: argparse.Namespace, folder: Path) -> list[dict[str, Any]]:
-    """Run all rows in turn and repeat, so that a slow phase of the machine affects all of them."""
+    """Run all rows in turn, and repeat, so that a slow phase of the machine affects all rows."""
     runs: dict[tuple[str, int], list[dict[str, float]]] = {}
     for _ in range(args.repeats):
         for model in args.model or ROWS:

@@ -119,7 +119,7 @@ _ROOMS = (
     "teachers",
     "hooks",
 )
-"""Modules of the public names, in the order of their imports."""
+"""Modules of the public names, in the order of the look-up."""
 
 if not TYPE_CHECKING:  # with it, type checkers would accept any name
 

@@ -1,4 +1,4 @@
-"""The console command ``mmickd`` (also ``python -m mmickd``): the commands of ``tools/``."""
+"""Console command ``mmickd`` (also ``python -m mmickd``), with the commands of ``tools/``."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def main() -> None:
     command = parser.parse_args(sys.argv[1:2]).command
     sys.argv = [f"mmickd {command}", *sys.argv[2:]]
 
-    # here, since it takes seconds, and --help does not need it
+    # a slow import, which --help does not need
     from mmickd.commands.arguments import run_command
 
     run_command(resolve_name(COMMANDS[command][0]))

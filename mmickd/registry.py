@@ -48,7 +48,7 @@ def build_part(
     cfg: Any,
     default: str,
     where: str,
-    beside: tuple[str, ...] = (),
+    extra_names: tuple[str, ...] = (),
     base: type = object,
 ) -> Any:
     """Build an object from its config, after a check of its type and the names of its options.
@@ -59,7 +59,8 @@ def build_part(
             imported by, as mmengine dumps classes); None: no options.
         default: Type of a config without ``type``.
         where: Name of this part of the config, for messages.
-        beside: Further option names that the caller has removed from the config, for the message.
+        extra_names: Further option names, which the caller has removed from the config, for the
+            message.
         base: Required base class.
 
     Raises:
@@ -80,7 +81,7 @@ def build_part(
         raise ICKDError(f"{where}.type: {kind.__name__} is no {package}.{base.__name__}.")
     parameters = inspect.signature(kind).parameters
     if not any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
-        check_names(options, [*parameters_of(kind), *beside], where)
+        check_names(options, [*parameters_of(kind), *extra_names], where)
     for name in parameters_of(kind):
         if parameters[name].default is inspect.Parameter.empty and name not in options:
             raise ICKDError(f"{where}.{name} is not set: {kind.__name__} requires it.")

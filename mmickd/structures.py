@@ -18,10 +18,10 @@ NO_LABEL = -1
 """Label of a row without a class: padding of a fixed-size batch, a mixed image, a void pixel."""
 
 NO_ID = -1
-"""Id of a row whose image is unknown: it excludes no row and no row excludes it."""
+"""Id of a row whose image is unknown; such a row counts as of no query's image."""
 
 LazyTensor = Tensor | Callable[[], Tensor]
-"""A tensor, or the function that computes it when it is first read."""
+"""Tensor, or a function that computes the tensor when it is first read."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,7 +79,7 @@ class Samples:
         ids: ``(Q,)`` int64; the image of each row, :data:`NO_ID` where it is unknown.
 
     Raises:
-        ValueError: if the shapes do not fit each other.
+        ValueError: If the shapes do not fit each other.
 
     Example:
         >>> labels = torch.tensor([0, 2])
@@ -128,7 +128,7 @@ class Samples:
         """Return the rows of all ``parts``, in order.
 
         Raises:
-            ValueError: if ``parts`` is empty.
+            ValueError: If ``parts`` is empty.
         """
         if not parts:
             raise ValueError("Samples.cat needs at least one part")
@@ -139,8 +139,8 @@ class Samples:
 class View:
     """Outputs of teacher and student for a batch, at ``L`` locations per image.
 
-    A location is an image of a classifier, or a cell of a segmenter's logits grid. The locations
-    that a level chooses form a view again.
+    A location is an image of a classifier, or a cell of a segmenter's logits grid. The queries that
+    a level chooses are a view, too.
 
     Args:
         features: ``(B, L, D)``; the teacher's features, not normalised.
@@ -150,9 +150,10 @@ class View:
         valid: ``(B, L)`` bool; True where vanilla KD applies.
         ids: ``(B,)`` int64; ids of the images.
         student_logits: ``(B, L, C)``; None while a bank is built.
-        student_features: Function that computes the student's ``(B, L, D')``; few losses need it.
+        student_features: Function that computes the student's features, ``(B, L, D')``; few losses
+            need them.
         places: Function that computes ``(B, L, 2)``: x and y of each location as shares of the
-            image's width and height. None where a location is no point of an image.
+            image's width and height. None if a location is no point of an image.
 
     Example:
         >>> labels, ids = torch.tensor([[1, -1]]), torch.tensor([7])
@@ -219,7 +220,7 @@ class Context:
         return type(self)(*(t[:, :count] for t in self._tensors()))
 
     def top(self, count: int) -> Self:
-        """Return the same as :meth:`best`, for rows in any order; sorted by falling similarity."""
+        """Return the result of :meth:`best` for rows in any order, sorted by falling similarity."""
         return self.gather(self._order(self.similarity)[:, :count])
 
     def cat(self, other: Self) -> Self:
@@ -228,7 +229,7 @@ class Context:
         return type(self)(*(torch.cat(pair, dim=1) for pair in pairs))
 
     def gather(self, columns: Tensor) -> Self:
-        """Return the columns of each query that ``columns``, ``(Q, k)`` int64, selects."""
+        """Return the columns of each query that ``columns`` ``(Q, k)`` int64 selects."""
         return type(self)(*(_gather(t, columns) for t in self._tensors()))
 
     def _order(self, scores: Tensor) -> Tensor:
@@ -253,7 +254,7 @@ class Context:
 
 @dataclass(frozen=True, eq=False)
 class DrawnContext(Context):
-    """In-context samples that were not chosen by their similarity.
+    """In-context samples that were chosen by other scores than their similarity.
 
     Args:
         scores: ``(Q, K)`` float32; the retriever ranks the rows by falling score. Arbitrary where
@@ -293,8 +294,9 @@ class Queries:
         teacher_logits: ``(Q, C)`` float32.
         student_features: ``(Q, D')``; carries the gradient. A function is called when the tensor is
             first read: at every location of a segmenter it copies a whole feature map.
-        features: ``(Q, D)`` float32; the teacher's, L2-normalised; or a function, as above.
-        labels: ``(Q,)`` int64; :data:`NO_LABEL` where a query has no class. None: nowhere a class.
+        features: ``(Q, D)`` float32; the teacher's features, L2-normalised; or a function, as
+            above.
+        labels: ``(Q,)`` int64; :data:`NO_LABEL` where a query has no class. None: no query has one.
         valid: ``(Q,)`` bool; False for padding. None: all True.
         positives: ``(Q, K)``; same-class rows, as many as the loss requests; fewer columns where no
             class of the bank has so many. None: no rows.
@@ -302,8 +304,8 @@ class Queries:
             None: no rows.
         shape: ``(B, L)``: images of the batch and queries per image, ``Q = B * L`` in this order.
             None: ``(Q, 1)``.
-        lazy: The two kinds of features as they were passed. :func:`dataclasses.replace` passes it
-            on, so that a copy computes only the features that are read.
+        lazy: The two kinds of features as they were passed. :func:`dataclasses.replace` passes
+            ``lazy`` to the copy, so that only features that are read are computed.
 
     Example:
         >>> queries = Queries(torch.zeros(2, 3), torch.zeros(2, 3), features=lambda: torch.eye(2))

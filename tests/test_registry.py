@@ -115,7 +115,7 @@ def test_an_unknown_option_is_refused_with_the_nearest_name() -> None:
 
 def test_further_option_names_are_suggested_too() -> None:
     with pytest.raises(ICKDError, match=r"'weigth'.*'weight'"):
-        build(dict(size=1, weigth=2), beside=("weight",))
+        build(dict(size=1, weigth=2), extra_names=("weight",))
 
 
 def test_a_missing_option_is_named() -> None:

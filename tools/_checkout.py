@@ -1,4 +1,4 @@
-"""Puts a checkout's package first on the import path, whether mmickd is installed or not."""
+"""Put the package of a checkout first on the import path, even if mmickd is installed."""
 
 import sys
 from pathlib import Path

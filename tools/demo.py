@@ -11,7 +11,7 @@ import _checkout  # noqa: F401
 from mmickd.commands.experiment import add_run_arguments, exit_code_of, write_results
 from mmickd.experiments.comparison import Comparison
 from mmickd.experiments.plan import read_plan
-from mmickd.experiments.scheduler import Job, Scheduler, clock, quickest_launch
+from mmickd.experiments.scheduler import Job, Scheduler, format_duration, quickest_launch
 from mmickd.utils.config import find_file
 
 TASKS = ("digits", "wrong_labels", "scenes")
@@ -35,7 +35,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 
 
 def pictures_job(comparison: Comparison, folder: Path) -> Job:
-    """Draw what the first IC-KD run retrieved, and what all first students predict."""
+    """Return the job that draws rows retrieved by the first IC-KD run, and all predictions."""
     first = {name: runs[0].job for name, runs in comparison.reports().items()}
     distilled = first["IC-KD"].command
     config = distilled[distilled.index("mmickd.commands.train") + 1]
@@ -48,7 +48,7 @@ def pictures_job(comparison: Comparison, folder: Path) -> Job:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Run what is not done yet, then print and write the results."""
+    """Run the jobs that are not done yet, then print and write the results."""
     files = {task: find_file(f"configs/demo/{task}.json", "--tasks") for task in args.tasks}
     plans = {task: read_plan(Path(file)) for task, file in files.items()}
     comparisons = {
@@ -59,19 +59,20 @@ def run(args: argparse.Namespace) -> None:
         pictures_job(comparison, args.out / task / "pictures")
         for task, comparison in comparisons.items()
     ]
-    # One round each, since no setting is chosen; teachers first, since most others need them.
+    # Each comparison has one round, as no setting is chosen. Teachers are first, as most jobs
+    # depend on them.
     rounds = [jobs for comparison in comparisons.values() for jobs in comparison.rounds()]
     jobs = [job for jobs in rounds for job in jobs[:2]]
     jobs += [job for jobs in rounds for job in jobs[2:]] + pictures
     scheduler = Scheduler(args.workers, quickest_launch(args.out), args.minutes)
-    scheduler.say(f"demo: {len(jobs)} jobs, {args.workers} at a time, below {args.out}")
+    scheduler.report_line(f"demo: {len(jobs)} jobs, {args.workers} at a time, below {args.out}")
     scheduler.run(jobs)
     texts = [text for c in comparisons.values() for text in (c.as_markdown(), c.missing())]
     if args.quick:
-        texts.append("--quick: a few steps only, these numbers mean nothing.")
+        texts.append("--quick: a few steps only; these numbers are meaningless.")
     texts.append(
         f"{comparisons[args.tasks[0]].note()} Processors round differently, so the figures may "
-        "differ from configs/demo/README.md, which also says how KD's weight was chosen."
+        "differ from configs/demo/README.md, which also explains the choice of KD's weight."
     )
     data = {task: comparison.to_json() for task, comparison in comparisons.items()}
     write_results(args.out, "\n\n".join(filter(None, texts)), data)
@@ -87,7 +88,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     begin = time.monotonic()
     code = exit_code_of(lambda: run(args))
     if code == 0:
-        print(f"\nThe demo took {clock(time.monotonic() - begin)}.")
+        print(f"\nThe demo took {format_duration(time.monotonic() - begin)}.")
     return code
 
 

@@ -1,4 +1,4 @@
-"""Draw what a distilled run retrieves, and what the students of each method predict."""
+"""Draw the rows that a distilled run retrieves, and the predictions of all students."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ from mmickd.gallery.select_queries import class_names, shuffle_images
 from mmickd.gallery.thumbnails import Thumbnails
 
 QUERIES, NEIGHBOURS = 8, 5
-"""Queries in the picture of retrieval; positives, and negatives, of each."""
+"""Number of queries in the picture of retrieval; number of positives, and negatives, of each."""
 COMPARED = 200
-"""Number of validation images among which images are selected that the students disagree on."""
+"""Number of validation images that are searched for images on which the students disagree."""
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -42,13 +42,15 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 
 def draw_retrieval(run: OpenRun) -> Image.Image:
     """Return the gallery's pictures of validation queries of all classes, in two columns."""
-    source, images = GalleryBank.of(run.ready), validation_images(run)
-    names = class_names(run.runner.train_dataloader.dataset, source.bank.num_classes)
+    gallery_bank, images = GalleryBank.of(run.ready), validation_images(run)
+    names = class_names(run.runner.train_dataloader.dataset, gallery_bank.bank.num_classes)
     classes = {label for label, name in enumerate(names) if name != "background"}
     order = shuffle_images(images, classes, seed=0)
-    reader = ContextReader(source, NEIGHBOURS, students={})
+    reader = ContextReader(gallery_bank, NEIGHBOURS, students={})
     examples = reader.balanced_examples(images, "val", order, QUERIES, classes)
-    thumbnails = Thumbnails({"train": source.images, "val": images}, source.teacher.swaps_channels)
+    thumbnails = Thumbnails(
+        {"train": gallery_bank.images, "val": images}, gallery_bank.teacher.swaps_channels
+    )
     pictures = [draw_example(example, thumbnails.picture, names) for example in examples]
     width, height = (max(sizes) for sizes in zip(*(p.size for p in pictures), strict=True))
     sheet = Image.new("RGB", (2 * width, (len(pictures) + 1) // 2 * height), "white")
@@ -76,7 +78,7 @@ def predictions_of_all(
 
 
 def select_disagreements(labels: Mapping[str, Sequence[int]], count: int) -> list[int]:
-    """Return evenly spaced images that the students disagree on, filled up with others.
+    """Return evenly spaced images on which the students disagree; if too few, others are added.
 
     Args:
         labels: Predicted class of each image, by student.
@@ -94,11 +96,11 @@ def select_disagreements(labels: Mapping[str, Sequence[int]], count: int) -> lis
 
 
 def draw_classes(run: OpenRun, students: Mapping[str, Path], file: Path) -> None:
-    """Draw images that the students disagree on; below each, the class that each model predicts."""
+    """Draw images on which the students disagree, each with the predictions of all models."""
     import matplotlib.pyplot as plt
 
     dataset = run.runner.val_dataloader.dataset
-    # The files are sorted by class: a stride takes a few of each class.
+    # The files are sorted by class, so a stride takes some images of each class.
     indices = range(0, len(dataset), max(1, len(dataset) // COMPARED))
     samples = [dataset[index] for index in indices]
     scores = {
@@ -123,7 +125,7 @@ def draw_classes(run: OpenRun, students: Mapping[str, Path], file: Path) -> None
 
 
 def draw_maps(run: OpenRun, students: Mapping[str, Path], file: Path) -> None:
-    """Draw validation images, one per row, with the label maps of the truth and of each model."""
+    """Draw validation images, one in each row, with the true and the predicted label maps."""
     import matplotlib.pyplot as plt
 
     dataset = run.runner.val_dataloader.dataset

@@ -14,10 +14,10 @@ from mmickd.utils.validation import check_number
 
 @LOSSES.register_module()
 class MarginNICD(NICDLoss):
-    """Similarity to the teacher's view is rewarded, excess similarity to negatives is penalised.
+    """NICD with a penalty for excess similarity to negatives only.
 
     Args:
-        margin: Similarity to a negative beyond the teacher's that costs nothing.
+        margin: Similarity to a negative in excess of the teacher's that is not penalised.
         num_negatives: Negatives to retrieve for each query.
     """
 

@@ -1,4 +1,4 @@
-"""A teacher that learns: an assistant network that trains on the task beside the student.
+"""New teacher that learns: an assistant network that trains on the task beside the student.
 
     custom_imports = dict(imports=['learning_teacher'])
     teacher = dict(type='AssistantTeacher', cfg='path/to/its/config.py', lr=0.05)

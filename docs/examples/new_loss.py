@@ -1,11 +1,11 @@
-"""New loss: the student imitates the most similar row of its class.
+"""New loss: the student's distribution approaches that of the most similar row of its class.
 
     custom_imports = dict(imports=['new_loss'])        # this file, on PYTHONPATH
     custom_hooks = [dict(type='mmickd.ICKDHook', teacher=...,
-                         losses=dict(pull=dict(type='PullToNearest', loss_weight=0.5)))]
+                         losses=dict(nearest=dict(type='NearestRow', loss_weight=0.5)))]
 
-The log shows ``loss_pull`` beside the other losses, and ``pull_valid`` and ``pull_sim``: the share
-of the queries with a row, and the similarity of the rows.
+The log shows ``loss_nearest`` beside the other losses, and ``nearest_valid`` and ``nearest_sim``:
+the share of the queries with a row, and the similarity of the rows.
 """
 
 from mmickd.losses import BaseLoss
@@ -13,8 +13,8 @@ from mmickd.registry import LOSSES
 
 
 @LOSSES.register_module()
-class PullToNearest(BaseLoss):
-    """Squared distance between the student's distribution and that of the nearest row."""
+class NearestRow(BaseLoss):
+    """Squared distance between the distributions of the student and of the nearest row."""
 
     num_positives = 1
 

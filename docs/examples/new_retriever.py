@@ -1,7 +1,7 @@
-"""A retriever of your own: negatives of many classes, at most so many rows of each.
+"""New retriever: negatives of many classes, with a maximum number of rows of each class.
 
 custom_imports = dict(imports=['new_retriever'])
-retriever = dict(type='CappedRetriever', per_class=1)             # in the hook's entry
+retriever = dict(type='CappedRetriever', per_class=1)         # in the hook's entry
 """
 
 import torch
@@ -14,10 +14,10 @@ from mmickd.utils.validation import check_integer
 
 @RETRIEVERS.register_module()
 class CappedRetriever(BaseRetriever):
-    """The most similar rows, and no class fills the negatives alone.
+    """Retriever of the most similar rows, with a maximum number of negatives of each class.
 
     Args:
-        per_class: most negatives of one class.
+        per_class: Maximum number of negatives of one class.
     """
 
     searches_queues = True
@@ -27,13 +27,13 @@ class CappedRetriever(BaseRetriever):
         self.per_class = per_class
 
     def topk(self, bank, query, num_positives, num_negatives):
-        """Similarities and rows of positives and of negatives, each ``(Q, K)``."""
+        """Return similarities and rows of positives and of negatives, each ``(Q, K)``."""
         similarity = query.features @ bank.features.float().T
         bank.leave_out(similarity, query.ids)
         unlabelled = (query.labels < 0)[:, None]
-        same_class = bank.labels == query.labels[:, None]
-        positives = similarity.masked_fill(~same_class, -torch.inf)
-        negatives = similarity.masked_fill(same_class | unlabelled, -torch.inf)
+        is_same_class = bank.labels == query.labels[:, None]
+        positives = similarity.masked_fill(~is_same_class, -torch.inf)
+        negatives = similarity.masked_fill(is_same_class | unlabelled, -torch.inf)
         capped = torch.full_like(negatives, -torch.inf)
         for label in range(bank.num_classes):
             of_class = negatives.masked_fill(bank.labels != label, -torch.inf)

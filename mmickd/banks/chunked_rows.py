@@ -10,7 +10,7 @@ from torch import Tensor
 from mmickd.utils.distributed import rows_per_chunk
 
 CHECKED_ROWS = 2**12
-"""Rows that are checked for NaN at once."""
+"""Rows of a chunk that is checked for NaN."""
 COLUMN_SHARE = 32
 """A large tensor is reordered in chunks of at least 1/32 of its columns."""
 
@@ -18,8 +18,8 @@ COLUMN_SHARE = 32
 class GrowingRows:
     """``(R, W)`` tensor that grows at its end, in blocks that are released one by one.
 
-    Growing copies nothing. A block is so large that its memory returns to the operating system
-    when it is released, which that of small tensors does not.
+    Growing copies nothing. A block is so large that its memory returns to the operating system when
+    the block is released; the memory of small tensors does not.
 
     Args:
         width: Width ``W``.
@@ -62,7 +62,7 @@ class GrowingRows:
             rows: ``(R',)`` int64, rising.
         """
         size = self.rows_per_block
-        # A row moves towards the beginning or stays: rows that are overwritten have moved before.
+        # A row moves towards the beginning or stays, so a row is moved before it is overwritten.
         for target, kept in zip(self._blocks, rows.split(size), strict=False):
             moved = torch.empty_like(target[: len(kept)])
             for number in (kept // size).unique_consecutive().tolist():
@@ -81,7 +81,7 @@ class GrowingRows:
 
 
 def reorder(rows: Tensor, order: Tensor) -> None:
-    """Set ``rows`` to ``rows[order]`` in place, some columns at a time.
+    """Set ``rows`` to ``rows[order]`` in place, in chunks of columns.
 
     Args:
         rows: ``(R, W)``.
@@ -93,8 +93,8 @@ def reorder(rows: Tensor, order: Tensor) -> None:
         >>> rows.tolist()
         [[5, 6], [1, 2], [3, 4]]
     """
-    at_once = max(rows.shape[1] // COLUMN_SHARE, rows_per_chunk((0, len(rows)), rows.dtype))
-    for columns in rows.split(at_once, dim=1):
+    chunk_width = max(rows.shape[1] // COLUMN_SHARE, rows_per_chunk((0, len(rows)), rows.dtype))
+    for columns in rows.split(chunk_width, dim=1):
         columns.copy_(columns.index_select(0, order))
 
 

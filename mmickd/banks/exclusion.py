@@ -1,4 +1,4 @@
-"""Rows of the query's own image, which are left out of its context."""
+"""Exclusion of rows that come from the image of the query."""
 
 from __future__ import annotations
 
@@ -14,7 +14,9 @@ if TYPE_CHECKING:
 
 
 def same_image(row_ids: Tensor, query_ids: Tensor) -> Tensor:
-    """Return where a row comes from the query's image; unknown images are never the same.
+    """Return a mask that is True where a row comes from the query's image.
+
+    Unknown images are never the same.
 
     Args:
         row_ids: ``(M,)`` or ``(Q, M)`` int64.
@@ -33,16 +35,16 @@ def same_image(row_ids: Tensor, query_ids: Tensor) -> Tensor:
 def has_class_neighbour(
     bank: MemoryBank, queries: Tensor, candidates: Tensor, exclude_same_id: bool
 ) -> Tensor:
-    """Return which rows can have a neighbour of their own class among the candidates.
+    """Return a mask of the rows that can have a neighbour of their class among the candidates.
 
-    A row without one (the only image of its class, pixels of the only image with this class) has
-    neighbours of other classes alone, whether its label is right or wrong.
+    All neighbours of the other rows are of other classes, even if the row's label is correct. Such
+    rows are the only image of a class, or all pixels of a class that occurs in one image.
 
     Args:
         bank: Whole bank.
         queries: ``(Q,)`` int64; rows of the bank.
         candidates: ``(V,)`` int64; rows of the bank. A query is not its own neighbour.
-        exclude_same_id: True if rows of the query's own image are no neighbours.
+        exclude_same_id: True if rows of the query's image are no neighbours.
 
     Returns:
         ``(Q,)`` bool.
@@ -75,13 +77,13 @@ def has_class_neighbour(
 
 
 class ImageIndex:
-    """Rows of each image, found without a comparison to every row.
+    """Index of the rows of each image, so that a look-up does not compare every row.
 
     Args:
         row_ids: ``(M,)`` int64; the image of each row.
 
     Attributes:
-        largest (int): Rows of the image with the most rows.
+        largest (int): Number of rows of the image with the most rows.
 
     Example:
         >>> index = ImageIndex(torch.tensor([7, 9, 7]))
@@ -128,9 +130,9 @@ def mask_rows(similarity: Tensor, rows: Tensor, is_row: Tensor) -> None:
 
     Args:
         similarity: ``(Q, M)``.
-        rows: ``(Q, R)`` int64; slots outside ``is_row`` repeat a row inside, if there is any.
+        rows: ``(Q, R)`` int64; slots outside ``is_row`` repeat a row inside it, if it has any.
         is_row: ``(Q, R)`` bool.
     """
     values = similarity.gather(1, rows)
-    # If a query has any row, all of its slots name such rows: equal slots write equal values.
+    # If a query has a row, all of its slots hold such rows; equal slots then write equal values.
     similarity.scatter_(1, rows, values.masked_fill_(is_row.any(dim=1, keepdim=True), -torch.inf))

@@ -22,7 +22,7 @@ class MemoryBank:
         num_classes: Number of classes ``C``; a class may have no rows.
 
     Raises:
-        ValueError: if a label lies outside the classes, or the logits have another width.
+        ValueError: If a label lies outside the classes, or the logits have another width.
 
     Attributes:
         features (Tensor): ``(M, D)``, L2-normalised, fp16 or fp32.
@@ -57,7 +57,7 @@ class MemoryBank:
             num_classes: ``C``.
 
         Raises:
-            ValueError: like the constructor, or if the labels are not sorted.
+            ValueError: As the constructor, or if the labels are not sorted.
 
         Example:
             >>> rows = Samples(torch.eye(2), torch.eye(2), torch.tensor([0, 1]), torch.arange(2))
@@ -124,11 +124,11 @@ class MemoryBank:
 
         Args:
             labels: ``(Q,)`` int64; a label below 0 has no rows.
-            begin: First of the consecutive rows; results count from it.
+            begin: First of the consecutive rows; the returned rows count from it.
             size: Number ``m`` of the consecutive rows; None: all.
 
         Returns:
-            ``(Q, S)`` int64 rows and a bool mask, ``S`` the size of the largest class or ``m``.
+            ``(Q, S)`` int64 rows and a bool mask; ``S`` is the size of the largest class, or ``m``.
             Masked slots repeat the last row.
         """
         size = len(self) if size is None else size
@@ -140,7 +140,7 @@ class MemoryBank:
         return slots_between(first, last, min(self.max_class_size, size))
 
     def leave_out(self, similarity: Tensor, ids: Tensor, begin: int = 0) -> None:
-        """Set the similarity of rows of the query's own image to -inf, in place.
+        """Set the similarity of rows of the query's image to -inf, in place.
 
         Args:
             similarity: ``(Q, m)``; similarities of ``m`` consecutive rows.
@@ -150,7 +150,7 @@ class MemoryBank:
         rows, is_row = self.rows_of_images(ids)
         size = similarity.shape[1]
         if size < len(self):
-            # The rows of an image rise, so the ones to leave out are consecutive among them.
+            # The rows of an image rise, so its rows in this range are consecutive.
             first, last = ((is_row & (rows < at)).sum(dim=1) for at in (begin, begin + size))
             slots, is_row = slots_between(first, last, rows.shape[1])
             rows = (rows.gather(1, slots) - begin).clamp(0, size - 1)
@@ -169,7 +169,7 @@ class MemoryBank:
         return self._images.rows_of(ids)
 
     def to(self, device: torch.device | str) -> MemoryBank:
-        """Return the same bank on ``device``; itself if it is there already."""
+        """Return the same bank on ``device``; this object if it is on ``device`` already."""
         if torch.device(device) == self.device:
             return self
         return MemoryBank.from_sorted(self.samples.to(device), self.num_classes)

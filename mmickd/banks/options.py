@@ -18,7 +18,7 @@ from mmickd.utils.validation import (
 )
 
 STORED_DTYPES = {"fp16": torch.float16, "fp32": torch.float32}
-MOST_WORKERS = 1024
+MAX_WORKERS = 1024
 """Upper limit of ``num_workers``; each process takes memory."""
 DEFAULT_LIMIT = 50.0
 """Default limit of the cache in GiB."""
@@ -38,29 +38,29 @@ FROZEN_ONLY = (
 
 @dataclass(frozen=True)
 class BankOptions:
-    """Options of a memory bank: which rows it holds, and how it is built and cached.
+    """Options of a memory bank: choice of its rows, building and caching.
 
     Args:
         cache_dir: Folder of finished banks. 'auto': ``$MMICKD_CACHE_DIR`` or ``~/.cache/mmickd``;
             None: banks are not cached.
-        cache_limit: Size in GiB of all banks in ``cache_dir``, above which the least recently
-            used ones are removed; None: no limit.
+        cache_limit: Maximum size in GiB of all banks in ``cache_dir``; the least recently used
+            banks above it are removed. None: no limit.
         dtype: Dtype of stored features and logits, 'fp16' or 'fp32'.
         capacity_per_class: Rows per class; None: the default of the level (4096 at pixel level,
             else all), or :data:`QUEUE_ROWS` for a queue.
-        pixels_per_image: Largest number of pixels of one class from one image.
+        pixels_per_image: Maximum number of pixels of one class from one image.
         max_images: Number of images to read; None: all.
         seed: Seed of the choice of rows and of anchors.
         pipeline: Transforms that read the training images; None: chosen automatically.
-        batch_size: Images read at once; None: the training batch size.
+        batch_size: Images in a batch of the bank; None: the training batch size.
         num_workers: Processes that read images; None: as many as in training.
         shard: True: with several ranks, each keeps a part of the rows instead of all of them.
-        momentum: Online distillation only. The rows of a network's queue and its queries come from
-            a moving average of the network (a momentum encoder, as in MoCo, arXiv 1911.05722), to
-            which the present weights add this share in each step; None: from the network itself.
+        momentum: Online distillation only. Share of the present weights in each step of a momentum
+            encoder (a moving average of a network, as in MoCo, arXiv 1911.05722). The encoder then
+            computes the rows of the network's queue and its queries. None: the network does.
 
     Raises:
-        ICKDError: if an option is out of range.
+        ICKDError: If an option is out of range.
 
     Example:
         >>> BankOptions(capacity_per_class=64).queue_capacity
@@ -91,7 +91,7 @@ class BankOptions:
         check_integer(self.pixels_per_image, 1, "pixels_per_image")
         check_integer(self.max_images, 1, "max_images", none=True)
         check_integer(self.batch_size, 1, "batch_size", none=True)
-        check_integer(self.num_workers, 0, "num_workers", none=True, most=MOST_WORKERS)
+        check_integer(self.num_workers, 0, "num_workers", none=True, most=MAX_WORKERS)
         check_integer(self.seed, 0, "seed")
         check_flag(self.shard, "shard")
         if not (isinstance(self.pipeline, (list, tuple, type(None))) or callable(self.pipeline)):
@@ -119,8 +119,8 @@ class BankOptions:
         """
         return level_default if self.capacity_per_class is None else self.capacity_per_class
 
-    def fingerprint_fields(self, level_default: int | None) -> dict[str, str]:
-        """Return the options that decide which rows a bank holds, for its fingerprint.
+    def cache_key(self, level_default: int | None) -> dict[str, str]:
+        """Return the options that decide the rows of a bank, for its cache key.
 
         Args:
             level_default: Default capacity of the level.

@@ -14,8 +14,8 @@ from mmickd.structures import NO_ID, Samples
 class QueueBank:
     """Ring buffer of the latest rows of each class.
 
-    Slots of class ``c`` are ``c * capacity .. (c + 1) * capacity``. A slot is never read before it
-    is written. Rows are in float32: they are few, and change in every step.
+    The slots of class ``c`` are ``c * capacity .. (c + 1) * capacity``. A slot is never read before
+    it is written. The rows are in float32, as they are few and change in every step.
 
     Args:
         num_classes: ``C``.
@@ -24,7 +24,7 @@ class QueueBank:
         device: Device of the rows.
 
     Raises:
-        ValueError: if a size is below 1.
+        ValueError: If a size is below 1.
 
     Attributes:
         features (Tensor): ``(C * S, D)``; 0 in empty slots.
@@ -59,7 +59,7 @@ class QueueBank:
             )
         self.num_classes, self.max_class_size = num_classes, capacity
         slots = num_classes * capacity
-        # One more slot, which is never read: rows that are not kept are written there.
+        # The last slot is never read: rows that are not kept are written to it.
         self._store = {
             "features": torch.zeros(slots + 1, width, device=device),
             "logits": torch.zeros(slots + 1, num_classes, device=device),
@@ -92,16 +92,16 @@ class QueueBank:
 
     @torch.no_grad()
     def push(self, samples: Samples) -> None:
-        """Append rows in their order; if a class gets more than its slots, the last rows stay.
+        """Append rows in their order, without a host synchronisation.
 
-        It needs no host synchronisation.
+        If a class gets more rows than it has slots, the last rows stay.
 
         Args:
             samples: ``(Q, ...)`` on the bank's device; rows with a label below 0 are left out.
         """
         labels, capacity = samples.labels, self.max_class_size
         has_class = labels >= 0
-        # Rows that are left out get one more class.
+        # Rows that are left out get an additional class.
         classes = torch.where(has_class, labels, self.num_classes)
         member = torch.nn.functional.one_hot(classes, self.num_classes + 1)
         sizes = member.sum(dim=0)
@@ -136,7 +136,7 @@ class QueueBank:
         return classes[:, None] * self.max_class_size + slots, slots < counts[:, None]
 
     def leave_out(self, similarity: Tensor, ids: Tensor, begin: int = 0) -> None:
-        """Set the similarity of empty slots and of the query's own image to -inf, in place.
+        """Set the similarity of empty slots and of the query's image to -inf, in place.
 
         Args:
             similarity: ``(Q, C * S)``.
@@ -148,7 +148,7 @@ class QueueBank:
         similarity.masked_fill_(same_image(self.ids, ids), -torch.inf)
 
     def state_dict(self) -> dict[str, Tensor]:
-        """Return the state, from which :meth:`load_state_dict` continues exactly."""
+        """Return the state for :meth:`load_state_dict`."""
         names = ("features", "logits", "ids", "counts", "heads")
         return {name: getattr(self, name) for name in names}
 
@@ -157,7 +157,8 @@ class QueueBank:
         """Copy a saved state.
 
         Raises:
-            ValueError: if it has another number of classes, capacity or width, or invalid values.
+            ValueError: If the state has another number of classes, capacity or width, or invalid
+                values.
         """
         for name, tensor in self.state_dict().items():
             saved, expected = _describe(state.get(name)), _describe(tensor)

@@ -1,4 +1,4 @@
-"""Communication of rows: from rank 0's bank to all ranks, and from all ranks to all."""
+"""Communication of rows: from rank 0's bank to all ranks, and between all ranks."""
 
 from __future__ import annotations
 

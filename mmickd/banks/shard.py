@@ -13,7 +13,7 @@ class BankShard:
     """Every ``W``-th row of a bank, beginning at the number of this rank.
 
     Row ``r`` of the bank is row ``r // W`` of rank ``r % W``. So each class is spread evenly over
-    the ranks, and the rows of a rank are sorted by class like the bank's.
+    the ranks, and the rows of a rank are sorted by class, as in the bank.
 
     Args:
         part: Rows of this rank.

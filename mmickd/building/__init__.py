@@ -1,1 +1,1 @@
-"""Building memory banks: one pass of the teacher over the training images."""
+"""Building of memory banks by one pass of the teacher over the training images."""

@@ -1,4 +1,4 @@
-"""Building memory banks by one pass of the teacher over the training images."""
+"""Building of memory banks: the pass over the images, and checks of the result."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from mmickd.banks.options import BankOptions
 from mmickd.building.collector import RowCollector
 from mmickd.building.images import BankImages
 from mmickd.building.large_images import explain_large_batches, too_large_message
-from mmickd.building.parcels import Parcel
+from mmickd.building.pickled_batch import PickledBatch
 from mmickd.tasks import Task
 from mmickd.teachers import NetworkTeacher
 from mmickd.utils.distributed import raise_on_all_ranks
@@ -24,7 +24,7 @@ from mmickd.utils.errors import ICKDError, is_out_of_memory
 from mmickd.utils.timing import Progress
 
 MIN_CLASSES = 2
-"""Classes that must have rows: negatives are rows of another class."""
+"""Minimum number of classes with rows, as negatives are rows of another class."""
 
 
 def build_banks(
@@ -36,25 +36,25 @@ def build_banks(
     num_workers: int,
     min_classes: int = MIN_CLASSES,
 ) -> dict[str, MemoryBank | None]:
-    """Return the banks of the training images on rank 0; every rank runs a part of the batches.
+    """Return the banks of the training images on rank 0; every rank runs some of the batches.
 
-    Each batch has the same images for any number of ranks, so that the teacher's outputs are
-    bit for bit the same.
+    A batch has the same images for any number of ranks, so that the teacher's outputs are the same
+    bit for bit.
 
     Args:
         levels: Levels of the banks.
-        options: Options that decide which rows to keep.
+        options: Options of the bank, which decide the choice of the rows.
         images: Training images.
         teacher: Teacher after its dry run.
-        batch_size: Images read at once; images of the same size run through the teacher together.
+        batch_size: Images in a batch; images of the same size run through the teacher together.
         num_workers: Processes that read images.
-        min_classes: Classes that must have rows.
+        min_classes: Minimum number of classes with rows.
 
     Returns:
         By level, the bank on rank 0, on the CPU; None on the other ranks.
 
     Raises:
-        ICKDError: on every rank, if an image cannot be read or has an invalid label, the teacher
+        ICKDError: On every rank, if an image cannot be read or has an invalid label, the teacher
             outputs NaN or Inf, or fewer than ``min_classes`` classes have rows.
     """
     print_log(f"Building the memory bank from {len(images)} training images", logger="current")
@@ -84,7 +84,7 @@ def build_banks(
 
 
 class _Batches(Dataset):
-    """Batches of packed samples; a batch that cannot be used is an error message."""
+    """Data set of batches of packed samples; an invalid batch is replaced by its error message."""
 
     def __init__(self, images: BankImages, batch_size: int, task: Task, num_classes: int) -> None:
         self.images, self.task, self.num_classes = images, task, num_classes
@@ -130,35 +130,37 @@ def _collect(
     task = teacher.task
     batches = _Batches(images, batch_size, task, teacher.tap.num_classes)
     rank, world_size = dist.get_dist_info()
-    mine = range(rank, len(batches), world_size)
-    # A rank without batches runs the first one and keeps no rows: it needs their width.
-    groups = _groups(batches, mine if len(mine) else range(1), num_workers)
-    clock = Progress(len(mine), "batches", f"memory bank ({', '.join(collectors)})")
+    own_batches = range(rank, len(batches), world_size)
+    # A rank without batches runs the first batch for the width of the rows, and keeps no rows.
+    groups = _groups(batches, own_batches if len(own_batches) else range(1), num_workers)
+    progress = Progress(len(own_batches), "batches", f"memory bank ({', '.join(collectors)})")
     for samples, ends_batch in groups:
         view = teacher.view_of_bank_images(samples)
         for level, collector in collectors.items():
             rows, keys = task.levels[level].bank_rows(view, options.pixels_per_image, options.seed)
-            kept = slice(None) if len(mine) else slice(0)
+            kept = slice(None) if len(own_batches) else slice(0)
             collector.add(rows[kept], keys[kept])
         if ends_batch:
-            clock.step()
+            progress.step()
     if world_size > 1:
-        print_log(f"{clock.what}: rank 0 is done and waits for the other ranks", logger="current")
+        print_log(
+            f"{progress.what}: rank 0 is done and waits for the other ranks", logger="current"
+        )
 
 
 def _groups(
-    batches: _Batches, mine: Sequence[int], num_workers: int
+    batches: _Batches, indices: Sequence[int], num_workers: int
 ) -> Iterator[tuple[list[dict[str, Any]], bool]]:
-    """Yield the samples of one size in each batch, and True for the last size of a batch."""
+    """Yield the samples of each image size in a batch, and True for the last size of the batch."""
     loader = DataLoader(
         batches,
         batch_size=None,
-        sampler=mine,
+        sampler=indices,
         num_workers=num_workers,
-        collate_fn=Parcel.of if num_workers else lambda batch: batch,
+        collate_fn=PickledBatch.of if num_workers else lambda batch: batch,
     )
-    for parcel in loader:
-        batch = parcel.open() if num_workers else parcel
+    for loaded in loader:
+        batch = loaded.load() if num_workers else loaded
         if isinstance(batch, str):
             raise ICKDError(f"the memory bank cannot be built: {batch}")
         groups: dict[tuple[int, ...], list[dict[str, Any]]] = {}
@@ -190,11 +192,11 @@ def check_present_classes(
         level: Level of the bank.
         sizes: ``(C,)`` int64; rows of each class.
         images: Number of images that the bank was built from.
-        min_classes: Classes that must have rows.
+        min_classes: Minimum number of classes with rows.
 
     Raises:
-        NoRowsError: if no class has rows, and ``min_classes`` is above 0.
-        ICKDError: if fewer than ``min_classes`` classes have rows.
+        NoRowsError: If no class has rows, and ``min_classes`` is above 0.
+        ICKDError: If fewer than ``min_classes`` classes have rows.
     """
     present = (sizes > 0).nonzero()[:, 0].tolist()
     if len(present) < min_classes:

@@ -1,4 +1,4 @@
-"""Collection of the rows of a bank, with limited memory and whatever their order."""
+"""Collection of the rows of a bank in any order, with limited memory."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from mmickd.utils.distributed import (
 )
 
 SLACK = 8
-"""Classes are cut to their capacity whenever the rows have grown by an eighth."""
+"""Rows above a class's capacity are removed whenever the rows have grown by 1 / SLACK."""
 
 
 class RowCollector:
-    """Collector of rows, image by image; each class keeps its ``capacity`` smallest keys.
+    """Collector of rows, image by image; a class keeps the ``capacity`` rows of smallest keys.
 
     All operations on the rows are in place or in chunks, so that no row is in memory twice.
 
@@ -60,14 +60,14 @@ class RowCollector:
     def finish(self) -> MemoryBank | None:
         """Return the bank of all ranks' rows on rank 0, None on the others; empties the collector.
 
-        The bank is the same for every number of ranks. Every rank must have called :meth:`add`,
-        even if with no rows.
+        The bank is the same for any number of ranks. Every rank must have called :meth:`add`, if
+        only without rows.
 
         Raises:
-            ValueError: if :meth:`add` was never called.
+            ValueError: If :meth:`add` was never called.
         """
         if self._features is None:
-            raise ValueError("RowCollector needs at least one part")
+            raise ValueError("RowCollector.add must be called before finish")
         self._prune()
         numbers = self._choose()
         counts = gather_number(len(self))
@@ -89,7 +89,7 @@ class RowCollector:
         return MemoryBank.from_sorted(samples, self.num_classes)
 
     def _prune(self) -> None:
-        """Remove rows that are not among the smallest keys of their class."""
+        """Remove all rows but those of the smallest keys of each class."""
         numbers = torch.cat(self._numbers)
         self._numbers = [numbers]
         if self.capacity is not None:
@@ -98,7 +98,7 @@ class RowCollector:
     def _choose(self) -> Tensor | None:
         """Keep this rank's rows of the bank; return all labels, ids and keys on rank 0, else None.
 
-        The rows are sent only after that, so rank 0 never has more of them than the bank.
+        The rows are sent only afterwards, so rank 0 never has more rows than the bank.
         """
         counts, numbers = gather_number(len(self)), self._numbers[0]
         all_numbers = gather_rows_on_main(
@@ -115,7 +115,7 @@ class RowCollector:
         return None if all_numbers is None else all_numbers[kept]
 
     def _keep(self, rows: Tensor) -> None:
-        """Remove all but ``rows``, which rise."""
+        """Remove all but ``rows``, which are in rising order."""
         if len(rows) < len(self):
             assert self._features is not None
             self._features.keep(rows)

@@ -1,4 +1,4 @@
-"""Training images for the bank: each once, in order, without augmentation."""
+"""Training images for the bank: each image once, in order, without augmentation."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from mmickd.utils.timing import Progress
 class BankImages(Dataset):
     """Images of a training set, read by deterministic pipelines.
 
-    They share the annotations of the training set, which is not changed. Every image is there
-    once, even if wrappers repeat it or several parts of the data set have its file.
+    The annotations are shared with the training set, which is not changed. Every image occurs
+    once, even if wrappers repeat it or several parts of the data set contain its file.
 
     Args:
         dataset: Training set with its wrappers.
@@ -30,7 +30,7 @@ class BankImages(Dataset):
             each of :func:`~mmickd.building.parts.leaf_datasets`.
 
     Raises:
-        ICKDError: if the data set has no images, or no pipeline that can be replaced.
+        ICKDError: If the data set has no images, or its pipeline cannot be replaced.
     """
 
     def __init__(self, dataset: Any, *pipelines: Any) -> None:
@@ -92,7 +92,7 @@ class BankImages(Dataset):
         return map(self.key, range(len(self)))
 
     def key(self, index: int) -> str:
-        """Return the path of an image, else its number over all parts; its id is a hash of this."""
+        """Return the string whose hash is an image's id: path, else number over all parts."""
         return str(self.info(index).get("img_path") or f"#{self._number(index)}")
 
     def _number(self, index: int) -> int:
@@ -100,9 +100,9 @@ class BankImages(Dataset):
         return self._offsets[part] + place
 
     def digest(self) -> str:
-        """Return a SHA-256 of the annotations, and of size and time of change of their files."""
+        """Return a SHA-256 of the annotations, and of size and modification time of their files."""
         state = Digest()
-        clock = Progress(len(self), "images", "checking the training images' files", quiet=True)
+        progress = Progress(len(self), "images", "checking the training images' files", quiet=True)
         for index in range(len(self)):
             info = self.info(index)
             state.add(info)
@@ -111,11 +111,11 @@ class BankImages(Dataset):
                 if isinstance(path, str) and os.path.exists(path):
                     stat = os.stat(path)
                     state.add((stat.st_size, stat.st_mtime_ns))
-            clock.step()
+            progress.step()
         return state.hexdigest()
 
     def limit(self, count: int | None, seed: int) -> None:
-        """Keep ``count`` of all images, chosen by a hash of (seed, image); None keeps all."""
+        """Choose ``count`` images by a hash of (seed, image); None chooses all."""
         self._places = self._all_places
         if count is None or count >= len(self):
             return

@@ -25,20 +25,20 @@ def _explain(message: Callable[[Exception], str]) -> Iterator[None]:
 
 
 def explain_large_image(name: str, sample: Any = None) -> AbstractContextManager[None]:
-    """Explain an out-of-memory error of the block, which reads an image or runs the teacher on it.
+    """Explain an out-of-memory error in the block, which reads an image or runs the teacher on it.
 
     Args:
         name: Path or other name of the image.
         sample: Packed sample whose ``inputs`` are ``(C, h, w)``; None while it is read.
 
     Raises:
-        ICKDError: with the image's size, if memory runs out.
+        ICKDError: With the image's size, if memory runs out.
     """
     return _explain(lambda error: too_large_message(name, sample, error))
 
 
 def too_large_message(name: str, sample: Any, error: BaseException) -> str:
-    """Return which image is too large, and what to set; see :func:`explain_large_image`."""
+    """Return the message for an image that is too large; see :func:`explain_large_image`."""
     if sample is None:
         place, size = "while it is read", _size_of_file(name)
     else:
@@ -52,7 +52,7 @@ def too_large_message(name: str, sample: Any, error: BaseException) -> str:
 
 
 def _size_of_file(name: str) -> str:
-    """Return height and width of an image file for a message; empty if they are unknown."""
+    """Return the part of a message with the size of an image file; empty if it is unknown."""
     try:
         with Image.open(name) as image:
             return f", an image of {image.height}x{image.width} pixels,"
@@ -61,10 +61,10 @@ def _size_of_file(name: str) -> str:
 
 
 def explain_large_batches(batch_size: int) -> AbstractContextManager[None]:
-    """Explain an out-of-memory error of the block, which reads batches or collects rows.
+    """Explain an out-of-memory error in the block, which reads batches or collects rows.
 
     Raises:
-        ICKDError: with the options to change, if memory runs out.
+        ICKDError: With the options to change, if memory runs out.
     """
     remedy = f"Set bank.batch_size to less than {batch_size} images at once"
     if batch_size == 1:

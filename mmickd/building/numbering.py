@@ -10,7 +10,7 @@ from mmickd.utils.errors import ICKDError
 
 
 class NumberedInfo:
-    """``get_data_info`` of a part, with ``sample_idx`` counted over all parts.
+    """Replacement for ``get_data_info`` of a part, with ``sample_idx`` counted over all parts.
 
     Args:
         dataset: Data set of the part.
@@ -42,7 +42,7 @@ def offsets_of(datasets: Sequence[Any]) -> list[int]:
 
 
 def number_images(datasets: Sequence[Any], offsets: Sequence[int]) -> bool:
-    """Number the images of each part from its offset on, in place, except images with paths.
+    """Number the images without paths of each part, beginning at its offset, in place.
 
     Returns:
         True if any part was changed.
@@ -64,7 +64,8 @@ def number_training_images(parts: Sequence[Any], has_worker_copies: bool) -> Non
         has_worker_copies: True if worker processes have copies of the data sets already.
 
     Raises:
-        ICKDError: if such parts exist and worker processes have copies of them.
+        ICKDError: If images must be numbered, and worker processes already have copies of the data
+            sets.
     """
     if number_images(parts, offsets_of(parts)) and has_worker_copies:
         raise ICKDError(

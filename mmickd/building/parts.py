@@ -17,12 +17,12 @@ from mmickd.utils.errors import ICKDError
 
 @dataclass(frozen=True)
 class Part:
-    """Data set inside wrappers.
+    """Data set inside wrappers, with its training transforms.
 
     Args:
         dataset: The data set itself, as training uses it.
-        pipeline: Its transforms, then the transforms of wrappers around it (MultiImageMixDataset);
-            None if there are none.
+        pipeline: Transforms of the data set, then transforms of its wrappers
+            (MultiImageMixDataset); None if there are none.
     """
 
     dataset: Any
@@ -34,7 +34,7 @@ class Part:
         return type(self.dataset).__name__
 
     def places(self) -> list[int]:
-        """Return the places of the first, the middle and the last image."""
+        """Return the indices of the first, the middle and the last image."""
         count = len(self.dataset)
         return sorted({0, count // 2, count - 1}) if count else []
 
@@ -55,11 +55,11 @@ class Part:
 def parts_of(dataset: Any) -> list[Part]:
     """Return the data sets inside wrappers, in order.
 
-    RepeatDataset, ClassBalancedDataset and MultiImageMixDataset have one part, ConcatDataset one
-    or more for each data set; the part of KFoldDataset is the subset of its fold.
+    RepeatDataset, ClassBalancedDataset and MultiImageMixDataset have one part. ConcatDataset has
+    the parts of all its data sets. The part of KFoldDataset is the subset of its fold.
 
     Raises:
-        ICKDError: for a torch Subset.
+        ICKDError: If the data set is a torch Subset.
     """
     if isinstance(dataset, Subset):
         raise ICKDError(
@@ -94,7 +94,7 @@ def leaf_datasets(dataset: Any) -> list[Any]:
     """Return the data sets of :func:`parts_of`.
 
     Raises:
-        ICKDError: for a torch Subset.
+        ICKDError: If the data set is a torch Subset.
     """
     return [part.dataset for part in parts_of(dataset)]
 
@@ -106,10 +106,10 @@ def with_pipeline(dataset: Any, pipeline: Any, test_mode: bool = True) -> Any:
         dataset: Data set of mmengine (BaseDataset), or similar.
         pipeline: A callable.
         test_mode: True raises an error for an image that cannot be read; False silently reads
-            another one.
+            another image.
 
     Raises:
-        ICKDError: if the data set has no pipeline.
+        ICKDError: If the data set has no pipeline.
     """
     if not hasattr(dataset, "pipeline"):
         raise ICKDError(

@@ -20,14 +20,15 @@ from mmickd.utils.random_state import preserved_random_state
 from mmickd.utils.text import error_text
 
 REREADS = 7
-"""Further reads of the first image, which must be equal: a random flip passes once in 128 times."""
+"""Number of further reads of the first image, which must be equal: a random flip passes with
+probability 1/128."""
 
 
 def check_first_sample(images: BankImages, has_label: Callable[[Any], bool]) -> dict[str, Any]:
     """Return the first sample after checking it.
 
     Raises:
-        ICKDError: if it cannot be read, is not packed, has no label, or differs when read again.
+        ICKDError: If it cannot be read, is not packed, has no label, or differs when read again.
     """
     name = images.name(0)
     try:
@@ -55,8 +56,8 @@ def check_first_sample(images: BankImages, has_label: Callable[[Any], bool]) -> 
     repeats = [images[0]["inputs"] for _ in range(REREADS)]
     if not all(torch.equal(first["inputs"], repeat) for repeat in repeats):
         raise ICKDError(
-            f"the memory bank's pipeline is random: the training image {name} came out in two "
-            "ways. Set bank.pipeline to deterministic transforms."
+            f"the memory bank's pipeline is random: it returns different versions of the training "
+            f"image {name}. Set bank.pipeline to deterministic transforms."
         )
     return first
 
@@ -65,7 +66,7 @@ def check_image_keys(images: BankImages) -> None:
     """Check that packed samples of concatenated data sets have the ids of the bank's images.
 
     Raises:
-        ICKDError: if the first sample of a part has another id.
+        ICKDError: If the first sample of a part has another id.
     """
     firsts = images.first_of_parts()
     for index in firsts if len(firsts) > 1 else []:
@@ -81,7 +82,7 @@ def check_image_keys(images: BankImages) -> None:
 def check_pipelines(dataset: Any, pipelines: Sequence[BankPipeline]) -> None:
     """Read a few images of each part as in training and as for the bank, and compare them.
 
-    Images are compared without geometric transforms, labels with them. A pipeline of
+    Images are compared before geometric transforms, labels after them. A pipeline from the option
     ``bank.pipeline`` is not checked.
 
     Args:
@@ -89,7 +90,7 @@ def check_pipelines(dataset: Any, pipelines: Sequence[BankPipeline]) -> None:
         pipelines: Pipeline of the bank for each part.
 
     Raises:
-        ICKDError: if images or labels differ, or the bank's pipeline fails and training's does not.
+        ICKDError: If images or labels differ, or only the bank's pipeline fails.
     """
     with preserved_random_state():
         for part, pipeline in zip(parts_of(dataset), pipelines, strict=True):
@@ -104,8 +105,8 @@ def _check_part(part: Part, pipeline: BankPipeline) -> None:
     for place in part.places():
         name = _name(part, place)
         try:
-            in_training, unresized_fields, in_bank = (
-                _fields(data[place]) for data in (trained, unresized, banked)
+            training_values, unresized_values, bank_values = (
+                _packed_values(data[place]) for data in (trained, unresized, banked)
             )
         except Exception as error:  # a transform may raise anything
             if is_out_of_memory(error):
@@ -117,14 +118,14 @@ def _check_part(part: Part, pipeline: BankPipeline) -> None:
                 f"({error_text(error)}). Repair the image, or set bank.pipeline to transforms that "
                 "load an image, load its label, and pack them."
             ) from error
-        if not in_bank:
+        if not bank_values:
             raise ICKDError(
                 f"the memory bank's pipeline, {pipeline}, packs no image of {name}; training's "
                 "random transforms are left out of it. Set bank.pipeline to transforms that load "
                 "an image, load its label, and pack them."
             )
-        differing = _differing(in_training, unresized_fields) or _differing(
-            _scalars(in_training), _scalars(in_bank)
+        differing = _differing(training_values, unresized_values) or _differing(
+            _scalars(training_values), _scalars(bank_values)
         )
         if differing:
             raise ICKDError(
@@ -142,8 +143,8 @@ def _is_read_in_training(part: Part, place: int) -> bool:
         return False
 
 
-def _fields(sample: Any) -> dict[str, Any]:
-    """Return the image and all labels of a packed sample; empty if it is not packed."""
+def _packed_values(sample: Any) -> dict[str, Any]:
+    """Return image and labels of a packed sample by name; empty if the sample is not packed."""
     if not isinstance(sample, dict) or not {"inputs", "data_samples"} <= sample.keys():
         return {}
     data = sample["data_samples"]
@@ -152,18 +153,18 @@ def _fields(sample: Any) -> dict[str, Any]:
     return {"inputs": sample["inputs"], **labels}
 
 
-def _scalars(fields: dict[str, Any]) -> dict[str, Any]:
-    """Return the fields that geometric transforms do not change."""
-    return {name: value for name, value in fields.items() if getattr(value, "ndim", 0) < 2}
+def _scalars(values: dict[str, Any]) -> dict[str, Any]:
+    """Return the values that geometric transforms do not change."""
+    return {name: value for name, value in values.items() if getattr(value, "ndim", 0) < 2}
 
 
-def _differing(in_training: dict[str, Any], in_bank: dict[str, Any]) -> list[str]:
-    """Return the names of fields that differ; a missing field counts if it is a label."""
+def _differing(training_values: dict[str, Any], bank_values: dict[str, Any]) -> list[str]:
+    """Return the names of values that differ; a missing label differs, too."""
     return [
         name
-        for name, value in in_training.items()
-        if (name in in_bank or name.startswith("gt_"))
-        and digest(value) != digest(in_bank.get(name))
+        for name, value in training_values.items()
+        if (name in bank_values or name.startswith("gt_"))
+        and digest(value) != digest(bank_values.get(name))
     ]
 
 

@@ -1,4 +1,4 @@
-"""Choice of the transforms by which a memory bank reads the training images."""
+"""Choice of the transforms that read the training images for a memory bank."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from mmengine.dataset import Compose
 
 from mmickd.building.parts import Part, parts_of
 from mmickd.building.transforms import (
-    Step,
+    PipelineStep,
     Trace,
     Transform,
     flatten,
@@ -27,12 +27,12 @@ from mmickd.utils.random_state import preserved_random_state
 
 @dataclass(frozen=True)
 class BankPipeline:
-    """Transforms for the images of one part of a training set.
+    """Transforms that read the images of one part of a training set.
 
     Args:
-        transforms: Function of an image's annotation that returns a packed sample.
+        transforms: Function that returns a packed sample for an image's annotation.
         origin: Origin of the transforms, for messages.
-        unresized: The transforms without geometric ones; None if they are not to be checked.
+        unresized: The transforms without geometric transforms; None if they are not checked.
         loading: The part's training transforms that are neither random nor geometric.
     """
 
@@ -45,7 +45,7 @@ class BankPipeline:
         return f"{names_of(self.transforms)} ({self.origin})"
 
     def copy(self) -> BankPipeline:
-        """Return a copy for another part: transforms may have a state."""
+        """Return a copy for another part, as transforms may have a state."""
         copies = (try_deepcopy(x) for x in (self.transforms, self.unresized, self.loading))
         transforms, unresized, loading = copies
         return BankPipeline(transforms, self.origin, unresized, loading)
@@ -66,25 +66,25 @@ def choose_pipelines(
 ) -> list[BankPipeline]:
     """Return the pipeline of the bank for each part of the training set.
 
-    ``bank.pipeline`` is used as it is. Without it, each part has its training transforms that are
-    neither random nor geometric, and the geometric transforms of evaluation. If there is no
+    ``bank.pipeline`` is used unchanged. Without this option, each part gets its training transforms
+    that are neither random nor geometric, and the geometric transforms of evaluation. Without an
     evaluation pipeline, the training pipeline is used if it is not random.
 
-    Evaluation pipelines of data sets of the part's class are preferred: another class may have
-    its images in another form (in memory, in files).
+    Evaluation pipelines of data sets of the part's class are preferred, as the images of another
+    class may have another form (in memory, in files).
 
     Args:
         option: ``bank.pipeline``, a list of transforms or None.
         train_dataset: Training set.
         val_dataset: Validation set, or None.
-        cfg: The whole config, which may have data sets that this run does not build.
+        cfg: The whole config, which may define data sets that this run does not build.
 
     Returns:
-        One for each of :func:`~mmickd.building.parts.leaf_datasets`.
+        A pipeline for each of :func:`~mmickd.building.parts.leaf_datasets`.
 
     Raises:
-        ICKDError: if there is none, it cannot be built, or the training pipeline maps labels in a
-            transform that the bank leaves out.
+        ICKDError: If there is no pipeline, it cannot be built, or the training pipeline maps labels
+            in a transform that the bank leaves out.
     """
     parts = parts_of(train_dataset)
     if option is not None:
@@ -107,7 +107,7 @@ class _Candidate:
 
     Args:
         kind: Class name of its data set; empty if unknown.
-        pipeline: Pipeline as the config or the data set has it.
+        pipeline: Pipeline in the form of the config or the data set.
         origin: Origin of the pipeline, for messages.
         part: Part of the validation set; None if the run has not built the data set.
     """
@@ -119,7 +119,7 @@ class _Candidate:
 
 
 def _of_evaluation(val_dataset: Any, cfg: Mapping[str, Any]) -> Iterator[_Candidate]:
-    """Yield the evaluation pipelines, the best ones first."""
+    """Yield the evaluation pipelines, the best first."""
     for part in parts_of(val_dataset) if val_dataset is not None else []:
         if part.pipeline is not None:
             yield _Candidate(part.kind, part.pipeline, "of the validation set", part)
@@ -150,7 +150,7 @@ def _of_part(part: Part, candidates: Sequence[_Candidate]) -> BankPipeline:
     trained = trace(part.pipeline, part.samples()) if part.pipeline is not None else Trace([])
     if not candidates:
         return _of_training(part, trained)
-    # If the part is the validation set (galleries show it), its pipeline is used as it is.
+    # If the part is the validation set (as in a gallery), its pipeline is used unchanged.
     best = min(candidates, key=lambda c: (c.pipeline is not part.pipeline, c.kind != part.kind))
     built = _built(best.pipeline, best.origin)
     if part.pipeline is None or best.pipeline is part.pipeline:
@@ -159,7 +159,7 @@ def _of_part(part: Part, candidates: Sequence[_Candidate]) -> BankPipeline:
     samples = part.samples() if best.part is None else best.part.samples()
     evaluated = trace(built.transforms, samples, trained.loaded)
     loading = Compose(trained.loading)
-    if _same(trained.loading, evaluated.loading):
+    if _have_same_signatures(trained.loading, evaluated.loading):
         unresized = Compose(evaluated.loading)
         return BankPipeline(built.transforms, built.origin, unresized, loading)
     joined = _joined(trained, evaluated, list(part.samples()))
@@ -172,7 +172,7 @@ def _of_training(part: Part, trained: Trace) -> BankPipeline:
     """Return the pipeline of the training set.
 
     Raises:
-        ICKDError: if there is none, or it is random.
+        ICKDError: If there is no pipeline, or it is random.
     """
     if part.pipeline is None or any(step.is_random for step in trained.steps):
         raise ICKDError(
@@ -188,7 +188,7 @@ def _check_labels(trained: Trace, part: Part) -> None:
     """Check that training maps no labels in transforms that the bank leaves out.
 
     Raises:
-        ICKDError: with the names of such transforms.
+        ICKDError: With the names of such transforms.
     """
     names = [name_of(step.transform) for step in trained.steps if step.hides_labels]
     if names:
@@ -200,14 +200,15 @@ def _check_labels(trained: Trace, part: Part) -> None:
         )
 
 
-def _same(ours: Sequence[Transform], theirs: Sequence[Transform]) -> bool:
-    return [signature(t) for t in ours] == [signature(t) for t in theirs]
+def _have_same_signatures(a: Sequence[Transform], b: Sequence[Transform]) -> bool:
+    return [signature(t) for t in a] == [signature(t) for t in b]
 
 
-def _joined(trained: Trace, evaluated: Trace, samples: Sequence[Any]) -> list[Step]:
-    """Return training's loading steps with evaluation's geometric ones in place of training's.
+def _joined(trained: Trace, evaluated: Trace, samples: Sequence[Any]) -> list[PipelineStep]:
+    """Return the loading steps of training, joined with the geometric steps of evaluation.
 
-    If these fail there (for PIL images or numpy arrays), other places are tried.
+    The geometric steps replace the geometric steps of training. If they fail at this place (for PIL
+    images or numpy arrays), other places are tried.
     """
     places = _places_of_geometry(trained.steps)
     for place in places:
@@ -225,9 +226,9 @@ def _runs(transforms: Sequence[Transform], samples: Sequence[Any]) -> bool:
         return False
 
 
-def _joined_at(place: int, trained: Trace, evaluated: Trace) -> list[Step]:
+def _joined_at(place: int, trained: Trace, evaluated: Trace) -> list[PipelineStep]:
     geometry = [step for step in evaluated.steps if step.is_geometry]
-    steps: list[Step] = []
+    steps: list[PipelineStep] = []
     for number, step in enumerate(trained.steps):
         if number == place:
             steps += geometry
@@ -240,8 +241,8 @@ def _joined_at(place: int, trained: Trace, evaluated: Trace) -> list[Step]:
     return steps
 
 
-def _places_of_geometry(steps: Sequence[Step]) -> list[int]:
-    """Return the training steps before which geometric ones may be placed, the best first."""
+def _places_of_geometry(steps: Sequence[PipelineStep]) -> list[int]:
+    """Return the places of geometric steps among the training steps, the best first."""
     numbers = range(len(steps))
     first = next((n for n in numbers if steps[n].has_image), len(steps))
     last = next((n for n in numbers if steps[n].packs), len(steps))

@@ -21,23 +21,23 @@ GEOMETRY = {
     *("resize", "resizeedge", "resizetomultiple", "resizeshortestedge", "segrescale"),
     *("centercrop", "efficientnetcentercrop", "pad", "biomedical3dpad"),
 }
-"""Lower-case names of transforms that change the size of images, if not of every image."""
+"""Lower-case names of transforms that change the size of images (or of some images)."""
 REPEATS = 4
-"""Repetitions of a random transform: labels that differ between them are drawn, not mapped."""
+"""Number of runs of a random transform; labels that differ between the runs are random."""
 LABEL_MAPS = ("gt_seg_map", "gt_semantic_seg")
 
 
 @dataclass
-class Step:
-    """Transform with its properties.
+class PipelineStep:
+    """Transform of a pipeline, with its properties.
 
     Args:
         transform: The transform.
-        is_random: True if its result depends on random numbers.
-        is_geometry: True if it changes the size of an image that is already loaded.
-        packs: True if it returns ``inputs`` and ``data_samples``.
-        has_image: True if an image is loaded before it.
-        maps_labels: True if it changes the labels of an image.
+        is_random: True if the result depends on random numbers.
+        is_geometry: True if the transform changes the size of an image that is already loaded.
+        packs: True if the transform returns ``inputs`` and ``data_samples``.
+        has_image: True if an image is loaded before this transform.
+        maps_labels: True if the transform changes the labels of an image.
         draws_labels: True if the changed labels are random.
     """
 
@@ -51,12 +51,12 @@ class Step:
 
     @property
     def loads(self) -> bool:
-        """True if it is neither random nor geometric."""
+        """True if the transform is neither random nor geometric."""
         return not (self.is_random or self.is_geometry)
 
     @property
     def hides_labels(self) -> bool:
-        """True if it maps labels deterministically, but is random or geometric otherwise."""
+        """True if the transform maps labels deterministically, but is also random or geometric."""
         return self.maps_labels and not (self.draws_labels or self.loads)
 
 
@@ -69,10 +69,10 @@ class Trace:
         loaded: Each traced image after the loading transforms, before it is packed.
     """
 
-    steps: list[Step]
+    steps: list[PipelineStep]
     loaded: list[Any] = field(default_factory=list)
 
-    def transforms(self, keeps: Callable[[Step], bool]) -> list[Transform]:
+    def transforms(self, keeps: Callable[[PipelineStep], bool]) -> list[Transform]:
         """Return the transforms of steps for which ``keeps`` is true."""
         return [step.transform for step in self.steps if keeps(step)]
 
@@ -85,12 +85,12 @@ class Trace:
 def trace(pipeline: Any, samples: Iterable[Any], loaded: Sequence[Any] = ()) -> Trace:
     """Run a pipeline on a few images, transform by transform, to classify its transforms.
 
-    The run's random state is not used. If a transform fails, its image is traced no further.
+    The run's random state is not used. If a transform fails, the rest is not run on its image.
 
     Args:
         pipeline: A Compose, a callable, or a list of callables; its transforms are copied.
         samples: Input of the pipeline for each image.
-        loaded: For each image, the input of the next transform if a transform fails.
+        loaded: For each image, the input of the next transform after a transform that failed.
 
     Example:
         >>> def load(results):
@@ -110,9 +110,9 @@ def trace(pipeline: Any, samples: Iterable[Any], loaded: Sequence[Any] = ()) -> 
 
 
 def _trace_image(
-    steps: Sequence[Step], copies: Sequence[Transform], sample: Any, instead: Any
+    steps: Sequence[PipelineStep], copies: Sequence[Transform], sample: Any, instead: Any
 ) -> Any:
-    """Set the properties of ``steps`` by one image; return it after the loading steps."""
+    """Set the properties of ``steps`` by one image; return the image after the loading steps."""
     results, loaded = sample, try_deepcopy(sample)
     for step, transform in zip(steps, copies, strict=True):
         before = try_deepcopy(results)
@@ -133,7 +133,7 @@ def _trace_image(
             for _ in range(REPEATS if step.is_random else 1):
                 run()
         except Exception:  # a transform may raise anything for an image of another form
-            if step.is_random:  # it mixes images, and there is only one
+            if step.is_random:  # a transform that mixes images fails for a single image
                 continue
             if instead is None:
                 return loaded
@@ -171,7 +171,7 @@ def flatten(pipeline: Any) -> list[Transform]:
 
 
 def _always_applied(pipeline: Any) -> Sequence[Any] | None:
-    """Return the transforms inside one that only applies them; None for any other transform."""
+    """Return the inner transforms of a transform that only applies them; None for any other one."""
     if isinstance(pipeline, (list, tuple)):
         return pipeline
     inner, names = getattr(pipeline, "transforms", None), _class_names(pipeline)
@@ -187,8 +187,8 @@ def name_of(transform: Any) -> str:
     """Return the name of a transform for messages.
 
     Example:
-        >>> name_of(abs), name_of(Step(abs))
-        ('abs', 'Step')
+        >>> name_of(abs), name_of(PipelineStep(abs))
+        ('abs', 'PipelineStep')
     """
     return str(getattr(transform, "__name__", type(transform).__name__))
 
@@ -211,7 +211,7 @@ def try_deepcopy(value: Any) -> Any:
 
 
 def generator_states(value: Any, depth: int = 4) -> list[Any]:
-    """Return the states of the random generators that an object has.
+    """Return the states of the random generators in an object.
 
     Args:
         value: Any object; its lists, dicts and attributes are searched.
@@ -235,7 +235,7 @@ def generator_states(value: Any, depth: int = 4) -> list[Any]:
     return [state for item in items for state in generator_states(item, depth - 1)]
 
 
-def _static(transform: Transform) -> Step:
+def _static(transform: Transform) -> PipelineStep:
     """Return a step with the properties that follow from the class of a transform."""
     names = _class_names(transform)
     mixes = hasattr(transform, "get_indices")  # for MultiImageMixDataset
@@ -244,11 +244,11 @@ def _static(transform: Transform) -> Step:
         or hasattr(transform, "_methods_with_randomness")  # mmcv's marker
         or any(name.startswith("random") for name in names)
     )
-    return Step(transform, is_random, is_geometry=bool(GEOMETRY & names))
+    return PipelineStep(transform, is_random, is_geometry=bool(GEOMETRY & names))
 
 
 def _class_names(transform: Any) -> set[str]:
-    """Return the lower-case names of a transform's classes, and of the torchvision one inside."""
+    """Return the lower-case class names of a transform and of its inner torchvision transform."""
     kinds = [*type(transform).__mro__, *type(getattr(transform, "t", None)).__mro__]
     return {kind.__name__.lower() for kind in kinds} | {name_of(transform).lower()}
 
@@ -283,7 +283,10 @@ def _labels(results: Any) -> dict[str, list[Any]]:
 
 
 def _change_of_labels(before: Mapping[str, list[Any]], after: Mapping[str, list[Any]]) -> list[Any]:
-    """Return the changed label of an image, and the label maps with new classes but a border's."""
+    """Return the changed label of an image, and the keys of label maps with new classes.
+
+    A single new class is ignored, as it may be the value of a padded border.
+    """
     changes = [
         values if key == "gt_label" else key
         for key, values in after.items()

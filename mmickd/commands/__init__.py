@@ -1,1 +1,1 @@
-"""The commands: what ``tools/`` and the console share, so that a wheel has it too."""
+"""Commands of the console and of ``tools/``, as modules of the package."""

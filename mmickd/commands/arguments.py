@@ -1,4 +1,4 @@
-"""Arguments that commands share, reading their config, and running a command to its exit code."""
+"""Common arguments of commands, their configs, and the exit code of a command."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from mmickd.utils.packages import import_yapf, repair_scopes
 from mmickd.utils.paths import expand_path, expand_paths
 
 EMPTY_DATA = ("need at least one array to concatenate", "Found 0 files in subfolders")
-"""Texts of the errors about a data set without images: of numpy (mmengine), of mmpretrain."""
+"""Parts of the error messages for a data set without images, by numpy (mmengine) and mmpretrain."""
 
 
 def positive_int(text: str) -> int:
@@ -67,7 +67,7 @@ def add_config_argument(parser: argparse.ArgumentParser) -> None:
 
 
 class _CfgOptions(DictAction):
-    """``KEY=VALUE`` pairs; a word without ``=`` is an error of usage."""
+    """Action for ``KEY=VALUE`` pairs; a word without ``=`` is a usage error."""
 
     def __call__(self, parser: Any, namespace: Any, values: Any, option_string: Any = None) -> None:
         for pair in values:
@@ -95,19 +95,19 @@ def add_config_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def add_launcher_argument(parser: argparse.ArgumentParser) -> None:
-    """Add ``--launcher``, which names the program that starts the processes."""
+    """Add ``--launcher``: the program that starts the processes."""
     parser.add_argument(
         "--launcher",
         choices=["none", "pytorch", "slurm", "mpi"],
         default="none",
         help="program that starts the processes (default: none, a single process)",
     )
-    # torch.distributed.launch passes one or the other, depending on its version
+    # torch.distributed.launch passes one of the two spellings, depending on its version
     parser.add_argument("--local_rank", "--local-rank", type=int, default=0, help=argparse.SUPPRESS)
 
 
 def add_common_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the optional arguments of both training and testing."""
+    """Add the optional arguments that training and testing share."""
     parser.add_argument("--work-dir", help="folder for logs, checkpoints and metrics")
     parser.add_argument("--amp", action="store_true", help="use automatic mixed precision")
     for option in ("pin-memory", "persistent-workers"):
@@ -124,10 +124,10 @@ def load_run_config(args: argparse.Namespace) -> Config:
     """Read the config of a run, and merge the common arguments into it.
 
     Args:
-        args: Has ``config`` and the arguments of :func:`add_common_arguments`.
+        args: Arguments with ``config`` and those of :func:`add_common_arguments`.
 
     Raises:
-        ICKDError: if the config cannot be found or read, or ``--cfg-options`` do not fit it.
+        ICKDError: If the config cannot be found or read, or ``--cfg-options`` do not fit it.
     """
     cfg = load_launched_config(args)
     if args.work_dir is not None:
@@ -146,10 +146,11 @@ def load_launched_config(args: argparse.Namespace) -> Config:
     """Read a config for one or several processes.
 
     Args:
-        args: Has ``config``, ``cfg_options`` and the arguments of :func:`add_launcher_argument`.
+        args: Arguments with ``config``, ``cfg_options`` and those of
+            :func:`add_launcher_argument`.
 
     Raises:
-        ICKDError: if the config cannot be found or read, or ``--cfg-options`` do not fit it.
+        ICKDError: If the config cannot be found or read, or ``--cfg-options`` do not fit it.
     """
     os.environ.setdefault("LOCAL_RANK", str(args.local_rank))
     cfg = read_config(args.config, args.cfg_options)
@@ -158,7 +159,7 @@ def load_launched_config(args: argparse.Namespace) -> Config:
 
 
 def read_config(config: str, options: dict[str, Any] | None = None) -> Config:
-    """Read the config of a run with one process, with the defaults of the stock tools.
+    """Read the config of a run in one process, with the defaults of the stock tools.
 
     ``~`` and environment variables in its paths are expanded (:mod:`mmickd.utils.paths`).
 
@@ -167,7 +168,7 @@ def read_config(config: str, options: dict[str, Any] | None = None) -> Config:
         options: Settings of ``--cfg-options``.
 
     Raises:
-        ICKDError: if the config cannot be found or read, or the options do not fit it.
+        ICKDError: If the config cannot be found or read, or the options do not fit it.
     """
     repair_scopes()
     import_yapf()
@@ -187,7 +188,7 @@ def read_config(config: str, options: dict[str, Any] | None = None) -> Config:
 
 
 def _set_loader_defaults(cfg: Config, key: str) -> None:
-    """Set the dataloader defaults of mmpretrain's own tools, which mmseg's tools do not have."""
+    """Set the dataloader defaults of mmpretrain's tools; mmseg's tools have no such defaults."""
     loader = cfg.get(key)
     if not isinstance(loader, dict):
         return
@@ -213,11 +214,11 @@ def build_runner(cfg: Config) -> Any:
 
 
 @contextmanager
-def explained_empty_data() -> Iterator[None]:
-    """Replace the error of mmengine or mmpretrain about a data set without images.
+def explain_empty_data() -> Iterator[None]:
+    """Explain the error of a data set without images that is raised in the block.
 
     Raises:
-        ICKDError: in place of their messages.
+        ICKDError: In place of the error of numpy or mmpretrain.
     """
     try:
         yield
@@ -225,7 +226,7 @@ def explained_empty_data() -> Iterator[None]:
         if not any(text in str(error) for text in EMPTY_DATA):
             raise
         raise ICKDError(
-            "a data set of the config finds no image. Check data_root, data_prefix and ann_file of "
+            "a data set of the config has no image. Check data_root, data_prefix and ann_file of "
             "train_dataloader and val_dataloader, and for mmseg img_suffix ('.png', '.jpg') too."
         ) from error
 
@@ -245,7 +246,7 @@ def run_command(main: Callable[[], int | None]) -> None:
         sys.exit(130)
     except ICKDError as error:
         rank = os.environ.get("LOCAL_RANK", os.environ.get("SLURM_LOCALID", "0"))
-        if rank == "0":  # once on each machine, since a file may be missing on one of them only
+        if rank == "0":  # once on each machine, since a file may be missing on one machine only
             print(f"\nerror: {error}", file=sys.stderr, flush=True)
         sys.exit(2)
     leave_ranks()
@@ -254,10 +255,10 @@ def run_command(main: Callable[[], int | None]) -> None:
 
 
 def leave_ranks() -> None:
-    """End distributed training before the process ends.
+    """Destroy the process group before the process ends.
 
-    The threads of an open gloo group abort a process that has finished its work (torch 2.11:
-    'terminate called without an active exception'), and the launcher reports the run as failed.
+    The threads of an open gloo group would abort a process at its end (torch 2.11: 'terminate
+    called without an active exception'), and the launcher would report a failed run.
     """
     if torch_dist.is_available() and torch_dist.is_initialized():
         gc.collect()  # runners and wrappers are reference cycles that hold the group

@@ -41,14 +41,14 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         description=__doc__, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    for name, add_arguments, about in (
+    for name, add_arguments, text in (
         ("build", _add_build, "build the missing banks of a config, without training"),
         ("list", _add_cache, "list the banks in the cache"),
         ("verify", _add_cache, "read all banks in the cache; exit code 1 if one is broken"),
         ("prune", _add_prune, "remove banks from the cache"),
         ("export", _add_export, "write the rows of a bank with the paths of their images"),
     ):
-        command = commands.add_parser(name, help=about, description=f"{about.capitalize()}.")
+        command = commands.add_parser(name, help=text, description=f"{text.capitalize()}.")
         add_arguments(command)
         add_json_argument(command)
     args = parser.parse_args(_with_command(sys.argv[1:] if argv is None else argv))
@@ -60,7 +60,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 
 
 def _with_command(words: Sequence[str]) -> list[str]:
-    """Return the command line with the command in front, also if the user left it out."""
+    """Return the command line with the command in front, even if the user omitted it."""
     if words and words[0] in (*FUNCTIONS, "-h", "--help"):
         return [*words]
     is_config = bool(words) and not words[0].startswith("-")

@@ -31,7 +31,7 @@ def build(args: argparse.Namespace) -> None:
     if not dist.is_main_process():
         return
     seconds = time.monotonic() - begin
-    head = ("level", "rows", "MiB", "")
+    head = ("level", "rows", "MiB", "state")
     rows = [
         (b["level"], b["rows"], f"{b['bytes'] / 2**20:.1f}", "found" if b["found"] else "built")
         for b in banks
@@ -45,25 +45,25 @@ def build(args: argparse.Namespace) -> None:
 
 
 def banks_of(cfg: Config) -> list[dict[str, Any]]:
-    """Return the banks of a config, one for each level; missing ones are built.
+    """Return the banks of a config, one for each level; missing banks are built.
 
-    The names of their images are written as well.
+    The names of the images are written as well.
 
     Args:
         cfg: The whole config.
 
     Returns:
-        For each bank its ``level``, ``folder``, ``rows``, ``bytes`` of all files, and ``found``,
-        which is False if it was built now. Ranks other than 0 return an empty list.
+        For each bank its ``level``, ``folder``, ``rows``, ``bytes`` of all files, and ``found``
+        (False if the bank was built now). Ranks other than 0 return an empty list.
 
     Raises:
-        ICKDError: if runs of the config need no bank, keep it in memory, or cannot begin.
+        ICKDError: If runs of the config need no bank, keep the bank in memory, or cannot begin.
     """
     options = hook_entry(cfg).get("bank")
     if isinstance(options, dict) and options.get("cache_dir", "auto") is None:
         raise ICKDError(
-            f"{cfg.filename} has bank.cache_dir=None, so its banks are only kept in memory: set it "
-            "to a folder, or remove it, so that a run finds the banks that are built now."
+            f"{cfg.filename} has bank.cache_dir=None, so its banks are kept in memory only. Set it "
+            "to a folder, or remove it, so that runs use the banks that are built now."
         )
     check_files(cfg)
     prepare_launch(cfg)
@@ -72,7 +72,7 @@ def banks_of(cfg: Config) -> list[dict[str, Any]]:
             raise ICKDError(f"{cfg.filename} needs no bank before training: {_why_no_bank(run)}.")
         if not dist.is_main_process():
             return []
-        return [_facts(level, stored) for level, stored in run.stored.items()]
+        return [_bank_as_json(level, stored) for level, stored in run.stored.items()]
 
 
 def bank_of(cfg: Config, level: str | None) -> Path:
@@ -80,39 +80,40 @@ def bank_of(cfg: Config, level: str | None) -> Path:
 
     Args:
         cfg: The whole config.
-        level: Level of the bank; None: the only one.
+        level: Level of the bank; None: the only level.
 
     Raises:
-        ICKDError: if there is no bank of this level, or ``level`` is None and there are several;
-            or as :func:`banks_of`.
+        ICKDError: If there is no bank of this level, or if ``level`` is None and there are several
+            banks; see also :func:`banks_of`.
     """
     folders = {bank["level"]: Path(bank["folder"]) for bank in banks_of(cfg)}
     if level is None and len(folders) == 1:
         return next(iter(folders.values()))
     if level not in folders:
         raise ICKDError(
-            f"{cfg.filename} has banks of the levels {', '.join(folders)}: name one by --level."
+            f"{cfg.filename} has banks of the levels {', '.join(folders)}: choose one by --level."
         )
     return folders[level]
 
 
 def _why_no_bank(run: OpenRun) -> str:
     if run.distiller.teacher.is_frozen:
-        return "none of its losses retrieves rows"
+        return "no loss retrieves rows"
     return (
-        "its teacher learns while the student does, and fills a queue in memory. Only a frozen "
+        "its teacher learns with the student, and fills queues in memory. Only a frozen "
         "teacher (OfflineTeacher, or SelfTeacher with mode='checkpoint') has a bank"
     )
 
 
-def _facts(level: str, stored: StoredBank) -> dict[str, Any]:
+def _bank_as_json(level: str, stored: StoredBank) -> dict[str, Any]:
+    """Return the entry of a bank in the JSON file; missing names of images are written."""
     folder = stored.folder
     not_written = ICKDError(
         f"the bank was built, but could not be written to {folder}, see the warnings above: set "
         "bank.cache_dir, or MMICKD_CACHE_DIR, to a folder that can be written."
     )
     try:
-        stored.cache.complete(stored.fields)
+        stored.cache.complete(stored.cache_key)
     except OSError as error:  # the bank was not written, or its folder is read-only
         if not stored.was_cached:
             raise not_written from error

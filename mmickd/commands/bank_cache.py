@@ -16,23 +16,23 @@ from mmickd.utils.text import shorten
 
 HEAD = ("folder", "level", "teacher", "rows", "classes", "MiB", "last used", "state")
 WIDTHS = {"level": 10, "teacher": 24, "rows": 10, "classes": 7}
-"""Maximum number of characters of a value of the manifest, so that a bank takes one line."""
+"""Maximum number of characters of a value in the table, so that a bank takes one line."""
 
 
 def list_banks(args: argparse.Namespace) -> None:
     """Print a table of the banks, the most recently used last."""
     cache = BankCache(args.cache_dir)
-    banks = [facts_of(entry) for entry in cache.entries()]
+    banks = [bank_as_json(entry) for entry in cache.entries()]
     if banks:
-        console().print(table("memory banks", HEAD, [_row(facts) for facts in banks]))
+        console().print(table("memory banks", HEAD, [_row(bank) for bank in banks]))
     print(_total(cache))
     if args.json is not None:
         write_json(args.json, {"cache_dir": str(cache.root), "banks": banks})
 
 
-def facts_of(entry: Entry) -> dict[str, Any]:
-    """Return the facts about a bank from its manifest, without reading its tensors."""
-    facts: dict[str, Any] = {
+def bank_as_json(entry: Entry) -> dict[str, Any]:
+    """Return the entry of a bank in the JSON file, without reading its tensors."""
+    bank: dict[str, Any] = {
         **dict.fromkeys(WIDTHS, ""),
         "folder": entry.folder.name,
         "bytes": entry.nbytes,
@@ -42,22 +42,22 @@ def facts_of(entry: Entry) -> dict[str, Any]:
     if entry.is_whole:
         try:
             manifest = read_manifest(entry.folder)
-            about = manifest["about"] if isinstance(manifest.get("about"), dict) else {}
-            names = [about.get(f"teacher_{key}") for key in ("checkpoint", "config")]
-            facts["level"] = manifest["fields"].get("level", "")
-            facts["teacher"] = ", ".join(str(name) for name in names if name)
-            facts["rows"] = manifest.get("rows", "")
-            facts["classes"] = manifest.get("num_classes", "")
-            facts["state"] = "ok" if manifest.get("format") == FORMAT_VERSION else "other format"
+            description = manifest["about"] if isinstance(manifest.get("about"), dict) else {}
+            names = [description.get(f"teacher_{key}") for key in ("checkpoint", "config")]
+            bank["level"] = manifest["fields"].get("level", "")
+            bank["teacher"] = ", ".join(str(name) for name in names if name)
+            bank["rows"] = manifest.get("rows", "")
+            bank["classes"] = manifest.get("num_classes", "")
+            bank["state"] = "ok" if manifest.get("format") == FORMAT_VERSION else "other format"
         except Exception:  # the file may hold anything
-            facts["state"] = "broken"
-    return facts
+            bank["state"] = "broken"
+    return bank
 
 
-def _row(facts: dict[str, Any]) -> tuple[str, ...]:
-    values = [shorten(facts[key], width) for key, width in WIDTHS.items()]
-    size = f"{facts['bytes'] / 2**20:.1f}"
-    return facts["folder"], *values, size, facts["last_used"], facts["state"]
+def _row(bank: dict[str, Any]) -> tuple[str, ...]:
+    values = [shorten(bank[key], width) for key, width in WIDTHS.items()]
+    size = f"{bank['bytes'] / 2**20:.1f}"
+    return bank["folder"], *values, size, bank["last_used"], bank["state"]
 
 
 def verify(args: argparse.Namespace) -> int:
@@ -68,7 +68,7 @@ def verify(args: argparse.Namespace) -> int:
     """
     cache, results = BankCache(args.cache_dir), []
     for entry in cache.entries():
-        fault, fault_of_names, state = entry.fault(), "", facts_of(entry)["state"]
+        fault, fault_of_names, state = entry.fault(), "", bank_as_json(entry)["state"]
         line = fault or "ok"
         if state == "other format":
             line = fault or "skipped, it has another format"

@@ -27,7 +27,7 @@ def export(args: argparse.Namespace) -> int:
         1 if the image of a row is unknown, else 0.
 
     Raises:
-        ICKDError: if there is no such bank, or the file cannot be written.
+        ICKDError: If there is no such bank, or the file cannot be written.
     """
     write = columns_writer(args.out.suffix)
     if write is None:
@@ -52,17 +52,17 @@ def export(args: argparse.Namespace) -> int:
     except OSError as error:
         raise ICKDError(f"--out={args.out} cannot be written: {error}") from error
     if unknown:
-        print(f"warning: the image of {unknown} rows is not known{reason}", file=sys.stderr)
+        print(f"warning: the image of {unknown} rows is unknown{reason}", file=sys.stderr)
     print(f"{len(bank)} rows of the {level} bank {folder}")
     print(f"written to {args.out}")
     if args.json is not None:
-        facts = {"file": str(args.out), "folder": str(folder), "level": level}
-        write_json(args.json, {**facts, "rows": len(bank), "rows_without_image": unknown})
+        values = {"file": str(args.out), "folder": str(folder), "level": level}
+        write_json(args.json, {**values, "rows": len(bank), "rows_without_image": unknown})
     return int(unknown > 0)
 
 
 def _folder(args: argparse.Namespace) -> Path:
-    """Return the folder of the bank; the missing bank of a config is built."""
+    """Return the folder of the bank; a missing bank of a config is built."""
     if FINGERPRINT.fullmatch(args.bank):
         return BankCache(args.cache_dir).root / args.bank
     if Path(args.bank).is_dir():
@@ -71,10 +71,10 @@ def _folder(args: argparse.Namespace) -> Path:
 
 
 def _read(folder: Path) -> tuple[MemoryBank, str]:
-    """Read a bank and its level, whatever run it belongs to."""
+    """Read a bank of any run; return the bank and its level."""
     try:
-        fields = read_manifest(folder)["fields"]
-        return read_bank(folder, fields), str(fields.get("level"))
+        cache_key = read_manifest(folder)["fields"]
+        return read_bank(folder, cache_key), str(cache_key.get("level"))
     except Exception as error:  # the files may hold anything
         raise ICKDError(
             f"the bank in {folder} {describe_read_error(error)}: `mmickd bank list` lists the "

@@ -48,7 +48,7 @@ def _collect(cfg: Config, images: int) -> CheckReport:
         return collect(cfg, images)
     except ICKDError:
         raise
-    except Exception as error:  # whatever other packages raise
+    except Exception as error:  # any error of other packages
         place = traceback.extract_tb(error.__traceback__)[-1]
         raise ICKDError(
             f"the run cannot begin: {type(error).__name__}: {error} ({place.filename}, line "
@@ -63,7 +63,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         0 if all checks pass, 1 if there are warnings.
 
     Raises:
-        ICKDError: if the run cannot begin; it is written as JSON, too.
+        ICKDError: If the run cannot begin; it is written as JSON, too.
     """
     args, terminal = parse_args(argv), console()
     try:

@@ -37,7 +37,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         description=__doc__, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("comparison", type=Path, metavar="PLAN", help="JSON file")
-    parser.add_argument("--out", type=Path, help="folder of all runs (work_dirs/NAME_OF_THE_PLAN)")
+    parser.add_argument("--out", type=Path, help="folder of all runs (default: work_dirs/PLAN)")
     parser.add_argument(
         "--cfg-options", nargs="+", default=[], metavar="KEY=VALUE",
         help="options for the config of every run",
@@ -50,7 +50,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run what is not done yet, then print and write the table."""
+    """Run the jobs that are not done yet, then print and write the table."""
     args = parse_args(argv)
     return exit_code_of(lambda: compare(args))
 

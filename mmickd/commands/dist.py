@@ -1,4 +1,4 @@
-"""Train or test with several processes on one machine or more, started by torchrun."""
+"""Train or test with several processes on one or more machines, started by torchrun."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ def _launch(tool: str, names: list[str], argv: Sequence[str] | None, description
         epilog="environment: PORT, and for several machines NNODES, NODE_RANK, MASTER_ADDR",
     )
     for name in names:
-        parser.add_argument(name, help=f"as of mmickd {tool}")
+        parser.add_argument(name, help=f"see mmickd {tool} --help")
     parser.add_argument("processes", help="number of processes on this machine, one for each GPU")
     parser.add_argument("arguments", nargs=argparse.REMAINDER, help=f"options of mmickd {tool}")
     args = parser.parse_args(argv)
 
-    from torch.distributed.run import main  # here, since it takes seconds, and --help needs none
+    from torch.distributed.run import main  # a slow import, which --help does not need
 
     main(
         [
@@ -68,7 +68,7 @@ def _free_port() -> str:
 def _tool(name: str) -> Path:
     """Return the script that each process runs: the wheel's copy, or the checkout's file.
 
-    It is a script, since ``python -m`` would prefer the working directory to the installed package.
+    ``python -m`` is not used, as it prefers the working directory to the installed package.
     """
     in_wheel = _PACKAGE / ".mim" / "tools" / f"{name}.py"
     in_checkout = _PACKAGE.parent / "tools" / f"{name}.py"

@@ -66,11 +66,11 @@ def write_results(out: Path, text: str, data: object, json_file: Path | None = N
 
 
 class Terminated(BaseException):
-    """Signal SIGTERM, which ends a command as Ctrl-C does."""
+    """Exception for the signal SIGTERM, which ends a command like Ctrl-C."""
 
 
 def exit_code_of(work: Callable[[], None]) -> int:
-    """Do work that can resume after a stop, report how it ended, and return the exit code."""
+    """Call ``work``, which can be resumed, report its end, and return the exit code."""
     before = signal.signal(signal.SIGTERM, _terminate)
     try:
         work()
@@ -81,10 +81,10 @@ def exit_code_of(work: Callable[[], None]) -> int:
         print(f"\n{error}")
         return 3
     except KeyboardInterrupt:
-        print("\nstopped; the same command goes on from here", file=sys.stderr)
+        print("\nstopped; the same command resumes from here", file=sys.stderr)
         return 130
     except Terminated:
-        print("\nterminated; the same command goes on from here", file=sys.stderr)
+        print("\nterminated; the same command resumes from here", file=sys.stderr)
         return 143
     finally:
         signal.signal(signal.SIGTERM, before)
@@ -92,5 +92,5 @@ def exit_code_of(work: Callable[[], None]) -> int:
 
 
 def _terminate(*_: object) -> None:
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # a second one must not disturb the clean-up
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # a second signal must not interrupt the clean-up
     raise Terminated

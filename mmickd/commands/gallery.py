@@ -1,4 +1,4 @@
-"""Show what images retrieve from the memory bank, and list label issues."""
+"""Show the rows that images retrieve from the memory bank, and list label issues."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ docs/gallery.md.
 exit codes: 0 finished, 2 the gallery cannot be made, 130 Ctrl-C
 """
 MEMORISED = 0.99
-"""Share of labels that the teacher predicts, above which it may have memorised label errors."""
+"""Share of correctly predicted labels above which a teacher may have memorised label errors."""
 TOP_ISSUES = 5
 """Number of label issues that are printed."""
 
@@ -72,7 +72,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     queries = parser.add_mutually_exclusive_group()
     queries.add_argument(
         "--images", nargs="+", metavar="PATH",
-        help="images of the split to query with, by their paths or unique ends of them",
+        help="images of the split to use as queries, by their paths or unique ends of paths",
     )  # fmt: skip
     queries.add_argument(
         "--count", type=positive_int, default=48,
@@ -116,18 +116,18 @@ def collect(run: OpenRun, args: argparse.Namespace, title: str) -> Gallery:
         title: Title of the page.
 
     Raises:
-        ICKDError: if the run has no frozen bank, or the selected images or classes do not exist.
+        ICKDError: If the run has no frozen bank, or the selected images or classes do not exist.
     """
-    source = GalleryBank.of(run.ready)
-    bank, teacher = source.bank, source.teacher
-    splits = {"train": source.images}
+    gallery_bank = GalleryBank.of(run.ready)
+    bank, teacher = gallery_bank.bank, gallery_bank.teacher
+    splits = {"train": gallery_bank.images}
     if args.split == "val":
         splits["val"] = validation_images(run)
     images = splits[args.split]
     names = class_names(run.runner.train_dataloader.dataset, bank.num_classes)
     classes = select_classes(args.classes, names)
     students = _students(run.student, run.ready.layer, args.checkpoint)
-    reader = ContextReader(source, args.neighbours, students, args.seed)
+    reader = ContextReader(gallery_bank, args.neighbours, students, args.seed)
     if args.images:
         order = images_by_path(images, args.images, args.split)
         examples = reader.examples_of_images(images, args.split, order, classes)
@@ -143,26 +143,28 @@ def collect(run: OpenRun, args: argparse.Namespace, title: str) -> Gallery:
     if agreement > MEMORISED and teacher.features == "auto":
         _warn_of_memorised_labels(agreement)
     facts = [
-        f"{source.level} level",
-        f"{len(bank):,} rows of {len(source.images):,} training images",
+        f"{gallery_bank.level} level",
+        f"{len(bank):,} rows of {len(gallery_bank.images):,} training images",
         f"teacher layer {teacher.layers}",
         f"queries of the {args.split} split",
         f"the teacher predicts the label of {agreement:.1%} of the rows",
     ]
     thumbnails = Thumbnails(splits, teacher.swaps_channels)
-    return Gallery(title, facts, names, examples, _scored_labels(source, reader.rows), thumbnails)
+    return Gallery(
+        title, facts, names, examples, _scored_labels(gallery_bank, reader.rows), thumbnails
+    )
 
 
-def _scored_labels(source: GalleryBank, rows: RowLocator) -> list[LabelIssue]:
+def _scored_labels(gallery_bank: GalleryBank, rows: RowLocator) -> list[LabelIssue]:
     """Return all labels of the bank's images by falling score, with the names of the images."""
-    columns = (column.tolist() for column in vars(label_issues(source.bank)).values())
+    columns = (column.tolist() for column in vars(label_issues(gallery_bank.bank)).values())
     return [LabelIssue(rows.name_of(image), *rest) for image, *rest in zip(*columns, strict=True)]
 
 
 def _warn_of_memorised_labels(agreement: float) -> None:
     print_log(
         f"the teacher predicts {agreement:.1%} of the labels. It may have memorised label errors, "
-        "and then its last features repeat them: for label_issues.csv, retrieve by an earlier "
+        "which its last features then reflect. For label_issues.csv, retrieve by an earlier "
         "layer (--cfg-options custom_hooks.0.teacher.features=backbone.layer2)",
         logger="current",
         level=logging.WARNING,
@@ -170,10 +172,10 @@ def _warn_of_memorised_labels(agreement: float) -> None:
 
 
 def validation_images(run: OpenRun) -> BankImages:
-    """Return the images of the validation set, under a pipeline like the bank's.
+    """Return the images of the validation set, with a pipeline chosen as for the bank.
 
     Raises:
-        ICKDError: if the config has no validation set.
+        ICKDError: If the config has no validation set.
     """
     loader = getattr(run.runner, "val_dataloader", None)
     dataset = getattr(loader, "dataset", None)
@@ -186,7 +188,7 @@ def validation_images(run: OpenRun) -> BankImages:
 def _students(
     student: nn.Module, layer: str, checkpoint: str | None
 ) -> Mapping[str, StudentPredictor]:
-    """Return the student before training, and the trained one if there is a checkpoint."""
+    """Return the untrained student, and the trained student if there is a checkpoint."""
     students = {BEFORE: StudentPredictor(student, layer)}
     if checkpoint is not None:
         trained = copy_model(student)
@@ -201,16 +203,16 @@ def _backends(cfg: Config, out: Path) -> Callable[[int, Image.Image], None]:
     backends = (cfg.get("visualizer") or {}).get("vis_backends")
     if not backends:
         raise ICKDError(
-            "--backends: the config has no visualizer.vis_backends. Give some, for example "
+            "--backends: the config has no visualizer.vis_backends. Add some, for example "
             "--cfg-options visualizer.vis_backends=\"[dict(type='TensorboardVisBackend')]\"."
         )
     try:
         visualizer = Visualizer("gallery", vis_backends=backends, save_dir=str(out))
         visualizer.add_config(cfg)  # backends are initialised when they are first used
-    except Exception as error:  # any error of a backend's package, above all that it is missing
+    except Exception as error:  # any error of a backend, such as a missing package
         raise ICKDError(
             f"--backends: visualizer.vis_backends cannot be opened ({type(error).__name__}: "
-            f"{str(error)[:300]}). Install what they need, or leave them out."
+            f"{str(error)[:300]}). Install their packages, or remove these backends."
         ) from error
     writer = PictureWriter(visualizer)
     return lambda number, picture: writer.add("context", picture, number)

@@ -1,4 +1,4 @@
-"""Adapting distributed runs to machines without an accelerator."""
+"""Adaptation of distributed runs to machines without an accelerator."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ def on_cpu() -> bool:
 
 
 def prepare_launch(cfg: Config) -> None:
-    """Adapt ``cfg`` in place to a machine without an accelerator; on others do nothing.
+    """Adapt ``cfg`` in place to a machine without an accelerator; do nothing on other machines.
 
     mmengine's initialisation calls ``torch.cuda.set_device`` and passes the local rank to
-    ``DistributedDataParallel`` as a device; both fail without one. So the process group is created
-    here, with gloo, before the runner needs it.
+    ``DistributedDataParallel`` as a device; both fail without an accelerator. So this function
+    creates the process group, with gloo, before the runner needs it.
 
     Args:
         cfg: The whole config, with ``launcher`` set.
 
     Raises:
-        ICKDError: if the launcher did not set the rank and the world size.
+        ICKDError: If the launcher did not set the rank and the world size.
     """
     launcher = cfg.get("launcher", "none")
     if launcher == "none" or not on_cpu():
@@ -54,13 +54,13 @@ def prepare_launch(cfg: Config) -> None:
 
 
 def check_amp(cfg: Config) -> None:
-    """Check that mixed precision is only used with an accelerator, as mmengine requires.
+    """Check that mixed precision is used only with an accelerator, as mmengine requires.
 
     Args:
         cfg: The whole config.
 
     Raises:
-        ICKDError: if the config uses mixed precision and there is no accelerator.
+        ICKDError: If the config uses mixed precision and there is no accelerator.
     """
     wrapper = cfg.get("optim_wrapper") or {}
     if type_name(wrapper.get("type")) == "AmpOptimWrapper" and on_cpu():
@@ -71,13 +71,13 @@ def check_amp(cfg: Config) -> None:
 
 
 def use_cpu_wrapper(cfg: Config) -> None:
-    """Set a model wrapper without devices, in place; the config's other settings of it are kept.
+    """Set a model wrapper without devices, in place; its other settings in the config are kept.
 
     Args:
         cfg: The whole config.
 
     Raises:
-        ICKDError: if the strategy of a FlexibleRunner needs an accelerator.
+        ICKDError: If the strategy of a FlexibleRunner needs an accelerator.
     """
     ddp = dict(
         type="MMDistributedDataParallel",
@@ -110,7 +110,7 @@ def revert_sync_bn(node: Any) -> bool:
         node: Config of a model, or a part of it.
 
     Returns:
-        True if there was one.
+        True if the config had a ``SyncBN``.
     """
     has_sync_bn = False
     if isinstance(node, MutableMapping):

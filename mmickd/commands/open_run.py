@@ -1,4 +1,4 @@
-"""A run before its first step: built and checked, with its banks, untrained."""
+"""Run before its first step: built, checked, with its banks, and untrained."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any
 from mmengine.config import Config
 from torch import nn
 
-from mmickd.commands.arguments import build_runner, explained_empty_data
+from mmickd.commands.arguments import build_runner, explain_empty_data
 from mmickd.diagnostics.finding import Finding
 from mmickd.hooks.attachment import Attachment
 from mmickd.hooks.entries import hook_entry
@@ -27,16 +27,16 @@ from mmickd.training.preparation import ReadyRun
 
 @dataclass(frozen=True)
 class OpenRun:
-    """A run before its first step.
+    """Run before its first step.
 
     Args:
         runner: Runner of mmengine, with its loops and loaders; its student is on its device.
-        ready: What the run would train with: teacher, memories and losses.
+        ready: Teacher, memories and losses of the run.
         attachment: Attachment of the distiller to the student: ``student(..., mode='loss')`` in
             training mode returns the distilled losses.
         options: Options of the hook.
-        findings: What looks wrong with the run.
-        notes: Warnings that other packages have logged so far, as findings of level info.
+        findings: Findings about the run.
+        notes: Warnings of other packages so far, as findings of level info.
     """
 
     runner: Any
@@ -53,7 +53,7 @@ class OpenRun:
 
     @property
     def stored(self) -> dict[str, StoredBank]:
-        """Place of the frozen bank of each level in the cache; empty if there is none."""
+        """Location of the frozen bank of each level in the cache; empty without a cached bank."""
         return self.ready.frozen.stored
 
     @property
@@ -63,7 +63,7 @@ class OpenRun:
 
     @property
     def context(self) -> RunContext:
-        """Data and settings of the run, as the teacher gets them."""
+        """Settings, data and builders of the runner."""
         return self.ready.context
 
 
@@ -71,16 +71,16 @@ class OpenRun:
 def open_run(cfg: Config, sample: int | None = None) -> Iterator[OpenRun]:
     """Yield a run just before its first step.
 
-    Errors that would stop the run are raised here. Nothing is written into the run's work dir or
-    to its visualization backends.
+    Errors that would stop the run are raised. Nothing is written to the run's work dir or to its
+    visualization backends.
 
     Args:
         cfg: The whole config; it is not changed.
-        sample: Most images of a frozen bank, which is not cached then and may miss classes; None:
-            the whole bank.
+        sample: Maximum number of images of a small frozen bank, which is not cached and may lack
+            classes; None: the whole bank.
 
     Raises:
-        ICKDError: if there is not exactly one :class:`~mmickd.ICKDHook`, or the run cannot begin.
+        ICKDError: If there is not exactly one :class:`~mmickd.ICKDHook`, or the run cannot begin.
     """
     cfg = cfg.copy()
     hook_entry(cfg)
@@ -95,7 +95,7 @@ def open_run(cfg: Config, sample: int | None = None) -> Iterator[OpenRun]:
         handler = _OtherWarnings()
         runner.logger.addHandler(handler)
         try:
-            with explained_empty_data():
+            with explain_empty_data():
                 _begin(runner)
             assert hook.ready is not None and hook.attachment is not None
             yield OpenRun(
@@ -104,19 +104,21 @@ def open_run(cfg: Config, sample: int | None = None) -> Iterator[OpenRun]:
         finally:
             hook.after_train(runner)
             runner.logger.removeHandler(handler)
-            for file_handler in list(runner.logger.handlers):  # of the log file in the folder
+            for file_handler in list(
+                runner.logger.handlers
+            ):  # the log file is in the temporary folder
                 if isinstance(file_handler, logging.FileHandler):
                     file_handler.close()
                     runner.logger.removeHandler(file_handler)
 
 
 def _begin(runner: Any) -> None:
-    """Let mmengine train with a loop that takes no step."""
+    """Let mmengine train with a loop that makes no step."""
     hooks, loop = runner._hooks, runner.train_loop
 
     def run() -> nn.Module:
         runner.call_hook("before_train")
-        runner._hooks = []  # nothing was trained: no hook is called for the end of the run
+        runner._hooks = []  # no hook is called for the end of the run, as nothing was trained
         return runner.model
 
     if loop is not None:  # without one, train() raises

@@ -19,7 +19,7 @@ def publish(argv: Sequence[str] | None = None) -> None:
     The checkpoint of a run whose teacher learns (SelfTeacher, OnlineTeacher) also holds the
     teacher, peers and queues, and every checkpoint may hold the optimizer and the log. OUT holds
     only the student's weights and the checkpoint's meta (classes, epoch, iteration, text of the
-    config). With EMAHook these are the averaged weights, which the run validated.
+    config). With EMAHook the weights are the averaged weights, which the run validated.
     """
     parser = _parser(publish, "checkpoint of a run (iter_*.pth, epoch_*.pth, best_*.pth)")
     args = parser.parse_args(argv)
@@ -33,7 +33,7 @@ def publish(argv: Sequence[str] | None = None) -> None:
     write_plain_checkpoint(
         args.out, meta if isinstance(meta, dict) else {}, state_dict_of(checkpoint)
     )
-    # EMAHook stores the averaged weights as state_dict, and the trained ones beside it
+    # EMAHook stores the averaged weights as state_dict, and the trained weights separately
     averaged = ", averaged by EMAHook" if "ema_state_dict" in checkpoint else ""
     before, size = (
         f"{file.stat().st_size / 2**20:.1f} MiB" for file in (args.checkpoint, args.out)
@@ -76,7 +76,7 @@ def _read(args: argparse.Namespace) -> dict[str, Any]:
     """Read the checkpoint of a run, on the CPU.
 
     Raises:
-        ICKDError: if it does not exist or cannot be read, or the file to write exists already.
+        ICKDError: If the checkpoint cannot be read, or the file to write exists already.
     """
     if not args.checkpoint.is_file():
         raise ICKDError(f"{args.checkpoint} does not exist.")

@@ -1,4 +1,4 @@
-"""Printing tables and Markdown, and the argument ``--json``."""
+"""Output of tables and Markdown on the terminal, and the argument ``--json``."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 PLAIN_WIDTH = 120
-"""Width in characters if the output is no terminal."""
+"""Width in characters of output that is not a terminal."""
 
 
 def console() -> Console:
@@ -22,7 +22,7 @@ def console() -> Console:
 
 
 def table(title: str, head: Sequence[str], rows: Sequence[Sequence[object]]) -> Table:
-    """Return a table whose first column is left-aligned, and the others right-aligned.
+    """Return a table whose first column is left-aligned; the other columns are right-aligned.
 
     Args:
         title: Title above the table.

@@ -58,7 +58,7 @@ def merge_args(cfg: Config, args: argparse.Namespace) -> None:
     """Merge the arguments of testing into ``cfg``.
 
     Raises:
-        ICKDError: if ``cfg`` has no test set, or lacks what an argument needs.
+        ICKDError: If ``cfg`` has no test set, or lacks a setting that an argument needs.
     """
     check_test_set(cfg)
     cfg.load_from = args.checkpoint
@@ -80,7 +80,7 @@ def check_test_set(cfg: Config) -> None:
     """Check that a config has a test set.
 
     Raises:
-        ICKDError: if ``test_dataloader``, ``test_evaluator`` or ``test_cfg`` is missing or None.
+        ICKDError: If ``test_dataloader``, ``test_evaluator`` or ``test_cfg`` is missing or None.
     """
     parts = ("test_dataloader", "test_evaluator", "test_cfg")
     missing = [part for part in parts if cfg.get(part) is None]
@@ -117,10 +117,10 @@ def enable_visualization(cfg: Config, args: argparse.Namespace) -> None:
 
 
 def enable_tta(cfg: Config) -> None:
-    """Wrap the model and change the pipeline; a classifier without ``tta_*`` settings is flipped.
+    """Wrap the model and change the pipeline; without ``tta_*`` settings, images are flipped.
 
     Raises:
-        ICKDError: if a segmenter has no ``tta_*`` settings, or the data set has no pipeline.
+        ICKDError: If a segmenter has no ``tta_*`` settings, or the data set has no pipeline.
     """
     pipeline: Any = cfg.get("tta_pipeline")
     model: Any = cfg.get("tta_model")
@@ -134,7 +134,7 @@ def enable_tta(cfg: Config) -> None:
     if not dataset.get("pipeline"):
         raise ICKDError(
             "--tta changes test_dataloader.dataset.pipeline, which is missing or empty (a "
-            f"{type_name(dataset.get('type'))} is tested on). Test its parts one by one."
+            f"{type_name(dataset.get('type'))} is the test set). Test its parts one by one."
         )
     if model is None:
         model = dict(type="mmpretrain.AverageClsScoreTTA")

@@ -11,7 +11,7 @@ from mmickd.commands.arguments import (
     add_common_arguments,
     add_config_argument,
     build_runner,
-    explained_empty_data,
+    explain_empty_data,
     load_run_config,
     run_command,
 )
@@ -33,7 +33,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         nargs="?",
         const="auto",
         metavar="CHECKPOINT",
-        help="resume from CHECKPOINT, or without it from the latest one in the work dir",
+        help="resume from CHECKPOINT (default: the latest checkpoint in the work dir)",
     )
     parser.add_argument("--no-validate", action="store_true", help="train without validation")
     parser.add_argument(
@@ -79,7 +79,7 @@ def resume_latest(cfg: Config) -> None:
     """Resume from the latest complete checkpoint in the work dir, if there is one."""
     latest = latest_checkpoint(cfg.work_dir)
     if latest.path is not None or not (latest.warning or cfg.get("load_from")):
-        # without a warning, mmengine itself finds the same checkpoint
+        # without a warning, mmengine finds the same checkpoint
         cfg.resume, cfg.load_from = True, latest.path if latest.warning else None
     if latest.warning and os.environ.get("LOCAL_RANK", "0") == "0":
         print(f"warning: {latest.warning}", file=sys.stderr, flush=True)
@@ -104,7 +104,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     check_files(cfg, splits=("train", "val"))
     check_amp(cfg)
     prepare_launch(cfg)
-    with explained_empty_data():
+    with explain_empty_data():
         build_runner(cfg).train()
 
 

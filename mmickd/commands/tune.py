@@ -22,13 +22,13 @@ from mmickd.utils.config import parse_options
 EPILOG = f"""
 Without --vary the search covers, for each term of the config whose weight is not 0, the weight (a
 tenth to ten times the value of the config) and the numbers of rows and temperatures (a quarter to
-four times), on a logarithmic scale. The first trial is the config as it is. Vanilla KD alone gets
-as many trials, over its weight and temperature, so that neither is tuned harder. See
+four times), on a logarithmic scale. The first trial is the unchanged config. Vanilla KD alone gets
+as many trials, over its weight and temperature, so that both get equal tuning. See
 docs/tuning.md. This command needs optuna: pip install "mmickd[tune]".
 
 Files in OUT: results.md (the table), results.json (its rows and all trials), results.jsonl (a line
 for each run), study.journal (optuna's study), and the folder of each run, in trials. With a larger
---trials the search continues.
+--trials, the same command continues the search.
 {EXIT_CODES}"""
 
 
@@ -47,14 +47,15 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     )  # fmt: skip
     parser.add_argument(
         "--vary", nargs="+", default=[], metavar="NAME=LOW:HIGH[:log]",
-        help="search these only: TERM.num_negatives=4:64:log, or a key of the config",
+        help="search only these ranges; NAME is TERM.OPTION, as in "
+        "TERM.num_negatives=4:64:log, or a key of the config",
     )  # fmt: skip
     parser.add_argument(
         "--select-options", nargs="+", default=[], metavar="KEY=VALUE",
-        help="options by which the trials validate on data that is for choosing only",
+        help="options of the trials, which then validate on data that is used only for the choice",
     )  # fmt: skip
     parser.add_argument(
-        "--metric", help="key in the log of which more is better (accuracy/top1, or mIoU)"
+        "--metric", help="key in the log; more must be better (accuracy/top1, or mIoU)"
     )
     parser.add_argument("--out", type=Path, help="folder of all runs (work_dirs/CONFIG_tune)")
     parser.add_argument("--search-seed", type=int, default=0, help="seed of the search (0)")

@@ -1,7 +1,7 @@
-"""Datasets that our configs need, and that mmseg and mmpretrain lack.
+"""Data sets that the configs need and that mmseg and mmpretrain do not have.
 
-The first look-up of a dataset or transform imports ``mmickd.datasets``, also without mmseg. So
-datasets that derive from mmseg are only registered if mmseg is installed.
+The first look-up of a data set or transform imports ``mmickd.datasets``, even without mmseg. So
+data sets that derive from mmseg's are registered only if mmseg is installed.
 """
 
 from importlib.util import find_spec

@@ -1,4 +1,4 @@
-"""RandomCrop and RandomFlip for whole batches, with the random numbers of the stock transforms."""
+"""RandomCrop and RandomFlip of whole batches, with the random numbers of the stock transforms."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def crop_and_flip(
                 [[[2, 1],
                   [5, 4]]]])
     """
-    # one small tensor, which is copied to a GPU without waiting
+    # one small tensor, which is copied to a GPU without a host synchronisation
     numbers = torch.tensor(
         [
             (row, top, left, way in ("horizontal", "diagonal"), way in ("vertical", "diagonal"))

@@ -23,7 +23,7 @@ SUPPORTED = (
 
 
 class Stages(NamedTuple):
-    """Transforms of a pipeline, by stage.
+    """Stages of a pipeline, with their transforms.
 
     Args:
         deterministic: Transforms without randomness, which are run once for each image.
@@ -40,18 +40,18 @@ class Stages(NamedTuple):
 
 @DATASETS.register_module()
 class InMemoryDataset(Dataset):
-    """Wrapper of a data set whose images are decoded once, and cropped and flipped by the batch.
+    """Wrapper of a data set that decodes images once, and crops and flips whole batches.
 
-    Put it around the data set of a config, and let the loader stack the samples::
+    Wrap the data set of a config, and let the loader stack the samples::
 
         train_dataloader = dict(
             collate_fn=dict(type='default_collate'),
             dataset=dict(type='mmickd.InMemoryDataset', dataset=dict(type='CustomDataset', ...)))
 
     Labels, meta information and pixels stay the same, and the same random numbers are drawn in the
-    same order: with the same number of workers, a run is the same with the wrapper and without, bit
-    for bit, only faster. All images must have the same size after the deterministic transforms.
-    The wrapped data set keeps its pipeline; memory banks are built through it.
+    same order. So with the same number of workers a run is bit for bit the same, but faster. All
+    images must have the same size after the deterministic transforms. The wrapped data set keeps
+    its pipeline; memory banks are built through it.
 
     Args:
         dataset (dict | Dataset): The wrapped data set, with a pipeline of mmpretrain. Wrappers such
@@ -87,7 +87,7 @@ class InMemoryDataset(Dataset):
         return self.dataset.metainfo
 
     def full_init(self) -> None:
-        """Decode the images, unless that is done already."""
+        """Decode the images, unless they are decoded already."""
         if self._images is not None:
             return
         self.dataset.full_init()
@@ -157,7 +157,7 @@ def split_pipeline(dataset: Any) -> Stages:
     """Return the stages of a data set's pipeline.
 
     Raises:
-        ICKDError: if it has no pipeline, or one with unsupported transforms.
+        ICKDError: If the data set has no pipeline, or its pipeline has unsupported transforms.
     """
     from mmpretrain.datasets import transforms as stock
 
@@ -165,7 +165,8 @@ def split_pipeline(dataset: Any) -> Stages:
     if transforms is None:
         raise ICKDError(
             f"InMemoryDataset wraps a data set with a pipeline, and {type(dataset).__name__} has "
-            "none: put it around the data set inside, and the other wrapper around it."
+            "none. Put InMemoryDataset around the innermost data set, and other wrappers around "
+            "InMemoryDataset."
         )
     kinds = {stock.LoadImageFromFile, stock.Resize, stock.ResizeEdge, stock.CenterCrop}
     rest = list(transforms)
@@ -196,11 +197,11 @@ def read_images(dataset: Any, stages: Stages) -> tuple[Tensor, list[dict[str, An
         transforms for each, with ``img_shape`` after padding.
 
     Raises:
-        ICKDError: if there is no image, one cannot be read, or their sizes differ.
+        ICKDError: If there is no image, an image cannot be read, or the sizes differ.
     """
     if len(dataset) == 0:
         raise ICKDError(
-            "the data set inside of InMemoryDataset is empty: check its data_root, data_prefix and "
+            "the data set inside InMemoryDataset is empty: check its data_root, data_prefix and "
             "ann_file."
         )
     progress = Progress(len(dataset), "images", "reading into memory", quiet=True)
@@ -232,7 +233,7 @@ def read_images(dataset: Any, stages: Stages) -> tuple[Tensor, list[dict[str, An
 
 
 def _padding(crop: Any) -> list[Any]:
-    """Return a transform with the padding of the crop that keeps the whole image."""
+    """Return transforms that pad like the crop but keep the whole image; empty without a crop."""
     if crop is None:
         return []
     whole = copy.copy(crop)
@@ -260,7 +261,7 @@ def _device(name: str | None) -> torch.device:
     """Return the device of this name.
 
     Raises:
-        ICKDError: if the name is invalid, or the device cannot be used.
+        ICKDError: If the name is invalid, or the device cannot be used.
     """
     try:
         device = torch.device(name or "cpu")

@@ -1,1 +1,1 @@
-"""Facts about a run for its user: bank report, label issues, order of classes."""
+"""Findings about a run for its user: bank report, label issues, order of classes."""

@@ -1,4 +1,4 @@
-"""Rules for the figures of a bank: what looks wrong, and what to do about it."""
+"""Rules for the figures of a bank; a figure outside its range yields a finding with advice."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from torch import Tensor
 
 from mmickd.diagnostics.finding import Finding
 
-ABOVE_CHANCE = 0.1
-"""Share of the way from chance to perfect that a teacher should have gone."""
+MIN_ABOVE_CHANCE = 0.1
+"""Minimum accuracy of a teacher, on a scale from 0 (chance level) to 1 (no error)."""
 MIN_COMPLETE = 0.9
-"""Share of queries that should find all positives."""
+"""Minimum share of queries that find all positives."""
 LABEL_ISSUES = 0.04
-"""Share of label issues from which on they are reported."""
+"""Minimum share of label issues that is reported."""
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class RowRequest:
     """Rows that a term of the losses retrieves for each query.
 
     Args:
-        term: Option of the term, as ``losses.picd``.
+        term: Option of the term, such as ``losses.picd``.
         num_positives: Rows of the query's class; 0: none, or no fixed number.
         num_negatives: Rows of other classes.
     """
@@ -33,18 +33,18 @@ class RowRequest:
 
 
 def is_near_chance(share: float, present: int) -> bool:
-    """True if a share of right predictions is hardly above guessing.
+    """True if an accuracy is hardly above chance level.
 
     Args:
-        share: Share of rows in [0, 1].
+        share: Share of correctly predicted rows, in [0, 1].
         present: Number of classes with rows; with one class no share is near chance.
     """
     chance = 1 / present
-    return present > 1 and share < chance + ABOVE_CHANCE * (1 - chance)
+    return present > 1 and share < chance + MIN_ABOVE_CHANCE * (1 - chance)
 
 
 def teacher_findings(class_agreement: float, present: int) -> Iterator[Finding]:
-    """Yield a finding if a trained teacher predicts hardly better than chance.
+    """Yield a finding if the accuracy of a trained teacher is hardly above chance level.
 
     Args:
         class_agreement: See :class:`~mmickd.diagnostics.bank_report.BankReport`.
@@ -63,7 +63,7 @@ def teacher_findings(class_agreement: float, present: int) -> Iterator[Finding]:
 
 
 def neighbour_findings(knn_accuracy: float | None, present: int) -> Iterator[Finding]:
-    """Yield a finding if the nearest rows predict hardly better than chance.
+    """Yield a finding if the accuracy of neighbour predictions is hardly above chance level.
 
     Args:
         knn_accuracy: See :class:`~mmickd.diagnostics.bank_report.BankReport`.
@@ -80,7 +80,7 @@ def neighbour_findings(knn_accuracy: float | None, present: int) -> Iterator[Fin
 
 
 def size_findings(sizes: Tensor, requests: Sequence[RowRequest]) -> Iterator[Finding]:
-    """Yield a finding for each option above the number of rows that a bank has.
+    """Yield a finding for each term that requests more rows than a bank has.
 
     Args:
         sizes: ``(C,)`` int64, the bank's rows of each class; at least one is above 0.
@@ -109,7 +109,7 @@ def completeness_findings(complete: float | None) -> Iterator[Finding]:
     """Yield a finding if many rows of a bank do not find all positives.
 
     Args:
-        complete: Share of rows that find all of them; None if there is no fixed number.
+        complete: Share of rows that find all positives; None if no fixed number is requested.
     """
     if complete is not None and complete < MIN_COMPLETE:
         yield Finding(
@@ -122,7 +122,7 @@ def completeness_findings(complete: float | None) -> Iterator[Finding]:
 
 
 def label_issue_findings(share: float | None) -> Iterator[Finding]:
-    """Yield a finding if many labels are issues.
+    """Yield a finding if many labels are label issues.
 
     Args:
         share: See :func:`~mmickd.diagnostics.label_issues.share_of_label_issues`.

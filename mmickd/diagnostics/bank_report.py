@@ -11,16 +11,16 @@ from mmickd.banks.exclusion import has_class_neighbour, same_image
 from mmickd.banks.memory_bank import MemoryBank
 from mmickd.structures import Samples
 
-QUERIES = 512
-"""Most rows whose neighbours are searched for."""
-COMPARED = 2**16
-"""Most rows that are read; of a larger bank, evenly spaced ones."""
-BLOCK = 4096
-"""Rows that are converted to float32 at once."""
+MAX_QUERIES = 512
+"""Maximum number of rows whose neighbours are searched for."""
+MAX_CANDIDATES = 2**16
+"""Maximum number of rows that can be neighbours; a larger bank is sampled evenly."""
+BLOCK_ROWS = 4096
+"""Number of rows that are converted to float32 together."""
 NEIGHBOURS = 5
-"""Nearest rows that predict the class of a query."""
-VOTE_TEMPERATURE = 0.1
-"""A neighbour counts ``exp(similarity / temperature)``."""
+"""Number of nearest rows that predict the class of a query."""
+NEIGHBOUR_TEMPERATURE = 0.1
+"""Temperature of the weight of a neighbour, ``exp(similarity / temperature)``."""
 
 
 @dataclass(frozen=True)
@@ -28,18 +28,18 @@ class BankReport:
     """Figures of a bank; shares are in [0, 1].
 
     Args:
-        smallest: Rows of the smallest class that has any.
-        median: Rows of the median class that has any.
+        smallest: Number of rows of the smallest class with rows.
+        median: Number of rows of the median class with rows.
         missing: Number of classes without rows.
         present: Number of classes with rows.
         agreement: Share of rows on which the teacher's argmax is the label.
         class_agreement: Mean of that share over the classes with rows; 1 / ``present`` for a
-            teacher that predicts one class only, however the classes are balanced.
-        num_queries: Number of rows whose class was predicted by their neighbours; their class has
-            a row in another image.
-        knn_accuracy: Share of these rows whose class is predicted right; None if there are none.
+            teacher that predicts one class only, for any balance of the classes.
+        num_queries: Number of rows with neighbour predictions; the class of such a row has a row in
+            another image.
+        knn_accuracy: Accuracy of the neighbour predictions; None without such rows.
         complete: Share of evenly spaced rows that find all positives; None if no term retrieves a
-            fixed number of them.
+            fixed number of positives.
     """
 
     smallest: int
@@ -87,19 +87,19 @@ def report_of(bank: MemoryBank, num_positives: int, exclude_same_id: bool) -> Ba
     """
     sizes = bank.offsets.diff()
     present = sizes[sizes > 0]
-    compared = spaced(len(bank), COMPARED)
-    rows = compared[spaced(len(compared), QUERIES)]
-    right = torch.cat([_is_right(bank.samples[block]) for block in compared.split(BLOCK)])
-    queries = rows[has_class_neighbour(bank, rows, compared, exclude_same_id)]
-    votes = neighbour_votes(bank, queries, compared, exclude_same_id)
-    is_predicted = votes.argmax(dim=1) == bank.labels[queries]
+    candidates = spaced(len(bank), MAX_CANDIDATES)
+    rows = candidates[spaced(len(candidates), MAX_QUERIES)]
+    is_correct = torch.cat([_is_correct(bank.samples[b]) for b in candidates.split(BLOCK_ROWS)])
+    queries = rows[has_class_neighbour(bank, rows, candidates, exclude_same_id)]
+    predictions = neighbour_predictions(bank, queries, candidates, exclude_same_id)
+    is_predicted = predictions.argmax(dim=1) == bank.labels[queries]
     return BankReport(
         smallest=int(present.min()),
         median=int(present.median()),
         missing=bank.num_classes - len(present),
         present=len(present),
-        agreement=float(right.mean()),
-        class_agreement=mean_over_classes(right, bank.labels[compared]),
+        agreement=float(is_correct.mean()),
+        class_agreement=mean_over_classes(is_correct, bank.labels[candidates]),
         num_queries=len(queries),
         knn_accuracy=float(is_predicted.double().mean()) if len(queries) else None,
         complete=_complete(bank, rows, num_positives, exclude_same_id) if num_positives else None,
@@ -107,7 +107,7 @@ def report_of(bank: MemoryBank, num_positives: int, exclude_same_id: bool) -> Ba
 
 
 def spaced(length: int, most: int) -> Tensor:
-    """Return at most ``most`` numbers below ``length``, rising and evenly spaced.
+    """Return at most ``most`` integers below ``length``, rising and evenly spaced.
 
     Example:
         >>> spaced(10, 4).tolist(), spaced(2, 4).tolist()
@@ -116,7 +116,7 @@ def spaced(length: int, most: int) -> Tensor:
     return torch.arange(length) if length <= most else torch.arange(most) * length // most
 
 
-def _is_right(rows: Samples) -> Tensor:
+def _is_correct(rows: Samples) -> Tensor:
     return (rows.logits.argmax(dim=1) == rows.labels).double()
 
 
@@ -132,17 +132,17 @@ def mean_over_classes(values: Tensor, labels: Tensor) -> float:
     return float((sums / counts).mean())
 
 
-def neighbour_votes(
-    bank: MemoryBank, queries: Tensor, compared: Tensor, exclude_same_id: bool
+def neighbour_predictions(
+    bank: MemoryBank, queries: Tensor, candidates: Tensor, exclude_same_id: bool
 ) -> Tensor:
-    """Return how much each class counts among the nearest rows of each query.
+    """Return the weight of each class among the nearest rows of each query.
 
-    The query itself is left out.
+    The class with the largest weight is the neighbour prediction. A query is not its own neighbour.
 
     Args:
         bank: Whole bank, on the CPU.
         queries: ``(Q,)`` int64 row numbers.
-        compared: ``(M',)`` int64 row numbers of the possible neighbours.
+        candidates: ``(M',)`` int64 row numbers of the possible neighbours.
         exclude_same_id: True if rows of a query's own image are left out.
 
     Returns:
@@ -151,15 +151,15 @@ def neighbour_votes(
     features, ids = bank.features[queries].float(), bank.ids[queries]
     scores = torch.full((len(queries), NEIGHBOURS), -torch.inf)
     labels = torch.zeros_like(scores, dtype=torch.long)
-    for rows in compared.split(BLOCK):
+    for rows in candidates.split(BLOCK_ROWS):
         similarity = features @ bank.features[rows].float().T
         similarity.masked_fill_(queries[:, None] == rows, -torch.inf)
         if exclude_same_id:
             similarity.masked_fill_(same_image(bank.ids[rows], ids), -torch.inf)
-        candidates = torch.cat([labels, bank.labels[rows].expand_as(similarity)], dim=1)
+        all_labels = torch.cat([labels, bank.labels[rows].expand_as(similarity)], dim=1)
         scores, places = torch.cat([scores, similarity], dim=1).topk(NEIGHBOURS, dim=1)
-        labels = candidates.gather(1, places)
-    weights = (scores / VOTE_TEMPERATURE).exp()  # 0 in a place without a row
+        labels = all_labels.gather(1, places)
+    weights = (scores / NEIGHBOUR_TEMPERATURE).exp()  # 0 in a place without a row
     return weights.new_zeros((len(queries), bank.num_classes)).scatter_add_(1, labels, weights)
 
 

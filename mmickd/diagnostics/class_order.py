@@ -1,4 +1,4 @@
-"""Order of classes: labels that are numbered otherwise than the teacher's classes."""
+"""Order of classes: detection of labels whose numbering differs from the teacher's."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from mmickd.diagnostics.bank_report import mean_over_classes
 from mmickd.diagnostics.finding import Finding
 
 MIN_GAIN = 0.2
-"""Minimum gain of accuracy under shifted labels before a shift is reported; the accuracy must also
-be at least double the present one, and so far on the way from chance to perfect."""
+"""Minimum accuracy gain by shifted labels before a shift is reported. The new accuracy must also be
+twice the present accuracy, and this far above chance level (0 is chance level, 1 is no error)."""
 MAX_PAIRS = 4
-"""Pairs of classes in a message."""
+"""Maximum number of pairs of classes in a message."""
 
 
 def class_order_findings(
     labels: Tensor, predictions: Tensor, names: Sequence[str]
 ) -> Iterator[Finding]:
-    """Yield a finding if the teacher would be right with the classes in another order.
+    """Yield a finding if the teacher's accuracy is much higher with the classes in another order.
 
     Args:
         labels: ``(R,)`` int64.
@@ -65,7 +65,7 @@ def class_order_findings(
     yield Finding(
         "reordered_classes",
         "warning",
-        f"the teacher seems to number the classes otherwise: its argmax {present}, in another "
-        f"order it would be right on {new_accuracy:.1%} (label {', '.join(pairs)}{more}). Give the "
-        "training data the teacher's order of classes (metainfo.classes, folders).",
+        f"the teacher seems to number the classes differently: its argmax {present}, in another "
+        f"order it would be the label of {new_accuracy:.1%} (label {', '.join(pairs)}{more}). Give "
+        "the training data the teacher's order of classes (metainfo.classes, folders).",
     )

@@ -1,4 +1,4 @@
-"""Facts that the user of a run should know, as data."""
+"""Findings about a run, as data."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ Level = Literal["info", "warning", "error"]
 
 @dataclass(frozen=True)
 class Finding:
-    """Fact about a run, for its log, for ``mmickd check`` and for scripts.
+    """Finding about a run, for the log, for ``mmickd check`` and for scripts.
 
     Args:
-        code: Stable name of this kind of fact; docs/checking.md lists all codes.
+        code: Stable name of this kind of finding; docs/checking.md lists all codes.
         level: Severity.
-        text: Message with the value, its place and what to do.
+        text: Message with the value, its place and advice.
 
     Example:
         >>> Finding("few_positives", "warning", "most classes have 3 rows").at("image level").text

@@ -9,33 +9,33 @@ from torch import Tensor
 
 from mmickd.banks.exclusion import has_class_neighbour, same_image
 from mmickd.banks.memory_bank import MemoryBank
-from mmickd.diagnostics.bank_report import QUERIES, VOTE_TEMPERATURE, spaced
+from mmickd.diagnostics.bank_report import MAX_QUERIES, NEIGHBOUR_TEMPERATURE, spaced
 
 NEIGHBOURS = 10
-"""Nearest rows that a label is compared with; enough that a few label errors among them are few."""
-COMPARED = 2**14
-"""Maximum number of rows that can be neighbours; a larger bank is thinned evenly in each class."""
+"""Number of nearest rows that a label is compared with; a few errors among them do no harm."""
+MAX_CANDIDATES = 2**14
+"""Maximum number of rows that can be neighbours; a larger bank is sampled evenly in each class."""
 BLOCK_ELEMENTS = 2**24
 """Maximum number of similarities in memory: 64 MiB."""
 MAJORITY = 0.5
 """Share of a class among the neighbours above which they contradict another label (our choice)."""
 SURE = 0.9
-"""Probability above which a teacher is sure."""
-AS_SURE = 0.8
-"""Minimum share of sure predictions against the label, relative to the share of sure predictions
-of the label."""
+"""Probability above which a prediction of the teacher counts as sure."""
+MIN_SURE_RATIO = 0.8
+"""Minimum share of sure predictions among the predictions of other classes than the label, relative
+to the share among the predictions of the label."""
 
 
 @dataclass(frozen=True, eq=False)
 class LabelIssues:
-    """All labels of a bank's images, by falling score: a label for each class of an image.
+    """All labels of a bank's images by falling score; an image has a label for each of its classes.
 
     Args:
         ids: ``(G,)`` int64; images.
         labels: ``(G,)`` int64; their labels.
-        suggested: ``(G,)`` int64; the neighbours' most probable class, which may be the label.
+        suggested: ``(G,)`` int64; most probable class by the neighbours, which may be the label.
         scores: ``(G,)`` float32 in [0, 1]; the higher, the less probable the label is.
-        is_issue: ``(G,)`` bool; True if the label counts as an issue.
+        is_issue: ``(G,)`` bool; True if the label is a label issue.
     """
 
     ids: Tensor
@@ -51,35 +51,36 @@ class LabelIssues:
 def label_issues(bank: MemoryBank) -> LabelIssues:
     """Score the labels of all images of a bank.
 
-    The :data:`NEIGHBOURS` nearest rows of other images give each class a probability: a neighbour
-    weighs ``exp(similarity / 0.1)``, and half of its weight goes to its label, half to the
-    teacher's prediction for it. The score of a row is 1 minus the mean of two probabilities of its
-    label: the neighbours' and the teacher's for the row itself. The row is an issue if the
-    neighbours' labels and their predictions each give more than :data:`MAJORITY` to the same other
-    class. A row whose class no other image has is no issue, and its score is 0. The rows of one
-    class of one image (pixels) count as one: mean score, most frequent suggestion, and an issue if
-    most rows are.
+    The :data:`NEIGHBOURS` nearest rows of other images, with weights ``exp(similarity / 0.1)``,
+    define two distributions: the shares of their labels, and the mean of the teacher's predictions
+    for them. The probability of a class is the mean of both. The score of a row is 1 minus the mean
+    of two probabilities of its label: this one, and the teacher's prediction for the row itself.
+
+    The row is a label issue if both distributions give more than :data:`MAJORITY` to the same class
+    and this class is not the label. A row whose class no other image has is no issue, and its score
+    is 0. The rows of one class in one image (pixels) are merged: mean score, most frequent
+    suggestion, and an issue if most rows are issues.
 
     The teacher was trained on the same labels. If it has memorised label errors, its last features
-    repeat them; features of earlier layers are better then. Figures: docs/gallery.md.
+    reflect them; features of earlier layers are better then. Figures: docs/gallery.md.
 
     Args:
         bank: Whole bank, on any device.
 
     Returns:
-        On the CPU. Rows of unknown images are left out.
+        The labels, on the CPU. Rows of unknown images are left out.
 
     Example:
         >>> from mmickd.structures import Samples
         >>> features = torch.eye(2)[[0, 0, 0, 1, 1, 1]]
-        >>> labels = torch.tensor([0, 0, 0, 1, 1, 0])  # the last label is wrong
+        >>> labels = torch.tensor([0, 0, 0, 1, 1, 0])  # the last label is an error
         >>> rows = Samples(features, 9 * features, labels, ids=torch.arange(6))
         >>> issues = label_issues(MemoryBank(rows, num_classes=2))
         >>> issues.ids[issues.is_issue].tolist(), issues.suggested[0].item()
         ([5], 1)
     """
     rows = torch.arange(len(bank), device=bank.device)
-    scores, suggested, is_issue = (x.cpu() for x in _judge(bank, rows, exclude_same_id=True))
+    scores, suggested, is_issue = (x.cpu() for x in _score_rows(bank, rows, exclude_same_id=True))
     has_image = bank.ids.cpu() >= 0
     pairs = torch.stack([bank.ids.cpu(), bank.labels.cpu()], dim=1)[has_image]
     pairs, group = pairs.unique(dim=0, return_inverse=True)
@@ -95,54 +96,57 @@ def label_issues(bank: MemoryBank) -> LabelIssues:
 def share_of_label_issues(bank: MemoryBank, exclude_same_id: bool) -> float | None:
     """Return the share of rows that are label issues, estimated from evenly spaced rows.
 
-    Neighbours also contradict the labels where the teacher's features are wrong. Then, however,
-    the teacher is less sure against the labels than with them; label errors do not make it unsure.
+    Neighbours contradict labels also where the teacher's features are bad. But then its predictions
+    of other classes are less often sure than its predictions of the labels; label errors do not
+    have this effect. So the share is estimated only if both are about equally often sure.
 
     Args:
         bank: Whole bank, on the CPU.
         exclude_same_id: True if rows of the same image are no neighbours.
 
     Returns:
-        Share of the rows whose class another row has. None if there is no such row, or if the
-        teacher is less sure against the labels than with them.
+        Share of label issues among the rows whose class another row has. None if there is no such
+        row, or if predictions of other classes are less often sure than predictions of the labels.
     """
-    rows = spaced(len(bank), QUERIES)
-    rows = rows[has_class_neighbour(bank, rows, _compared(bank), exclude_same_id)]
+    rows = spaced(len(bank), MAX_QUERIES)
+    rows = rows[has_class_neighbour(bank, rows, _candidates(bank), exclude_same_id)]
     if not len(rows):
         return None
-    is_issue = _judge(bank, rows, exclude_same_id)[2]
+    is_issue = _score_rows(bank, rows, exclude_same_id)[2]
     probability, predicted = bank.logits[rows].float().softmax(dim=1).max(dim=1)
-    is_sure, is_against = (probability > SURE).double(), predicted != bank.labels[rows]
-    minimum = AS_SURE * is_sure[~is_against].mean()
-    if is_against.any() and not is_sure[is_against].mean() >= minimum:  # None also for NaN
+    is_sure, is_other_class = (probability > SURE).double(), predicted != bank.labels[rows]
+    minimum = MIN_SURE_RATIO * is_sure[~is_other_class].mean()
+    if is_other_class.any() and not is_sure[is_other_class].mean() >= minimum:  # None also for NaN
         return None
     return float(is_issue.double().mean())
 
 
-def _compared(bank: MemoryBank) -> Tensor:
-    return spaced(len(bank), COMPARED).to(bank.device)
+def _candidates(bank: MemoryBank) -> Tensor:
+    return spaced(len(bank), MAX_CANDIDATES).to(bank.device)
 
 
-def _judge(bank: MemoryBank, rows: Tensor, exclude_same_id: bool) -> tuple[Tensor, Tensor, Tensor]:
-    """Return scores, suggested classes and decisions, ``(Q,)`` each, of ``(Q,)`` rows."""
-    compared = _compared(bank)
-    samples, num_classes = bank.samples[compared], bank.num_classes
+def _score_rows(
+    bank: MemoryBank, rows: Tensor, exclude_same_id: bool
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the score, the suggested class and the decision of each of ``(Q,)`` rows."""
+    candidates = _candidates(bank)
+    samples, num_classes = bank.samples[candidates], bank.num_classes
     features, predictions = samples.features.float(), samples.logits.float().softmax(dim=1)
-    elements = max(len(compared), NEIGHBOURS * num_classes, 1)
+    elements = max(len(candidates), NEIGHBOURS * num_classes, 1)
     parts = []
     for chunk in rows.split(max(1, BLOCK_ELEMENTS // elements)):
         similarity = bank.features[chunk].float() @ features.T
-        similarity.masked_fill_(chunk[:, None] == compared, -torch.inf)
+        similarity.masked_fill_(chunk[:, None] == candidates, -torch.inf)
         if exclude_same_id:
             similarity.masked_fill_(same_image(samples.ids, bank.ids[chunk]), -torch.inf)
-        nearest, places = similarity.topk(min(NEIGHBOURS, len(compared)), dim=1)
-        weights = (nearest / VOTE_TEMPERATURE).softmax(dim=1).nan_to_num_(0.0)
+        nearest, places = similarity.topk(min(NEIGHBOURS, len(candidates)), dim=1)
+        weights = (nearest / NEIGHBOUR_TEMPERATURE).softmax(dim=1).nan_to_num_(0.0)
         by_label = weights.new_zeros((len(chunk), num_classes))
         by_label.scatter_add_(1, samples.labels[places], weights)
         by_teacher = (weights[:, None] @ predictions[places])[:, 0]
         probability = (by_label + by_teacher) / 2
         labels, suggested = bank.labels[chunk], probability.argmax(dim=1)
-        has_neighbour = has_class_neighbour(bank, chunk, compared, exclude_same_id)
+        has_neighbour = has_class_neighbour(bank, chunk, candidates, exclude_same_id)
         is_majority = [
             x.gather(1, suggested[:, None])[:, 0] > MAJORITY for x in (by_label, by_teacher)
         ]

@@ -1,4 +1,4 @@
-"""A comparison: its runs in rounds, and their results as a table."""
+"""Comparison of methods: runs in rounds, and their results as a table."""
 
 from __future__ import annotations
 
@@ -27,8 +27,9 @@ def better_half(scores: Mapping[T, Sequence[float]]) -> list[T]:
     """Return the better half of the settings by their means, rounded up, best first.
 
     Args:
-        scores: One number per trial of each setting, the same count for all; more is better. A
-            setting with a number that is not finite comes last; of equal ones the first is better.
+        scores: One number for each trial of a setting, equally many for all settings; more is
+            better. A setting with a number that is not finite is last. Equal settings keep their
+            order.
 
     Example:
         >>> better_half({"a": [1.0], "b": [3.0], "c": [2.0]})
@@ -40,17 +41,18 @@ def better_half(scores: Mapping[T, Sequence[float]]) -> list[T]:
 
 
 class Comparison:
-    """The runs of a plan, round by round, and their results.
+    """Runs of a plan, round by round, and their results.
 
     Args:
-        plan: What to compare.
+        plan: Teacher, students and options to compare.
         out: Folder of all runs.
-        seeds: Seeds of the report; a teacher for all of them takes its ``seed``, or the first.
+        seeds: Seeds of the report. A common teacher of all seeds has the plan's seed of the
+            teacher, or the first of these.
         options: ``--cfg-options`` of every run, after the plan's options.
         quick: True to train a step or two only, as a smoke test.
 
     Raises:
-        ValueError: if a seed would choose settings and report them.
+        ValueError: If a seed would be used both to choose settings and to report them.
     """
 
     def __init__(
@@ -77,29 +79,29 @@ class Comparison:
         """Run all rounds, ``workers`` runs at a time; ``results.jsonl`` gets a record of each run.
 
         Raises:
-            JobFailed: if a run fails.
-            TimeIsUp: if ``minutes`` are over before all runs are done.
+            JobFailed: If a run fails.
+            TimeIsUp: If ``minutes`` are over before all runs are done.
         """
         run_rounds(self.rounds(), self.records, self.out, workers, minutes)
 
     def rounds(self) -> Iterator[list[Job]]:
-        """Yield the jobs of each round; the next round needs the results of those before.
+        """Yield the jobs of each round; a round needs the results of the earlier rounds.
 
-        With a selection, first the trials: all settings with its first seed, the better half of
-        them with the next one too, and so on. The last round is the report.
+        With a selection, the first rounds are trials: all settings with the first seed, the better
+        half of them with the next seed too, and so on. The last round is the report.
         """
         for count, seed in enumerate(self.plan.select_seeds, 1):
-            racing = {s: settings for s, settings in self._settings.items() if len(settings) > 1}
-            if not racing:
+            undecided = {s: settings for s, settings in self._settings.items() if len(settings) > 1}
+            if not undecided:
                 break
             trial = self._layout.trial
             yield self._jobs(
                 trial(student, setting, seed)
-                for student, settings in racing.items()
+                for student, settings in undecided.items()
                 for setting in settings
             )
             seeds = self.plan.select_seeds[:count]
-            for student, settings in racing.items():
+            for student, settings in undecided.items():
                 scores = {
                     setting: [self._record(trial(student, setting, s))["last"] for s in seeds]
                     for setting in settings
@@ -111,14 +113,14 @@ class Comparison:
         yield self._jobs(run for runs in by_seed for run in runs)
 
     def _jobs(self, runs: Iterable[RunSpec]) -> list[Job]:
-        """Return the jobs of runs, each once and after the jobs that it needs."""
+        """Return the jobs of runs, each job once and after the jobs that it depends on."""
         jobs = dict.fromkeys([self._layout.data] if self._layout.data else [])
         for run in runs:
             jobs.update(dict.fromkeys([*run.job.after, run.job]))
         return list(jobs)
 
     def _record(self, run: RunSpec) -> Record:
-        """Return the record of a run; it is read again if the run was trained again."""
+        """Return the record of a run, which is cached until the run is trained again."""
         key = run, (run.job.stamp() or {}).get("time")
         if key not in self._records:
             self._records[key] = run.record()
@@ -129,7 +131,7 @@ class Comparison:
         return {seed: self._layout.teacher(seed) for seed in self.seeds}
 
     def reports(self) -> dict[str, list[RunSpec]]:
-        """Return the students' runs that count, by row and seed; after :meth:`rounds`."""
+        """Return the students' runs of the report, by row and seed; after :meth:`rounds`."""
         return {
             student.name if self.plan.select_seeds else student.row(setting): [
                 self._layout.report(student, setting, seed) for seed in self.seeds
@@ -157,7 +159,7 @@ class Comparison:
         )
 
     def missing(self) -> str:
-        """Return a sentence on the rows without a finite metric; empty if there is none."""
+        """Return a sentence on the rows without a finite metric; empty if all rows have one."""
         names = [row.name for row in self.rows() if not all(map(math.isfinite, row.values))]
         if not names:
             return ""
@@ -170,18 +172,18 @@ class Comparison:
 
     def _selection(self) -> str:
         """Return a sentence on how settings were chosen."""
-        racing = [student for student in self.plan.students if len(student.settings) > 1]
+        undecided = [student for student in self.plan.students if len(student.settings) > 1]
         seeds = self.plan.select_seeds
-        if not seeds or not racing:
+        if not seeds or not undecided:
             return ""
-        is_same_data = any(map(self._layout.validates_on_report_data, racing))
+        is_same_data = any(map(self._layout.validates_on_report_data, undecided))
         data = (
             "on the validation data of this table, so their results are optimistic"
             if is_same_data
             else "on other data than the table's"
         )
         return (
-            f"For each method with settings, one of {len(racing[0].settings)} was chosen by "
+            f"For each method with settings, one of {len(undecided[0].settings)} was chosen by "
             f"seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, seeds))}, {data}."
         )
 
@@ -197,14 +199,14 @@ class Comparison:
             return ""
         return (
             f"Published: as the authors report it ({sources}). Compare a number of the best epoch "
-            "with 'best', one of the last epoch with 'last'."
+            "with 'best', and a number of the last epoch with 'last'."
         )
 
     def records(self) -> list[Record]:
         """Return the records of all finished runs, for ``results.jsonl``.
 
         Raises:
-            ValueError: if none of them has the metric, as where its name is misspelt.
+            ValueError: If no run has the metric (its name may be misspelt).
         """
         done = [run for run in self._layout.all() if run.job.stamp() is not None]
         records = [self._record(run) for run in done]
@@ -213,7 +215,7 @@ class Comparison:
         return records
 
     def draw(self) -> tuple[Path, Path]:
-        """Draw the rows and the curves, and return the two files."""
+        """Draw the rows and the curves; return the two files."""
         plan, files = self.plan, (self.out / "rows.png", self.out / "curves.png")
         runs = {name: [self._record(run) for run in row] for name, row in self.reports().items()}
         curves = {name: [record["curve"] for record in records] for name, records in runs.items()}

@@ -1,6 +1,6 @@
-"""A process that has imported torch and OpenMMLab and forks runs: they need not import them.
+"""Fork server: a process that imports torch and OpenMMLab once, and forks runs.
 
-A short run spends more time on these imports than on its training.
+A short run would spend more time on these imports than on its training.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
 def end_with_parent() -> None:
-    """Have Linux end this process when its parent ends, even if the parent is killed.
+    """Make Linux end this process when its parent ends, even if the parent is killed.
 
     On other systems the runs of a killed command continue.
     """
@@ -43,8 +43,8 @@ def end_with_parent() -> None:
 def can_fork() -> bool:
     """True if runs may be forked from a process that has imported torch.
 
-    A process that has initialised CUDA must not fork, and the system libraries of macOS do not
-    survive a fork.
+    A process that has initialised CUDA must not fork. System libraries of macOS do not work after a
+    fork.
     """
     import torch
 
@@ -52,7 +52,7 @@ def can_fork() -> bool:
 
 
 def import_stack() -> None:
-    """Import what a run needs; a package that fails is left to the run, which reports the error."""
+    """Import the packages of a run; failed imports are left to the run, which reports errors."""
     for name in STACK:
         with suppress(Exception):
             importlib.import_module(name)
@@ -60,13 +60,13 @@ def import_stack() -> None:
 
 
 class ForkServer:
-    """Starts Python scripts in forks of one process that has imported the stack.
+    """Server that starts Python scripts in forks of one process, which has imported the stack.
 
     A script runs as usual, from its first line and with its arguments. All runs end when the
-    process that made this object ends.
+    process that created this object ends.
 
     Args:
-        env: Whole environment of the imports.
+        env: Environment of the server.
         log: File for the output of the imports.
     """
 
@@ -87,20 +87,20 @@ class ForkServer:
         """Send a request to the server and return its reply.
 
         Raises:
-            ChildProcessError: if the server has ended.
+            ChildProcessError: If the server has ended.
         """
         assert self._server.stdin is not None and self._server.stdout is not None
         self._number += 1
         print(json.dumps([self._number, request]), file=self._server.stdin, flush=True)
         for line in self._server.stdout:
             number, reply = json.loads(line)
-            if number == self._number:  # else the reply to a request that Ctrl-C interrupted
+            if number == self._number:  # other replies belong to requests that Ctrl-C interrupted
                 return reply
         raise ChildProcessError(f"the process that starts the runs has ended, see {self._log}")
 
 
 class ForkedProcess:
-    """Process of a :class:`ForkServer`, with two methods of :class:`subprocess.Popen`."""
+    """Process of a :class:`ForkServer`, with some methods of :class:`subprocess.Popen`."""
 
     def __init__(self, server: ForkServer, pid: int) -> None:
         self._server, self.pid = server, pid
@@ -124,7 +124,7 @@ class ForkedProcess:
 def run_python(
     arguments: Sequence[str], log: Path, env: dict[str, str], folder: Path | None = None
 ) -> None:
-    """Do in this process what ``python *arguments > log`` does in a new one.
+    """Run ``python *arguments > log`` in this process.
 
     ``arguments`` are ``[script, ...]`` or ``["-m", module, ...]``, ``env`` is the whole environment
     and ``folder`` the working directory (None: the present one).
@@ -149,10 +149,10 @@ def run_python(
 
 def _serve() -> None:
     """Fork runs and return their exit codes, one request a line, until the input ends."""
-    for number in (signal.SIGINT, signal.SIGTERM):  # the command that is stopped stops its runs
+    for number in (signal.SIGINT, signal.SIGTERM):  # the main process stops the runs
         signal.signal(number, signal.SIG_IGN)
     replies = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)  # what imports print must not mix with the replies
+    os.dup2(2, 1)  # the output of imports must not mix with the replies
     import_stack()
     for line in sys.stdin:
         number, request = json.loads(line)

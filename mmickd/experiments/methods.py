@@ -1,4 +1,4 @@
-"""The methods of a tuning: that of a config, and vanilla KD alone."""
+"""Methods of a tuning: the method of a config, and vanilla KD alone."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ from mmickd.utils.errors import ICKDError
 VANILLA = next(name for name, kind in DEFAULT_TERMS.items() if kind == KDLoss.__name__)
 ALONE = f"{VANILLA} alone"
 METRICS = {"Accuracy": "accuracy/top1", "IoUMetric": "mIoU"}
-"""Metric of the evaluators that most configs have, used if the user names none."""
+"""Default metric for the evaluators of most configs."""
 
 
 @dataclass(frozen=True, eq=False)
 class Method:
-    """A method that gets trials."""
+    """Method whose options are tuned."""
 
     entry: Entry  # name, config and fixed options
     ranges: tuple[Range, ...]
-    content: dict[str, Any]  # the config as it is written, with options: the same on every machine
+    content: dict[str, Any]  # config with options and unexpanded paths: the same on every machine
 
     @property
     def name(self) -> str:
@@ -44,9 +44,9 @@ class Method:
 def read_methods(
     cfg: Config, options: Sequence[str], vary: Sequence[str], out: Path
 ) -> list[Method]:
-    """Return the method of a config, and vanilla KD alone unless the config is just that.
+    """Return the method of a config, and vanilla KD alone unless it is the method of the config.
 
-    Vanilla KD alone is written into ``out`` as a config.
+    The config of vanilla KD alone is written into ``out``.
 
     Args:
         cfg: Config read from its file, with the options merged.
@@ -55,7 +55,7 @@ def read_methods(
         out: Folder for the config of vanilla KD.
 
     Raises:
-        ICKDError: if the config has not exactly one hook, or nothing to search.
+        ICKDError: If the config does not have exactly one ICKDHook, or has nothing to search.
     """
     file, defaults = str(cfg.filename), _task_defaults(cfg)
     space = _space(cfg, defaults)
@@ -66,20 +66,20 @@ def read_methods(
             "Give a term a weight, or name a range with --vary."
         )
     active = [term.name for term in space.active]
-    written = Config.fromfile(file)  # without what depends on the machine, such as expanded paths
-    written.merge_from_dict(parse_options(options))
+    unexpanded = Config.fromfile(file)  # not cfg, whose expanded paths depend on the machine
+    unexpanded.merge_from_dict(parse_options(options))
     entry = Entry(" + ".join(active), file, (*options, *space.schedule_options()))
-    method = Method(entry, tuple(ranges), written.to_dict())
+    method = Method(entry, tuple(ranges), unexpanded.to_dict())
     is_vanilla = VANILLA in active and isinstance(space.terms[VANILLA].loss, KDLoss)
     if is_vanilla and len(active) == 1:
         return [method]
-    losses = _losses(written)
-    alone: dict[str, Any] = dict.fromkeys(DEFAULT_TERMS)  # None: off, as is a term without an entry
-    alone[VANILLA] = losses.get(VANILLA, {}) if is_vanilla else {}
+    losses = _losses(unexpanded)
+    alone_losses: dict[str, Any] = dict.fromkeys(DEFAULT_TERMS)  # None switches a term off
+    alone_losses[VANILLA] = losses.get(VANILLA, {}) if is_vanilla else {}
     if TASK in losses:
-        alone[TASK] = losses[TASK]
-    cfg = copy.deepcopy(written)
-    hook_entry(cfg)["losses"] = alone
+        alone_losses[TASK] = losses[TASK]
+    cfg = copy.deepcopy(unexpanded)
+    hook_entry(cfg)["losses"] = alone_losses
     cfg.pop("work_dir", None)
     entry = Entry(ALONE, str(out / f"{VANILLA}_alone.py"))
     out.mkdir(parents=True, exist_ok=True)
@@ -104,26 +104,26 @@ def metric_of(cfg: Config) -> str:
     """Return the key in the log of the metric of the config's evaluator.
 
     Raises:
-        ICKDError: if nothing is validated, or the evaluator is none of :data:`METRICS`.
+        ICKDError: If the config has no validation, or its evaluator is not in :data:`METRICS`.
     """
     evaluator = cfg.get("val_evaluator")
     if evaluator is None or cfg.get("val_dataloader") is None:
         raise ICKDError(
             f"{cfg.filename} has no validation (val_dataloader, val_evaluator), so there is no "
-            "result to choose by."
+            "result for the choice."
         )
     first = evaluator[0] if isinstance(evaluator, (list, tuple)) else evaluator
     name = type_name(first.get("type"))
     if name not in METRICS:
         raise ICKDError(
-            f"val_evaluator is a {name}: name with --metric the key in the log to choose by, of "
-            "which more is better."
+            f"val_evaluator is a {name}, whose metric is unknown: set --metric to the deciding key "
+            "in the log; more must be better."
         )
     return METRICS[name]
 
 
 def _task_defaults(cfg: Config) -> Defaults:
-    """Return the student's task's defaults for terms that the config does not spell out."""
+    """Return the defaults of the student's task for terms whose options the config omits."""
     try:
         with MODELS.switch_scope_and_registry(cfg.get("default_scope")) as registry:
             student = registry.build(ConfigDict(without_initialisation(model_config(cfg))))

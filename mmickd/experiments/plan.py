@@ -22,7 +22,7 @@ SELECT_KEYS = {"seeds", "options"}
 
 @dataclass(frozen=True)
 class Published:
-    """A number of a paper, with its source and epoch ('best' or 'last') if the plan has them."""
+    """Number of a paper; with source and epoch ('best' or 'last') if the plan has them."""
 
     value: float
     source: str = ""
@@ -43,7 +43,7 @@ class Setting:
 
 @dataclass(frozen=True)
 class Entry:
-    """A teacher or a student."""
+    """Teacher or student of a plan."""
 
     name: str  # name in the table
     config: str
@@ -53,11 +53,11 @@ class Entry:
     published: Published | None = None
 
     def row(self, setting: Setting) -> str:
-        """Return the name of the row of one of its settings."""
+        """Return the name of the row of a setting."""
         return f"{self.name} ({setting.name})" if setting.name else self.name
 
     def folder(self, setting: Setting) -> str:
-        """Return the name of the folder of its runs with a setting, without the seed."""
+        """Return the folder name of the runs with a setting, without the seed."""
         row = self.row(setting)
         return "".join(c if c.isalnum() else "_" for c in row).strip("_").lower()
 
@@ -70,19 +70,21 @@ class Plan:
     metric: str  # key in the log; more is better
     students: tuple[Entry, ...]
     metric_label: str = ""  # name of the metric in the table; empty: ``metric``
-    reference: str = "KD"  # row that the others are compared to
+    reference: str = "KD"  # row that all other rows are compared to
     controls: tuple[str, ...] = ()  # further rows to compare to
     options: tuple[str, ...] = ()  # of every run
-    teacher: Entry | None = None  # None: the students' configs name trained ones
+    teacher: Entry | None = None  # None: the students' configs have trained teachers
     teacher_seed: int | None = None  # None: the first seed of the students
     teacher_per_seed: bool = False
-    select_seeds: tuple[int, ...] = ()  # seeds that settings are chosen by; none: each is a row
-    select_options: tuple[str, ...] = ()  # options by which these runs validate on other data
+    select_seeds: tuple[
+        int, ...
+    ] = ()  # seeds of the choice of settings; empty: each setting is a row
+    select_options: tuple[str, ...] = ()  # options of these runs, which validate on other data
     data: Mapping[str, Any] | None = None  # converter of the data set and its arguments
 
     @property
     def row_names(self) -> list[str]:
-        """Names of the students' rows: with a selection one for each, else one for each setting."""
+        """Names of the students' rows: with a selection one per student, else one per setting."""
         if self.select_seeds:
             return [student.name for student in self.students]
         return [student.row(s) for student in self.students for s in student.settings]
@@ -92,7 +94,7 @@ def read_plan(file: Path) -> Plan:
     """Read and check the file of a comparison.
 
     Raises:
-        ValueError: if a key or value is wrong.
+        ValueError: If a key or value is wrong.
     """
     try:
         content = json.loads(file.read_text())
@@ -160,14 +162,14 @@ def _published(value: Any) -> Published | None:
 
 
 def settings_of(entry: Mapping[str, Any]) -> tuple[Setting, ...]:
-    """Return the settings of a student's ``grid`` or ``settings``.
+    """Return the settings from a student's ``grid`` or ``settings``.
 
     Args:
-        entry: Dict with ``grid`` ``{option: values}``, for all combinations, or with ``settings``:
-            a list of lists of options, or ``{name: options}``.
+        entry: Dict with ``grid`` (``{option: values}``, whose combinations are the settings), or
+            with ``settings`` (a list of lists of options, or ``{name: options}``).
 
     Raises:
-        ValueError: if it has both, or an empty one.
+        ValueError: If it has both keys, or an empty value.
 
     Example:
         >>> [setting.name for setting in settings_of({"grid": {"losses.kd.loss_weight": [1, 3]}})]
@@ -185,10 +187,10 @@ def settings_of(entry: Mapping[str, Any]) -> tuple[Setting, ...]:
 
 
 def _named(settings: Sequence[Sequence[str]]) -> tuple[Setting, ...]:
-    """Name settings by the ends of their options, as long as it takes to make them differ.
+    """Name settings by the shortest ends of their options that make the names unique.
 
     Raises:
-        ValueError: if two settings have the same options.
+        ValueError: If two settings have the same options.
     """
     longest = max((option.count(".") + 1 for options in settings for option in options), default=2)
     for parts in range(2, max(2, longest) + 1):
@@ -197,7 +199,7 @@ def _named(settings: Sequence[Sequence[str]]) -> tuple[Setting, ...]:
             pairs = zip(names, settings, strict=True)
             return tuple(Setting(name, tuple(options)) for name, options in pairs)
     twice = next(name for name, count in Counter(names).items() if count > 1)
-    raise ValueError(f"the setting '{twice}' is there twice: remove one.")
+    raise ValueError(f"the setting '{twice}' is listed twice: remove one.")
 
 
 def _end(option: str, parts: int) -> str:
@@ -222,7 +224,7 @@ def _check(plan: Plan) -> None:
                 f"{', '.join(plan.row_names)}."
             )
     if plan.teacher_per_seed and plan.teacher_seed is not None:
-        raise ValueError("a paired teacher has the seeds of its students: remove 'seed'.")
+        raise ValueError("a paired teacher has the seed of its student: remove 'seed'.")
     if plan.select_seeds:
         counts = {s.name: len(s.settings) for s in plan.students if len(s.settings) > 1}
         if len(set(counts.values())) != 1:

@@ -1,4 +1,4 @@
-"""The pictures of a comparison: the metric over the run, and at its end."""
+"""Plots of a comparison: the metric during the runs, and at their end."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def draw_curves(
 
 
 def draw_rows(file: Path, title: str, metric_label: str, rows: Sequence[Row]) -> None:
-    """Draw the result of each row: mean, one standard error, a stroke for each seed."""
+    """Draw the result of each row: mean, one standard error, and a tick for each seed."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(8, 1.2 + 0.35 * len(rows)), layout="constrained")
@@ -52,9 +52,9 @@ def draw_rows(file: Path, title: str, metric_label: str, rows: Sequence[Row]) ->
 
 
 def mean_curve(curves: Sequence[Curve]) -> tuple[list[float], list[MeanSE]]:
-    """Return mean and error over the seeds, at the steps that all of them validated at.
+    """Return mean and error over the seeds, at the steps that all runs have validated.
 
-    A run that was stopped between a checkpoint and its validation lacks that point.
+    A run that was stopped between a checkpoint and its validation lacks a step.
 
     Example:
         >>> mean_curve([[[1, 2.0], [2, 4.0]], [[2, 6.0]]])

@@ -1,4 +1,4 @@
-"""The runs of a plan: command, folder, inputs and record of each."""
+"""Runs of a plan: command, folder, inputs and record of each run."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from mmengine.config import Config
 
 from mmickd.experiments.plan import Entry, Plan, Setting
 from mmickd.experiments.scheduler import TEACHER, Job
-from mmickd.experiments.training_log import ms_per_step, parts, validations
-from mmickd.hooks.entries import is_own
+from mmickd.experiments.training_log import count_starts, ms_per_step, validations
+from mmickd.hooks.entries import is_ickd_hook
 from mmickd.utils.config import find_config, find_file, parse_options
 from mmickd.utils.digest import digest
 from mmickd.version import __version__
@@ -27,7 +27,7 @@ Record = dict[str, Any]
 
 @dataclass(frozen=True, eq=False)
 class RunSpec:
-    """A run of a plan."""
+    """Run of a plan."""
 
     job: Job
     plan: Plan
@@ -35,14 +35,14 @@ class RunSpec:
     entry: Entry
     setting: Setting
     seed: int
-    options: tuple[str, ...]  # of plan, entry and setting, with open placeholders such as ``{out}``
-    digest: str  # of the whole config with open placeholders: the same on every machine
+    options: tuple[str, ...]  # of plan, entry and setting; placeholders such as ``{out}`` stay
+    digest: str  # of the whole config with placeholders: the same on every machine
 
     def check_has_metric(self) -> None:
-        """Refuse a run that has never validated the metric.
+        """Check that a run has validated the metric.
 
         Raises:
-            ValueError: if there is no validation.
+            ValueError: If the log has no value of the metric.
         """
         if not validations(self.job.folder, self.plan.metric):
             raise ValueError(
@@ -51,7 +51,7 @@ class RunSpec:
             )
 
     def record(self) -> Record:
-        """Return the record of the finished run; last and best are NaN without a validation."""
+        """Return the record of a finished run; last and best are NaN without a validation."""
         job, metric = self.job, self.plan.metric
         stamp, points = job.stamp() or {}, validations(job.folder, metric)
         return dict(
@@ -66,7 +66,7 @@ class RunSpec:
             best=max((value for _, value in points if math.isfinite(value)), default=math.nan),
             curve=points,
             unit=job.unit,
-            parts=parts(job.folder),
+            parts=count_starts(job.folder),
             config=self.digest,
             versions=stamp.get("versions", {}),
             seconds=stamp.get("seconds"),
@@ -75,7 +75,7 @@ class RunSpec:
 
 
 class RunLayout:
-    """Lays out the runs of a plan, each once; with the arguments of :class:`.Comparison`."""
+    """Layout of the runs of a plan, each run once; see :class:`.Comparison` for the arguments."""
 
     def __init__(
         self,
@@ -92,33 +92,35 @@ class RunLayout:
         self.data = self._converter(plan.data) if plan.data is not None else None
 
     def all(self) -> list[RunSpec]:
-        """Return all runs that are laid out so far."""
+        """Return all runs that have been requested so far."""
         return list(self._runs.values())
 
     def teacher(self, seed: int) -> RunSpec:
         """Return the teacher of the students with this seed.
 
         Raises:
-            ValueError: if the plan trains none.
+            ValueError: If the plan trains no teacher.
         """
         if self._plan.teacher is None:
-            raise ValueError("the plan trains no teacher, so no checkpoint can replace {teacher}.")
+            raise ValueError(
+                "the plan trains no teacher, so {teacher} in an option has no checkpoint."
+            )
         if not self._plan.teacher_per_seed:
             return self._run("teacher", self._plan.teacher, Setting(), self._seed, "teacher")
         folder = f"teacher_seed{seed}"
         return self._run("teacher", self._plan.teacher, Setting(), seed, folder)
 
     def trial(self, student: Entry, setting: Setting, seed: int) -> RunSpec:
-        """Return a run that helps to choose a student's setting."""
+        """Return a trial: a run for the choice of a student's setting."""
         folder = f"trials/{student.folder(setting)}_seed{seed}"
         return self._run("trial", student, setting, seed, folder)
 
     def report(self, student: Entry, setting: Setting, seed: int) -> RunSpec:
-        """Return a run that counts in the table."""
+        """Return a run of the report: its result is in the table."""
         return self._run("report", student, setting, seed, f"{student.folder(setting)}_seed{seed}")
 
     def validates_on_report_data(self, student: Entry) -> bool:
-        """True if a student's trials validate on the data that its report validates on."""
+        """True if trials and report of a student validate on the same data."""
         config, setting = find_config(student.config, "config"), student.settings[0]
         options = (*self._plan.options, *self._options, *student.options, *setting.options)
         report = _read(config, options).get("val_dataloader")
@@ -126,7 +128,7 @@ class RunLayout:
         return bool(report == trial)
 
     def _converter(self, entry: Mapping[str, Any]) -> Job:
-        """Return the job that makes the data set in ``out/data/set``."""
+        """Return the job that writes the data set into ``out/data/set``."""
         script = find_file(entry["converter"], "data.converter")
         arguments = [*entry.get("arguments", []), *(entry.get("quick", []) if self._quick else [])]
         command = [sys.executable, script, "--out", str(self._out / "data" / "set"), *arguments]
@@ -187,8 +189,8 @@ class RunLayout:
 def _from_here(path: Path) -> Path:
     """Return a path relative to the working directory if it lies below it.
 
-    The keyed draw of pixels depends on the paths of the images: so it is the same in every
-    checkout.
+    The choice of pixels depends on the paths of the images; with relative paths it is the same in
+    every checkout.
     """
     here = Path.cwd()
     return path.relative_to(here) if path.is_relative_to(here) else path
@@ -196,7 +198,7 @@ def _from_here(path: Path) -> Path:
 
 @cache
 def _read(config: str, options: tuple[str, ...]) -> Config:
-    """Read a config with its options; placeholders such as ``{out}`` stay open."""
+    """Read a config with its options; placeholders such as ``{out}`` stay."""
     cfg = Config.fromfile(config)
     try:
         cfg.merge_from_dict(parse_options(options))
@@ -210,12 +212,12 @@ def _unit(cfg: Config) -> str:
 
 
 def _teacher_option(cfg: Config, options: Sequence[str]) -> list[str]:
-    """Return the option that gives a student the plan's teacher; none if it has another one.
+    """Return the option that sets a student's teacher to the plan's; none if it has a teacher.
 
-    A hook's teacher without a checkpoint is trained with the student.
+    A teacher without the key ``checkpoint`` learns in the student's run.
     """
     for place, hook in enumerate(cfg.get("custom_hooks") or ()):
-        if is_own(hook) and "checkpoint" in (hook.get("teacher") or {}):
+        if is_ickd_hook(hook) and "checkpoint" in (hook.get("teacher") or {}):
             key = f"custom_hooks.{place}.teacher"
             if any(o.startswith((f"{key}=", f"{key}.checkpoint=")) for o in options):
                 return []

@@ -1,6 +1,7 @@
-"""Runs jobs side by side: commands that fill a folder and are stamped there when they are done.
+"""Scheduler of jobs: commands that run side by side, each in a folder with a stamp.
 
-A job that was stopped has another stamp: it resumes from its checkpoint where it can.
+A finished job has the stamp ``done.json``. A stopped job has the stamp ``begun.json`` and resumes
+from its checkpoint if possible.
 """
 
 from __future__ import annotations
@@ -31,43 +32,43 @@ from mmickd.utils.json_files import to_json
 PACKAGE_PARENT = Path(__file__).resolve().parents[2]
 STAMP, BEGUN, LOG = "done.json", "begun.json", "log.txt"
 TEACHER = "{teacher}"
-"""Placeholder in a command for the teacher's last checkpoint."""
+"""Placeholder for the teacher's last checkpoint in a command."""
 TAIL = 15
 """Lines of the log in the message of a failed job."""
 POLL_SECONDS, BARS_SECONDS, LINE_SECONDS = 0.2, 1.0, 30.0
 
 Process = subprocess.Popen[bytes] | ForkedProcess
 Launch = Callable[[Sequence[str], Path, dict[str, str]], Process]
-"""Starts a command, with a file for its output and its whole environment."""
+"""Function that starts a command, given a file for its output and its environment."""
 
 
 class JobFailed(RuntimeError):
-    """Error of a job; the message has the end of its log and its command."""
+    """Error of a failed job; the message has the end of the log and the command."""
 
 
 class TimeIsUp(RuntimeError):
-    """Error of a time limit that is reached before all jobs are done."""
+    """Error of a time limit that was reached before all jobs were done."""
 
 
 @dataclass(frozen=True, eq=False)
 class Job:
-    """One command, run in a process."""
+    """Command that runs in a process."""
 
     name: str
     command: Sequence[str]  # ``{teacher}`` stands for the last checkpoint of ``teacher``
-    folder: Path  # filled by the command; emptied before a start, unless the job resumes
-    inputs: str = ""  # text that decides the result beside the command, such as configs
-    after: tuple[Job, ...] = ()  # jobs that must be done before
+    folder: Path  # output of the command; emptied before a start, unless the job resumes
+    inputs: str = ""  # further text that decides the result, such as configs
+    after: tuple[Job, ...] = ()  # jobs that must be done first
     cost: float = 5.0  # rough duration in seconds, for the first estimate
     steps: int = 0  # length of the training in units of ``unit``; 0: no training
     unit: str = "iter"  # or 'epoch'
-    resume: tuple[str, ...] = ()  # arguments for resuming from the last checkpoint, if it can
-    identity: tuple[str, ...] = ()  # replaces the command in the signature: no paths of the machine
+    resume: tuple[str, ...] = ()  # further arguments of a resumed job; empty: it cannot resume
+    identity: tuple[str, ...] = ()  # replaces the command, which has local paths, in the signature
     teacher: Job | None = None
 
     @property
     def signature(self) -> str:
-        """Digest of all that decides the result, the jobs before it included."""
+        """Digest of all that decides the result, including the jobs in ``after``."""
         command = self.identity or self.command
         parts = [*command, self.inputs, *(job.signature for job in self.after)]
         return hashlib.sha256("\0".join(parts).encode()).hexdigest()
@@ -78,9 +79,9 @@ class Job:
         return self.folder / LOG
 
     def stamp(self, name: str = STAMP) -> dict[str, Any] | None:
-        """Return the stamp of a job that is done; None if it is missing or of another signature.
+        """Return the stamp of a finished job; None if it is missing or has another signature.
 
-        It has at least 'signature', 'seconds', and 'time' (of the file, in nanoseconds).
+        The stamp has at least 'signature', 'seconds', and 'time' (of the file, in nanoseconds).
         """
         file = self.folder / name
         try:
@@ -96,21 +97,21 @@ class Job:
         (self.folder / name).write_text(json.dumps(stamp))
 
     def full_command(self) -> list[str]:
-        """Return the command with the checkpoint of the teacher, which must be trained by then."""
+        """Return the command with the checkpoint of the teacher, whose job must be done."""
         if self.teacher is None:
             return list(self.command)
         checkpoint = str(self.teacher.checkpoint())
         return [part.replace(TEACHER, checkpoint) for part in self.command]
 
     def checkpoint(self) -> Path:
-        """Return the last checkpoint of a training; the expected one where mmengine named none."""
+        """Return the last checkpoint of a training; the expected file if none is recorded."""
         try:
             return last_checkpoint(self.folder)
         except OSError:
             return self.folder / f"{self.unit}_{self.steps}.pth"
 
     def can_resume(self) -> bool:
-        """True if there is a checkpoint with steps after it (without any, nothing is validated)."""
+        """True if there is a checkpoint before the last step (after it, nothing is validated)."""
         try:
             reached = int(last_checkpoint(self.folder).stem.rpartition("_")[2])
         except (OSError, ValueError):
@@ -119,7 +120,7 @@ class Job:
 
 
 def spawn(command: Sequence[str], log: Path, env: dict[str, str]) -> subprocess.Popen[bytes]:
-    """Start a command; on Linux it ends with this process."""
+    """Start a command; on Linux it ends when this process ends."""
     with log.open("w") as file:
         return subprocess.Popen(
             list(command), stdout=file, stderr=subprocess.STDOUT, env=env,
@@ -128,7 +129,7 @@ def spawn(command: Sequence[str], log: Path, env: dict[str, str]) -> subprocess.
 
 
 def environment() -> dict[str, str]:
-    """Return the environment of runs: one thread each, and the package of this checkout if any."""
+    """Return the environment of runs, with one thread and the package of this checkout, if any."""
     added = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "MPLBACKEND": "Agg"}
     if (PACKAGE_PARENT / "pyproject.toml").is_file():
         added["PYTHONPATH"] = str(PACKAGE_PARENT)
@@ -136,12 +137,12 @@ def environment() -> dict[str, str]:
 
 
 def quickest_launch(out: Path) -> Launch:
-    """Return the quickest way to start training runs on this machine; ``out`` gets its log."""
+    """Return the fastest function that starts runs on this machine; its log is in ``out``."""
     return ForkServer(environment(), out / "imports.txt") if can_fork() else spawn
 
 
-class Running:
-    """A job whose process has started: resumed where that is possible, else in an empty folder."""
+class RunningJob:
+    """Running job: it was resumed if possible, otherwise started in an empty folder."""
 
     def __init__(self, job: Job, launch: Launch = spawn) -> None:
         begun = job.stamp(BEGUN) if job.can_resume() else None
@@ -156,17 +157,17 @@ class Running:
 
     @property
     def elapsed(self) -> float:
-        """Seconds since the start, with those before a stop."""
+        """Seconds since the start, including the time before a stop."""
         return time.monotonic() - self.begin
 
     def finish(self, is_done: bool) -> None:
-        """Stamp the job as done; a failed one starts from its beginning the next time."""
+        """Stamp the job as done; a failed job starts from its beginning the next time."""
         if is_done:
             self.job.write_stamp(STAMP, self.elapsed, versions=software_and_device())
         (self.job.folder / BEGUN).unlink(missing_ok=True)
 
     def stop(self) -> None:
-        """End the process; the job resumes the next time, if it can."""
+        """End the process; the job resumes the next time, if possible."""
         self.process.send_signal(signal.SIGTERM)
         self.job.write_stamp(BEGUN, self.elapsed)
         end = time.monotonic() + 10
@@ -177,17 +178,18 @@ class Running:
 
 
 class Scheduler:
-    """Runs the jobs that are not done yet, each after the jobs that it needs.
+    """Scheduler that runs unfinished jobs, each after the jobs that it depends on.
 
     Args:
         workers: Number of jobs at a time.
         launch: Function that starts the command of a job.
         minutes: Time limit, if any.
-        say: Function that gets every line of progress; None: lines are printed, and on a terminal
-            the running jobs are shown as bars below them.
+        report_line: Function that is called with every line of progress. None: lines are printed,
+            and on a terminal the running jobs are shown as bars below the lines.
         after_each: Function that is called whenever a job is done.
-        keep_going: Function that is called when a job fails which no other job needs. If it returns
-            True, the failure is reported and the other jobs go on. A killed job always raises.
+        keep_going: Function that is called when a job fails that no other job depends on. If it
+            returns True, the failure is reported and the other jobs continue. A killed job always
+            raises an error.
     """
 
     def __init__(
@@ -195,7 +197,7 @@ class Scheduler:
         workers: int,
         launch: Launch = spawn,
         minutes: float | None = None,
-        say: Callable[[str], None] | None = None,
+        report_line: Callable[[str], None] | None = None,
         after_each: Callable[[], None] = lambda: None,
         keep_going: Callable[[], bool] = lambda: False,
     ) -> None:
@@ -204,22 +206,22 @@ class Scheduler:
         self.jobs: list[Job] = []
         self.done: set[Job] = set()
         self.failed: list[Job] = []
-        self.running: list[Running] = []
+        self.running: list[RunningJob] = []
         self.ran: dict[Job, float] = {}
         self.begin = time.monotonic()
         self.end = float("inf") if minutes is None else self.begin + 60 * minutes
-        self._say, self._next_show, console = say, 0.0, Console(highlight=False)
-        # The display has no thread: starting a process beside one is not safe.
+        self._report_line, self._next_show, console = report_line, 0.0, Console(highlight=False)
+        # The display uses no thread, as it is not safe to fork a process with threads.
         self._bars = Progress(
             TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(),
             console=console, auto_refresh=False, transient=True,
-            disable=say is not None or not console.is_terminal,
+            disable=report_line is not None or not console.is_terminal,
         )  # fmt: skip
 
-    def say(self, line: str) -> None:
-        """Report a line that stays."""
-        if self._say is not None:
-            self._say(line)
+    def report_line(self, line: str) -> None:
+        """Print a line above the bars."""
+        if self._report_line is not None:
+            self._report_line(line)
         elif self._bars.disable:
             print(line, flush=True)
         else:
@@ -229,11 +231,13 @@ class Scheduler:
         """Run jobs until all are done; another round of jobs may follow.
 
         Args:
-            jobs: Each after the jobs that it needs; some may have been in an earlier round.
+            jobs: Jobs, each after the jobs that it depends on; jobs of an earlier round may
+                be among them.
 
         Raises:
-            JobFailed: if a job fails and ``keep_going`` is not true; the others are stopped.
-            TimeIsUp: if not all are done in time; the running ones are stopped.
+            JobFailed: If a job fails and ``keep_going`` does not return True; other jobs are
+                stopped.
+            TimeIsUp: If the time limit is reached; running jobs are stopped.
         """
         for job in jobs:
             if job not in self.jobs:
@@ -241,18 +245,20 @@ class Scheduler:
                 stamp = job.stamp()
                 if stamp is not None and self.done.issuperset(job.after):
                     self.done.add(job)
-                    self._report(job, f"done before (took {clock(stamp['seconds'])}), skipped")
+                    self._report(
+                        job, f"done before (took {format_duration(stamp['seconds'])}), skipped"
+                    )
         try:
             with self._bars:
                 while len(self.done) + len(self.failed) < len(self.jobs):
                     if time.monotonic() >= self.end:
-                        raise TimeIsUp("time is up; the same command goes on from here")
+                        raise TimeIsUp("time is up; the same command resumes from here")
                     self._start_ready()
                     self._collect()
                     self._show()
                     time.sleep(POLL_SECONDS)
         finally:
-            for running in self.running:  # all of them, before waiting for one
+            for running in self.running:  # signal all jobs before waiting for any of them
                 running.process.send_signal(signal.SIGTERM)
             for running in self.running:
                 running.stop()
@@ -265,7 +271,7 @@ class Scheduler:
     def _start_ready(self) -> None:
         for job in self._waiting():
             if len(self.running) < self.workers and self.done.issuperset(job.after):
-                self.running.append(Running(job, self.launch))
+                self.running.append(RunningJob(job, self.launch))
                 self._report(job, "started")
 
     def _collect(self) -> None:
@@ -274,25 +280,27 @@ class Scheduler:
             if code is None:
                 continue
             self.running.remove(running)
-            if code < 0:  # it was killed, and may resume the next time
+            if code < 0:  # the job was killed, and may resume the next time
                 raise JobFailed(_failure(job, code))
             running.finish(code == 0)
             if code == 0:
                 self.done.add(job)
                 self.ran[job] = running.elapsed
-                count = f"{len(self.done)}/{len(self.jobs)} done, ~{clock(self._left())} left"
-                self._report(job, f"done in {clock(running.elapsed)}; {count}")
+                count = (
+                    f"{len(self.done)}/{len(self.jobs)} done, ~{format_duration(self._left())} left"
+                )
+                self._report(job, f"done in {format_duration(running.elapsed)}; {count}")
                 self.after_each()
-            else:  # the cause may be mended before the next start
+            else:  # the cause may be fixed before the next start
                 error = JobFailed(_failure(job, code))
                 is_needed = any(job in other.after for other in self.jobs)
                 if is_needed or not self.keep_going():
                     raise error
                 self.failed.append(job)
-                self.say(str(error))
+                self.report_line(str(error))
 
     def _left(self) -> float:
-        """Return the expected seconds until all is done, by the jobs that this object has run."""
+        """Return the expected seconds until all jobs are done, from durations of finished jobs."""
         cost = sum(job.cost for job in self.ran)
         pace = sum(self.ran.values()) / cost if cost else 1.0
         left = [pace * job.cost for job in self._waiting()]
@@ -306,29 +314,31 @@ class Scheduler:
         steps = {
             r: steps_done(r.job.folder, r.job.unit) if r.job.steps else 0 for r in self.running
         }
-        left = f"~{clock(self._left())} left"
+        left = f"~{format_duration(self._left())} left"
         if self._bars.disable:
             if self._next_show:  # nothing is known when the first jobs start
                 states = [
                     f"{r.job.name} {r.job.unit} {done}/{r.job.steps}" if r.job.steps else r.job.name
                     for r, done in steps.items()
                 ]
-                passed = clock(time.monotonic() - self.begin)
+                passed = format_duration(time.monotonic() - self.begin)
                 count = f"{len(self.done)}/{len(self.jobs)} done"
-                self.say(f"[{passed:>5}] running: {', '.join(states)}; {count}, {left}")
+                self.report_line(f"[{passed:>5}] running: {', '.join(states)}; {count}, {left}")
             self._next_show = time.monotonic() + LINE_SECONDS
             return
         self._next_show = time.monotonic() + BARS_SECONDS
         for task in self._bars.task_ids:
             self._bars.remove_task(task)
         for running, done in steps.items():
-            description = f"{running.job.name} {clock(running.elapsed)}"
+            description = f"{running.job.name} {format_duration(running.elapsed)}"
             self._bars.add_task(description, completed=done, total=running.job.steps or None)
         self._bars.add_task(f"all jobs, {left}", completed=len(self.done), total=len(self.jobs))
         self._bars.refresh()
 
     def _report(self, job: Job, state: str) -> None:
-        self.say(f"[{clock(time.monotonic() - self.begin):>5}] {job.name:24} {state}")
+        self.report_line(
+            f"[{format_duration(time.monotonic() - self.begin):>5}] {job.name:24} {state}"
+        )
 
 
 def run_rounds(
@@ -341,8 +351,8 @@ def run_rounds(
 ) -> None:
     """Run the jobs of each round with a :class:`Scheduler`, and keep ``results.jsonl`` up to date.
 
-    ``records`` returns the records of all finished runs. A round is read from ``rounds`` when those
-    before it are done, as it may depend on their results.
+    ``records`` returns the records of all finished runs. A round is read from ``rounds`` when the
+    earlier rounds are done, as it may depend on their results.
     """
     out.mkdir(parents=True, exist_ok=True)
 
@@ -355,7 +365,7 @@ def run_rounds(
     )
     for jobs in rounds:
         keep()
-        scheduler.say(f"{len(jobs)} runs, {workers} at a time, below {out}")
+        scheduler.report_line(f"{len(jobs)} runs, {workers} at a time, below {out}")
         scheduler.run(jobs)
     keep()
 
@@ -368,6 +378,6 @@ def _failure(job: Job, code: int) -> str:
     )  # fmt: skip
 
 
-def clock(seconds: float) -> str:
+def format_duration(seconds: float) -> str:
     """Format seconds as minutes and seconds, ``2:05``."""
     return f"{int(seconds) // 60}:{int(seconds) % 60:02d}"

@@ -1,4 +1,4 @@
-"""A search that continues where it was stopped: optuna's study in a file."""
+"""Search by optuna that can be resumed: its study is a file."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from mmickd.experiments.search_space import Range
 from mmickd.utils.errors import ICKDError
 
 RECORDS = "records"
-"""Attribute of a trial in optuna's study."""
+"""Attribute of a trial in optuna's study: the records of its runs."""
 
 
 @dataclass(frozen=True)
 class Trial:
-    """A setting of a search, and its result."""
+    """Setting of a search, with its result."""
 
     number: int  # from 0
     options: tuple[str, ...]  # as in ``--cfg-options``
@@ -28,10 +28,10 @@ class Trial:
 
 
 def import_optuna() -> Any:
-    """Return the package.
+    """Return the package optuna.
 
     Raises:
-        ICKDError: if it is not installed.
+        ICKDError: If optuna is not installed.
     """
     try:
         import optuna
@@ -45,20 +45,20 @@ def import_optuna() -> Any:
 
 
 class Search:
-    """Settings for the trials of one method; more of the result is better.
+    """Search for the best setting of a method by trials; a larger result is better.
 
-    The settings depend on the seed, the ranges, the number of trials at a time and the results, and
-    not on how often the search is stopped. The first trial is the config as it is.
+    The settings depend on the seed, the ranges, the number of trials at a time and the results, but
+    not on interruptions of the search. The first trial is the unchanged config.
 
     Args:
-        file: File of optuna's journal, which several searches may share; made if it is missing.
+        file: File of optuna's journal, which several searches may share; it is created if missing.
         name: Name of the method.
         ranges: Ranges to search.
         seed: Seed of the search.
         mark: Digest of all that decides the result of a trial.
 
     Raises:
-        ICKDError: if the file has a search of that name with another mark.
+        ICKDError: If the file has a search of this name with another mark.
     """
 
     def __init__(
@@ -72,23 +72,22 @@ class Search:
         )
         if self._study.user_attrs.get("mark", mark) != mark:
             raise ICKDError(
-                "--out has a tuning of something else: its config, ranges, seeds, metric or "
-                "--select-options differ. Take another --out, or delete that folder."
+                "--out has another tuning, whose config, ranges, seeds, metric or --select-options "
+                "differ. Set another --out, or delete that folder."
             )
         self._study.set_user_attr("mark", mark)
         if not self._study.trials:
             self._study.enqueue_trial({r.name: r.now for r in ranges if r.holds_now})
 
     def next_trials(self, trials: int, at_a_time: int) -> list[Trial]:
-        """Return the trials to run next; none once there are enough.
+        """Return the trials of the next round; empty after the last round.
 
-        The whole search has ``trials`` trials, a round has ``at_a_time``. A round is returned again
-        until all of its trials are finished: its settings depend on all rounds before it, and on
-        nothing else.
+        The search has ``trials`` trials, a round has ``at_a_time``. A round is returned again until
+        all of its trials are finished, as the settings of a round depend on all earlier rounds.
         """
         waiting = self._optuna.trial.TrialState.WAITING
         begun = [trial for trial in self._study.trials if trial.state != waiting]
-        # a kill within this method may leave a trial that lacks some of its values
+        # a kill during this method may leave a trial without some of its values
         round_ = [self._suggest(t.number, t._trial_id) for t in begun if not t.state.is_finished()]
         count = len(begun)
         while count < trials and (not round_ or count % at_a_time):
@@ -97,7 +96,7 @@ class Search:
         return round_
 
     def _suggest(self, number: int, trial_id: int | None = None) -> Trial:
-        """Return a trial with its values; each has its sampler, so a stop changes nothing."""
+        """Return a trial with its values; it has a new sampler, so that a stop changes nothing."""
         seed = int(np.random.SeedSequence((self._seed, number)).generate_state(1)[0])
         self._study.sampler = self._optuna.samplers.TPESampler(seed=seed)
         if trial_id is None:
@@ -117,9 +116,9 @@ class Search:
     def report(
         self, number: int, value: float | None, records: Sequence[Mapping[str, Any]] = ()
     ) -> None:
-        """Store the result of a trial, which failed if the value is None or not finite.
+        """Store the result of a trial; the trial failed if the value is None or not finite.
 
-        The records of its runs are stored too, as the folders of the runs may be deleted later.
+        The records of the runs are stored too, as the folders of the runs may be deleted later.
         """
         trial_id = self._study.trials[number]._trial_id
         self._storage.set_trial_user_attr(trial_id, RECORDS, list(records))
@@ -129,7 +128,7 @@ class Search:
             self._study.tell(number, value)
 
     def finished_trials(self) -> list[Trial]:
-        """Return the trials that were reported, by number."""
+        """Return the trials with a reported result, by number."""
         return [
             Trial(
                 trial.number,

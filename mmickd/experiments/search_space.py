@@ -1,4 +1,4 @@
-"""Ranges of a search around the values of a config's terms."""
+"""Search space: ranges around the values of a config's terms."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ WEIGHT_FACTOR, OTHER_FACTOR = 10, 4
 
 @dataclass(frozen=True)
 class Range:
-    """Values that an option may have."""
+    """Range of the values of an option."""
 
     name: str  # name in the tables, such as ``picd.num_positives``
     key: str  # key of ``--cfg-options``
@@ -45,13 +45,13 @@ class Range:
 
 
 class SearchSpace:
-    """Ranges that a search of a config may have.
+    """Search space of a config.
 
     Args:
         content: The whole config.
         key: Key of the hook's ``losses`` in it.
         losses: The hook's ``losses``.
-        defaults: Defaults of the student's task for terms that the config does not spell out.
+        defaults: Defaults of the student's task for terms whose options the config omits.
     """
 
     def __init__(
@@ -69,7 +69,7 @@ class SearchSpace:
     def searched(self) -> list[Range]:
         """Return the ranges of weights, numbers of rows and temperatures of the active terms.
 
-        There is none for a number of rows that is 0 or all rows, and for an infinite temperature.
+        A number of rows that is 0 or unlimited has no range, nor has an infinite temperature.
         """
         dense = sum(term.schedule.largest for term in self.active if term.loss.is_dense)
         is_complement = (self._losses.get(TASK) or {}).get(WEIGHT) == COMPLEMENT
@@ -98,9 +98,9 @@ class SearchSpace:
         return Range(name, f"{self._key}.{name}", low, value * factor, value, whole=whole)
 
     def schedule_options(self) -> tuple[str, ...]:
-        """Return options that spell out the schedules which terms have by default of their task.
+        """Return options that set the default schedules of the task explicitly.
 
-        Without them an option for the weight alone would replace the whole schedule.
+        Without these options, an option for the weight alone would replace the whole schedule.
         """
         return tuple(
             f"{self._key}.{term.name}.{WEIGHT}.{field.name}={getattr(term.schedule, field.name)}"
@@ -111,13 +111,13 @@ class SearchSpace:
         )
 
     def ranges(self, vary: Sequence[str] = ()) -> list[Range]:
-        """Return the ranges of ``--vary``; by default, :meth:`searched`.
+        """Return the ranges of ``--vary``; without ``vary``, the ranges of :meth:`searched`.
 
-        ``vary`` has ``NAME=LOW:HIGH`` or ``NAME=LOW:HIGH:log``; the name is ``TERM.OPTION`` or a
-        key of the config.
+        An entry is ``NAME=LOW:HIGH`` or ``NAME=LOW:HIGH:log``; its name is ``TERM.OPTION`` or a key
+        of the config.
 
         Raises:
-            ICKDError: if one cannot be read, or its name does not exist.
+            ICKDError: If an entry cannot be read, or its name does not exist.
         """
         return [self._parse(text) for text in vary] if vary else self.searched()
 

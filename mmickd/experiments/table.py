@@ -1,4 +1,4 @@
-"""The table of a comparison: means, standard errors, paired differences and tests over seeds."""
+"""Table of a comparison: means, standard errors, paired differences and tests over seeds."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 from mmickd.experiments.plan import Published
 
 ROUNDING = 1e-9
-"""Deviation of equal differences by rounding, relative to the numbers."""
+"""Deviation of equal numbers by rounding, relative to their size."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class MeanSE:
 
 @dataclass(frozen=True)
 class Row:
-    """One line of the table."""
+    """Row of the table."""
 
     name: str
     setting: str  # setting that was chosen; empty if there was no choice
@@ -38,7 +38,7 @@ class Row:
     last: MeanSE  # of ``values``
     best: MeanSE  # of the best value of each run
     to: dict[str, MeanSE]  # paired differences of ``values`` to other rows; none for the teacher
-    p: float | None  # of the test against the reference, corrected; None without a test
+    p: float | None  # corrected p value of the test against the reference; None without a test
     published: Published | None
 
 
@@ -48,7 +48,7 @@ def make_rows(
     controls: Sequence[str] = (),
     published: Mapping[str, Published | None] | None = None,
 ) -> list[Row]:
-    """Return the rows in the order of ``records``; the students are compared, the teacher is not.
+    """Return the rows in the order of ``records``; only the students are compared.
 
     Args:
         records: Records of each row's runs by seed, by the name of the row.
@@ -100,17 +100,17 @@ def mean_se(values: Sequence[float]) -> MeanSE:
 
 
 def paired_p(values: Sequence[float], to: Sequence[float]) -> float | None:
-    """Return the two-sided p value of the paired t-test, or None where there is no test.
+    """Return the two-sided p value of the paired t-test; None if there is no test.
 
-    There is none for fewer than two pairs, for a number that is not finite, and for differences
-    that are all equal (up to rounding), which have no variance.
+    There is no test for fewer than two pairs, for a number that is not finite, or for differences
+    that are equal up to rounding, as their variance is 0.
 
     Args:
         values: One number per seed.
         to: Numbers of the same seeds to compare with.
 
     Raises:
-        ValueError: if the two do not have as many numbers.
+        ValueError: If ``values`` and ``to`` have different lengths.
 
     Example:
         >>> round(paired_p([91.0, 81.0, 74.0], [90.0, 80.0, 70.0]), 4)
@@ -131,13 +131,13 @@ def paired_p(values: Sequence[float], to: Sequence[float]) -> float | None:
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """Return p values corrected for all of them together (Holm's step-down correction).
+    """Return p values with Holm's step-down correction for multiple tests.
 
     Args:
-        p_values: P values of single tests; NaN is no test, and stays NaN.
+        p_values: P values of single tests; NaN stands for no test, and stays NaN.
 
     Returns:
-        The corrected ones, in the same order.
+        Corrected p values, in the same order.
 
     Example:
         >>> holm([0.01, 0.04, 0.03])
@@ -158,7 +158,7 @@ def as_markdown(
     reference: str = "KD",
     controls: Sequence[str] = (),
 ) -> str:
-    """Return the rows as a table in Markdown."""
+    """Return the table of a comparison in Markdown."""
     columns: list[tuple[str, list[str]]] = [(title, [row.name for row in rows])]
     if any(row.setting for row in rows):
         columns.append(("setting", [row.setting for row in rows]))
@@ -201,16 +201,16 @@ def note(seeds: int, teacher_per_seed: bool = False) -> str:
 
     Args:
         seeds: Number of seeds of each student.
-        teacher_per_seed: True if each seed has its teacher.
+        teacher_per_seed: True if each seed has a separate teacher.
     """
     if seeds < 2:
-        return "One seed has no standard error, so the table cannot show which method is better."
+        return "One seed has no standard error: the table cannot show which method is better."
     runs = "seeds of teacher and student" if teacher_per_seed else "student seeds"
     single = "validation set" if teacher_per_seed else "teacher and one validation set"
     return (
         "Last: metric at the end of a run. Best: the largest of its validations, which is "
         f"optimistic. ±: one standard error over {seeds} {runs}. p: paired t-test of the last "
         "values (two-sided), with Holm's correction for all tests of the table. The error does "
-        f"not cover what is the same in all runs: there is one {single}. Results on small data "
-        "say little about large data. Times were taken with several runs side by side."
+        f"not cover what all runs share: one {single}. Results on small data predict little about "
+        "large data. Times were measured with several runs side by side."
     )

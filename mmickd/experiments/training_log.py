@@ -9,10 +9,11 @@ from typing import Any
 
 
 def read_scalars(work_dir: Path) -> list[dict[str, Any]]:
-    """Return the lines of all ``vis_data/scalars.json`` below ``work_dir``, [] if there is none.
+    """Return the lines of all ``vis_data/scalars.json`` below ``work_dir``; [] if there is none.
 
-    A resumed run has a file for each of its parts. Where two parts have the same step, the line of
-    the later part is returned: it resumed from a checkpoint older than the end of the log.
+    A run writes a file at each start or resumption. If two files have the same step, the line of
+    the later file is returned, as that part resumed from a checkpoint older than the end of the
+    log.
     """
     lines: dict[tuple[bool, Any], dict[str, Any]] = {}
     for file in _files(work_dir):
@@ -29,8 +30,8 @@ def _files(work_dir: Path) -> list[Path]:
     return sorted(work_dir.glob("*/vis_data/scalars.json"))
 
 
-def parts(work_dir: Path) -> int:
-    """Return how often the run was started or resumed."""
+def count_starts(work_dir: Path) -> int:
+    """Return the number of times that the run was started or resumed."""
     return len(_files(work_dir))
 
 
@@ -41,7 +42,7 @@ def steps_done(work_dir: Path, unit: str) -> int:
 
 
 def validations(work_dir: Path, metric: str) -> list[list[float]]:
-    """Return step (epoch or iteration, as the run counts) and ``metric`` of each validation."""
+    """Return step (epoch or iteration, in the unit of the run) and metric of each validation."""
     return [
         [line["step"], float(line[metric])] for line in read_scalars(work_dir) if metric in line
     ]
@@ -54,10 +55,10 @@ def ms_per_step(work_dir: Path) -> float:
 
 
 def last_checkpoint(work_dir: Path) -> Path:
-    """Return the checkpoint that mmengine names as the last one, also in a folder that was moved.
+    """Return the last checkpoint by mmengine's ``last_checkpoint``, also in a moved folder.
 
     Raises:
-        OSError: if mmengine named none.
+        OSError: If the file ``last_checkpoint`` does not exist.
     """
     named = Path((work_dir / "last_checkpoint").read_text().strip())
     moved = work_dir / named.name

@@ -1,4 +1,4 @@
-"""A tuning: rounds of trials for each method, and their results as a table."""
+"""Tuning: rounds of trials for each method, and their results as a table."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ from mmickd.utils.digest import digest
 
 STORAGE = "study.journal"
 FIRST_SEED = 100
-"""First seed of the trials: a report has 0, 1, 2, so settings are not chosen by its runs."""
+"""First seed of the trials, so that they share no seed with a report (0, 1, 2, ...)."""
 
 
 class Tuning:
-    """Runs of the trials of some methods, and their results.
+    """Trials of some methods: their runs and results.
 
     Args:
         methods: Methods that each get the same number of trials.
         metric: Key in the log; more is better.
         out: Existing folder of all runs.
         seeds: Number of runs of a trial.
-        select: Options by which the runs validate on data that is for choosing only.
+        select: Options of the trials, which then validate on data that is used only for the choice.
         search_seed: Seed of the search.
     """
 
@@ -68,8 +68,8 @@ class Tuning:
         failed run has no result.
 
         Raises:
-            JobFailed: if a run fails before any has succeeded.
-            TimeIsUp: if ``minutes`` are over before all runs are done.
+            JobFailed: If a run fails before any run has succeeded.
+            TimeIsUp: If ``minutes`` are over before all runs are done.
         """
         rounds = self.rounds(trials, workers)
         run_rounds(rounds, self.records, self.out, workers, minutes, self.has_results)
@@ -81,7 +81,7 @@ class Tuning:
         )
 
     def rounds(self, trials: int, at_a_time: int) -> Iterator[list[Job]]:
-        """Yield the jobs of each round; the next round needs the results of those before.
+        """Yield the jobs of each round; a round needs the results of the earlier rounds.
 
         Each method gets ``trials`` trials, ``at_a_time`` of them in a round.
         """
@@ -112,7 +112,7 @@ class Tuning:
         return [run.record() for run in runs]
 
     def _values(self, records: Sequence[Record]) -> list[float]:
-        """Return the last metric of each run of a trial; none if a run failed."""
+        """Return the last metric of each run of a trial; empty if a run failed."""
         values = [record["last"] for record in records]
         return values if len(values) == len(self._seeds) else []
 
@@ -181,17 +181,17 @@ class Tuning:
         """Return the sentences on how to read the table."""
         least = min(row["trials"] for row in self.rows())
         data = (
-            "The trials validated on the data of --select-options: report the best ones on the "
-            "config's validation set, which was not used for choosing."
+            "The trials validated on the data of --select-options: report the best settings on the "
+            "config's validation set, which was not used for the choice."
             if self.plan.select_options
             else "The trials were chosen on the config's validation set: the result of the best "
-            "one on that set is optimistic. Choose on other data with --select-options, or report "
-            "on other data."
+            "trial on that set is optimistic. Choose on other data with --select-options, or "
+            "report on other data."
         )
         return (
-            f"The metric is that of the end of each run. Each method had {least} trials. {data} "
-            "Compare the best ones over other seeds (mmickd compare) before you conclude which "
-            "method is better."
+            f"The metric is measured at the end of each run. Each method had {least} trials. "
+            f"{data} Compare the best settings over other seeds (mmickd compare) before you "
+            "conclude which method is better."
         )
 
     def commands(self) -> str:

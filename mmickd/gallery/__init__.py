@@ -1,4 +1,4 @@
-"""Contexts of selected images, as pictures and as a page."""
+"""Gallery: contexts of selected images as pictures and as an HTML page, and label issues."""
 
 from mmickd.gallery.structures import LabelIssue, Neighbour, Prediction, QueryExample
 

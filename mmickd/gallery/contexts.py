@@ -1,4 +1,4 @@
-"""Query examples: queries of images, the rows they retrieve, and what the networks predict."""
+"""Query examples: queries of images, their retrieved rows, and the networks' predictions."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from mmickd.utils.errors import ICKDError
 from mmickd.utils.timing import Progress
 
 BEFORE, AFTER = "before", "after"
-"""Names of the students whose predictions a :class:`QueryExample` has fields for."""
+"""Names of the two students whose predictions a :class:`QueryExample` can hold."""
 
 
 class StudentPredictor:
     """Student that runs on single packed images, in eval mode and without gradients.
 
     Args:
-        model: Unwrapped student; each call leaves it in the mode it was in.
+        model: Unwrapped student; a call restores its mode.
         layer: Name of its classifier layer.
     """
 
@@ -58,10 +58,10 @@ class _Query:
     """Query with its context, before its rows are located in their images.
 
     Args:
-        image: Name that the data set has for the image.
+        image: Name of the image in the data set.
         split: Name of the data set.
         sample: The query, one row.
-        students: ``(C,)`` logits by the name of the student.
+        students: ``(C,)`` logits of the students by name.
         point: Location in the image; None if the query is no single point.
         contexts: Positives and negatives.
     """
@@ -86,23 +86,25 @@ class ContextReader:
     """Reader that queries a frozen bank with single images.
 
     Args:
-        source: The bank with its teacher and images.
+        gallery_bank: The bank with its teacher and images.
         neighbours: Maximum number of positives, and of negatives, of a query.
-        students: Students that predict as well, by name (:data:`BEFORE`, :data:`AFTER`).
+        students: Students whose predictions are read too, by name (:data:`BEFORE`, :data:`AFTER`).
         seed: Seed of the choice of locations, for levels that sample them.
     """
 
     def __init__(
         self,
-        source: GalleryBank,
+        gallery_bank: GalleryBank,
         neighbours: int,
         students: Mapping[str, StudentPredictor],
         seed: int = 0,
     ) -> None:
-        self.rows, self._source = RowLocator(source), source
-        self._memory = source.teacher.memory.copy()  # searches leave the run's retriever unchanged
-        self._task = source.teacher.task
-        self._level = self._task.levels[source.level]
+        self.rows, self._gallery_bank = RowLocator(gallery_bank), gallery_bank
+        self._memory = (
+            gallery_bank.teacher.memory.copy()
+        )  # searches leave the run's retriever unchanged
+        self._task = gallery_bank.teacher.task
+        self._level = self._task.levels[gallery_bank.level]
         self._neighbours, self._students, self._seed = neighbours, students, seed
 
     def balanced_examples(
@@ -113,19 +115,19 @@ class ContextReader:
         count: int,
         classes: Collection[int],
     ) -> list[QueryExample]:
-        """Return examples of one location each; the class that was shown least comes next.
+        """Return examples of one location each; the rarest class so far comes next.
 
         Args:
             images: Images of the queries.
             split: Name of the images.
-            order: Indices of the images. They are repeated while new queries are left.
+            order: Indices of the images; they are used repeatedly while there are new queries.
             count: Number of examples; fewer are returned if there are not enough queries.
             classes: Selected classes.
         """
         counts: Counter[int] = Counter()
         used: set[tuple[int, int]] = set()
         queries: list[_Query] = []
-        clock = Progress(count, "queries", "contexts", quiet=True)
+        progress = Progress(count, "queries", "contexts", quiet=True)
         for round_ in counting():
             before = len(queries)
             for index in order:
@@ -138,9 +140,11 @@ class ContextReader:
 
                 for query in self._queries_of(images, index, split, self._seed + round_, select):
                     counts[query.label] += 1
-                    if self._level.has_own_rows:  # else another seed finds another location
+                    if (
+                        self._level.has_own_rows
+                    ):  # at other levels, another seed chooses another location
                         used.add((index, query.label))
-                    clock.step()
+                    progress.step()
                     queries.append(query)
             if len(queries) == before:
                 break
@@ -149,7 +153,7 @@ class ContextReader:
     def examples_of_images(
         self, images: BankImages, split: str, order: Sequence[int], classes: Collection[int]
     ) -> list[QueryExample]:
-        """Return an example of each selected class of each given image."""
+        """Return an example for each selected class of each image in ``order``."""
 
         def select(labels: Sequence[int]) -> list[int]:
             return one_per_class(labels, classes)
@@ -165,12 +169,12 @@ class ContextReader:
         seed: int,
         select: Callable[[Sequence[int]], list[int]],
     ) -> Iterator[_Query]:
-        """Query the bank with the locations of an image whose slots ``select`` returns."""
+        """Yield the queries of an image at the slots that ``select`` returns."""
         sample = images[index]
         if not self._task.has_label(sample["data_samples"]):
             raise ICKDError(
-                f"the pipeline of the {split} split gives no label ({images.name(index)}): end it "
-                "with what loads and packs labels (for mmseg: LoadAnnotations)."
+                f"the pipeline of the {split} split loads no label ({images.name(index)}): add "
+                "transforms that load and pack labels (for mmseg: LoadAnnotations)."
             )
         teacher_view = self._view(sample)
         views = {name: self._view(sample, student) for name, student in self._students.items()}
@@ -188,12 +192,14 @@ class ContextReader:
                 query,
                 dict(zip(views, (rows[slot] for rows in logits), strict=True)),
                 None if points is None else tuple(points[slot]),
-                self._memory.query(self._source.level, query, self._neighbours, self._neighbours),
+                self._memory.query(
+                    self._gallery_bank.level, query, self._neighbours, self._neighbours
+                ),
             )
 
     def _view(self, sample: dict[str, Any], student: StudentPredictor | None = None) -> View:
         tapped = None if student is None else student(sample)
-        return self._source.teacher.view_of_bank_images([copy.deepcopy(sample)], tapped)
+        return self._gallery_bank.teacher.view_of_bank_images([copy.deepcopy(sample)], tapped)
 
     def _located(self, queries: Sequence[_Query]) -> list[QueryExample]:
         """Return the examples, with the rows located in their images."""

@@ -1,4 +1,4 @@
-"""Fonts of the pictures: DejaVu Sans, and fonts of the machine for the scripts that it lacks."""
+"""Fonts of the pictures: DejaVu Sans, and installed fonts for the letters that it lacks."""
 
 from __future__ import annotations
 
@@ -14,34 +14,35 @@ from PIL import ImageFont
 from mmickd.utils.text import safe_repr
 
 SIZE = 13
-"""Height of the letters, in pixels."""
+"""Font size in pixels."""
 STYLES = ("bold", "italic", "oblique", "serif", "mono", "light", "thin", "black", "condensed")
-"""Parts of the names of font files that are taken last."""
+"""Parts of font file names; such fonts are used last."""
 
 Run = tuple[str, ImageFont.FreeTypeFont]
-"""A text, and a font that has all its letters."""
+"""Text, and a font that has all its letters."""
 
 
 class Fonts:
-    """Finds a font for each letter.
+    """Collection of fonts that has a font for each letter.
 
     Args:
-        of_machine: lists the font files of the machine; called when DejaVu Sans lacks a letter.
+        list_files: Function that returns the installed font files; it is called if DejaVu Sans
+            lacks a letter.
     """
 
-    def __init__(self, of_machine: Callable[[], Sequence[str]] | None = None) -> None:
-        self._list_files = _font_files if of_machine is None else of_machine
+    def __init__(self, list_files: Callable[[], Sequence[str]] | None = None) -> None:
+        self._list_files = _font_files if list_files is None else list_files
         self._chosen: dict[tuple[str, bool], str] = {}
         self._has_warned = False
 
     def runs(self, text: str, bold: bool = False) -> list[Run]:
         """Split a line of text into runs of one font each.
 
-        A letter that no font has is logged once, and stays in DejaVu Sans, which draws a box.
+        A letter that no font has is logged once; DejaVu Sans draws a box for it.
 
         Args:
-            text: the line; blanks and control characters become spaces.
-            bold: whether DejaVu Sans is bold; other fonts are as they are.
+            text: Line of text; blanks and control characters become spaces.
+            bold: True for the bold DejaVu Sans; other fonts have one weight.
 
         Example:
             >>> [run for run, _ in Fonts().runs("50% cat" + chr(10))]
@@ -60,7 +61,7 @@ class Fonts:
         return [(run, _font(file)) for run, file in runs]
 
     def ascent(self, bold: bool = False) -> int:
-        """Return the pixels from the top of a line of DejaVu Sans to its baseline."""
+        """Return the height of DejaVu Sans above the baseline, in pixels."""
         return _font(_dejavu(bold)).getmetrics()[0]
 
     def _file_of(self, letter: str, bold: bool, text: str) -> str:
@@ -77,14 +78,14 @@ class Fonts:
 
     @cached_property
     def _fallbacks(self) -> list[str]:
-        """Plain fonts first, of these the largest files, which have most letters."""
+        """Installed fonts: plain fonts first, and large files first, as they have more letters."""
         files = [Path(file) for file in self._list_files()]
 
         def order(file: Path) -> tuple[int, int, str]:
             name = file.name.lower()
             return sum(style in name for style in STYLES), -file.stat().st_size, name
 
-        # the last resort has a box for every letter there is
+        # the font LastResort has a box for every letter
         usable = (f for f in files if f.is_file() and "lastresort" not in f.name.lower())
         return [str(file) for file in sorted(usable, key=order)]
 
@@ -103,13 +104,13 @@ class Fonts:
 
 
 def _drawable(letter: str) -> str:
-    """Return a letter as one line of text can have it."""
+    """Return the letter, or its replacement in a line of text."""
     kind = unicodedata.category(letter)
     return " " if letter.isspace() or kind == "Cc" else "\ufffd" if kind == "Cs" else letter
 
 
 def _is_part_of_letter(letter: str) -> bool:
-    """True for marks and joiners, which a font draws together with the letter before."""
+    """True for marks and joiners, which are drawn together with the previous letter."""
     return unicodedata.category(letter) in ("Mn", "Mc", "Me", "Cf")
 
 
@@ -119,9 +120,9 @@ def _letters(file: str) -> frozenset[int]:
     from matplotlib.ft2font import FT2Font
 
     try:
-        _font(file)  # fonts of bitmaps have some sizes only
+        _font(file)  # bitmap fonts have few sizes
         return frozenset(FT2Font(file).get_charmap())
-    except Exception:  # whatever a library raises of a broken file
+    except Exception:  # any error of a library for a broken file
         return frozenset()
 
 
@@ -132,7 +133,7 @@ def _font(file: str) -> ImageFont.FreeTypeFont:
 
 @cache
 def _dejavu(bold: bool) -> str:
-    """Return the file in matplotlib, which mmengine brings; it has Latin, Greek, Cyrillic, ..."""
+    """Return matplotlib's font file (mmengine requires it) with Latin, Greek, Cyrillic, ..."""
     from matplotlib.font_manager import FontProperties, findfont
 
     return findfont(FontProperties(family="DejaVu Sans", weight="bold" if bold else "normal"))

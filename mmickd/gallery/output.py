@@ -22,7 +22,7 @@ from mmickd.utils.text import error_text
 from mmickd.utils.timing import Progress
 
 MAX_ISSUES_IN_PAGE = 100
-"""Maximum number of label issues in the page; the CSV file has all."""
+"""Maximum number of label issues in the page; the CSV file has all label issues."""
 
 
 @dataclass(frozen=True)
@@ -31,10 +31,10 @@ class Gallery:
 
     Args:
         title: Heading of the page.
-        facts: Facts below the heading.
+        facts: Lines below the heading: level, number of rows, teacher layer, split, ...
         classes: Names of the classes.
         examples: Queries with their contexts.
-        labels: All labels of the images in the bank, by falling score.
+        labels: All labels of the bank's images, by falling score.
         thumbnails: Thumbnails of all images.
     """
 
@@ -47,7 +47,7 @@ class Gallery:
 
     @property
     def label_issues(self) -> list[LabelIssue]:
-        """Return the labels that count as issues."""
+        """Labels that are label issues."""
         return [label for label in self.labels if label.is_issue]
 
 
@@ -74,21 +74,21 @@ def write_gallery(
     Args:
         out: Folder to create; files of an earlier gallery in it are replaced.
         gallery: Content.
-        show: Function that also gets the number and the picture of each example.
+        show: Function that is called with the number and the picture of each example.
     """
     folder = out / "pictures"
     folder.mkdir(parents=True, exist_ok=True)
     for old in folder.glob("[0-9][0-9][0-9]*.png"):
         old.unlink()
     pictures = []
-    clock = Progress(len(gallery.examples), "queries", "pictures", quiet=True)
+    progress = Progress(len(gallery.examples), "queries", "pictures", quiet=True)
     for number, example in enumerate(gallery.examples):
         picture = draw_example(example, gallery.thumbnails.picture, gallery.classes)
         pictures.append(folder / f"{number:03d}.png")
         picture.save(pictures[-1])
         if show is not None:
             show(number, picture)
-        clock.step()
+        progress.step()
     files = GalleryFiles(out / "index.html", pictures, out / "label_issues.csv")
     _write_labels(files.label_issues, gallery.labels, gallery.classes)
     write_page(

@@ -1,4 +1,4 @@
-"""The gallery as one HTML file that needs no network and no server."""
+"""HTML page of a gallery: one file, which needs no network and no server."""
 
 from __future__ import annotations
 
@@ -41,12 +41,12 @@ def write_page(
     Args:
         file: HTML file.
         title: Heading.
-        facts: Facts below the heading.
+        facts: Lines below the heading.
         classes: Names of the classes.
         examples: Examples to show.
         label_issues: Label issues to show, by falling score.
         num_label_issues: Number of all label issues, shown or not.
-        picture: Function that returns the picture of an image by split and name.
+        picture: Function that returns the picture of an image, given its split and name.
     """
     images = _Images(picture)
     data = {
@@ -67,7 +67,7 @@ def write_page(
 
 def _html(data: dict[str, Any]) -> str:
     """Return the page with its style, script and data."""
-    # In a script element, only "<" can end it or begin anything else.
+    # In a script element, only "<" can end the element or begin markup.
     text = json.dumps(data, separators=(",", ":")).replace("<", "\\u003c")
     folder = files("mmickd.gallery")
     page = folder.joinpath("page.html").read_text(encoding="utf-8")
@@ -82,7 +82,7 @@ def _html(data: dict[str, Any]) -> str:
 
 
 class _Images:
-    """Images of the page; each is stored once."""
+    """Images of the page; each image is stored once."""
 
     def __init__(self, picture: Callable[[str, str], Image.Image]) -> None:
         self._picture = picture

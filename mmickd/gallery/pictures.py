@@ -1,4 +1,4 @@
-"""A query example as one picture: the query on the left, its positives above its negatives."""
+"""Picture of a query example: the query on the left, its positives above its negatives."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from mmickd.gallery.fonts import Fonts, Run
 from mmickd.gallery.structures import Neighbour, Point, Prediction, QueryExample
 
 PictureOf = Callable[[str, str], Image.Image]
-"""Function that returns the picture of an image by split and name."""
+"""Function that returns the picture of an image, given its split and name."""
 
 QUERY, TILE, GAP, LINE = 224, 112, 12, 17
-"""Sides of the query and of a neighbour, gap between them, height of a line; in pixels."""
+"""Side of the query, side of a neighbour, gap between pictures, line height; in pixels."""
 PAPER, INK, FAINT = "#ffffff", "#1f2328", "#656d76"
-SAME_CLASS, OTHER, QUERIED = "#1a7f37", "#cf222e", "#0969da"
+SAME_CLASS, OTHER_CLASS, QUERIED = "#1a7f37", "#cf222e", "#0969da"
 """Colours of the borders: rows of the query's class, rows of other classes, the query."""
 FONTS = Fonts()
 """Fonts of all pictures of a process; a letter that no font has is logged once."""
@@ -34,7 +34,7 @@ def draw_example(
         classes: Names of the classes.
 
     Returns:
-        RGB.
+        RGB picture.
     """
     columns = max(len(example.positives), len(example.negatives), 1)
     row_height = TILE + 3 * LINE + 2 * GAP
@@ -67,7 +67,7 @@ def draw_example(
         _write(pen, (left, top), title if rows else f"{title}: none", FAINT, 10 * TILE)
         for column, row in enumerate(rows):
             corner = left + column * (TILE + GAP), top + LINE + 6
-            colour = SAME_CLASS if row.label == example.label else OTHER
+            colour = SAME_CLASS if row.label == example.label else OTHER_CLASS
             _neighbour(sheet, row, picture_of, classes, corner, colour)
     return sheet
 

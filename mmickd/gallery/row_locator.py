@@ -1,4 +1,4 @@
-"""Frozen bank of a run, with the images of its rows and their locations in them."""
+"""Frozen bank of a run, with the images of its rows and the locations in these images."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from mmickd.utils.timing import Progress
 
 @dataclass(frozen=True)
 class GalleryBank:
-    """Frozen bank of a run, as a gallery needs it.
+    """Frozen bank of a run, with its teacher and images.
 
     Args:
         teacher: Frozen teacher.
-        level: Level of the bank; the first one of a run with several.
+        level: Level of the bank; the first level of a run with several.
         bank: Whole bank of the level.
         images: Images that the bank was built from.
     """
@@ -38,7 +38,7 @@ class GalleryBank:
         """Return the bank of a run.
 
         Raises:
-            ICKDError: if the run has no frozen bank, or this rank has only a part of it.
+            ICKDError: If the run has no frozen bank, or this rank has only a part of it.
         """
         distiller = ready.distiller
         teacher, level = distiller.teacher.frozen_network, distiller.levels[0]
@@ -46,14 +46,14 @@ class GalleryBank:
             raise ICKDError(
                 "a gallery needs the frozen bank of an offline teacher, and the queues of "
                 f"{type(distiller.teacher).__name__} change in training. Use "
-                "dict(type='OfflineTeacher', cfg=..., checkpoint=...); its checkpoint may be that "
+                "dict(type='OfflineTeacher', cfg=..., checkpoint=...); it may be the checkpoint "
                 "of a trained student."
             )
         bank = teacher.memory.banks.get(level)
         if bank is None or ready.images is None:
             raise ICKDError(
-                "a gallery shows what the terms of losses retrieve, and no term with a "
-                "loss_weight above 0 retrieves. Give one that does a loss_weight above 0."
+                "a gallery shows the rows that the terms of losses retrieve, and no term with a "
+                "loss_weight above 0 retrieves rows. Set the loss_weight of such a term above 0."
             )
         if bank.is_sharded or bank.is_queue:
             raise ICKDError(
@@ -64,17 +64,21 @@ class GalleryBank:
 
 
 class RowLocator:
-    """Finder of the images that the rows of a bank come from, and of the locations in them.
+    """Locator of the rows of a bank: their images, and the locations in these images.
 
     Args:
-        source: The bank with its teacher and images.
+        gallery_bank: The bank with its teacher and images.
 
     Raises:
-        ICKDError: if the image of a row is unknown.
+        ICKDError: If the image of a row is unknown.
     """
 
-    def __init__(self, source: GalleryBank) -> None:
-        self._teacher, self._bank, self._images = source.teacher, source.bank, source.images
+    def __init__(self, gallery_bank: GalleryBank) -> None:
+        self._teacher, self._bank, self._images = (
+            gallery_bank.teacher,
+            gallery_bank.bank,
+            gallery_bank.images,
+        )
         self._index = {image_id(name): index for index, name in enumerate(self._images.names())}
         unknown = set(self._bank.ids.unique().tolist()) - self._index.keys()
         if unknown:
@@ -86,20 +90,20 @@ class RowLocator:
             )
 
     def name_of(self, image_id: int) -> str:
-        """Return the name that the training set has for an image of the bank."""
+        """Return the name of an image of the bank in the training set."""
         return self._images.name(self._index[image_id])
 
     def points(self, rows: Collection[int]) -> dict[int, Point]:
         """Return the location of each row in its image.
 
-        The bank does not store locations. The teacher runs on the image again, and a row is
-        located where a feature of the same class is most similar to it.
+        The bank does not store locations. So the teacher runs on the image again; the location of a
+        row is where the most similar feature of the same class is.
         """
         rows_of_image = defaultdict(list)
         for row in rows:
             rows_of_image[int(self._bank.ids[row])].append(row)
         points: dict[int, Point] = {}
-        clock = Progress(len(rows_of_image), "images", "locations of the neighbours", quiet=True)
+        progress = Progress(len(rows_of_image), "images", "locations of the neighbours", quiet=True)
         for image, image_rows in rows_of_image.items():
             view = self._teacher.view_of_bank_images([self._images[self._index[image]]])
             assert view.places is not None
@@ -109,7 +113,7 @@ class RowLocator:
                 similarity[samples.labels != self._bank.labels[row]] = -1.0
                 x, y = locations[int(similarity.argmax())]
                 points[row] = x, y
-            clock.step()
+            progress.step()
         return points
 
     def neighbours(self, context: Context, points: Mapping[int, Point]) -> list[Neighbour]:

@@ -21,7 +21,7 @@ def class_names(dataset: Any, count: int) -> list[str]:
     """Return the class names of a data set, or the class numbers if it has no names.
 
     Args:
-        dataset: Live data set, wrappers included.
+        dataset: Built data set, with its wrappers.
         count: Number of classes.
     """
     names = getattr(leaf_datasets(dataset)[0], "metainfo", {}).get("classes") or ()
@@ -29,10 +29,10 @@ def class_names(dataset: Any, count: int) -> list[str]:
 
 
 def select_classes(requested: Sequence[str] | None, names: Sequence[str]) -> set[int]:
-    """Return the classes that are requested by name or number; None requests all.
+    """Return the classes that are requested by name or number; None requests all classes.
 
     Raises:
-        ICKDError: if a class does not exist; the message has the closest name.
+        ICKDError: If a class does not exist; with the closest name.
 
     Example:
         >>> select_classes(["dog", "0"], ["cat", "dog"])
@@ -50,7 +50,7 @@ def select_classes(requested: Sequence[str] | None, names: Sequence[str]) -> set
 
 
 def images_by_path(images: BankImages, paths: Sequence[str], split: str) -> list[int]:
-    """Return the index of each image that is given by its path or by the end of its path.
+    """Return the index of each image, given its path or a unique end of its path.
 
     Args:
         images: Images to search.
@@ -58,7 +58,7 @@ def images_by_path(images: BankImages, paths: Sequence[str], split: str) -> list
         split: Name of the images, for messages.
 
     Raises:
-        ICKDError: if a path fits no image, or several.
+        ICKDError: If a path fits no image or several images.
     """
     names = [images.name(index) for index in range(len(images))]
     return [_index_of(names, path, split) for path in paths]
@@ -75,7 +75,7 @@ def _index_of(names: Sequence[str], path: str, split: str) -> int:
         problem = f"fits {len(matches)} images" if matches else "is no image"
         raise ICKDError(
             f"--images: {path} {problem} of the {split} split (it has {examples}, ...). Give the "
-            "path of an image as the data set has it, or a unique end of it."
+            "path of an image as the data set has it, or a unique end of this path."
         )
     return matches[0]
 
@@ -105,12 +105,12 @@ def shuffle_images(images: BankImages, classes: Collection[int], seed: int) -> l
 def rarest_class(
     labels: Sequence[int], classes: Collection[int], counts: Counter[int]
 ) -> list[int]:
-    """Return the first slot of the selected class that was shown least; empty if there is none.
+    """Return the first slot of the rarest selected class so far; empty if there is none.
 
     Args:
         labels: Class of each slot; negative for a slot without a class.
         classes: Selected classes.
-        counts: Number of times that each class was shown.
+        counts: Number of queries of each class so far.
 
     Example:
         >>> rarest_class([-1, 4, 2, 2], {2, 4}, Counter({4: 1})), rarest_class([4], {2}, Counter())

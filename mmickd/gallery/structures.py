@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 TOP = 3
-"""Number of classes that are shown of a prediction."""
+"""Number of classes of a prediction that are shown."""
 
 Point = tuple[float, float]
 """x and y, as shares of an image's width and height."""
@@ -36,7 +36,7 @@ class Neighbour:
     """Row of the bank that a query retrieved.
 
     Args:
-        image: Path of its training image, or another name that the data set has for it.
+        image: Path of the training image, or another name of it in the data set.
         label: Class of the row.
         similarity: Cosine similarity to the query.
         teacher: Top classes that the teacher predicts for the row.
@@ -59,7 +59,7 @@ class QueryExample:
     """Query with its context and with the predictions of the networks.
 
     Args:
-        image: Path of the image, or another name that the data set has for it.
+        image: Path of the image, or another name of it in the data set.
         label: Class of the image, or of the query's point.
         split: Name of the data set that the image comes from, 'train' or 'val'.
         teacher: Top classes that the teacher predicts.
@@ -87,7 +87,7 @@ class QueryExample:
 
     @property
     def name(self) -> str:
-        """Return the image's name without folder and suffix."""
+        """Name of the image without folder and suffix."""
         file = self.image.replace("\\", "/").rpartition("/")[2]
         return file.rpartition(".")[0] or file
 
@@ -97,11 +97,11 @@ class LabelIssue:
     """Label of a training image, scored by :mod:`mmickd.diagnostics.label_issues`.
 
     Args:
-        image: Name that the training set has for the image.
+        image: Name of the image in the training set.
         label: The label; one class of the image.
         suggested: Class that the neighbours suggest; it may be the label.
         score: Score in [0, 1]; the higher, the more likely the label is wrong.
-        is_issue: True if the label counts as an issue.
+        is_issue: True if the label is a label issue.
 
     Example:
         >>> LabelIssue("a.png", 0, 1, 0.9, is_issue=True).suggested

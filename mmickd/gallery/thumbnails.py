@@ -1,4 +1,4 @@
-"""Images of a run by name, as the networks get them, in RGB."""
+"""Thumbnails of the networks' input images, in RGB, by name."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from mmickd.teachers.normalization import COLOURS
 SIDE = 256
 """Maximum side of a thumbnail, in pixels."""
 CACHED = 1024
-"""Number of thumbnails that are kept in memory: 200 MiB at most."""
+"""Maximum number of thumbnails in memory: 200 MiB."""
 
 
 class Thumbnails:
     """Thumbnails of images by split and name.
 
-    They show the teacher's input (cropped and resized by the pipeline); so a data set in memory
-    has thumbnails too.
+    They show the teacher's input (cropped and resized by the pipeline), so that a data set without
+    files has thumbnails too.
 
     Args:
         splits: Images by the name of their split.
@@ -48,8 +48,8 @@ class Thumbnails:
 def picture_of(sample: dict[str, Any], swaps_channels: bool) -> Image.Image:
     """Return a packed image in RGB.
 
-    mmcv reads files as BGR. Images without a file have the channel order of the networks, unless
-    the data preprocessor changes it.
+    mmcv reads files as BGR. Images without a file have the channel order of the data preprocessor's
+    input, which it may reverse.
 
     Args:
         sample: Packed sample with ``inputs`` ``(C, h, w)`` of any dtype.

@@ -1,4 +1,4 @@
-"""Attachment to the forward pass of an unmodified student."""
+"""Attachment of the distillation to the forward pass of an unmodified student."""
 
 from __future__ import annotations
 
@@ -60,8 +60,8 @@ class Attachment:
         if torch.is_grad_enabled() and not tapped.logits.requires_grad:
             raise ICKDError(
                 f"the student's layer '{self.layer}' ran without gradients, so distillation "
-                "would not reach the student. Activation checkpointing around that layer needs "
-                "use_reentrant=False; and a parameter in it, or before it, must be trained."
+                "would not train the student. Set use_reentrant=False for activation checkpointing "
+                "around that layer, and train a parameter of this layer or of an earlier one."
             )
         return self.step(_batch_of(args, kwargs), tapped, output)
 
@@ -72,7 +72,7 @@ def _is_training_step(model: nn.Module, args: tuple[Any, ...], kwargs: dict[str,
 
 
 def _batch_of(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Batch:
-    """Return inputs and data samples, passed by name or by place (a preprocessor's tuple)."""
+    """Return inputs and data samples, passed by name or by position (a preprocessor's tuple)."""
     inputs = kwargs["inputs"] if "inputs" in kwargs else args[0]
     data_samples = kwargs["data_samples"] if "data_samples" in kwargs else args[1]
     return Batch(inputs, data_samples)

@@ -28,7 +28,7 @@ from mmickd.utils.validation import check_integer
 
 @HOOKS.register_module()
 class ContextVisualizationHook(Hook):
-    """Hook that draws what a few training images retrieve and what the student predicts for them.
+    """Hook that draws the retrieved rows of a few training images, and the student's predictions.
 
     It is used beside :class:`~mmickd.hooks.ICKDHook` with a frozen teacher. The pictures go to the
     run's visualizer (``LocalVisBackend``, TensorBoard, W&B, ...) as ``context_0``, ``context_1``,
@@ -43,7 +43,7 @@ class ContextVisualizationHook(Hook):
         seed: Seed of the choice of queries.
 
     Raises:
-        ICKDError: if an option is out of range.
+        ICKDError: If an option is out of range.
 
     Example:
         >>> hook = ContextVisualizationHook(interval=500)
@@ -70,20 +70,20 @@ class ContextVisualizationHook(Hook):
         """Find the teacher and the bank of the run.
 
         Raises:
-            ICKDError: on every rank, if there is no ICKDHook with a frozen bank that is whole on
+            ICKDError: On every rank, if there is no ICKDHook with a frozen bank that is whole on
                 each rank.
         """
         hook = next((hook for hook in runner.hooks if isinstance(hook, ICKDHook)), None)
         if hook is None or hook.ready is None:
             raise ICKDError(
-                "ContextVisualizationHook shows what an ICKDHook retrieves, and no ICKDHook has "
-                "started before it: add dict(type='mmickd.ICKDHook', ...) to custom_hooks, and "
-                "leave the priority of both hooks at its default."
+                "ContextVisualizationHook draws the rows that an ICKDHook retrieves, and no "
+                "ICKDHook has started before it: add dict(type='mmickd.ICKDHook', ...) to "
+                "custom_hooks, and leave the priority of both hooks at its default."
             )
-        source = GalleryBank.of(hook.ready)
+        gallery_bank = GalleryBank.of(hook.ready)
         with raise_on_all_ranks(), preserved_random_state():
             if dist.is_main_process():
-                self._drawing = _Drawing(runner, hook.ready.layer, source, self)
+                self._drawing = _Drawing(runner, hook.ready.layer, gallery_bank, self)
 
     def after_train_iter(
         self, runner: Any, batch_idx: int, data_batch: Any = None, outputs: Any = None
@@ -113,29 +113,31 @@ class ContextVisualizationHook(Hook):
 
 
 class _Drawing:
-    """Drawing of the same queries again and again, on rank 0.
+    """Repeated drawing of the same queries, on rank 0.
 
     Args:
         runner: Runner of mmengine.
         layer: Name of the student's classifier layer.
-        source: Bank, teacher and images of the run.
+        gallery_bank: Bank, teacher and images of the run.
         options: Hook with the options.
     """
 
     def __init__(
-        self, runner: Any, layer: str, source: GalleryBank, options: ContextVisualizationHook
+        self, runner: Any, layer: str, gallery_bank: GalleryBank, options: ContextVisualizationHook
     ) -> None:
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model
         # a sharded student cannot run on one rank alone
         self._students = {} if is_sharded(model) else {AFTER: StudentPredictor(model, layer)}
-        self._reader = ContextReader(source, options.neighbours, self._students, options.seed)
-        self._images, self._count = source.images, options.count
-        self._thumbnails = Thumbnails({"train": source.images}, source.teacher.swaps_channels)
+        self._reader = ContextReader(gallery_bank, options.neighbours, self._students, options.seed)
+        self._images, self._count = gallery_bank.images, options.count
+        self._thumbnails = Thumbnails(
+            {"train": gallery_bank.images}, gallery_bank.teacher.swaps_channels
+        )
         self._writer = PictureWriter(runner.visualizer)
-        self._names = class_names(runner.train_dataloader.dataset, source.bank.num_classes)
+        self._names = class_names(runner.train_dataloader.dataset, gallery_bank.bank.num_classes)
         self._classes = range(len(self._names))
         # once, because it reads the annotations of the whole training set
-        self._order = shuffle_images(source.images, self._classes, options.seed)
+        self._order = shuffle_images(gallery_bank.images, self._classes, options.seed)
 
     def draw(self, step: int) -> None:
         """Draw the queries and write the pictures."""

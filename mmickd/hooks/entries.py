@@ -1,4 +1,4 @@
-"""Our entries of ``custom_hooks`` in a config."""
+"""Entries of ICKDHook in ``custom_hooks`` of a config."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from mmickd.utils.config import type_name
 from mmickd.utils.errors import ICKDError
 
 
-def is_own(entry: Any) -> bool:
-    """True if an entry is an :class:`~mmickd.hooks.ICKDHook`, or of a class derived from it.
+def is_ickd_hook(entry: Any) -> bool:
+    """True if an entry is for :class:`~mmickd.hooks.ICKDHook` or a class derived from it.
 
     Args:
-        entry: Entry of ``custom_hooks``; its ``type`` is a name, the class itself, or the path by
-            which the class is imported.
+        entry: Entry of ``custom_hooks``; its ``type`` is a name, the class, or the import path of
+            the class.
 
     Example:
-        >>> is_own(dict(type="mmickd.ICKDHook")), is_own(dict(type="EMAHook")), is_own("EMAHook")
-        (True, False, False)
+        >>> is_ickd_hook(dict(type="mmickd.ICKDHook")), is_ickd_hook(dict(type="EMAHook")),
+        is_ickd_hook("EMAHook") (True, False, False)
     """
     if not isinstance(entry, Mapping):
         return False
@@ -42,10 +42,10 @@ def hook_entry(cfg: Config) -> Any:
     """Return the config's entry of :class:`~mmickd.ICKDHook`.
 
     Raises:
-        ICKDError: if there is none, or more than one.
+        ICKDError: If there is no entry, or more than one.
     """
     hooks = [hook for hook in cfg.get("custom_hooks") or () if isinstance(hook, dict)]
-    entries = [hook for hook in hooks if is_own(hook)]
+    entries = [hook for hook in hooks if is_ickd_hook(hook)]
     if len(entries) != 1:
         raise ICKDError(
             f"{cfg.filename or 'the config'} has {len(entries) or 'no'} entries of ICKDHook in "

@@ -1,4 +1,4 @@
-"""The hook that distils a run: from its first check to its last step."""
+"""Hook that distils the student of a run, from the first check to the last step."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from torch import nn
 from mmickd.diagnostics.finding import Finding
 from mmickd.hooks.attachment import Attachment
 from mmickd.hooks.other_hooks import is_log_due, lost_hook_findings, refuse_several
-from mmickd.hooks.similarity import SimilarityWatch
+from mmickd.hooks.similarity import SimilarityMonitor
 from mmickd.losses.schedules import TrainProgress
 from mmickd.registry import HOOKS
 from mmickd.structures import Batch, Tapped
@@ -44,10 +44,11 @@ CHECKPOINT_KEY = "mmickd"
 
 @HOOKS.register_module()
 class ICKDHook(Hook):
-    """In-context knowledge distillation for the student that the run trains.
+    """Hook for in-context knowledge distillation of the student that a run trains.
 
-    It adds the terms of ``losses`` to the student's losses. Student, checkpoint keys, optimizer and
-    EMA stay as they are; with every weight 0 the run is bit for bit the run without the hook.
+    The hook adds the terms of ``losses`` to the student's losses. Student, checkpoint keys,
+    optimizer and EMA stay as they are; with every weight 0 the run is bit for bit the run without
+    the hook.
 
     Source: arXiv 2501.07040 (offline, online and teacher-free).
 
@@ -56,7 +57,7 @@ class ICKDHook(Hook):
             :class:`~mmickd.teachers.SelfTeacher` and :class:`~mmickd.teachers.OnlineTeacher`.
         level: 'image', 'pixel', 'region', or ['pixel', 'region']; None: 'image' for classifiers,
             'pixel' for segmenters.
-        layer: Name of the student's last classifier layer; 'auto' finds it.
+        layer: Name of the student's last classifier layer; 'auto' searches for it.
         query: 'view' retrieves by the teacher's features of the augmented view, 'bank' by the
             bank's features of the same image (not at pixel level).
         bank: Options of the memory bank, see :class:`~mmickd.banks.BankOptions`.
@@ -65,21 +66,21 @@ class ICKDHook(Hook):
         losses: Options of each term by name: the ``type`` of a registered loss, its options and
             its ``loss_weight``, a number or a dict
             (:class:`~mmickd.losses.schedules.WeightSchedule`). Vanilla KD, PICD and NICD are
-            added unless they are None (with weight 0 where the task's defaults say so), see
-            :data:`mmickd.losses.terms.DEFAULT_TERMS`. The entry 'task' has the ``loss_weight`` of
-            the task's own losses (1), or 'complement': 1 minus that of KD.
-        exclude_same_id: True leaves out bank rows of the query's own image.
+            added unless they are None, see :data:`mmickd.losses.terms.DEFAULT_TERMS`; the defaults
+            of a task may set their weight to 0. The entry 'task' has the ``loss_weight`` of the
+            task's own losses: 1 by default; 'complement' is 1 minus the weight of KD.
+        exclude_same_id: True leaves out bank rows of the query's image.
 
     Attributes:
         options (HookOptions): All options, checked.
-        ready (ReadyRun | None): All that the steps use, while the run trains.
-        attachment (Attachment | None): Attachment to the student, while the run trains.
-        findings (list[Finding]): What looks wrong with the run, as far as it has come.
-        sample (int | None): Most images of a frozen bank that is built for a look only
-            (``mmickd check``): it is not cached, and may miss classes. None: the whole bank.
+        ready (ReadyRun | None): Teacher, banks and losses of the run; None unless the run trains.
+        attachment (Attachment | None): Attachment to the student; None unless the run trains.
+        findings (list[Finding]): Findings about the run so far.
+        sample (int | None): Maximum number of images of a small frozen bank, for ``mmickd check``;
+            a small bank is not cached and may lack classes. None: the whole bank.
 
     Raises:
-        ICKDError: if an option is unknown or out of range.
+        ICKDError: If an option is unknown or out of range.
 
     Example:
         >>> hook = ICKDHook(teacher=dict(type="SelfTeacher"), losses=dict(picd=None))
@@ -121,12 +122,12 @@ class ICKDHook(Hook):
         self.sample: int | None = None
         self._runner: Any = None
         self._saved_state: Any = None
-        self._similarities = SimilarityWatch([])
+        self._similarities = SimilarityMonitor([])
         self._last_iter_end = 0.0
 
     @property
     def distiller(self) -> Distiller | None:
-        """Teacher, memories and losses, while the run trains."""
+        """Distiller with teacher, memories and losses; None unless the run trains."""
         return None if self.ready is None else self.ready.distiller
 
     @property
@@ -134,7 +135,7 @@ class ICKDHook(Hook):
         return self.options.teacher
 
     def before_run(self, runner: Any) -> None:
-        """Check the other hooks and the teacher's files, before anything takes long."""
+        """Check the other hooks and the teacher's files, before slow steps."""
         if isinstance(runner._train_loop, BaseLoop):
             refuse_several(runner.hooks, ICKDHook)
             self._report(lost_hook_findings(runner.hooks, runner.cfg.filename, ICKDHook))
@@ -143,7 +144,7 @@ class ICKDHook(Hook):
     def before_train(self, runner: Any) -> None:
         """Check the run, build teacher and banks, and attach to the student.
 
-        It is the last stage that all runners of mmengine have in common.
+        This is the last stage before training that all runners of mmengine have in common.
         """
         model = _unwrap(runner.model)
         begin = time.monotonic()
@@ -157,7 +158,7 @@ class ICKDHook(Hook):
         if runner.iter:  # resumed
             self._restore()
         self._runner, self._saved_state = runner, None
-        self._similarities = SimilarityWatch(ready.distiller.similarities)
+        self._similarities = SimilarityMonitor(ready.distiller.similarities)
         self.attachment = Attachment(model, ready.layer, self._step)
         self._last_iter_end = time.perf_counter()
         print_log(
@@ -168,7 +169,7 @@ class ICKDHook(Hook):
         )
 
     def _report(self, findings: Iterable[Finding]) -> None:
-        """Log and keep findings."""
+        """Log findings, and add them to :attr:`findings`."""
         for finding in findings:
             finding.log()
             self.findings.append(finding)
@@ -188,22 +189,22 @@ class ICKDHook(Hook):
         for name, value in logged.items():
             runner.message_hub.update_scalar(f"train/{name}", value)
         if is_log_due(runner, batch_idx):
-            distiller.watch.check()
+            distiller.nan_guard.check()
             self._similarities.update(runner.message_hub.log_scalars)
 
     def after_train_epoch(self, runner: Any) -> None:
         """Check the losses, since a checkpoint may follow, and update what counts epochs."""
         if self.distiller is not None:
-            self.distiller.watch.check()
+            self.distiller.nan_guard.check()
             self._teacher.after_epoch()
 
     def before_val(self, runner: Any) -> None:
         """Check the losses, since the best checkpoint may be saved after validation."""
         if self.distiller is not None:
-            self.distiller.watch.check()
+            self.distiller.nan_guard.check()
 
     def after_val_epoch(self, runner: Any, metrics: dict[str, float] | None = None) -> None:
-        """Validate the teacher's networks, if its options say so."""
+        """Validate the teacher's networks, if its options request it."""
         if self.distiller is not None:
             for name, value in self._teacher.validate(runner.val_loop).items():
                 runner.message_hub.update_scalar(f"val/{name}", value)
@@ -212,13 +213,13 @@ class ICKDHook(Hook):
         """Add the state of a teacher that learns; ``mmickd publish`` leaves it out.
 
         Raises:
-            ICKDError: if a loss was not finite since the last checkpoint.
+            ICKDError: If a loss was not finite since the last checkpoint.
         """
         if self.distiller is None:
             return
-        # Mostly rank 0 saves alone; before a checkpoint that is due at an iteration, all ranks have
-        # checked their losses.
-        self.distiller.watch.check(alone=True)
+        # In most cases only rank 0 calls this. Before a checkpoint by iteration, all ranks have
+        # checked their losses in after_train_iter.
+        self.distiller.nan_guard.check(alone=True)
         if not self._teacher.is_frozen:
             checkpoint[CHECKPOINT_KEY] = self._teacher.state_dict()
 
@@ -248,7 +249,7 @@ class ICKDHook(Hook):
                 teacher.load_state_dict(state)
             except ICKDError:
                 raise
-            except Exception as error:  # whatever a damaged state raises
+            except Exception as error:  # any error that a damaged state leads to
                 raise ICKDError(
                     f"the resumed checkpoint's '{CHECKPOINT_KEY}' cannot be loaded "
                     f"({type(error).__name__}: {error}). Resume from an earlier checkpoint."
@@ -284,13 +285,13 @@ def _iterations_per_epoch(loader: Any) -> int:
     """Return the iterations in which all ranks together read the training set once."""
     length = len(loader)
     if isinstance(loader.sampler, InfiniteSampler):
-        # Its length is the data set's, whatever the number of ranks.
+        # The length is the size of the data set, for any number of ranks.
         length = math.ceil(length / dist.get_world_size())
     return max(1, length)
 
 
 def run_context(runner: Any, student: nn.Module) -> RunContext:
-    """Return the parts of a runner, whose loops are built, that teachers and preparation use."""
+    """Return settings, data and builders of a runner whose loops are built."""
     loader = runner.train_dataloader
     val_loop = getattr(runner, "_val_loop", None)
     val_loader = getattr(val_loop, "dataloader", None)
@@ -318,6 +319,6 @@ def _batches(loader: Any) -> int | None:
 
 
 def _has_workers(train_loop: Any) -> bool:
-    """True if the loop already reads batches in worker processes (mmengine's by iteration does)."""
+    """True if the loop already reads batches in worker processes, as IterBasedTrainLoop does."""
     iterator = getattr(getattr(train_loop, "dataloader_iterator", None), "_iterator", None)
     return bool(getattr(iterator, "_workers", None))

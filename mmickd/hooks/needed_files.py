@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mmickd.hooks.entries import is_own
+from mmickd.hooks.entries import is_ickd_hook
 from mmickd.utils.config import find_config, type_name
 from mmickd.utils.errors import ICKDError
 
@@ -16,17 +16,18 @@ _CIFAR_FOLDERS = {"CIFAR10": "cifar-10-batches-py", "CIFAR100": "cifar-100-pytho
 _DOWNLOADABLE = {*_CIFAR_FOLDERS, "MNIST", "FashionMNIST"}
 """Data sets that download themselves unless ``download=False``."""
 _LOCAL_BACKENDS = {"local", "disk"}
-"""Names of the local disk in mmengine's file backends and in its older file clients."""
+"""Names of the local disk in mmengine's file backends and older file clients."""
 
 
 @dataclass(frozen=True)
-class Need:
+class NeededPath:
     """Path that a config needs.
 
     Args:
-        key: Its key in the config, as written for ``--cfg-options``.
+        key: Key in the config, as for ``--cfg-options``.
         path: The path as it will be opened.
-        kind: ``'data'``, ``'checkpoint'`` or ``'config'``; the first two have a hint in the config.
+        kind: ``'data'``, ``'checkpoint'`` or ``'config'``; a config may have hints for data and
+            checkpoints.
     """
 
     key: str
@@ -47,14 +48,14 @@ def check_files(cfg: Mapping[str, Any], splits: Sequence[str] = ("train", "val")
 
     Args:
         cfg: The whole config, with paths expanded. Its optional strings ``data_hint`` and
-            ``checkpoint_hint`` say how to get missing files.
+            ``checkpoint_hint`` explain how to get missing files.
         splits: Splits whose data sets are checked, unless the config switches them off.
 
     Raises:
-        ICKDError: one message with every missing path, its key and the hint. URLs and file
+        ICKDError: If paths are missing; with all of them, their keys and the hints. URLs and file
             backends other than the local disk are not checked.
     """
-    missing: dict[str, list[Need]] = {}
+    missing: dict[str, list[NeededPath]] = {}
     for need in (*needed_files(cfg, splits), *_teacher_configs(cfg)):
         if need.kind == "config" or not need.exists:
             missing.setdefault(need.path, []).append(need)
@@ -77,7 +78,7 @@ def check_files(cfg: Mapping[str, Any], splits: Sequence[str] = ("train", "val")
     raise ICKDError(*lines)
 
 
-def needed_files(cfg: Mapping[str, Any], splits: Sequence[str]) -> Iterator[Need]:
+def needed_files(cfg: Mapping[str, Any], splits: Sequence[str]) -> Iterator[NeededPath]:
     """Yield every path of data sets, initial weights and teacher checkpoints in a config.
 
     Args:
@@ -95,14 +96,14 @@ def needed_files(cfg: Mapping[str, Any], splits: Sequence[str]) -> Iterator[Need
             if isinstance(loader, Mapping):
                 yield from _dataset(loader.get("dataset"), f"{key}{suffix}.dataset")
     if isinstance(cfg.get("load_from"), str):
-        yield Need("load_from", cfg["load_from"], "checkpoint")
+        yield NeededPath("load_from", cfg["load_from"], "checkpoint")
     yield from _pretrained(cfg.get("model"), "model")
     for key, teacher in _teachers(cfg):
         if isinstance(teacher.get("checkpoint"), str):
-            yield Need(f"{key}.checkpoint", teacher["checkpoint"], "checkpoint")
+            yield NeededPath(f"{key}.checkpoint", teacher["checkpoint"], "checkpoint")
 
 
-def _dataset(dataset: Any, key: str) -> Iterator[Need]:
+def _dataset(dataset: Any, key: str) -> Iterator[NeededPath]:
     """Yield the paths of a data set's config, also inside wrappers such as ``RepeatDataset``."""
     if not isinstance(dataset, Mapping):
         return
@@ -115,18 +116,22 @@ def _dataset(dataset: Any, key: str) -> Iterator[Need]:
         return
     if any(_is_read_elsewhere(part) for part in [dataset, *(dataset.get("pipeline") or ())]):
         return
-    roots = [Need(f"{key}.data_root", path, "data") for path in _paths(dataset.get("data_root"))]
+    roots = [
+        NeededPath(f"{key}.data_root", path, "data") for path in _paths(dataset.get("data_root"))
+    ]
     prefixes = list(_prefixes(dataset.get("data_prefix"), _CIFAR_FOLDERS.get(name), key))
     files = [(f"{key}.ann_file", path) for path in _paths(dataset.get("ann_file"))]
-    # the root is not opened if the paths of the images are absolute
+    # the root is not used if the paths of the images are absolute
     if any(not _is_absolute(path) for _, path in prefixes + files) or not prefixes:
         yield from roots
-    # everything below a missing root is missing; several roots are joined by the class alone
+    # below a missing root all paths are missing; with several roots, only the class joins paths
     is_joined = not roots or (len(roots) == 1 and roots[0].exists)
     root = roots[0].path if roots else ""
     for place, path in prefixes + files:
         if is_joined or _is_absolute(path):
-            yield Need(place, os.path.join(root, path) if not _is_remote(path) else path, "data")
+            yield NeededPath(
+                place, os.path.join(root, path) if not _is_remote(path) else path, "data"
+            )
 
 
 def _prefixes(prefix: Any, folder: str | None, key: str) -> Iterator[tuple[str, str]]:
@@ -139,12 +144,12 @@ def _prefixes(prefix: Any, folder: str | None, key: str) -> Iterator[tuple[str, 
             yield f"{key}.data_prefix.{part}".removesuffix("."), path
 
 
-def _pretrained(node: Any, key: str) -> Iterator[Need]:
+def _pretrained(node: Any, key: str) -> Iterator[NeededPath]:
     """Yield the checkpoints of every ``init_cfg=dict(type='Pretrained', ...)`` in a model."""
     if isinstance(node, Mapping):
         is_pretrained = type_name(node.get("type")) in ("Pretrained", "PretrainedInit")
         if is_pretrained and isinstance(node.get("checkpoint"), str):
-            yield Need(f"{key}.checkpoint", node["checkpoint"], "checkpoint")
+            yield NeededPath(f"{key}.checkpoint", node["checkpoint"], "checkpoint")
         for name, child in node.items():
             yield from _pretrained(child, f"{key}.{name}")
     elif isinstance(node, (list, tuple)):
@@ -155,13 +160,13 @@ def _pretrained(node: Any, key: str) -> Iterator[Need]:
 def _teachers(cfg: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
     """Yield the key and the options of the teacher of every ``ICKDHook`` entry."""
     for index, hook in enumerate(cfg.get("custom_hooks") or ()):
-        if is_own(hook):
+        if is_ickd_hook(hook):
             teacher = hook.get("teacher")
             if isinstance(teacher, Mapping):
                 yield f"custom_hooks.{index}.teacher", teacher
 
 
-def _teacher_configs(cfg: Mapping[str, Any]) -> Iterator[Need]:
+def _teacher_configs(cfg: Mapping[str, Any]) -> Iterator[NeededPath]:
     """Yield the teacher configs that are files and cannot be found."""
     for key, teacher in _teachers(cfg):
         reference = teacher.get("cfg")
@@ -169,7 +174,7 @@ def _teacher_configs(cfg: Mapping[str, Any]) -> Iterator[Need]:
             try:
                 find_config(reference, f"{key}.cfg")
             except ICKDError:
-                yield Need(f"{key}.cfg", str(reference), "config")
+                yield NeededPath(f"{key}.cfg", str(reference), "config")
 
 
 def _is_read_elsewhere(part: Any) -> bool:

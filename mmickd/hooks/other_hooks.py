@@ -1,4 +1,4 @@
-"""The other hooks of a run: several of ours, lost ones, and when the log is written."""
+"""Other hooks of a run: further ICKDHooks, lost hooks of base configs, due logs and checkpoints."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ from mmickd.utils.errors import ICKDError
 
 
 def refuse_several(hooks: list[Hook], kind: type[Hook]) -> None:
-    """Check that a run has one hook of a kind; two would replace each other's losses.
+    """Check that a run has at most one hook of a class; two would replace each other's losses.
 
     Args:
         hooks: All hooks of the run.
-        kind: Class of our hook.
+        kind: Class of the hook.
 
     Raises:
-        ICKDError: if there are several.
+        ICKDError: If there are several hooks of the class.
     """
     count = sum(isinstance(hook, kind) for hook in hooks)
     if count > 1:
         raise ICKDError(
             f"custom_hooks has {count} entries of {kind.__name__}; several frozen teachers are not "
-            "supported. Keep one entry (networks that learn together are one teacher: "
+            "supported. Keep one entry (peers belong to one teacher: "
             "dict(type='OnlineTeacher', num_peers=...))."
         )
 
@@ -38,17 +38,17 @@ def refuse_several(hooks: list[Hook], kind: type[Hook]) -> None:
 def lost_hook_findings(
     hooks: list[Hook], filename: str | None, kind: type[Hook]
 ) -> Iterator[Finding]:
-    """Yield a finding if our entry of ``custom_hooks`` replaced hooks of a base config.
+    """Yield a finding if the entry of a hook in ``custom_hooks`` replaced hooks of a base config.
 
     Args:
         hooks: All hooks of the run.
         filename: File of the run's config; None if it was not read from a file.
-        kind: Class of our hook.
+        kind: Class of the hook.
     """
     names = {type(hook).__name__ for hook in hooks}
     try:
         lost = [] if filename is None else list(_lost(filename, names, kind.__name__))
-    except Exception:  # whatever a config file raises: it is read again for a warning only
+    except Exception:  # any error of a config file, which is read only for a warning here
         return
     if lost:
         inherited = (
@@ -63,16 +63,16 @@ def lost_hook_findings(
         )
 
 
-def _lost(filename: str, present: set[str], ours: str) -> Iterator[tuple[str, str]]:
-    """Yield the name of each hook that is lost, and the config that our entry replaced."""
+def _lost(filename: str, present: set[str], name: str) -> Iterator[tuple[str, str]]:
+    """Yield the name of each lost hook, and the config file that defines it."""
     entries = [
         type_name(entry["type"]) for entry in Config.fromfile(filename).get("custom_hooks", [])
     ]
-    if ours not in entries:
-        yield from ((name, filename) for name in entries if name not in present)
+    if name not in entries:
+        yield from ((entry, filename) for entry in entries if entry not in present)
         return
     for base in _bases(filename):
-        yield from _lost(base, present, ours)
+        yield from _lost(base, present, name)
 
 
 def _bases(filename: str) -> Iterator[str]:
@@ -93,7 +93,7 @@ def _bases(filename: str) -> Iterator[str]:
 
 
 def is_log_due(runner: Any, batch_idx: int) -> bool:
-    """True if a line of the log or a checkpoint is due after this iteration, on all ranks alike.
+    """True if a log line or a checkpoint is due after this iteration; equal on all ranks.
 
     Args:
         runner: The runner, after a training iteration.

@@ -1,4 +1,4 @@
-"""Comparison of positives and negatives in the log."""
+"""Comparison of the logged similarities of positives and negatives."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from mmengine.logging import HistoryBuffer
 from mmickd.diagnostics.finding import Finding
 
 PATIENCE = 1000
-"""Iterations in a row after which more similar rows of other classes are reported."""
+"""Number of consecutive iterations with more similar negatives before a finding."""
 
 
-class SimilarityWatch:
-    """Warning, given once, if negatives are more similar to the queries than positives for long.
+class SimilarityMonitor:
+    """Monitor that warns once if negatives stay more similar to the queries than positives.
 
-    It reads values that the log has on the host already.
+    It reads values that the log already has on the host.
 
     Args:
-        pairs: Names in the log of the mean similarity of positives, and of negatives.
+        pairs: Log names of the mean similarity of positives, and of negatives.
     """
 
     def __init__(self, pairs: Sequence[tuple[str, str]]) -> None:
@@ -34,7 +34,7 @@ class SimilarityWatch:
         lengths = {name: len(history.data[0]) for name, history in scalars.items()}
         for pair in list(self._iterations_below):
             names = [f"train/{name}" for name in pair]
-            # 0 for values that a resumed run has in its log, and while a term has no weight
+            # 0 for values from before a resumed run, and while the weight of a term is 0
             new = min(
                 lengths.get(name, 0) - self._lengths.get(name, lengths.get(name, 0))
                 for name in names

@@ -1,4 +1,4 @@
-"""Distillation losses: a registered class each; the best known ones also as plain functions."""
+"""Distillation losses: registered classes; the best known losses are plain functions too."""
 
 from mmickd.losses.base import BaseLoss, LogitLoss
 from mmickd.losses.context_kd import ContextKDLoss

@@ -14,17 +14,18 @@ from mmickd.structures import Context, Queries
 from mmickd.utils.validation import check_flag, check_integer
 
 ROUNDING = 1e-6
-"""Variation that rounding gives to equal numbers, relative to their size."""
+"""Deviation of equal numbers by rounding, relative to their size."""
 
 
 class BaseLoss(nn.Module, metaclass=ABCMeta):
     """Term of the total loss.
 
-    A subclass sets what it requests as class or instance attributes and returns one number per
-    query. The hook takes the mean over the queries of all ranks and applies weight and schedule.
-    A subclass registered in :data:`mmickd.registry.LOSSES` can be used in the hook's ``losses``
-    under any name, also several times. The arguments of ``__init__`` are its options in the config;
-    ``mmickd.utils.validation`` raises :class:`~mmickd.utils.errors.ICKDError` for bad values.
+    A subclass sets the rows that it needs as class or instance attributes, and its ``forward``
+    returns one number per query. The hook takes the mean over the queries of all ranks and applies
+    weight and schedule. A subclass registered in :data:`mmickd.registry.LOSSES` can be used in the
+    hook's ``losses`` under any name, also several times. The arguments of ``__init__`` are its
+    options in the config; ``mmickd.utils.validation`` raises
+    :class:`~mmickd.utils.errors.ICKDError` for bad values.
 
     Attributes:
         num_positives (int | None): Same-class rows to retrieve for each query; None: all.
@@ -97,9 +98,9 @@ class LogitLoss(BaseLoss):
     """Base of losses between the student's and the teacher's logits, which retrieve nothing.
 
     Args:
-        dense: True: the queries are all locations of the batch. False: they are the queries of a
-            level, as for in-context terms (in a segmenter: balanced anchors); this is their
-            control.
+        dense: True if the queries are all locations of the batch; False if they are the queries of
+            a level, as for in-context terms (in a segmenter: balanced anchors), for a comparison
+            with these terms on the same queries.
 
     Example:
         >>> class Squares(LogitLoss):
@@ -220,7 +221,7 @@ def average_factors(counted: Sequence[Tensor]) -> Tensor:
 
 
 def widen(x: Tensor) -> Tensor:
-    """Return ``x`` in float32 at least: half precision overflows in norms and loses small KLs."""
+    """Return ``x`` in at least float32: half precision overflows in norms and loses small KLs."""
     return x if x.dtype == torch.float64 else x.float()
 
 

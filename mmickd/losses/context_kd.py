@@ -22,24 +22,24 @@ class ContextKDLoss(NearestRowsLoss):
 
     The loss is ``T^2 KL(t || softmax(z^s / T))`` with ``t = (1 - a) softmax(z^t / T) + a p``. The
     neighbour target ``p_i = sum_k w_ik softmax(z_k / T)`` with ``w_ik = softmax_k(c_ik / tau)``
-    averages the teacher's predictions for the nearest rows, of whatever class. A teacher that
-    memorised label errors repeats them for the images that have them; the neighbours of such an
-    image do not share its error. A query without a row keeps the teacher's own prediction.
+    averages the teacher's predictions for the nearest rows of any class. A teacher that
+    memorised label errors predicts them for the images that have them; the neighbours of such an
+    image do not share its error. The target of a query without a row is the teacher's prediction.
 
-    It replaces vanilla KD: ``losses=dict(kd=dict(type='ContextKDLoss'), picd=None, nicd=None)``.
-    The task's own loss still learns label errors: give it a small weight, or none by
-    ``task=dict(loss_weight=0.0)``.
+    This loss replaces vanilla KD: ``losses=dict(kd=dict(type='ContextKDLoss'), picd=None,
+    nicd=None)``. The task's own loss still fits the label errors: give it a small weight, or switch
+    it off by ``task=dict(loss_weight=0.0)``.
 
     Source: our choice. Correcting label errors by neighbours in feature space is old (for deep
     features: Bahri et al., 'Deep k-NN for noisy labels', ICML 2020).
 
     Args:
-        mix: ``a`` in [0, 1]: share of the neighbours in the target; 0 is vanilla KD.
+        mix: ``a`` in [0, 1]: weight of the neighbour target; 0 is vanilla KD.
         temperature: ``T`` > 0 of all distributions.
         sim_temperature: ``tau`` > 0; ``inf`` gives equal weights.
         num_rows: Rows for each query, at least 1.
-        loss: Config of another loss between logits, as ``dict(type='DISTLoss')``, that gets
-            ``T log t`` as the teacher's logits. None: KD.
+        loss: Config of another loss between logits, such as ``dict(type='DISTLoss')``; its teacher
+            logits are ``T log t``. None: KD.
 
     Example:
         >>> from mmickd.structures import Context
@@ -82,5 +82,5 @@ class ContextKDLoss(NearestRowsLoss):
         return torch.where(rows.has_rows[:, None], mixed, teacher)
 
     def counted(self, queries: Queries) -> Tensor:
-        """Count all valid queries: without a row the teacher's own prediction is the target."""
+        """Count all valid queries: without a row the teacher's prediction is the target."""
         return queries.valid

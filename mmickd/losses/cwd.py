@@ -16,8 +16,8 @@ class CWDLoss(BaseLoss):
     """CWD: ``T^2 / C sum_c KL(p^t_c || p^s_c)`` of an image, for segmenters.
 
     ``p_c`` is the softmax of the logits ``/ T`` of class ``c`` over the locations of the image.
-    Every location has its image's value, and one location of each image counts, so that the mean
-    over all ranks is the mean over their images.
+    Every location has the value of its image, and one location of each image is counted, so that
+    the mean over all ranks is the mean over their images.
 
     Source: Shu et al., 'Channel-wise Knowledge Distillation for Dense Prediction' (arXiv
     2011.13256), equations 3 to 5, on logits. The paper takes all locations; leaving out the
@@ -45,7 +45,7 @@ class CWDLoss(BaseLoss):
         """Return the loss of each location's image, ``(Q,)``.
 
         Raises:
-            ICKDError: if images have one location each, as a classifier's do.
+            ICKDError: If images have one location each, as a classifier's do.
         """
         images, locations = queries.shape
         if locations == 1:

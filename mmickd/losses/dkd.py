@@ -25,7 +25,7 @@ class DKDLoss(LogitLoss):
     Args:
         alpha: Weight of TCKD, at least 0.
         beta: Weight of NCKD, at least 0.
-        temperature: ``T`` > 0. The default suits images; for segmenters the hook takes 1.
+        temperature: ``T`` > 0. The default is for images; the hook sets 1 for segmenters.
         dense: See :class:`~mmickd.losses.LogitLoss`.
 
     Example:
@@ -83,7 +83,7 @@ def dkd_loss(
 def _decoupled(logits: Tensor, is_label: Tensor) -> tuple[Tensor, Tensor]:
     """Return the logarithms of ``(p_y, 1 - p_y)``, ``(Q, 2)``, and of the softmax without ``y``.
 
-    The latter is ``(Q, C)``, with 0 at ``y``, which adds nothing to a divergence.
+    The logarithm of the softmax is ``(Q, C)``, with 0 at ``y``, which adds nothing to a KL.
     """
     total = logits.logsumexp(dim=1)
     label = logits.masked_fill(~is_label, -torch.inf).logsumexp(dim=1)

@@ -18,22 +18,22 @@ DIVERGENCES = ("forward", "reverse", "balanced")
 class KDLoss(LogitLoss):
     """Vanilla KD: ``T^2 D(p^t, p^s)`` with ``p = softmax(z / T)``.
 
-    ``D`` is the forward divergence ``KL(p^t || p^s)``, the reverse one ``KL(p^s || p^t)``, or, for
-    'balanced', both with weights by query: ``w_f KL(p^t || p^s) + w_r KL(p^s || p^t)``. Where the
-    student is less certain than the teacher (``H(p^s) > H(p^t)``), the reverse one, which sharpens,
-    has the weight ``emphasis`` and the forward one 1; elsewhere it is the other way round.
+    ``D`` is the forward divergence ``KL(p^t || p^s)``, the reverse divergence ``KL(p^s || p^t)``,
+    or, for 'balanced', both with weights by query: ``w_f KL(p^t || p^s) + w_r KL(p^s || p^t)``. If
+    the student is less certain than the teacher (``H(p^s) > H(p^t)``), ``w_r``, whose divergence
+    sharpens the student, is ``emphasis`` and ``w_f`` is 1; otherwise the two are swapped.
 
     Source: Hinton et al., 'Distilling the Knowledge in a Neural Network' (2015), section 2, for the
     forward divergence; BD-KD (arXiv 2212.12965) for balancing both by query with the gap of the
-    entropies; logit standardisation (arXiv 2403.01427). Our choice: two weights with 2 as the
-    larger, and rows of equal logits, whose deviation is 0, are not divided by it.
+    entropies; logit standardisation (arXiv 2403.01427). Our choice: two weights of 1 and 2, and
+    no division of rows of equal logits, whose deviation is 0.
 
     Args:
-        temperature: ``T`` > 0. The default suits images; for segmenters the hook takes 1.
+        temperature: ``T`` > 0. The default is for images; the hook sets 1 for segmenters.
         divergence: 'forward', 'reverse' or 'balanced'.
         emphasis: Larger weight of 'balanced', at least 1.
-        standardize: True: first replace each row ``z`` of logits, the student's and the teacher's,
-            by ``(z - mean(z)) / deviation(z)`` (the unbiased deviation).
+        standardize: True replaces each row ``z`` of both networks' logits by
+            ``(z - mean(z)) / deviation(z)`` first (with the unbiased deviation).
         dense: See :class:`~mmickd.losses.LogitLoss`.
 
     Example:

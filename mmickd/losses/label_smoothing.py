@@ -14,8 +14,8 @@ from mmickd.structures import Queries
 class LabelSmoothingLoss(LogitLoss):
     """Label smoothing: ``-mean_c log p_c`` with ``p = softmax(z^s)``, a control without teacher.
 
-    With the weight ``e`` beside ``1 - e`` times the cross-entropy it is the cross-entropy with
-    labels smoothed by ``e``: ``losses=dict(kd=dict(type='LabelSmoothingLoss', loss_weight=0.1),
+    ``e`` times this loss plus ``1 - e`` times the cross-entropy is the cross-entropy with labels
+    smoothed by ``e``: ``losses=dict(kd=dict(type='LabelSmoothingLoss', loss_weight=0.1),
     picd=None, nicd=None, task=dict(loss_weight='complement'))`` smooths by 0.1. In a segmenter it
     applies to the teacher's grid, while the task's own loss applies to the grid of its head.
 

@@ -1,4 +1,4 @@
-"""Instance membership: NICD against the nearest rows of the bank, whatever their class."""
+"""Instance membership: NICD against the nearest rows of the bank, of any class."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from mmickd.structures import Queries
 class MembershipLoss(NearestRowsLoss):
     """Instance membership: :class:`~mmickd.losses.NICDLoss` with the nearest rows as negatives.
 
-    The student's query is to be classified as the teacher's view of the same query among the
-    nearest rows: the class is the instance, and rows of the query's own class are negatives too.
+    The student's query is classified among the teacher's outputs for the same query (the target)
+    and for the nearest rows: each instance is a class, so rows of the query's class are negatives.
 
     Source: the idea of Peng et al., 'Knowledge Distillation with Auxiliary Variable' (AuxKD, ICML
     2024): membership of an instance, classified without parameters against a queue of the teacher's
-    features. From its description alone; the formula, on logits, is ours.
+    features. We had only its description; the formula, on logits, is our choice.
 
     Args:
         num_rows: Nearest rows for each query, at least 1.

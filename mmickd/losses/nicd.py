@@ -14,7 +14,7 @@ from mmickd.utils.validation import check_integer, check_number
 
 @LOSSES.register_module()
 class NICDLoss(BaseLoss):
-    """NICD: InfoNCE with the teacher's own view as positive and other-class rows as negatives.
+    """NICD: InfoNCE with the teacher's query as positive and rows of other classes as negatives.
 
     With ``cen(x) = x - mean(x)``, ``q_i = cen(z^s_i) / sqrt(||cen(z^s_i)||^2 + 1)`` and
     ``u = cen(z) / ||cen(z)||`` of teacher logits, the loss of query ``i`` is
@@ -23,11 +23,11 @@ class NICDLoss(BaseLoss):
     does not count. With ``num_negatives=0``, a control, the loss is ``(1 - q_i.u_i) / T``.
 
     Source: arXiv 2501.07040 for the role of NICD and the names of its parameters; the formula is
-    our choice (the paper's is not at hand).
+    our choice (the paper's formula was not available to us).
 
     Args:
         temperature: ``T`` > 0 (the paper's gamma_nicd).
-        num_negatives: Negatives to retrieve for each query, the hardest first; 0 is the control.
+        num_negatives: Negatives to retrieve for each query, the most similar first; 0: the control.
 
     Example:
         >>> z = torch.tensor([[3.0, -3.0]])

@@ -11,8 +11,8 @@ from mmickd.registry import LOSSES
 from mmickd.structures import Context, Queries
 from mmickd.utils.validation import check_integer, check_number
 
-PIECE_ELEMENTS = 2**24
-"""Probabilities held at once (64 MiB); whole classes as positives have many more."""
+CHUNK_ELEMENTS = 2**24
+"""Maximum number of probabilities in memory (64 MiB); whole classes as positives have more."""
 
 
 @LOSSES.register_module()
@@ -24,7 +24,7 @@ class PICDLoss(BaseLoss):
     count.
 
     Source: arXiv 2501.07040 for the role of PICD and the names of its parameters; the formula is
-    our choice (the paper's is not at hand).
+    our choice (the paper's formula was not available to us).
 
     Args:
         temperature: ``T`` > 0 of both distributions (the paper's gamma_picd).
@@ -104,7 +104,7 @@ def aggregate(context: Context, temperature: float, sim_temperature: float) -> T
     # The mask comes before the softmax: a masked row must not get a share of the weight.
     scores = scores.masked_fill(~context.mask, -torch.inf)
     weights = torch.nan_to_num(torch.softmax(scores, dim=1), nan=0.0)
-    size = max(1, PIECE_ELEMENTS // max(1, context.logits[:1].numel()))
+    size = max(1, CHUNK_ELEMENTS // max(1, context.logits[:1].numel()))
     pieces = zip(weights.split(size), context.logits.split(size), strict=True)
     return torch.cat(
         [

@@ -1,4 +1,4 @@
-"""Plackett-Luce distillation: the student learns the teacher's order of the classes."""
+"""Plackett-Luce distillation of the teacher's order of the classes."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from mmickd.utils.validation import check_number
 class PLDLoss(LogitLoss):
     """PLD: ``sum_k a_k (logsumexp({z^s_l : l after or at k}) - z^s_k)``, for queries with a label.
 
-    ``k`` goes through the classes in the order of the teacher: the label first, then the others by
-    falling teacher logit. ``a_k`` is the teacher's probability of the class, ``softmax(z^t / T)``.
-    The first summand is the cross-entropy weighted by the teacher, so that the paper's total has
-    no other one: ``task=None`` and this loss alone.
+    ``k`` runs over the classes in the order of the teacher: the label first, then the other classes
+    by falling teacher logit. ``a_k`` is the teacher's probability of class ``k``,
+    ``softmax(z^t / T)``. The first summand is a cross-entropy with the teacher's weight. So the
+    paper trains with this loss alone: set ``task=None``.
 
     Source: Bassam et al., 'PLD: A Choice-Theoretic List-Wise Knowledge Distillation' (arXiv
     2506.12542), section 4. The paper names a temperature (4 on CIFAR-100) but not where it acts;

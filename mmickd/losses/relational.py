@@ -1,4 +1,4 @@
-"""Distillation of a query's similarities to the nearest rows of the bank, whatever their class."""
+"""Distillation of a query's similarities to the nearest rows of the bank, of any class."""
 
 from __future__ import annotations
 
@@ -16,12 +16,13 @@ from mmickd.utils.validation import check_number
 class RelationalLoss(NearestRowsLoss):
     """Relational distillation: ``KL(p^t || p^s)`` of the similarities to the nearest rows.
 
-    With ``q_i`` and ``u`` as in :class:`~mmickd.losses.NICDLoss` and ``n`` through the ``num_rows``
-    nearest rows of any class: ``p^s = softmax_n(q_i.u_n / T)``, ``p^t = softmax_n(u_i.u_n / T_t)``.
+    With ``q_i`` and ``u`` as in :class:`~mmickd.losses.NICDLoss`, and ``n`` running over the
+    ``num_rows`` nearest rows of any class: ``p^s = softmax_n(q_i.u_n / T)``, ``p^t =
+    softmax_n(u_i.u_n / T_t)``.
 
     Source: Giakoumoglou and Stathaki, 'Relational Representation Distillation' (arXiv 2407.12073),
-    for the divergence between similarity distributions with a temperature each; LightlyTrain
-    distils so from a queue. Our choice: nearest rows of the bank instead of a whole queue, equal
+    for the divergence between two similarity distributions, each with a temperature; LightlyTrain
+    uses it with a queue. Our choice: nearest rows of the bank instead of a whole queue, equal
     temperatures (the paper's student is sharper), and cosines of centred logits, since features of
     student and teacher differ in width and a loss has no projector.
 

@@ -51,23 +51,23 @@ class WeightSchedule:
     """Loss weight as a function of the time in the run alone, so that a run resumes exactly.
 
     From ``begin`` the weight rises linearly from 0 to ``value`` over ``warmup``, then stays or
-    decays to ``end_value`` at ``end``, and is 0 after ``end``. Times are iterations, or (also
-    fractional) epochs. Our choice of shapes.
+    decays to ``end_value`` at ``end``, and is 0 after ``end``. Times are in iterations, or in
+    epochs (also fractional). The shapes are our choice.
 
     Args:
         value: Full weight, at least 0.
         begin: Time from which the weight is above 0.
-        end: Time from which it is 0 again; None: never (a decay then ends with the run).
+        end: Time from which the weight is 0 again; None: never (a decay then ends with the run).
         warmup: Duration of the rise.
         decay: None, 'linear' or 'cosine'.
         end_value: Weight at the end of the decay.
         by_epoch: True if times are epochs.
-        stepwise: True if the weight is constant within an epoch (an iteration, without
-            ``by_epoch``) at the value of its end, as in methods that number epochs from 1.
+        stepwise: True if the weight is constant within an epoch (without ``by_epoch``: within an
+            iteration), with the value of its end, as in methods that number epochs from 1.
         name: Option that the schedule comes from, for messages.
 
     Raises:
-        ICKDError: if an option is out of range.
+        ICKDError: If an option is out of range.
 
     Example:
         >>> schedule = WeightSchedule(2.0, warmup=4, decay="linear")
@@ -145,6 +145,6 @@ class WeightSchedule:
             progress = (1 - math.cos(math.pi * progress)) / 2
         return self.value + (self.end_value - self.value) * progress
 
-    def now(self, time: TrainProgress) -> float:
+    def now(self, progress: TrainProgress) -> float:
         """Return the weight in the current step."""
-        return self.at(*time.measured(self.by_epoch))
+        return self.at(*progress.measured(self.by_epoch))

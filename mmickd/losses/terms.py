@@ -18,7 +18,7 @@ DEFAULT_TERMS = {"kd": "KDLoss", "picd": "PICDLoss", "nicd": "NICDLoss"}
 """Terms that exist unless a config switches them off, with the types of their losses."""
 TASK = "task"
 """Name of the task's own losses among the terms."""
-LONGEST_NAME = 64
+MAX_NAME_LENGTH = 64
 """Maximum length of a term's name."""
 COMPLEMENT = "complement"
 """Weight of the task's losses that is 1 minus the weight of the dense terms (vanilla KD)."""
@@ -30,8 +30,8 @@ class Defaults:
 
     Args:
         options: Options by type of loss that differ from the defaults of the loss.
-        omitted: Options by type of loss for those :data:`DEFAULT_TERMS` that a config does not name
-            at all; they override ``options``.
+        omitted: Options by type of loss for each of :data:`DEFAULT_TERMS` that a config does not
+            name; they override ``options``.
     """
 
     options: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
@@ -103,20 +103,20 @@ class LossTerms:
             follows = self._task.changes
         return [*names, TASK] if follows else names
 
-    def weights(self, time: TrainProgress) -> dict[str, float]:
+    def weights(self, progress: TrainProgress) -> dict[str, float]:
         """Return the weights in the current step, by name of the term."""
-        return {term.name: term.schedule.now(time) for term in self}
+        return {term.name: term.schedule.now(progress) for term in self}
 
-    def task_weight(self, time: TrainProgress, weights: Mapping[str, float]) -> float:
+    def task_weight(self, progress: TrainProgress, weights: Mapping[str, float]) -> float:
         """Return the weight of the task's own losses in the current step.
 
         Args:
-            time: Position of the step.
+            progress: Position of the step in the run.
             weights: Weights of the terms in this step.
         """
         if self._task is None:
             return 1.0 - sum(weights[term.name] for term in self if term.loss.is_dense)
-        return self._task.now(time)
+        return self._task.now(progress)
 
     def with_max_weights(self) -> LossTerms:
         """Return the same terms, each at its largest weight at every time.
@@ -145,7 +145,7 @@ class LossTerms:
             where: Name of the option, for messages.
 
         Raises:
-            ICKDError: if a name is unknown or a value out of range.
+            ICKDError: If a name is unknown or a value out of range.
         """
         config = check_dict(losses, where)
         untyped = [n for n, o in config.items() if not (isinstance(o, Mapping) and "type" in o)]
@@ -155,12 +155,12 @@ class LossTerms:
                 not isinstance(name, str)
                 or not name.isidentifier()
                 or "loss" in name
-                or len(name) > LONGEST_NAME
+                or len(name) > MAX_NAME_LENGTH
             ):
                 raise ICKDError(
                     f"{where} has a term {safe_repr(name)}: the name must be a plain word of at "
-                    f"most {LONGEST_NAME} letters without 'loss' in it, since mmengine adds up all "
-                    "logged values with 'loss' in their names."
+                    f"most {MAX_NAME_LENGTH} letters without 'loss' in it, since mmengine adds up "
+                    "all logged values with 'loss' in their names."
                 )
         task = config.pop(TASK, {})
         omitted = {name: defaults.omitted.get(kind, {}) for name, kind in DEFAULT_TERMS.items()}

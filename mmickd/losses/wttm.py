@@ -15,8 +15,8 @@ from mmickd.utils.validation import check_number
 class WTTMLoss(LogitLoss):
     """WTTM: ``U KL(softmax(z^t / T) || softmax(z^s))``; the student has no temperature.
 
-    ``U = sum_c softmax(z^t)_c^(1/T)``, the sum of the teacher's probabilities after the power
-    transform, is 1 for a certain teacher and grows with its uncertainty up to ``C^(1 - 1/T)``.
+    ``U = sum_c softmax(z^t)_c^(1/T)`` is the sum of the teacher's probabilities after the power
+    transform. It is 1 for a one-hot prediction and grows with its entropy up to ``C^(1 - 1/T)``.
 
     Source: Zheng and Yang, 'Knowledge Distillation Based on Transformed Teacher Matching' (arXiv
     2402.11148); the default temperature is our choice.

@@ -1,4 +1,4 @@
-"""Models that our configs need and mmpretrain lacks."""
+"""Models that the configs need and that mmpretrain does not have."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -14,8 +14,8 @@ __all__ = ["build_cifar_resnet"]
 def build_cifar_resnet(**kwargs: Any) -> "CIFARResNet":
     """Build a :class:`~mmickd.models.cifar_resnet.CIFARResNet`.
 
-    The registry holds this function instead of the class, which derives from a class of mmpretrain:
-    every look-up of a loss imports ``mmickd.models``, also without mmpretrain.
+    The registry has this function instead of the class, as the class derives from a class of
+    mmpretrain and every look-up of a loss imports ``mmickd.models``, even without mmpretrain.
 
     Args:
         **kwargs: Arguments of ``CIFARResNet``.

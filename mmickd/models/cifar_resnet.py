@@ -12,7 +12,7 @@ class CIFARResNet(ResNet_CIFAR):
 
     mmpretrain's ``ResNet_CIFAR`` has the four stages and the widths of the ImageNet models. The
     distillation literature (CRD, DKD, ReviewKD, ...) uses the three-stage networks of He et al.,
-    section 4.2, and four times wider ones:
+    section 4.2, and networks that are four times wider:
 
     ========== ===== ============= ============= ========================
     name       depth stem_channels base_channels parameters, 100 classes

@@ -14,9 +14,9 @@ from mmickd.utils.errors import ICKDError
 from mmickd.utils.modules import get_module
 
 Outputs = Mapping[str, Sequence[Tensor]]
-"""Outputs of each layer by its name, one for each time that it ran."""
-MOST_COMBINED = 5
-"""Layers with the logits' shape that are tried as parts of a mean or sum."""
+"""Outputs of each layer by its name, a tensor for each call of the layer."""
+MAX_COMBINED = 5
+"""Maximum number of layers that are tried as summands of the logits, or of their mean."""
 
 
 def find_classifier(
@@ -34,8 +34,8 @@ def find_classifier(
 
     Args:
         model: Any model.
-        run: Runs ``model`` with ``mode='tensor'`` and returns its output; it is called in eval mode
-            without gradients.
+        run: Function that runs ``model`` with ``mode='tensor'`` and returns its output; it is
+            called in eval mode without gradients.
         usual: Names of this layer in models of this kind, see
             :meth:`mmickd.tasks.Task.classifier_names`.
         owner: 'the teacher', 'the student' or 'peer 0', for the message.
@@ -81,7 +81,7 @@ def find_classifier(
         f"{subject} has no single layer whose output is its logits: "
         f"{_explain_output(outputs, results)}. "
         "Distillation reads features and logits at such a layer: use a model that ends in one "
-        "(a linear or convolutional classifier, not scaled and not averaged with others)."
+        "(a linear or convolutional classifier, not scaled and not averaged with other outputs)."
     )
 
 
@@ -115,13 +115,13 @@ def _tensors(value: Any) -> Iterator[Tensor]:
         if value.is_floating_point():
             yield value
         return
-    parts = value.values() if isinstance(value, Mapping) else value
-    for part in parts if isinstance(value, (Mapping, list, tuple)) else ():
-        yield from _tensors(part)
+    items = value.values() if isinstance(value, Mapping) else value
+    for item in items if isinstance(value, (Mapping, list, tuple)) else ():
+        yield from _tensors(item)
 
 
 def _matching_layers(outputs: Outputs, results: Sequence[Tensor]) -> list[str]:
-    """Return the layers that output one of the results, in any dtype and with axes of length 1."""
+    """Return the layers that output one of the results; dtypes and axes of length 1 may differ."""
     return [
         name
         for name, tensors in outputs.items()
@@ -132,7 +132,7 @@ def _matching_layers(outputs: Outputs, results: Sequence[Tensor]) -> list[str]:
 def _is_same(tensor: Tensor, result: Tensor) -> bool:
     if tensor is result:
         return True
-    # Outputs of layers whose weights begin as zeros are all equal: they prove nothing.
+    # All layers whose weights are initialised with zeros have equal outputs.
     has_values = _has_same_shape(tensor, result) and bool(tensor.any())
     return has_values and _is_close(_flat(tensor), _flat(result))
 
@@ -141,20 +141,20 @@ def _explain_output(outputs: Outputs, results: Sequence[Tensor]) -> str:
     """Return how a model computes its logits, as far as the outputs of its layers show it."""
     for result in results:
         logits = _flat(result)
-        parts = {
+        candidates = {
             name: _flat(tensors[-1])
             for name, tensors in outputs.items()
             if tensors and _has_same_shape(tensors[-1], result)
         }
-        for name, part in parts.items():
-            factor, offset = _fit_line(part, logits)
-            if factor and _is_close(factor * part + offset, logits):
+        for name, values in candidates.items():
+            factor, offset = _fit_line(values, logits)
+            if factor and _is_close(factor * values + offset, logits):
                 added = f" plus {offset:.3g}" if abs(offset) > 1e-3 else ""
                 return f"they are the output of {name} times {factor:.4g}{added}"
-        last = list(parts)[-MOST_COMBINED:]
+        last = list(candidates)[-MAX_COMBINED:]
         for size in range(2, len(last) + 1):
             for names in combinations(last, size):
-                total = torch.stack([parts[name] for name in names]).sum(0)
+                total = torch.stack([candidates[name] for name in names]).sum(0)
                 for kind, combined in (("mean", total / size), ("sum", total)):
                     if _is_close(combined, logits):
                         return f"they are the {kind} of the outputs of {' and '.join(names)}"

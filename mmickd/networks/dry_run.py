@@ -36,8 +36,8 @@ def training_batch(
         dataset: Training set of the run.
         collate: ``collate_fn`` of the training loader.
         size: Size of the batch; fewer samples if the data set has no more.
-        check_sample: Refuses a data sample that cannot be read; takes it and the name of its image,
-            see :meth:`mmickd.tasks.Task.check_sample`.
+        check_sample: Function of a data sample and the name of its image that raises an error for
+            an invalid sample, see :meth:`mmickd.tasks.Task.check_sample`.
 
     Raises:
         ICKDError: If no batch can be made, or its data samples cannot be read, with the reason.
@@ -62,8 +62,8 @@ def training_batch(
         ) from error
     if not isinstance(inputs, torch.Tensor):
         raise ICKDError(
-            f"the student's data_preprocessor gives inputs of type {type(inputs).__name__}, where "
-            "one tensor (B, C, h, w) is needed. Let it stack the images."
+            f"the student's data_preprocessor returns inputs of type {type(inputs).__name__}, "
+            "not one tensor (B, C, h, w). Use a data_preprocessor that stacks the images."
         )
     for data_sample, name in zip(data_samples, names, strict=False):
         check_sample(data_sample, name)
@@ -73,7 +73,7 @@ def training_batch(
 def _first_samples(dataset: Any, count: int) -> tuple[list[Any], list[str]]:
     """Return the first samples that are not None, and the names of their images.
 
-    In training, data sets replace None by another sample at random.
+    In training, a data set replaces None by another sample, drawn at random.
     """
     samples: list[Any] = []
     names: list[str] = []
@@ -130,13 +130,13 @@ def _with_copied_transforms(dataset: Any) -> Any:
 def explain_failed_pass(
     owner: str, images: str, size: Sequence[int], remedy: str
 ) -> Iterator[None]:
-    """Raise an ICKDError for any error of a network's forward pass, except for lack of memory.
+    """Raise an ICKDError for any error of a network's forward pass; out-of-memory errors pass.
 
     Args:
         owner: Name of the network.
         images: Description of the images.
         size: Shape of the images, ``(..., h, w)``.
-        remedy: What to do.
+        remedy: Advice at the end of the message.
     """
     try:
         yield
@@ -153,7 +153,7 @@ def explain_failed_pass(
 def explain_unreadable_labels(data_samples: Sequence[Any]) -> Iterator[None]:
     """Raise an ICKDError that names the images if their labels cannot be read.
 
-    Errors for lack of memory pass.
+    Out-of-memory errors pass.
 
     Args:
         data_samples: Data samples of the images.
@@ -172,7 +172,7 @@ def explain_unreadable_labels(data_samples: Sequence[Any]) -> Iterator[None]:
 
 
 def _must_pass(error: Exception) -> bool:
-    """True if the error is explained already, or if a smaller batch would avoid it."""
+    """True for an ICKDError, which is explained already, and for an out-of-memory error."""
     return isinstance(error, ICKDError) or is_out_of_memory(error)
 
 
@@ -202,10 +202,10 @@ def dry_run(
         batch: Training batch, normalised for the model.
         owner: Name of the network, for messages.
         option: Option that names the layer, for messages.
-        remedy: What to do if the network cannot run, for messages.
+        remedy: Advice in the message if the network cannot run.
 
     Raises:
-        ICKDError: If the network cannot run or gives NaN or Inf, or its classifier layer is not
+        ICKDError: If the network cannot run or outputs NaN or Inf, or its classifier layer is not
             found.
     """
 

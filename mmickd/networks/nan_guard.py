@@ -1,4 +1,4 @@
-"""NaN guard: NaN and Inf are refused before training, and detected in it without a host sync."""
+"""NaN guard: it rejects NaN and Inf before training, and detects them in a step without a sync."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from mmickd.structures import Tapped
 from mmickd.utils.errors import ICKDError
 
 NEVER = 2**62
-"""Iteration that stands for 'always finite so far'."""
+"""Iteration number of a value that has always been finite."""
 STEPS_KEPT = 1000
 """Steps whose image names are kept between two checks."""
-IMAGES_NAMED = 8
-"""Images of a step that a message names."""
+MAX_IMAGES_NAMED = 8
+"""Maximum number of images of a step that a message names."""
 CHECK_TEACHER = "Check its checkpoint (diverged?) and, if teacher.dtype is fp16, try bf16 or fp32."
 
 
@@ -32,13 +32,13 @@ def image_name(data_sample: Any) -> str:
 def check_finite(
     tapped: Tapped, data_samples: Sequence[Any], owner: str, remedy: str = CHECK_TEACHER
 ) -> None:
-    """Refuse a network whose features or logits are NaN or Inf; synchronises the host.
+    """Raise an error if features or logits are NaN or Inf; synchronises the host.
 
     Args:
         tapped: Features and logits of a batch.
         data_samples: Data samples of the batch.
         owner: Name of the network, for the message.
-        remedy: What to do, for the message.
+        remedy: Advice at the end of the message.
 
     Raises:
         ICKDError: With the first image that has such values.
@@ -47,14 +47,14 @@ def check_finite(
         finite = torch.isfinite(values.float()).flatten(1).all(dim=1)
         if not bool(finite.all()):
             image = image_name(data_samples[int((~finite).nonzero()[0])])
-            raise ICKDError(f"{owner} gives NaN or Inf {name} for {image}. {remedy}")
+            raise ICKDError(f"{owner} outputs NaN or Inf {name} for {image}. {remedy}")
 
 
 class NanGuard:
     """Device-side record of the first iteration in which each value was NaN or Inf.
 
-    :meth:`note` records without host synchronisation, :meth:`check` raises. Backward pass and
-    optimizer have run by then: the weights are lost, but no checkpoint was saved of them.
+    :meth:`note` records without host synchronisation, and a later :meth:`check` raises. By then the
+    optimizer has made its step with these values: the weights are lost, but they were not saved.
 
     Example:
         >>> from types import SimpleNamespace
@@ -76,7 +76,7 @@ class NanGuard:
     def begin_step(self, iteration: int, data_samples: Sequence[Any]) -> None:
         """Record the iteration and the names of its images, for the message."""
         self._iteration = iteration
-        names = [image_name(sample) for sample in islice(data_samples, IMAGES_NAMED)]
+        names = [image_name(sample) for sample in islice(data_samples, MAX_IMAGES_NAMED)]
         unnamed = len(data_samples) - len(names)
         self._images.append((iteration, names + ([f"{unnamed} more"] if unnamed else [])))
 
@@ -99,7 +99,7 @@ class NanGuard:
         """Raise if a value was not finite on any rank; synchronises the host.
 
         Args:
-            alone: Check this rank only; otherwise all ranks must call this together.
+            alone: True checks this rank only; otherwise all ranks must call this together.
 
         Raises:
             ICKDError: On every rank, with the first iteration in which a value was not finite.

@@ -20,9 +20,9 @@ LEAVES = (nn.Linear, nn.modules.conv._ConvNd)
 class LocalHook:
     """Module hook that is not copied with its module.
 
-    ``copy.deepcopy`` and ``pickle`` of a hooked module copy its hooks. A bound method would bring
-    its object along: teacher and bank would be in every EMA copy. A copied :class:`LocalHook` is
-    :func:`no_hook` instead.
+    ``copy.deepcopy`` and ``pickle`` of a hooked module copy its hooks. With a bound method they
+    also copy its object, so that every EMA copy would hold teacher and bank. The copy of a
+    :class:`LocalHook` is :func:`no_hook`, which does nothing.
     """
 
     def __init__(self, function: Callable[..., Any]) -> None:
@@ -90,7 +90,7 @@ class Tap:
         """Return input and output of the layer while a network runs.
 
         Args:
-            run: Runs the network.
+            run: Function that runs the network.
             owner: Name of the network, for the message.
             option: Option that names the layer, for the message.
 
@@ -119,7 +119,7 @@ class Tap:
 
 
 def _batched(values: Any) -> Any:
-    """Return a vector with a batch axis: LeNet5 squeezes it off a batch of one."""
+    """Return values whose vector gets a batch axis: LeNet5 squeezes the axis of a batch of one."""
     return values[None] if isinstance(values, Tensor) and values.ndim == 1 else values
 
 
@@ -127,7 +127,7 @@ def out_width(layer: nn.Module) -> int:
     """Return the number of classes of a classifier layer.
 
     Raises:
-        ICKDError: If it is no Linear or Conv layer.
+        ICKDError: If the layer is no Linear or Conv layer.
     """
     return _width(layer, "out_features", "out_channels")
 
@@ -136,7 +136,7 @@ def feature_width(model: nn.Module, layer: str) -> int:
     """Return the width of the features that a classifier layer takes.
 
     Raises:
-        ICKDError: If the model has no such layer, or it is no Linear or Conv layer.
+        ICKDError: If the model has no such layer, or the layer is no Linear or Conv layer.
     """
     return _width(require_layer(model, layer), "in_features", "in_channels")
 
@@ -176,9 +176,9 @@ def leaf_names(model: nn.Module) -> list[str]:
 
 @contextmanager
 def evaluating(model: nn.Module) -> Iterator[None]:
-    """Put ``model`` into eval mode, and every module back into its mode afterwards."""
+    """Put ``model`` into eval mode in the block, and restore the mode of every module after it."""
     modes = {module: module.training for module in model.modules()}
-    # Through train() and not only the flags: LeViT, TinyViT and others prepare tensors there.
+    # By train(), not by the flags alone: train() of LeViT, TinyViT and others prepares tensors.
     model.train(False)
     try:
         yield

@@ -1,4 +1,4 @@
-"""Retrieval of in-context samples: one ``search`` with several implementations."""
+"""Retrieval of in-context samples: several implementations of one ``search``."""
 
 from mmickd.retrieval.base import BaseRetriever
 from mmickd.retrieval.faiss_retriever import FaissRetriever

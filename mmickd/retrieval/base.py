@@ -15,11 +15,11 @@ SearchResult = tuple[Tensor, Tensor]
 """Scores (float32, -inf where masked) and rows of the bank, both ``(Q, K)``."""
 
 CHUNK_ELEMENTS = 2**24
-"""Logits that are converted to float32 at once; whole classes as positives have many."""
+"""Maximum number of logits of a chunk in float32; whole classes as positives have many."""
 
 
 class BaseRetriever(metaclass=ABCMeta):
-    """Search for the in-context samples of queries in a bank.
+    """Base class of searches for the in-context samples of queries in a bank.
 
     A subclass implements :meth:`topk`. If it is registered in :data:`mmickd.registry.RETRIEVERS`,
     the hook's ``retriever`` can name it; arguments of ``__init__`` are options of the config.
@@ -55,7 +55,7 @@ class BaseRetriever(metaclass=ABCMeta):
         Positives are the top ``num_positives`` of ``<h_i, h_j>`` over the rows of the query's
         class, negatives the top ``num_negatives`` over the rows of the other classes. If there
         are too few rows, the rest is masked. Rows of equal similarity keep the order of the bank;
-        if the last ones to retrieve are equal to others, either may be retrieved.
+        which of them is retrieved at the end of the list is arbitrary.
 
         Args:
             bank: Bank of ``M`` rows.
@@ -63,14 +63,14 @@ class BaseRetriever(metaclass=ABCMeta):
             num_positives: ``K`` >= 0; None retrieves every row of the class (``K`` is then the
                 size of the largest class).
             num_negatives: ``N`` >= 0.
-            exclude_same_id: True leaves out the rows of the query's own image.
+            exclude_same_id: True leaves out the rows of the query's image.
 
         Returns:
             Positives ``(Q, K)`` and negatives ``(Q, N)``, each sorted by falling similarity.
             ``indices`` are rows of the bank, -1 where masked.
 
         Raises:
-            ValueError: if a number is negative, or the widths of query and bank differ.
+            ValueError: If a number is negative, or the widths of query and bank differ.
         """
         if num_positives is None:
             num_positives = bank.max_class_size
@@ -108,8 +108,8 @@ class BaseRetriever(metaclass=ABCMeta):
 
         Returns:
             Scores and rows of the positives, both ``(Q, K)``, and of the negatives, both
-            ``(Q, N)``, sorted by falling score. Scores are similarities, unless
-            :meth:`similarity` returns these.
+            ``(Q, N)``, sorted by falling score. Scores are the similarities, unless
+            :meth:`similarity` returns other values.
         """
 
     def similarity(
@@ -191,8 +191,8 @@ def _context_of_rows(
     logits = torch.empty((*rows.shape, bank.num_classes), device=rows.device)
     if len(bank):
         valid_rows = rows.masked_fill(scores == -torch.inf, 0)
-        at_once = max(1, CHUNK_ELEMENTS // max(1, logits[:1].numel()))
-        chunks = zip(logits.split(at_once), valid_rows.split(at_once), strict=True)
+        chunk_size = max(1, CHUNK_ELEMENTS // max(1, logits[:1].numel()))
+        chunks = zip(logits.split(chunk_size), valid_rows.split(chunk_size), strict=True)
         for target, chunk in chunks:
             target.copy_(bank.logits[chunk])
     return to_context(scores, rows, logits, similarity)

@@ -19,20 +19,20 @@ from mmickd.utils.validation import check_integer
 class FaissRetriever(BaseRetriever):
     """Exact retrieval by faiss' brute-force search, with the results of :class:`TorchRetriever`.
 
-    It is a second implementation that tests the first one. A class is one slice of the bank:
+    This second implementation verifies :class:`TorchRetriever`. A class is one slice of the bank:
     positives are searched in the slice of the query's class, negatives in the two slices around it
     (:mod:`mmickd.retrieval.faiss_search`).
 
-    The search on a GPU has not been run on one yet. It needs ``faiss-gpu``.
+    The search on a GPU needs ``faiss-gpu``; it has not been tested on a GPU yet.
 
     Args:
         gpu: None searches on the CPU: a bank on a GPU is copied to the CPU once, the queries in
-            every step. 'auto' searches a bank on the device where it is, and on the CPU if faiss
-            has no GPU. A number searches on that GPU, to which a bank elsewhere is copied once.
-        growth: Has no effect any more; at least 2.
+            every step. 'auto' searches on the bank's device, or on the CPU if faiss has no GPU. A
+            number searches on that GPU; a bank on another device is copied to it once.
+        growth: No effect, kept for old configs; at least 2.
 
     Raises:
-        ICKDError: if faiss is not installed, or an option is out of range.
+        ICKDError: If faiss is not installed, or an option is out of range.
 
     Example:
         >>> FaissRetriever(growth=1)
@@ -66,7 +66,7 @@ class FaissRetriever(BaseRetriever):
         return topk_by_slices(bank, query, num_positives, num_negatives, search)
 
     def __getstate__(self) -> dict[str, Any]:
-        """Leave out faiss' resources and kept features, which copies create themselves."""
+        """Return the state without faiss' resources and kept features, which copies make again."""
         return {**vars(self), "_searches": {}}
 
     def _device(self, bank_device: torch.device) -> torch.device:
@@ -86,7 +86,7 @@ class FaissRetriever(BaseRetriever):
 
 
 def _check_gpu(gpu: Any, gpus: int, has_gpu: bool) -> None:
-    """Refuse anything but the number of a GPU that faiss can use."""
+    """Raise ``OptionError`` unless the value is the number of a GPU that faiss can use."""
     if isinstance(gpu, bool) or not isinstance(gpu, int) or gpu < 0:
         raise OptionError("gpu", gpu, "it must be None, 'auto' or the number of a GPU.")
     otherwise = "Use gpu=None, which searches on the CPU, or TorchRetriever."

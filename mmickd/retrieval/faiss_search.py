@@ -16,15 +16,15 @@ from mmickd.retrieval.base import SearchResult, masked_topk
 from mmickd.structures import Samples
 
 BLOCK_ELEMENTS = 2**25
-"""Features, or similarities, that are in float32 at once on a GPU: 128 MiB."""
-DEEPEST_ON_GPU = 2048
+"""Maximum number of features, or of similarities, in float32 on a GPU: 128 MiB."""
+MAX_K_ON_GPU = 2048
 """Largest ``k`` of faiss' selection on a GPU."""
 TEMP_BYTES = 2**29
-"""Memory that faiss reserves on a GPU; more than one product of 512 queries and 78,000 rows."""
+"""Memory that faiss reserves on a GPU, enough for the product of 512 queries and 78,000 rows."""
 
 
 class CpuSearch:
-    """Search on the CPU. The bank's features are kept in float32 as long as the bank exists."""
+    """Search on the CPU; it keeps the bank's features in float32 as long as the bank exists."""
 
     device = torch.device("cpu")
 
@@ -42,8 +42,8 @@ class CpuSearch:
         import faiss
 
         product, default = faiss.METRIC_INNER_PRODUCT, faiss.cvar.distance_compute_blas_threshold
-        # Since faiss 1.15 the threshold counts queries times width. BLAS is faster from 4 queries
-        # on, for 64 queries ten times.
+        # Since faiss 1.15 the unit of the threshold is queries times width. BLAS is faster from 4
+        # queries on; for 64 queries it is ten times as fast.
         faiss.cvar.distance_compute_blas_threshold = min(default, 4 * rows.shape[1])
         try:
             scores, places = faiss.knn(queries.numpy(), rows.numpy(), k, metric=product)
@@ -58,8 +58,8 @@ class GpuSearch:
     faiss needs queries and rows of the same dtype. If rounding the queries to fp16 would change
     them, a bank in fp16 is converted to float32 block by block, so that the results are exact.
 
-    It uses torch's current stream, and no selector, which faiss' flat index on a GPU ignores. It
-    has not been run on a GPU yet.
+    The search uses torch's current stream. It uses no selector, as faiss' flat index on a GPU
+    ignores selectors. It has not been tested on a GPU yet.
 
     Args:
         device: Device of the search; a bank on another device is copied there once.
@@ -90,12 +90,12 @@ class GpuSearch:
 
     def nearest(self, queries: Tensor, rows: Tensor, k: int) -> SearchResult:
         """See :meth:`CpuSearch.nearest`; any ``k`` is allowed."""
-        if k > DEEPEST_ON_GPU:
+        if k > MAX_K_ON_GPU:
             return nearest_by_product(queries, rows, k)
         return without_missing(*self._knn(queries.to(rows.dtype), rows, k))
 
     def _knn(self, queries: Tensor, rows: Tensor, k: int) -> tuple[Tensor, Tensor]:
-        """Return scores and places of at most :data:`DEEPEST_ON_GPU` rows, by faiss."""
+        """Return scores and places of at most :data:`MAX_K_ON_GPU` rows, by faiss."""
         import faiss
         import faiss.contrib.torch_utils  # lets faiss accept torch's tensors
 
@@ -114,7 +114,7 @@ Search = CpuSearch | GpuSearch
 
 
 def nearest_by_product(queries: Tensor, rows: Tensor, k: int) -> SearchResult:
-    """Return the top ``k`` of ``rows`` for any ``k``, by torch, block by block.
+    """Return the top ``k`` of ``rows``, for any ``k``; torch computes them block by block.
 
     Args:
         queries: ``(Q, D)`` float32.
@@ -150,7 +150,7 @@ def without_missing(scores: Tensor, places: Tensor) -> SearchResult:
 
 @dataclass
 class ClassQueries:
-    """The queries of one class.
+    """Queries of one class.
 
     Attributes:
         index: ``(q,)`` int64; places of the queries in the batch.
@@ -179,10 +179,10 @@ def topk_by_slices(
     """Search for the queries of each class in its slice, and in the two slices around it.
 
     Positives come from ``[begin, end)``, negatives from ``[0, begin)`` and ``[end, M)``, so no row
-    is filtered by its class. The search retrieves as many more rows as the slice has of the
-    query's own image, before these are filtered; so no row can be missing.
+    is filtered by its class. For each row of the query's image in a slice the search retrieves one
+    more row, and these rows are filtered afterwards; so no row is missing.
 
-    Arguments and result are those of :meth:`BaseRetriever.topk`.
+    For arguments and result see :meth:`BaseRetriever.topk`.
     """
     positives, negatives = _empty_result(query, num_positives), _empty_result(query, num_negatives)
     groups = list(_by_class(bank, query, search.device))
@@ -206,9 +206,9 @@ def _merge(
     ids: Tensor,
     search: Search,
 ) -> None:
-    """Merge the nearest of ``rows (m, D)``, a slice from ``begin`` on, into the result, in place.
+    """Merge the nearest of ``rows (m, D)``, a slice that begins at ``begin``, into the result.
 
-    ``ids (M,)`` are the images of the bank's rows.
+    The result is changed in place; ``ids (M,)`` are the images of the bank's rows.
     """
     is_inside = (group.own_rows >= begin) & (group.own_rows < begin + len(rows))
     k = result[0].shape[1]

@@ -26,9 +26,9 @@ class Memory:
     Args:
         banks: Banks by level; empty if no loss retrieves.
         retriever: Retriever for all levels.
-        exclude_same_id: True leaves out the rows of a query's own image.
-        query_by_stored: True replaces the features of a query by the features that a frozen bank
-            holds of the same image.
+        exclude_same_id: True leaves out the rows of a query's image.
+        query_by_stored: True replaces the features of a query by the features of the same image in
+            a frozen bank.
 
     Example:
         >>> from mmickd.retrieval import TorchRetriever
@@ -63,8 +63,8 @@ class Memory:
     ) -> tuple[Context, Context]:
         """Return positives and negatives; see :meth:`mmickd.retrieval.BaseRetriever.search`.
 
-        They have no more columns than the bank can fill: positives at most the rows of its largest
-        class, negatives at most its rows.
+        The bank limits the columns: positives have at most as many columns as its largest class has
+        rows, negatives at most as many as the bank has rows.
         """
         bank = self.banks.get(level)
         if bank is None or (num_positives == 0 and num_negatives == 0):
@@ -100,7 +100,7 @@ class Memory:
         return memory
 
     def state_dict(self) -> dict[str, dict[str, Tensor]]:
-        """Return the queues by level, on the CPU; a frozen bank is built again instead."""
+        """Return the queues by level, on the CPU; frozen banks are not saved, but built again."""
         return {
             level: {name: rows.cpu() for name, rows in queue.state_dict().items()}
             for level, queue in self.queues.items()
@@ -114,7 +114,7 @@ class Memory:
             prefix: Beginning of the names of this memory's queues.
 
         Raises:
-            ICKDError: if a queue is missing, or of another size.
+            ICKDError: If a queue is missing or has another size.
         """
         for level, queue in self.queues.items():
             try:
@@ -134,7 +134,7 @@ class Memory:
 class StoredFeatures:
     """Features of a bank's images, which replace features of queries of the same image and class.
 
-    Our choice: with a frozen teacher the neighbours of an image are then the same in every epoch.
+    So the neighbours of an image are the same in every epoch. (Our choice.)
 
     Args:
         bank: Bank of a level with one row per image (and class): 'image' or 'region'.

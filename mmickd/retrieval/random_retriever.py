@@ -1,4 +1,4 @@
-"""Rows drawn at random: the control of retrieval."""
+"""Retriever that draws rows at random, as a control of retrieval."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from mmickd.structures import Samples
 from mmickd.utils.validation import check_integer
 
 RANK_STRIDE = 1_000_003
-"""Distance between the seeds of two ranks, which must draw different numbers. (Torch's CPU
+"""Distance between the seeds of two ranks, so that they draw different numbers. (Torch's CPU
 generator uses only the lower 32 bits of a seed.)"""
 
 
@@ -22,10 +22,10 @@ class RandomRetriever(TorchRetriever):
     """Retriever that draws rows at random, as a control of retrieval.
 
     Positives are drawn uniformly from the query's class and negatives from the other classes, with
-    new draws at every search. The score of a row is a random number; its similarity is the true
-    one. So a loss that needs fewer rows gets a random subset of them, and a loss that takes rows
-    of any class (:class:`~mmickd.losses.ContextKDLoss`) gets a uniform draw from the whole bank
-    (:func:`~mmickd.losses.base.nearest_rows`). If a method improves as much with this
+    new draws at every search. The score of a row is a random number; its similarity is the cosine
+    similarity. So a loss that needs fewer rows gets a random subset of them, and a loss that takes
+    rows of any class (:class:`~mmickd.losses.ContextKDLoss`) gets a uniform draw from the whole
+    bank (:func:`~mmickd.losses.base.nearest_rows`). If a method improves as much with this
     retriever, the improvement does not come from retrieval. The run's random state is not used; a
     resumed run begins the draws anew.
 
@@ -34,7 +34,7 @@ class RandomRetriever(TorchRetriever):
         chunk_size: See :class:`TorchRetriever`.
 
     Raises:
-        ICKDError: if ``seed`` is below 0 or ``chunk_size`` below 1.
+        ICKDError: If ``seed`` is below 0 or ``chunk_size`` below 1.
 
     Example:
         >>> features, labels = torch.eye(4), torch.tensor([0, 0, 0, 1])

@@ -15,12 +15,12 @@ from mmickd.structures import Context, Samples
 class ShardedRetriever:
     """Retriever that merges the best rows of every rank.
 
-    The result is that of the whole bank on one rank, up to the rounding of a matrix product of
-    another shape. All ranks search together; each has any number of queries.
+    The result equals the result of the whole bank on one rank, up to the rounding of a matrix
+    product of another shape. All ranks search together; each has any number of queries.
 
-    With ``Q`` queries on all ranks together, every rank gets the queries and returns ``Q K``
-    similarities and row numbers; then the logits of each retrieved row are sent once. In contrast
-    to a whole bank, the sizes of these messages need a host synchronisation.
+    Every rank gets the ``Q`` queries of all ranks and returns ``Q K`` similarities and row numbers;
+    then the logits of each retrieved row are sent once. The sizes of these messages need a host
+    synchronisation, which a whole bank does not need.
 
     Args:
         local: Retriever that searches the rows of this rank.
@@ -67,8 +67,8 @@ def fetch_rows(bank: BankShard, source: Tensor, rows: Tensor) -> Tensor:
     """Return rows of the whole bank from the ranks that hold them.
 
     Args:
-        bank: Part of this rank.
-        source: ``(m, ...)``; the tensor of that part to read from.
+        bank: Rows of this rank.
+        source: ``(m, ...)``; tensor of the rank's rows that is read.
         rows: ``(R,)`` int64; rows of the whole bank that this rank needs.
 
     Returns:

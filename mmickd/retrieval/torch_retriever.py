@@ -16,9 +16,9 @@ from mmickd.structures import Samples
 from mmickd.utils.validation import check_integer
 
 BLOCK_ELEMENTS = 2**25
-"""Features, or similarities, that are in float32 at once: 128 MiB."""
+"""Maximum number of features, or of similarities, in float32: 128 MiB."""
 KEPT_BYTES = 2**31
-"""Size of features on the CPU that are kept in float32: 2 GiB."""
+"""Maximum size of the features on the CPU that are kept in float32: 2 GiB."""
 
 
 @RETRIEVERS.register_module()
@@ -29,14 +29,14 @@ class TorchRetriever(BaseRetriever):
     the slice of the query's class.
 
     The search is in float32 even if the bank is in fp16: a block is converted once for all
-    queries. On a CPU this takes as long as the product, so the first 2 GiB are kept in float32.
+    queries. On a CPU the conversion takes as long as the product, so the first 2 GiB are kept.
 
     Args:
-        chunk_size: Queries whose similarities to a block are in memory at once; None: as many as
-            fit into 128 MiB.
+        chunk_size: Number of queries whose similarities to a block are in memory together; None: as
+            many as fit into 128 MiB.
 
     Raises:
-        ICKDError: if ``chunk_size`` is below 1.
+        ICKDError: If ``chunk_size`` is below 1.
 
     Example:
         >>> features, labels = torch.eye(3), torch.tensor([0, 0, 1])
@@ -66,7 +66,7 @@ class TorchRetriever(BaseRetriever):
         return _best(positives, num_positives), _best(negatives, num_negatives)
 
     def scores(self, queries: Tensor, features: Tensor) -> Tensor:
-        """Return the scores by which rows are chosen, the largest first.
+        """Return the scores by which rows are chosen; rows with the largest scores are retrieved.
 
         Args:
             queries: ``(Q, D)`` float32.

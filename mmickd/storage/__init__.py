@@ -1,1 +1,1 @@
-"""Memory banks on disk."""
+"""Storage of memory banks on disk."""

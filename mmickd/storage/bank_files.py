@@ -1,4 +1,4 @@
-"""A bank as three files, which are validated before they are used: others may have changed them."""
+"""Storage of a bank in three files, which are validated before use, as they may be changed."""
 
 from __future__ import annotations
 
@@ -39,33 +39,33 @@ DTYPES = {"F16": torch.float16, "F32": torch.float32, "I64": torch.int64}
 
 
 class BankMismatch(Exception):
-    """There is a bank, but not the expected one; the message completes 'the bank ...'."""
+    """Error of a folder with another bank than the expected one; completes 'the bank ...'."""
 
 
-def fingerprint_of(fields: dict[str, Any]) -> str:
-    """Return the name of the folder of the bank that ``fields`` describe."""
-    text = json.dumps({"format": FORMAT_VERSION, **fields}, sort_keys=True)
+def fingerprint_of(cache_key: dict[str, Any]) -> str:
+    """Return the name of the folder of a bank: a digest of its cache key."""
+    text = json.dumps({"format": FORMAT_VERSION, **cache_key}, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:24]
 
 
 def write_bank(
     folder: Path,
     bank: MemoryBank,
-    fields: dict[str, Any],
-    about: dict[str, str],
+    cache_key: dict[str, Any],
+    description: dict[str, str],
     names: Iterable[str] = (),
 ) -> None:
-    """Write all files; the manifest, which makes the bank valid, comes last.
+    """Write all files of a bank; the manifest is last, as it makes the bank valid.
 
     Args:
-        folder: Folder of the bank; made if it is missing.
+        folder: Folder of the bank; it is created if it is missing.
         bank: Bank to write.
-        fields: All that the bank depends on.
-        about: Descriptions for people, such as the teacher's name.
-        names: Names of the images that rows come from.
+        cache_key: Settings and digests that the bank depends on, by name.
+        description: Information for people, such as the teacher's name.
+        names: Names of the images of the rows.
 
     Raises:
-        OSError: if the folder cannot be written, or is a link.
+        OSError: If the folder cannot be written, or is a link.
     """
     folder.mkdir(parents=True, exist_ok=True)
     refuse_link(folder)
@@ -85,46 +85,46 @@ def write_bank(
         "rows": len(bank),
         "sha256": checksum,
         CHECKSUM: write_names(folder, names),
-        "fields": fields,
-        "about": about,
+        "fields": cache_key,
+        "about": description,
     }
     write_manifest(folder, manifest)
 
 
-def read_bank(folder: Path, fields: dict[str, Any], width: int | None = None) -> MemoryBank:
-    """Return the bank that ``fields`` describe; its size is validated before memory is allocated.
+def read_bank(folder: Path, cache_key: dict[str, Any], width: int | None = None) -> MemoryBank:
+    """Return the bank in a folder; its size is validated before memory is allocated.
 
     Args:
         folder: Folder of the bank.
-        fields: All that the bank depends on.
-        width: Width of its features; None: any.
+        cache_key: Settings and digests that the bank depends on, by name.
+        width: Expected width of the features; None: any.
 
     Raises:
-        BankMismatch: if the folder holds another bank.
-        OSError: if the folder holds no bank, or something else than regular files.
-        Exception: any other error that changed files cause.
+        BankMismatch: If the folder holds another bank.
+        OSError: If the folder holds no bank, or has anything but regular files.
+        Exception: Any other error that changed files cause.
     """
     refuse_link(folder)
     manifest = read_manifest(folder)
     if manifest["format"] != FORMAT_VERSION:
         stored_format = shorten(repr(manifest["format"]))
         raise BankMismatch(f"is of format {stored_format}, this version writes {FORMAT_VERSION}")
-    if manifest["fields"] != json.loads(json.dumps(fields)):
-        differing = sorted(k for k in fields if manifest["fields"].get(k) != fields[k])
+    if manifest["fields"] != json.loads(json.dumps(cache_key)):
+        differing = sorted(k for k in cache_key if manifest["fields"].get(k) != cache_key[k])
         raise BankMismatch(f"is of another {', '.join(differing) or 'bank'}")
     if sha256(folder / TENSORS) != manifest["sha256"]:
         raise BankMismatch("is truncated or was altered (checksum)")
     bank = _read_tensors(folder / TENSORS, manifest, width)
-    capacity = fields.get("capacity_per_class", "None")
+    capacity = cache_key.get("capacity_per_class", "None")
     if capacity != "None" and bank.max_class_size > int(capacity):
         raise ValueError(f"a class has {bank.max_class_size} rows, more than its capacity")
     return bank
 
 
 def _read_tensors(path: Path, manifest: dict[str, Any], width: int | None) -> MemoryBank:
-    """Return the bank of a tensor file that has exactly the four tensors of the manifest's bank."""
-    num_classes, rows, fields = manifest["num_classes"], manifest["rows"], manifest["fields"]
-    if num_classes != fields.get("num_classes", num_classes):
+    """Return the bank of a tensor file; the file must have exactly the tensors of the manifest."""
+    num_classes, rows, cache_key = manifest["num_classes"], manifest["rows"], manifest["fields"]
+    if num_classes != cache_key.get("num_classes", num_classes):
         raise ValueError("num_classes of manifest and teacher differ")
     for name, number in (("num_classes", num_classes), ("rows", rows)):
         if type(number) is not int or number < 1:
@@ -146,7 +146,7 @@ def _read_tensors(path: Path, manifest: dict[str, Any], width: int | None) -> Me
         if forms[name] != form or stored not in ("F16", "F32") or stored_width < 1:
             raise ValueError(f"{name} are {forms[name]}, which is invalid in a bank")
     dtype = str(DTYPES[stored])
-    if (stored_width, dtype) != (width or stored_width, fields.get("dtype", dtype)):
+    if (stored_width, dtype) != (width or stored_width, cache_key.get("dtype", dtype)):
         raise ValueError(f"features are {forms['features']}, unlike the teacher's")
     tensors = {name: _read_rows(path, name, *forms[name]) for name in Samples.names()}
     for name in ("features", "logits"):
@@ -156,11 +156,11 @@ def _read_tensors(path: Path, manifest: dict[str, Any], width: int | None) -> Me
 
 
 def _read_rows(path: Path, name: str, stored: str, shape: list[int]) -> Tensor:
-    """Return one tensor of a file, copied so that the file's memory is freed."""
+    """Return a copy of one tensor of a file, so that the file's memory can be freed."""
     rows = torch.empty(shape, dtype=DTYPES[stored])
     step = rows_per_chunk(tuple(shape), rows.dtype)
     for start in range(0, shape[0], step):
-        # Opened for each chunk: what was read stays in memory as long as the file is open.
+        # The file is opened for each chunk, as chunks stay in memory while the file is open.
         with safe_open(path, "pt") as file:
             rows[start : start + step] = file.get_slice(name)[start : start + step]
     return rows

@@ -1,7 +1,7 @@
-"""Cache of finished banks: a folder per fingerprint, up to a limit of their size.
+"""Cache of finished banks: a folder for each fingerprint, with a limit of the total size.
 
-An unfinished bank is never used. A bank that does not match is left as it is, and the log says why.
-Nothing is removed that is in use, or that this package did not write.
+An unfinished bank is never used. A bank that does not match is left unchanged, and the reason is
+logged. The cache removes no bank that is in use, and no file that this package did not write.
 """
 
 from __future__ import annotations
@@ -33,13 +33,13 @@ GIB = 2**30
 
 
 class BankCache:
-    """Finished banks in a folder.
+    """Cache of finished banks in a folder.
 
     Args:
-        root: Folder of the cache; made when the first bank is locked or written.
-        limit: Limit of the size of all banks in GiB, kept by :meth:`try_save`; None: no limit.
-        about: Descriptions for people, which are written into each manifest.
-        names: Function that returns the names of all images that rows come from.
+        root: Folder of the cache; it is created when the first bank is locked or written.
+        limit: Maximum size of all banks in GiB, enforced by :meth:`try_save`; None: no limit.
+        description: Information for people, which is written into each manifest.
+        names: Function that returns the names of the images of all rows.
 
     Example:
         >>> import tempfile, torch
@@ -57,76 +57,76 @@ class BankCache:
         self,
         root: str | os.PathLike[str],
         limit: float | None = DEFAULT_LIMIT,
-        about: dict[str, str] | None = None,
+        description: dict[str, str] | None = None,
         names: Callable[[], Iterable[str]] = tuple,
     ) -> None:
         self.root = cache_folder(root)
         self.limit = limit
-        self.about = about or {}
+        self.description = description or {}
         self.names = names
 
-    def folder(self, fields: dict[str, Any]) -> Path:
-        """Return the folder of the bank that ``fields`` describe."""
-        return self.root / fingerprint_of(fields)
+    def folder(self, cache_key: dict[str, Any]) -> Path:
+        """Return the folder of the bank with a cache key."""
+        return self.root / fingerprint_of(cache_key)
 
-    def lock(self, fields: dict[str, Any]) -> AbstractContextManager[bool]:
-        """Wait until no other run reads, builds or removes this bank, and make others wait.
+    def lock(self, cache_key: dict[str, Any]) -> AbstractContextManager[bool]:
+        """Hold the lock of a bank, so that no other run reads, builds or removes the bank.
 
         If the folder cannot be locked, the run continues without a lock.
         """
-        folder = self.folder(fields)
-        return locked(lock_of(folder), f"the {fields.get('level', 'memory')} bank {folder}")
+        folder = self.folder(cache_key)
+        return locked(lock_of(folder), f"the {cache_key.get('level', 'memory')} bank {folder}")
 
     def load(
-        self, fields: dict[str, Any], width: int | None = None
+        self, cache_key: dict[str, Any], width: int | None = None
     ) -> tuple[MemoryBank | None, str]:
-        """Return the bank that ``fields`` describe, and a line for the log.
+        """Return the bank with a cache key, and a line for the log.
 
         Args:
-            fields: All that the bank depends on.
-            width: Width of its features; None: any.
+            cache_key: Settings and digests that the bank depends on, by name.
+            width: Expected width of the features; None: any.
 
         Returns:
-            The bank, or None if there is no valid one; where it is, or why it cannot be used.
+            The bank, or None if there is no valid bank; and its folder, or the reason.
         """
-        folder = self.folder(fields)
+        folder = self.folder(cache_key)
         try:
             if not folder.is_dir():
-                return None, self._nearest(fields)
-            bank = read_bank(folder, fields, width)
+                return None, self._nearest(cache_key)
+            bank = read_bank(folder, cache_key, width)
         except Exception as error:  # any error that changed files cause
             return None, f"the bank in {folder} {describe_read_error(error)}"
         with suppress(OSError):
             os.utime(folder / MANIFEST)  # eviction removes the least recently used bank
         return bank, f"memory bank from {folder}"
 
-    def save(self, bank: MemoryBank, fields: dict[str, Any]) -> Path:
+    def save(self, bank: MemoryBank, cache_key: dict[str, Any]) -> Path:
         """Write a bank.
 
         Raises:
-            OSError: if the folder cannot be written.
+            OSError: If the folder cannot be written.
         """
-        folder = self.folder(fields)
-        write_bank(folder, bank, fields, self.about, self.names())
+        folder = self.folder(cache_key)
+        write_bank(folder, bank, cache_key, self.description, self.names())
         return folder
 
-    def complete(self, fields: dict[str, Any]) -> None:
+    def complete(self, cache_key: dict[str, Any]) -> None:
         """Write the image names of a cached bank if they are missing or invalid.
 
         Raises:
-            OSError: if there is no such bank, or the folder cannot be written.
+            OSError: If there is no such bank, or the folder cannot be written.
         """
-        folder = self.folder(fields)
-        with self.lock(fields):
+        folder = self.folder(cache_key)
+        with self.lock(cache_key):
             try:
                 read_names(folder)
             except ICKDError:
                 add_names(folder, self.names())
 
-    def try_save(self, bank: MemoryBank, fields: dict[str, Any]) -> Finding | None:
+    def try_save(self, bank: MemoryBank, cache_key: dict[str, Any]) -> Finding | None:
         """Write a bank and make room for it; return a finding if it cannot be written."""
         try:
-            folder = self.save(bank, fields)
+            folder = self.save(bank, cache_key)
         except OSError as error:
             return Finding(
                 "bank_not_cached",
@@ -139,7 +139,7 @@ class BankCache:
         return None
 
     def entries(self) -> list[Entry]:
-        """Return the banks, least recently used first; other folders are ignored."""
+        """Return the entries of the cache, least recently used first; other folders are ignored."""
         entries = []
         with suppress(OSError):
             for path in self.root.iterdir():
@@ -160,11 +160,11 @@ class BankCache:
         Args:
             is_chosen: Condition of banks to remove in any case.
             limit: Size in GiB that the remaining banks may have; None: no limit.
-            keep: Folder that stays in any case.
+            keep: Folder that is never removed.
             dry_run: True removes nothing.
 
         Returns:
-            Each bank to remove, and True if it is gone (a bank in use stays).
+            Each bank to remove, and True if it was removed (a bank in use stays).
         """
         entries = self.entries()
         total = sum(entry.nbytes for entry in entries)
@@ -179,7 +179,7 @@ class BankCache:
         return removed
 
     def _make_room(self, keep: Path) -> None:
-        """Remove unfinished banks of killed runs, then the least recently used above the limit."""
+        """Remove unfinished banks of killed runs, and least recently used banks above the limit."""
 
         def is_unfinished(entry: Entry) -> bool:
             return MANIFEST not in entry.names and is_leftover(entry.used)
@@ -208,10 +208,10 @@ class BankCache:
                 logger="current",
             )
 
-    def _nearest(self, fields: dict[str, Any]) -> str:
-        """Return why no cached bank matches, with the fields in which the nearest one differs."""
+    def _nearest(self, cache_key: dict[str, Any]) -> str:
+        """Return why no cached bank matches, with the differences of the nearest bank."""
         nearest: tuple[int, str] | None = None
-        expected = {"format": FORMAT_VERSION, **fields}
+        expected = {"format": FORMAT_VERSION, **cache_key}
         for entry in sorted(self.entries(), key=lambda entry: entry.folder):
             try:
                 manifest = read_manifest(entry.folder)
@@ -219,7 +219,7 @@ class BankCache:
             except Exception:  # any error that changed files cause
                 continue
             differing = sorted(k for k in expected | stored if expected.get(k) != stored.get(k))
-            text = f"the nearest one, {entry.folder}, has another {shorten(', '.join(differing))}"
+            text = f"the nearest bank, {entry.folder}, has another {shorten(', '.join(differing))}"
             if nearest is None or len(differing) < nearest[0]:
                 nearest = len(differing), text
         text = f"no bank of this teacher and data set in {self.root}"
@@ -228,19 +228,19 @@ class BankCache:
 
 @dataclass(frozen=True)
 class StoredBank:
-    """Place of a bank in a cache.
+    """Location of a bank in a cache.
 
     Args:
-        cache: Cache of the bank; the bank is missing there if it could not be written.
-        fields: All that the bank depends on, on rank 0.
+        cache: Cache of the bank; the bank is missing in it if it could not be written.
+        cache_key: Cache key of the bank; it is complete on rank 0 only.
         was_cached: True if the cache had the bank before this run.
     """
 
     cache: BankCache
-    fields: dict[str, Any]
+    cache_key: dict[str, Any]
     was_cached: bool
 
     @property
     def folder(self) -> Path:
         """Folder of the bank."""
-        return self.cache.folder(self.fields)
+        return self.cache.folder(self.cache_key)

@@ -1,4 +1,4 @@
-"""A folder of the cache: a bank, an unfinished bank, or nothing that this package wrote."""
+"""Entry of the cache: the folder of a bank or of an unfinished bank."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ from mmickd.utils.text import shorten
 
 
 def lock_of(folder: Path) -> Path:
-    """Return the lock file of a bank, which lies beside its folder: the folder may be removed."""
+    """Return the lock file of a bank; it is beside the folder, as the folder may be removed."""
     return folder.with_name(f"{folder.name}.lock")
 
 
 @dataclass(frozen=True)
 class Entry:
-    """Folder of the cache with a bank, or an unfinished one.
+    """Folder of the cache with a bank or an unfinished bank.
 
     Args:
         folder: Path of the folder.
@@ -47,13 +47,13 @@ class Entry:
 
     @property
     def is_whole(self) -> bool:
-        """True if it has the files that every bank needs."""
+        """True if the folder has the files that every bank needs."""
         return {MANIFEST, TENSORS} <= set(self.names)
 
     def fault(self) -> str:
-        """Return why it cannot be used; empty if it can, or another version wrote it.
+        """Return why the bank cannot be used; empty if it can, or if another version wrote it.
 
-        All of it is read.
+        The whole bank is read.
         """
         if not self.is_whole:
             return "is incomplete"
@@ -62,14 +62,14 @@ class Entry:
             if manifest.get("format") != FORMAT_VERSION:
                 return ""
             if fingerprint_of(manifest["fields"]) != self.folder.name:
-                return "is another bank than its name says"
+                return "does not match the name of its folder"
             read_bank(self.folder, manifest["fields"])
         except Exception as error:  # any error that changed files cause
             return describe_read_error(error)
         return ""
 
     def fault_of_names(self) -> str:
-        """Return why its image names cannot be used; empty if they can, or it never had any."""
+        """Return why the image names cannot be used; empty if they can or never existed."""
         try:
             if CHECKSUM in read_manifest(self.folder):
                 read_names(self.folder)
@@ -80,8 +80,8 @@ class Entry:
     def remove(self) -> bool:
         """Remove the folder unless another process holds its lock.
 
-        Several processes may do this at the same time. A process that is reading the bank
-        meanwhile builds it anew.
+        Several processes may do this at the same time. A process that is reading the bank at this
+        moment builds it again.
 
         Returns:
             True if the folder is gone.
@@ -90,7 +90,7 @@ class Entry:
         with locked(lock) as is_free, suppress(OSError):
             if not is_free:
                 return False
-            # The manifest first: if this is interrupted, the rest is no bank.
+            # The manifest is first: if the removal is interrupted, the other files are no bank.
             for name in sorted(self.names, key=lambda name: name != MANIFEST):
                 (self.folder / name).unlink(missing_ok=True)
             self.folder.rmdir()
@@ -99,23 +99,23 @@ class Entry:
 
 
 def entry_of(folder: Path) -> Entry | None:
-    """Return the entry of a folder; None for a link, or if it holds any file not of a bank."""
+    """Return the entry of a folder; None for a link, or if the folder has other files."""
     try:
         files = {item.name: item.lstat() for item in folder.iterdir()}
-        about = folder.lstat()
+        folder_stat = folder.lstat()
     except OSError:  # no folder, removed by another process, or not readable
         return None
     are_ours = all(name in FILES or name.startswith(TEMPORARIES) for name in files)
     has_folder = any(stat.S_ISDIR(file.st_mode) for file in files.values())
-    if not are_ours or has_folder or not stat.S_ISDIR(about.st_mode):
+    if not are_ours or has_folder or not stat.S_ISDIR(folder_stat.st_mode):
         return None
-    last = [files[MANIFEST]] if MANIFEST in files else [about, *files.values()]
+    latest = [files[MANIFEST]] if MANIFEST in files else [folder_stat, *files.values()]
     nbytes = sum(file.st_size for file in files.values())
-    return Entry(folder, tuple(files), nbytes, max(file.st_mtime for file in last))
+    return Entry(folder, tuple(files), nbytes, max(file.st_mtime for file in latest))
 
 
 def describe_read_error(error: BaseException) -> str:
-    """Return why a bank cannot be used whose files raise this; completes 'the bank ...'."""
+    """Return why a bank cannot be used, from the error of reading it; completes 'the bank ...'."""
     if isinstance(error, BankMismatch):
         return str(error)
     return f"cannot be read ({shorten(f'{type(error).__name__}: {error}')})"

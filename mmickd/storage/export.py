@@ -1,4 +1,4 @@
-"""A bank as columns, and files of columns that other programs read."""
+"""Export of a bank as columns, to files that other programs read."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def columns_writer(suffix: str) -> Callable[[Path, dict[str, Any]], None] | None
         suffix: '.npz' or '.parquet'.
 
     Raises:
-        ICKDError: if the package for it is missing.
+        ICKDError: If the package for this file format is missing.
     """
     if suffix == ".parquet":
         try:
@@ -65,7 +65,7 @@ def columns_writer(suffix: str) -> Callable[[Path, dict[str, Any]], None] | None
 
 
 def _write_npz(path: Path, columns: dict[str, Any]) -> None:
-    with path.open("wb") as file:  # given a path, numpy appends '.npz' to it
+    with path.open("wb") as file:  # numpy may append '.npz' to a path
         np.savez(file, **columns)
 
 

@@ -1,6 +1,6 @@
-"""Folder, manifests and files of the cache, read safely: others may have changed them.
+"""Folders, manifests and files of the cache, read safely, as they may have been changed.
 
-A folder of the cache is a bank once it has its manifest: what the bank depends on, and the
+The manifest makes a folder a bank. It holds the cache key of the bank (``fields``) and the
 checksums of the other files.
 """
 
@@ -20,16 +20,16 @@ from mmickd.utils.text import safe_repr
 
 MANIFEST = "manifest.json"
 MAX_MANIFEST_BYTES = 2**20
-"""Upper limit of the size of a manifest; ours have about 1 kB."""
+"""Maximum size of a manifest; the manifests of this package have about 1 kB."""
 LEFTOVER_SECONDS = 24 * 3600.0
-"""Age from which an unfinished file counts as left behind by a killed process."""
+"""Minimum age of an unfinished file that counts as left behind by a killed process."""
 
 
 def default_cache_dir() -> Path:
     """Return ``$MMICKD_CACHE_DIR``, else ``~/.cache/mmickd``.
 
     Raises:
-        ICKDError: if the home directory is unknown.
+        ICKDError: If the home directory is unknown.
     """
     return cache_folder(os.environ.get("MMICKD_CACHE_DIR") or "~/.cache/mmickd")
 
@@ -38,7 +38,7 @@ def cache_folder(path: str | os.PathLike[str]) -> Path:
     """Return a cache folder with ``~`` and environment variables replaced.
 
     Raises:
-        ICKDError: if the home directory is unknown.
+        ICKDError: If the home directory is unknown.
     """
     try:
         return Path(os.path.expandvars(path)).expanduser()
@@ -53,7 +53,7 @@ def open_regular(path: Path) -> BinaryIO:
     """Open a file for reading; links, devices and pipes are refused.
 
     Raises:
-        OSError: if ``path`` is not a regular file, or cannot be read.
+        OSError: If ``path`` is not a regular file, or cannot be read.
     """
     flags = os.O_RDONLY
     for name in ("O_NOFOLLOW", "O_NONBLOCK", "O_BINARY"):  # not every system has them
@@ -66,10 +66,10 @@ def open_regular(path: Path) -> BinaryIO:
 
 
 def refuse_link(folder: Path) -> None:
-    """Refuse a link, which could lead out of the cache.
+    """Raise an error for a link, which could lead out of the cache.
 
     Raises:
-        OSError: if ``folder`` is a link.
+        OSError: If ``folder`` is a link.
     """
     if folder.is_symlink():
         raise OSError(f"{folder} is a link")
@@ -79,22 +79,22 @@ def sha256(path: Path) -> str:
     """Return the checksum of a regular file.
 
     Raises:
-        OSError: if ``path`` is not a regular file, or cannot be read.
+        OSError: If ``path`` is not a regular file, or cannot be read.
     """
     with open_regular(path) as file:
         return sha256_of(file)
 
 
 def is_leftover(changed: float) -> bool:
-    """True if an unfinished file, changed at this time, has no writer any more."""
+    """True if an unfinished file, last changed at time ``changed``, has no writer any more."""
     return changed < time.time() - LEFTOVER_SECONDS
 
 
 def write_manifest(folder: Path, manifest: dict[str, Any]) -> None:
-    """Write the manifest of a folder, after all files that it describes.
+    """Write the manifest of a folder; all files that it describes must exist.
 
     Raises:
-        OSError: if it cannot be written.
+        OSError: If it cannot be written.
     """
     with atomic_write(folder / MANIFEST) as temporary:
         temporary.write_text(json.dumps(manifest, indent=2, sort_keys=True))
@@ -104,8 +104,8 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     """Return the manifest of a folder.
 
     Raises:
-        OSError: if there is no such file, or it is not a regular file.
-        ValueError: if it is too large, or is no JSON dict with ``fields``.
+        OSError: If there is no such file, or it is not a regular file.
+        ValueError: If it is too large, or is no JSON dict with the key ``fields``.
     """
     with open_regular(folder / MANIFEST) as file:
         data = file.read(MAX_MANIFEST_BYTES + 1)

@@ -1,7 +1,7 @@
-"""Names of the images that the rows of a bank come from, in a file beside its tensors.
+"""Names of the images of a bank's rows, in a file beside its tensors.
 
-Rows hold ids, which are hashes of these names. Training does not read the file; commands that show
-or export rows do.
+Rows hold image ids, which are hashes of these names. Training does not read the file; commands that
+show or export rows do.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from mmickd.utils.errors import ICKDError
 from mmickd.utils.text import error_text
 
 NAMES = "images.jsonl"
-"""File with a JSON string in ASCII per line: a path may hold any character, even a newline."""
+"""File with an ASCII JSON string on each line, as a path may hold any character, even newlines."""
 CHECKSUM = "images_sha256"
 """Key of the file's checksum in the manifest; banks of earlier versions have none."""
 
@@ -27,10 +27,10 @@ def write_names(folder: Path, names: Iterable[str]) -> str:
 
     Args:
         folder: Folder of the bank.
-        names: Names of all images that its rows may come from, and perhaps more.
+        names: Names of all images of the rows; further names are allowed.
 
     Raises:
-        OSError: if it cannot be written.
+        OSError: If the file cannot be written.
     """
     with atomic_write(folder / NAMES) as temporary:
         with temporary.open("w", encoding="ascii") as file:
@@ -42,8 +42,8 @@ def add_names(folder: Path, names: Iterable[str]) -> None:
     """Write the file for a bank whose file is missing or invalid.
 
     Raises:
-        OSError: if it cannot be written, or there is no bank.
-        ValueError: if the manifest is invalid.
+        OSError: If the file cannot be written, or there is no bank.
+        ValueError: If the manifest is invalid.
     """
     manifest = read_manifest(folder)
     write_manifest(folder, {**manifest, CHECKSUM: write_names(folder, names)})
@@ -53,11 +53,11 @@ def read_names(folder: Path) -> dict[int, str]:
     """Return the images of the bank in a folder.
 
     Returns:
-        By id (of the bank's ``ids``), the path of the image, or '#12' for number 12 of a data set
-        without paths. Ids of unknown images are missing.
+        Names by image id: the path of the image, or '#12' for number 12 of a data set without
+        paths. Ids of unknown images are missing.
 
     Raises:
-        ICKDError: if there is no such file, or it was changed.
+        ICKDError: If there is no such file, or it was changed.
 
     Example:
         >>> import tempfile, torch

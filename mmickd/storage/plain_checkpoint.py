@@ -21,12 +21,12 @@ def write_plain_checkpoint(
     """Write a network's weights; the file is complete or does not exist.
 
     Args:
-        out: File to write; its folder is created.
+        out: File to write; its folder is created if it is missing.
         meta: Information about the network; values that are not plain are left out.
         state_dict: Weights of the network.
 
     Raises:
-        ICKDError: if the file cannot be written.
+        ICKDError: If the file cannot be written.
     """
     try:
         out.parent.mkdir(parents=True, exist_ok=True)

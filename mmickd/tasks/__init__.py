@@ -1,4 +1,4 @@
-"""Task adapters: classifiers and segmenters differ only here."""
+"""Task adapters, which hold every difference between classifiers and segmenters."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ __all__ = [
 
 
 def kind_of_task(model: nn.Module) -> type[Task]:
-    """Return the task of a model: the one registered last among all that fit.
+    """Return the task of a model; if several fit, the task that was registered last.
 
     Example:
         >>> kind_of_task(nn.Linear(2, 2)).__name__
@@ -32,7 +32,7 @@ def kind_of_task(model: nn.Module) -> type[Task]:
 
 
 def task_for(student: nn.Module, teacher: nn.Module) -> Task:
-    """Return the task adapter of a student and its teacher, by the student's kind.
+    """Return the task adapter of a student and its teacher; the student decides which.
 
     Example:
         >>> type(task_for(nn.Linear(2, 2), nn.Linear(2, 2))).__name__

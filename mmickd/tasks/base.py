@@ -18,10 +18,10 @@ from mmickd.utils.errors import ICKDError
 
 
 class Task(metaclass=ABCMeta):
-    """Adapter of a kind of model: it turns taps and data samples into a :class:`View`.
+    """Adapter of a kind of model, which converts taps and data samples to a :class:`View`.
 
-    :func:`~mmickd.tasks.task_for` finds the tasks registered in :data:`mmickd.registry.TASKS`; the
-    one registered last wins among all that fit a model.
+    :func:`~mmickd.tasks.task_for` finds the tasks registered in :data:`mmickd.registry.TASKS`. If
+    several fit a model, the task that was registered last is used.
 
     Attributes:
         levels: Units of a query, by their names in the hook's ``level``; the first is the default.
@@ -73,10 +73,10 @@ class Task(metaclass=ABCMeta):
         Args:
             output: Output of the layer.
             logits: Output of the classifier layer for the same images.
-            cells: Side of the grid that a map is averaged to where an image is one location.
+            cells: Side of the grid to which a map is averaged if an image is one location.
 
         Raises:
-            ICKDError: if the task cannot assign an output of this shape to locations.
+            ICKDError: If the task cannot assign an output of this shape to locations.
         """
         raise ICKDError(
             f"teacher.features: {type(self).__name__} can retrieve only by the input of the "
@@ -84,14 +84,14 @@ class Task(metaclass=ABCMeta):
         )
 
     def check_sample(self, data_sample: Any, name: str = "") -> None:
-        """Refuse a training sample that :meth:`view` cannot read.
+        """Raise ``ICKDError`` for a training sample that :meth:`view` cannot read.
 
         Args:
             data_sample: Data sample of one image.
-            name: Name of the image, for messages; '': the data sample's.
+            name: Name of the image, for messages; '' stands for the name in the data sample.
 
         Raises:
-            ICKDError: naming the image, the type of the sample, and the shape of a bad label.
+            ICKDError: With the image, the type of the sample, and the shape of a bad label.
         """
         check_kind(data_sample, name)
         if not self.has_label(data_sample):
@@ -116,7 +116,7 @@ class Task(metaclass=ABCMeta):
 
 
 def check_kind(data_sample: Any, name: str) -> None:
-    """Raise ``ICKDError`` if the value is no data sample but, say, a bare label."""
+    """Raise ``ICKDError`` if the value is no data sample (but a bare label, for example)."""
     if not hasattr(data_sample, "metainfo"):
         raise ICKDError(
             f"the data sample of {name or 'a training image'} is of type "

@@ -20,14 +20,14 @@ from mmickd.utils.errors import ICKDError
 
 UNMIXED_SCORE = 1.0 - 1e-6
 """Minimum score of an image's class for an image that is not mixed with another one."""
-MOST_SCORE = 1.01
+MAX_SCORE_SUM = 1.01
 """Maximum sum of the scores of an image of one class, or of a mixture of two."""
 ONE_CLASS = "In-context distillation needs exactly one class per image: correct the training set."
 
 
 @TASKS.register_module()
 class ClassificationTask(Task):
-    """Task of all models that no other task fits: an image is one location.
+    """Task of classifiers, and of all models that no other task fits: an image is one location.
 
     Example:
         >>> list(ClassificationTask.levels)
@@ -44,11 +44,11 @@ class ClassificationTask(Task):
 
     @classmethod
     def classifier_names(cls, model: nn.Module) -> Sequence[str]:
-        """Return the name in mmpretrain's linear heads."""
+        """Return the name of the layer in mmpretrain's linear heads."""
         return ("head.fc",)
 
     def check_student(self, model: nn.Module) -> None:
-        """Refuse multi-label heads and sigmoid losses; see the base class."""
+        """Raise ``ICKDError`` for multi-label heads and sigmoid losses; see the base class."""
         head = getattr(model, "head", None)
         head = model if head is None else head
         if isinstance(head, loaded_class("mmpretrain.models.heads", "MultiLabelClsHead")):
@@ -62,7 +62,7 @@ class ClassificationTask(Task):
         check_losses(losses, f"the head of {type(model).__name__}")
 
     def view(self, teacher: Tapped, batch: Batch, student: Tapped | None = None) -> View:
-        """See the base class. A mixed image (mixup, cutmix) has no label, but KD applies."""
+        """See the base class. A mixed image (mixup, cutmix) has no label; KD applies to it."""
         logits = teacher.logits
         if logits.ndim != 2 or teacher.features.ndim != 2:
             raise ICKDError(
@@ -109,7 +109,7 @@ class ClassificationTask(Task):
             super().check_sample(data_sample, name)
         if getattr(data_sample, "gt_label", None) is not None:
             _single_label(data_sample, name)
-        if isinstance(score, Tensor) and float(score.sum()) > MOST_SCORE:
+        if isinstance(score, Tensor) and float(score.sum()) > MAX_SCORE_SUM:
             raise ICKDError(
                 f"the scores of {name or image_name(data_sample)} add up to "
                 f"{float(score.sum()):.3g}: it has several labels. {ONE_CLASS}"
@@ -124,7 +124,7 @@ def _single_label(data_sample: Any, name: str = "") -> Tensor:
     """Return the class of an image, int64 scalar.
 
     Raises:
-        ICKDError: if the image has several labels, or a label that is no class number.
+        ICKDError: If the image has several labels, or a label that is no class number.
     """
     label, name = data_sample.gt_label, name or image_name(data_sample)
     try:

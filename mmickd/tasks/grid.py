@@ -10,7 +10,7 @@ from mmickd.structures import NO_LABEL
 
 
 def resize(x: Tensor, grid: tuple[int, int], align_corners: bool) -> Tensor:
-    """Resize ``(B, C, h, w)`` logits or features to another grid, as their head resizes logits.
+    """Resize ``(B, C, h, w)`` logits or features to another grid, as a head resizes its logits.
 
     Example:
         >>> resize(torch.zeros(1, 3, 4, 4), (8, 8), align_corners=False).shape
@@ -37,7 +37,7 @@ def labels_on_grid(
 
     Args:
         gt: ``(B, H, W)`` int; ground truth of the image or of its unresized original (as in the
-            stock validation pipelines). It must show the same field of view; its size is free.
+            stock validation pipelines). It must have the same field of view; its size is free.
         grid: ``(h, w)`` of the logits.
         input_shape: ``(h, w)`` of the network's input in pixels, padding included.
         image_shape: ``(h, w)`` of the image in the input (top left), in pixels.

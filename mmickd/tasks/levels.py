@@ -1,6 +1,6 @@
-"""Levels: they choose the locations of a view that are queries, and the rows for the bank.
+"""Levels, which choose the queries among the locations of a view, and the rows of the bank.
 
-In a training step their outputs have a fixed shape and need no host synchronisation.
+In a training step, the outputs of a level have a fixed shape and need no host synchronisation.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ class Level(metaclass=ABCMeta):
 
     Attributes:
         capacity: Default number of rows per class in a bank; None: all.
-        has_own_rows: True if the bank has a row for each query, which ``query='bank'`` uses.
+        has_own_rows: True if a bank has one row for each query, as ``query='bank'`` requires.
 
     Example:
         >>> class FirstLocation(Level):
@@ -171,9 +171,9 @@ def take(view: View, locations: Tensor) -> View:
 def balanced_choice(labels: Tensor, ids: Tensor, num_classes: int, count: int, seed: int) -> Tensor:
     """Choose locations at random, balanced over the classes present in each image.
 
-    Classes take turns: first a random location of each class, then a second of each, and so on
-    until ``count`` are chosen; a class without further locations leaves its turns to the others.
-    Locations without a label come last, as padding.
+    Classes take turns: first a random location of each class, then a second location of each class,
+    and so on until ``count`` are chosen. A class without further locations is skipped. Locations
+    without a label come last, as padding.
 
     The random order is a hash of (seed, image, location), so that an image has the same locations
     on any rank, in any batch and in a resumed run.
@@ -204,9 +204,9 @@ def balanced_choice(labels: Tensor, ids: Tensor, num_classes: int, count: int, s
     sizes = torch.zeros_like(classes[:, :1]).repeat(1, num_classes + 1)
     sizes.scatter_add_(1, classes, torch.ones_like(classes))
     begin = (sizes.cumsum(dim=1) - sizes).gather(1, sorted_classes)
-    # Within a turn the classes come in random order, by a second noise: the first one, by which the
-    # locations are shuffled, is smallest in the largest class. In integers: not every device has
-    # float64.
+    # Within a turn the classes are in random order, by a second hash: the hash that shuffles the
+    # locations has its smallest values in the largest class. The sum is an integer, as some devices
+    # lack float64.
     bits = 63 - labels.shape[1].bit_length()
     noise = keyed_hash(seed + 1, images, slots) >> (63 - bits)
     turn = ((slots - begin) << bits) + noise

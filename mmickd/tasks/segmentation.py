@@ -25,7 +25,7 @@ class SegmentationTask(Task):
     """Task of segmenters: a cell of the teacher's logits grid is one location.
 
     Args:
-        ignore_index: Label of void pixels (the student head's).
+        ignore_index: Label of void pixels (option of the student's head).
         student_align_corners: Option of the student's head, to resize its logits to the teacher's
             grid.
         teacher_align_corners: Option of the teacher's head, to place its grid cells in the image.
@@ -58,7 +58,7 @@ class SegmentationTask(Task):
 
     @classmethod
     def fits(cls, model: nn.Module) -> bool:
-        """True for models with a ``decode_head``, as mmseg's."""
+        """True for models with a ``decode_head``, such as mmseg's."""
         return hasattr(model, "decode_head")
 
     @classmethod
@@ -74,13 +74,13 @@ class SegmentationTask(Task):
 
     @classmethod
     def classifier_names(cls, model: nn.Module) -> Sequence[str]:
-        """Return the name in the head that predicts: the last one of a cascade."""
+        """Return the name of the layer in the head that predicts: the last head of a cascade."""
         heads = model.decode_head
         last = f".{len(heads) - 1}" if isinstance(heads, nn.ModuleList) else ""
         return (f"decode_head{last}.conv_seg",)
 
     def check_student(self, model: nn.Module) -> None:
-        """Refuse heads that score each class by its own sigmoid; see the base class."""
+        """Raise ``ICKDError`` for heads with a sigmoid for each class; see the base class."""
         head = last_decode_head(model)
         if getattr(head, "out_channels", None) == 1:
             raise ICKDError(
@@ -177,10 +177,10 @@ def label_map(data_sample: Any, name: str = "") -> Tensor:
 
     Args:
         data_sample: Data sample of one image.
-        name: Name of the image, for messages; '': the data sample's.
+        name: Name of the image, for messages; '' stands for the name in the data sample.
 
     Raises:
-        ICKDError: if the map has another shape, as RGB maps and maps of gray and alpha have.
+        ICKDError: If the map has another shape, such as RGB maps and maps of gray and alpha.
     """
     labels = getattr(data_sample.gt_sem_seg, "data", None)
     shape = tuple(getattr(labels, "shape", ()))
@@ -195,7 +195,7 @@ def label_map(data_sample: Any, name: str = "") -> Tensor:
 
 
 def last_decode_head(model: nn.Module) -> nn.Module:
-    """Return the head that predicts: the last one of a cascade."""
+    """Return the head that predicts: the last head of a cascade."""
     head = model.decode_head
     return head[-1] if isinstance(head, nn.ModuleList) else head  # type: ignore[return-value]
 

@@ -14,7 +14,7 @@ REMEDY = "Use a loss over a softmax, such as CrossEntropyLoss with use_sigmoid=F
 
 
 def check_losses(losses: Iterable[Any], owner: str) -> None:
-    """Refuse a head that is trained by sigmoid losses alone.
+    """Raise ``ICKDError`` for a head that is trained by sigmoid losses alone.
 
     Beside a softmax loss, other losses may use a sigmoid: DiceLoss does so by default.
 
@@ -23,7 +23,7 @@ def check_losses(losses: Iterable[Any], owner: str) -> None:
         owner: Name of the head, for the message.
 
     Raises:
-        ICKDError: if some losses use a sigmoid and none a softmax, naming the first.
+        ICKDError: If some losses use a sigmoid and none a softmax; with the first of them.
 
     Example:
         >>> check_losses([nn.BCEWithLogitsLoss(), nn.CrossEntropyLoss()], "head")
@@ -42,7 +42,7 @@ def check_losses(losses: Iterable[Any], owner: str) -> None:
 
 
 def uses_sigmoid(loss: Any) -> bool | None:
-    """True if a loss uses a sigmoid per class, False if a softmax; None if that is unknown.
+    """True if a loss uses a sigmoid per class, False if it uses a softmax, None if unknown.
 
     Example:
         >>> uses_sigmoid(nn.BCEWithLogitsLoss()), uses_sigmoid(nn.Linear(2, 2))

@@ -1,4 +1,4 @@
-"""Teachers: the networks that the student distils from."""
+"""Teachers, which own the networks that the student distils from."""
 
 from mmickd.teachers.base import PeerStep, Source, Teacher
 from mmickd.teachers.network import NetworkTeacher

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from mmickd.teachers.network import NetworkTeacher
 
 MemoryFactory = Callable[[int], Memory]
-"""Makes the memory for features of a width: the frozen bank, or empty queues."""
+"""Function of a feature width that returns a memory: the frozen bank, or empty queues."""
 
 
 @dataclass(frozen=True)
@@ -27,11 +27,12 @@ class Source:
     """A network that the student or a peer distils from in a step, with its memory.
 
     Args:
-        task: Task adapter of the learner and this network.
+        task: Task adapter of the learner (the student or the peer) and this network.
         memory: Features and logits of this network for other images.
-        outputs: Returns features and logits of this network for the batch, without gradients. The
-            forward pass may be deferred to the first call, as not every loss needs it.
-        memory_outputs: Returns the outputs that query and fill the memory; None: ``outputs``.
+        outputs: Function that returns features and logits of this network for the batch, without
+            gradients. It may run the network at its first call, as not every loss needs that.
+        memory_outputs: Function that returns the outputs for the queries and new rows of the
+            memory; None: ``outputs``.
 
     Example:
         >>> from mmickd.retrieval import TorchRetriever
@@ -51,14 +52,14 @@ class Source:
 
 @dataclass(frozen=True)
 class PeerStep:
-    """One training step of a peer: a network of the teacher that trains beside the student.
+    """Training step of a peer: a network of the teacher that trains beside the student.
 
     Args:
         outputs: Features and logits of the peer for the batch, with gradients.
         task_losses: Task losses of the peer for the batch.
         terms: Distillation losses of the peer.
         sources: Networks that the peer distils from.
-        learn: Takes all losses of the peer and makes a step of its optimizer.
+        learn: Function of all losses of the peer that makes a step of its optimizer.
         name: Name of the peer in the log.
 
     Example:
@@ -79,10 +80,10 @@ class PeerStep:
 
 
 class Teacher(metaclass=ABCMeta):
-    """Base class of teachers: a teacher builds, runs, saves and validates its networks.
+    """Base class of teachers; a teacher builds, runs, saves and validates its networks.
 
-    The methods stand in the order in which a run calls them. No network of the teacher is part of
-    the student, its optimizer or its EMA. A subclass registered in
+    A run calls the methods in the order in which they are defined. No network of the teacher is
+    part of the student, its optimizer or its EMA. A subclass registered in
     :data:`mmickd.registry.TEACHERS` can be named in the hook's ``teacher``; the arguments of its
     ``__init__`` are the options. For a teacher with one network, derive from
     :class:`~mmickd.teachers.NetworkTeacher`: only its ``make_network`` is left to implement.
@@ -132,7 +133,7 @@ class Teacher(metaclass=ABCMeta):
         """Build the networks.
 
         Raises:
-            ICKDError: If a network cannot be built, or not in such a run.
+            ICKDError: If a network cannot be built, or does not support this kind of run.
         """
 
     @abstractmethod
@@ -145,12 +146,12 @@ class Teacher(metaclass=ABCMeta):
 
         Raises:
             ICKDError: If a classifier layer is not found, or a network cannot run on such images
-                or gives NaN or Inf.
+                or outputs NaN or Inf.
         """
 
     @property
     def frozen_network(self) -> NetworkTeacher | None:
-        """Network that builds a frozen bank; None: the teacher learns and fills queues."""
+        """Network that builds a frozen bank; None if the teacher learns and fills queues."""
         return None
 
     @property
@@ -172,7 +173,7 @@ class Teacher(metaclass=ABCMeta):
         """Prepare for the first step.
 
         Args:
-            make_memory: Makes the memory of each source.
+            make_memory: Function that returns the memory of each source.
             momentum: Value of ``bank.momentum``.
 
         Raises:
@@ -214,7 +215,7 @@ class Teacher(metaclass=ABCMeta):
         return {}
 
     def after_epoch(self) -> None:  # noqa: B027 (optional)
-        """Do what is due after an epoch of an epoch-based loop."""
+        """Update what counts epochs (schedulers), after an epoch of an epoch-based loop."""
 
     def validate(self, loop: Any) -> dict[str, Any]:
         """Return metrics of the networks, after the student was validated.

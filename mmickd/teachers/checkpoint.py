@@ -1,4 +1,4 @@
-"""Safe and strict reading of a teacher's checkpoint."""
+"""Safe and strict loading of a teacher's checkpoint."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ from mmickd.utils.validation import check_flag, check_path_or_url
 
 
 class TeacherWeights:
-    """Weights of a teacher by path or URL.
+    """Weights of a teacher, given by path or URL.
 
     Args:
         checkpoint: Path or URL; None if the config sets none.
-        trust: Load a checkpoint even if it holds more than tensors and plain values.
+        trust: True loads a checkpoint even if it holds more than tensors and plain values.
     """
 
     def __init__(self, checkpoint: str | os.PathLike[str] | None, trust: bool) -> None:
@@ -42,15 +42,15 @@ class TeacherWeights:
 
     @property
     def name(self) -> str:
-        """File name without folders; without the query of a URL, which may hold a secret."""
+        """File name without folders and without the query of a URL, which may hold a secret."""
         path = urlsplit(self.checkpoint).path if is_url(self.checkpoint) else self.checkpoint
         return os.path.basename(path)
 
     def check(self) -> None:
-        """Check that the file exists, or that the URL is valid; without a connection.
+        """Check that the file exists, or that the URL is valid, without a connection.
 
         Raises:
-            ICKDError: If it does not, or no checkpoint is set.
+            ICKDError: If the file or URL is not valid, or no checkpoint is set.
         """
         if not self.checkpoint:
             raise ICKDError(
@@ -70,7 +70,7 @@ class TeacherWeights:
         """Download the file of a URL; all ranks call this together.
 
         Raises:
-            ICKDError: On every rank, if one cannot download it.
+            ICKDError: On every rank, if a rank cannot download the file.
         """
         if is_url(self.checkpoint):
             self._file = str(fetch(self.checkpoint))
@@ -107,12 +107,12 @@ def load_checkpoint(
 
     Args:
         path: Local file of torch.save or safetensors.
-        trust: Use ``weights_only=False``: the file may run code.
+        trust: True uses ``weights_only=False``: the file may run code.
         option: Option that names the file, for messages.
         trust_by: Setting that turns ``trust`` on, for messages.
 
     Raises:
-        ICKDError: If it cannot be read.
+        ICKDError: If the file cannot be read.
     """
     fault = fault_of_file(path, check_sizes=not trust)
     if fault:
@@ -126,7 +126,7 @@ def load_checkpoint(
                 f"{option} '{path}' holds more than tensors and plain values "
                 f"({refused[1]}). If you trust its source, set {trust_by}."
             ) from error
-        # Before its reason, torch advises to use weights_only=False.
+        # Torch puts the advice to use weights_only=False in front of the reason.
         reason = str(error).rpartition("WeightsUnpickler error: ")[2].strip().partition("\n")[0]
         raise ICKDError(
             f"{option} '{path}' cannot be read, it may be truncated: "
@@ -194,7 +194,7 @@ class _History(_Ignored):
 
 
 def _history_method(owner: Any, name: Any) -> None:
-    """Replace ``getattr``, by which a HistoryBuffer pickles its methods; refuse other uses."""
+    """Stand in for ``getattr``, by which a HistoryBuffer pickles its methods; reject other uses."""
     if owner is not _History or name not in ("min", "max", "mean", "current"):
         raise UnpicklingError(f"GLOBAL getattr({owner!r}, {name!r}) in a checkpoint")
 

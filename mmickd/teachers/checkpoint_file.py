@@ -1,4 +1,4 @@
-"""Checks of a checkpoint's bytes before torch reads it: its format, damage, and declared sizes."""
+"""Checks of a checkpoint's bytes before torch reads it: format, damage and declared sizes."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def is_safetensors(path: str | Path) -> bool:
 
 
 def fault_of_file(path: str | Path, check_sizes: bool = False) -> str:
-    """Return why a file is no complete checkpoint, and what to do.
+    """Return why a file is no complete checkpoint, with advice.
 
     Archives of torch.save have a checksum of each entry, which torch does not check. The older
     format and safetensors have none.
@@ -66,9 +66,9 @@ def _fault_of_archive(path: str | Path) -> str:
             entries = archive.infolist()
             if any(entry.filename.endswith("/constants.pkl") for entry in entries):
                 return "is a TorchScript model. Save the model's state_dict with torch.save."
-            # All are 0 if it was written with torch.serialization.set_crc32_options(False).
+            # After torch.serialization.set_crc32_options(False), torch writes 0 for all checksums.
             has_checksums = any(entry.CRC for entry in entries)
-            # Others could take forever to read; _fault_of_sizes refuses them.
+            # Archives with false sizes could take forever to read; _fault_of_sizes rejects them.
             has_true_sizes = sum(e.file_size for e in entries) <= Path(path).stat().st_size
             damaged = archive.testzip() if has_checksums and has_true_sizes else None
     except Exception as error:  # any error of zipfile on damaged bytes
@@ -94,7 +94,7 @@ def _fault_of_sizes(path: str | Path) -> str:
 
 
 def _fault_of_directory(file: BinaryIO, size: int) -> str:
-    """Return why readers may find different directories; empty if only one place is possible."""
+    """Return why readers may find different directories; empty if only one is possible."""
     fault = "its directory is not where torch.save puts it"
     end = size - END_BYTES
     if end < LOCATOR64_BYTES + END64_BYTES:

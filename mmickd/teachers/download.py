@@ -1,4 +1,4 @@
-"""Download of teachers' weights by URL: once, verified, and under a unique name."""
+"""Download of teachers' weights by URL: once, verified, with a unique file name."""
 
 from __future__ import annotations
 
@@ -51,10 +51,10 @@ def check_url(url: str) -> None:
 
 
 def local_file(url: str) -> Path:
-    """Return the path that a download is stored at, below torch.hub's folder.
+    """Return the path of a downloaded file, below torch.hub's folder.
 
-    A name with a hash is unique, and shared with torch.hub. Other names can occur in many URLs, so
-    a digest of the URL is added.
+    A file name with a hash is unique, and is the same as torch.hub's. Other file names can occur in
+    many URLs, so a digest of the URL is added to them.
 
     Example:
         >>> local_file("https://host/resnet18-5c106cde.pth").name
@@ -73,7 +73,7 @@ def fetch(url: str) -> Path:
     """Download a file if it does not exist yet, and return its path; all ranks call this together.
 
     Raises:
-        ICKDError: On every rank, if one cannot download it.
+        ICKDError: On every rank, if a rank cannot download the file.
     """
     check_url(url)
     with raise_on_all_ranks():
@@ -92,7 +92,7 @@ def _download_once(url: str, file: Path) -> None:
     """Download a file unless it exists and is complete; only one process downloads it.
 
     Raises:
-        OSError, ValueError, HTTPException: If it cannot be downloaded.
+        OSError, ValueError, HTTPException: If the file cannot be downloaded.
     """
     if not _fault(file, file.name):
         return
@@ -139,7 +139,7 @@ def _fault(file: Path, name: str) -> str:
 
 
 def _hash_in(name: str) -> str:
-    """Return the first digits of the SHA-256 in a name, as torch.hub and OpenMMLab's zoos have it.
+    """Return the first digits of a SHA-256 in a file name, as in torch.hub's and OpenMMLab's names.
 
     Decimal digits alone do not count: they may be a date.
     """

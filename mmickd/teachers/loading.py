@@ -1,4 +1,4 @@
-"""Strict loading of a network's weights, with the conversions that its modules make."""
+"""Strict loading of a network's weights, including the conversions by its modules."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from mmickd.utils.errors import ICKDError
 from mmickd.utils.text import error_text, shorten
 
 MAX_NAMES = 3
-"""Keys of each kind that an error message shows."""
+"""Maximum number of names of each kind in an error message."""
 OTHER_SHAPE = re.compile(
     r"size mismatch for (\S+): .*? shape torch\.Size\((.*?)\) .* torch\.Size\((.*?)\)\.$"
 )
-"""torch's long message for a weight of another shape."""
+"""Pattern of torch's long message for a weight of another shape."""
 FLOATS = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
 
 
 def load_strictly(model: nn.Module, state: Mapping[str, Any], source: str, owner: str) -> None:
-    """Load weights into a model; refuse them if one is missing or does not fit.
+    """Load weights into a model; raise an error if a weight is missing or does not fit.
 
     Args:
         model: Model to fill.
@@ -43,14 +43,15 @@ def load_strictly(model: nn.Module, state: Mapping[str, Any], source: str, owner
 
 
 def load_weights(model: nn.Module, state: Mapping[str, Any]) -> str:
-    """Load weights into a model, and return which of them do not fit.
+    """Load weights into a model, and return the faults: weights that do not fit.
 
-    Modules convert weights of older versions while they load, so the faults are known only
-    afterwards: a model may then be filled in part.
+    Modules convert weights of older versions while they load, so the faults are known only after
+    loading; a model with faults may be loaded in part.
 
     Args:
         model: Model to fill.
-        state: Weights, with ``_metadata`` if they have it, by which modules recognise versions.
+        state: Weights; modules recognise their versions by the attribute ``_metadata``, if it
+            exists.
 
     Returns:
         Faults, for a message; empty if all weights fit.
@@ -69,7 +70,7 @@ def _load(model: nn.Module, state: Mapping[str, Any]) -> tuple[list[str], list[s
     """Load weights; return missing names, unexpected names, and torch's other errors."""
     reports: list[Any] = []
     hooks = [m.register_load_state_dict_pre_hook(_refuse_other_dtypes) for m in model.modules()]
-    # Where torch raises, it does not return the names; it gives them to a hook in any case.
+    # If torch raises an error, it does not return the names; a hook gets them in any case.
     hooks.append(model.register_load_state_dict_post_hook(lambda _, keys: reports.append(keys)))
     refused: list[str] = []
     try:
@@ -94,7 +95,7 @@ def _refuse_other_dtypes(
     unexpected: list[str],
     errors: list[str],
 ) -> None:
-    """Refuse integers and 8-bit floats for floats: torch would copy them without an error."""
+    """Report integers and 8-bit floats for floats, which torch would copy without an error."""
     tensors = [*module.named_parameters(recurse=False), *module.named_buffers(recurse=False)]
     for name, tensor in tensors:
         value = state.get(prefix + name)

@@ -1,4 +1,4 @@
-"""Networks of other configs than the run's: the model with its preprocessor, in its own scope."""
+"""Networks of other configs than the run's, with their data preprocessors and scopes."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from mmickd.utils.errors import ICKDError
 def model_config(cfg: Any) -> dict[str, Any]:
     """Return the model of a config, as a new dict.
 
-    The config's data preprocessor is merged into it (otherwise the network would get inputs without
-    normalisation, without any error). Batch augmentations are removed, as the training batches are
-    augmented already.
+    The config's data preprocessor is merged into the model (otherwise the network would silently
+    get inputs that are not normalised). Batch augmentations are removed, as the training batches
+    are augmented already.
 
     Args:
         cfg: Whole ``Config``.
@@ -51,9 +51,9 @@ def without_initialisation(model: dict[str, Any]) -> dict[str, Any]:
 
 
 def build_network(model: dict[str, Any], cfg: Any, reference: ConfigLike | None) -> nn.Module:
-    """Return a network, built in its own scope.
+    """Return a network, built in the scope of its config.
 
-    The scope is named by the config, otherwise by its reference, otherwise by the run.
+    If the config names no scope, its reference does (``mmseg::...``), otherwise the run.
 
     Args:
         model: Model to build, see :func:`model_config`.
@@ -80,21 +80,21 @@ def build_network(model: dict[str, Any], cfg: Any, reference: ConfigLike | None)
         ) from error
     if not isinstance(network, BaseModel):
         raise ICKDError(
-            f"teacher.cfg gives a {type(network).__name__}, which is no model that mmengine trains "
-            "(BaseModel): its model must be a whole classifier or segmenter."
+            f"teacher.cfg builds a {type(network).__name__}, which is no BaseModel of mmengine: "
+            "set teacher.cfg to the config of a whole classifier or segmenter."
         )
     return network
 
 
 def check_task(network: nn.Module, owner: str) -> None:
-    """Refuse a network that its task adapter cannot distil.
+    """Raise an error for a network that its task adapter cannot distil.
 
     Args:
         network: Classifier or segmenter.
         owner: Name of the network, for the message.
 
     Raises:
-        ICKDError: With the reason.
+        ICKDError: With the reason, if the network is not supported.
     """
     try:
         task_for(network, network).check_student(network)

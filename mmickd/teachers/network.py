@@ -1,4 +1,4 @@
-"""Base class of teachers with one network that is not trained by the run's gradients."""
+"""Base class of teachers with one network, which gets no gradients."""
 
 from __future__ import annotations
 
@@ -42,10 +42,11 @@ class NetworkTeacher(Teacher):
         layer: Name of the classifier layer; 'auto' searches for it.
         dtype: Precision of the forward pass (autocast): 'fp32', 'fp16' or 'bf16'. It is the same
             for the bank and in training, independent of the student's autocast.
-        features: Name of the layer whose output is the feature for retrieval; 'auto': the input of
-            the classifier layer. Earlier layers depend less on the training labels, which helps if
+        features: Name of the layer whose output is used for retrieval; 'auto': the input of the
+            classifier layer. Earlier layers depend less on the training labels, which helps if
             there are label errors.
-        feature_grid: Cells per side that the maps of such a layer are averaged to (classifiers).
+        feature_grid: Side of the grid to which the feature maps of such a layer are averaged
+            (classifiers only).
 
     Attributes:
         model (nn.Module): The network; available after :meth:`build`.
@@ -92,10 +93,10 @@ class NetworkTeacher(Teacher):
 
     @abstractmethod
     def make_network(self, run: RunContext) -> nn.Module:
-        """Return the network with its weights: a model as mmengine's runners train them.
+        """Return the network with its weights, a model that mmengine's runners can train.
 
         Raises:
-            ICKDError: If it cannot be made.
+            ICKDError: If the network cannot be built.
         """
 
     def build(self, run: RunContext) -> None:
@@ -113,7 +114,7 @@ class NetworkTeacher(Teacher):
             device: Device of the network.
         """
         model.requires_grad_(False)
-        # As a statement: the ResNet of mmpretrain returns None from train(), hence from eval().
+        # Not model.eval().to(device): mmpretrain's ResNet returns None from train() and eval().
         model.eval()
         model.to(device)
         self.model, self.task = model, task_for(student, model)
@@ -122,7 +123,7 @@ class NetworkTeacher(Teacher):
 
     def dry_run(self, batch: Batch, student_layer: str) -> None:
         """See :meth:`Teacher.dry_run`."""
-        remedy = "Use a teacher for such images, or train on images of its size and channels."
+        remedy = "Use a teacher for images of this size, or train on images of the teacher's size."
         with explain_failed_pass("the teacher", "training images", batch.inputs.shape, remedy):
             usual = kind_of_task(self.model).classifier_names(self.model)
             inputs = self.converted(batch.inputs)
@@ -154,7 +155,7 @@ class NetworkTeacher(Teacher):
             Features, logits and labels at each location.
 
         Raises:
-            ICKDError: If the network cannot run on them, or gives NaN or Inf.
+            ICKDError: If the network cannot run on the images, or outputs NaN or Inf.
         """
         data = {name: [sample[name] for sample in samples] for name in ("inputs", "data_samples")}
         data_samples = data["data_samples"]
@@ -186,7 +187,7 @@ class NetworkTeacher(Teacher):
     @property
     def layers(self) -> str:
         """See :meth:`Teacher.layers`."""
-        features = "" if self.features == "auto" else f" (rows are retrieved by {self.features})"
+        features = "" if self.features == "auto" else f" (retrieval by layer {self.features})"
         return f"{self.tap.layer}{features}"
 
     @property
@@ -207,7 +208,7 @@ class NetworkTeacher(Teacher):
         return self.forward_normalized(self.converted(inputs))
 
     def converted(self, inputs: Tensor) -> Tensor:
-        """Return inputs that are normalised for the student, normalised for the teacher."""
+        """Convert inputs from the student's normalisation to the teacher's."""
         return self._converter(inputs.float())
 
     @property
@@ -216,7 +217,7 @@ class NetworkTeacher(Teacher):
         return InputNormalization.read(self.model.data_preprocessor).swaps_channels  # type: ignore[arg-type]
 
     def preprocess(self, data: dict[str, Any]) -> Tensor:
-        """Return ``(B, 3, h, w)`` inputs, normalised for the teacher, of samples of one size."""
+        """Return samples of one size as ``(B, 3, h, w)`` inputs, normalised for the teacher."""
         preprocessor = self.model.data_preprocessor
         return preprocessor(data, False)["inputs"]  # type: ignore[operator]
 
@@ -236,14 +237,14 @@ class NetworkTeacher(Teacher):
         """Return the output of the feature layer at the locations of the logits."""
         if recorded is None or not isinstance(recorded.logits, Tensor):
             raise ICKDError(
-                f"teacher.features: the teacher's layer '{self.features}' gives no tensor in its "
+                f"teacher.features: the teacher's layer '{self.features}' outputs no tensor in its "
                 "forward pass. Name another layer, such as a stage of the backbone "
                 "('backbone.layer3')."
             )
-        output = recorded.logits.float()  # the output of the tapped layer, here no logits
+        output = recorded.logits.float()  # "logits" is the output of any tapped layer
         if self._cells is None:
-            # Maps of one pixel are averaged already. The first maps decide, so that bank and
-            # queries have the same width.
+            # Maps of one pixel are averaged already. The first batch sets the grid of all later
+            # ones, so that bank and queries have the same width.
             has_one_pixel = output.ndim == 4 and output.shape[-2:].numel() == 1
             self._cells = 1 if has_one_pixel else self.feature_grid
         return self.task.features_of(output, logits, self._cells)
@@ -278,12 +279,12 @@ class NetworkTeacher(Teacher):
         """Return a text that identifies the architecture."""
         return repr(self.model)
 
-    def about(self) -> dict[str, str]:
-        """Return the names of the teacher's files, without folders, for readers of the cache."""
+    def file_names(self) -> dict[str, str]:
+        """Return the names of the teacher's files, without folders, for lists of cached banks."""
         return {}
 
     def fingerprint(self) -> dict[str, str]:
-        """Return everything that determines the features of a frozen teacher, as text by name."""
+        """Return all settings that determine the features of a frozen teacher, as text by name."""
         digest = hashlib.sha256()
         for name, value in sorted(self.model.state_dict().items()):
             digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())

@@ -10,12 +10,12 @@ from torch import Tensor, nn
 from mmickd.utils.errors import ICKDError
 
 COLOURS = 3
-"""Channels of a colour image; data preprocessors change the order of no other image."""
+"""Channels of a colour image; data preprocessors reorder the channels of no other images."""
 
 
 @dataclass(frozen=True, eq=False)
 class InputNormalization:
-    """Change that a data preprocessor makes to the values of an image.
+    """Normalisation of an image by a data preprocessor.
 
     Args:
         mean: Means ``(C, 1, 1)`` float32, in the channel order of the network.
@@ -51,7 +51,7 @@ class InputConverter(nn.Module):
         target: Normalisation of the outputs.
 
     Raises:
-        ICKDError: If their numbers of channels differ.
+        ICKDError: If the numbers of channels of source and target differ.
     """
 
     scale: Tensor
@@ -94,7 +94,7 @@ class InputConverter(nn.Module):
 
 
 def swap_colours(values: Tensor, dim: int) -> Tensor:
-    """Return colour images with reversed channels (BGR to RGB or back); others stay unchanged.
+    """Reverse the channels of colour images (BGR to RGB or back); other images stay unchanged.
 
     Args:
         values: Values of any shape with channels.

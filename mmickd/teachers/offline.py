@@ -23,11 +23,11 @@ class OfflineTeacher(NetworkTeacher):
     Args:
         cfg: Config of the model: a file, a Config, a dict, ``'mmseg::...'`` or
             ``'mmpretrain::...'``.
-        checkpoint: Path or URL of its weights, of torch.save or safetensors.
-        layer: This and ``dtype``, ``features``, ``feature_grid``: see
+        checkpoint: Path or URL of the weights, written by torch.save or safetensors.
+        layer: Like ``dtype``, ``features`` and ``feature_grid``, an option of
             :class:`~mmickd.teachers.NetworkTeacher`.
-        trust_checkpoint: Allow a checkpoint that holds more than tensors and plain values (it can
-            run code).
+        trust_checkpoint: True allows a checkpoint that holds more than tensors and plain values;
+            it can run code.
 
     Raises:
         ICKDError: If an option is out of range.
@@ -69,12 +69,12 @@ class OfflineTeacher(NetworkTeacher):
         self.classes = self.weights.load_into(model, "teacher.cfg")
         return revert_sync_batchnorm(model)
 
-    def about(self) -> dict[str, str]:
-        """See :meth:`NetworkTeacher.about`."""
-        about = {"teacher_checkpoint": self.weights.name}
+    def file_names(self) -> dict[str, str]:
+        """See :meth:`NetworkTeacher.file_names`."""
+        file_names = {"teacher_checkpoint": self.weights.name}
         if isinstance(self.cfg, (str, os.PathLike)):
-            about["teacher_config"] = os.path.basename(self.cfg)
-        return about
+            file_names["teacher_config"] = os.path.basename(self.cfg)
+        return file_names
 
     def architecture(self) -> str:
         """See :meth:`NetworkTeacher.architecture`."""

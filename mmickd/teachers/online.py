@@ -29,38 +29,37 @@ from mmickd.utils.errors import ICKDError, OptionError
 from mmickd.utils.modules import copy_model, is_sharded
 from mmickd.utils.validation import check_choice, check_flag, check_integer
 
-MOST_PEERS = 64
-"""Largest number of peers."""
+MAX_PEERS = 64
+"""Maximum number of peers."""
 
 
 @TEACHERS.register_module()
 class OnlineTeacher(Teacher):
     """Peers that train beside the student; each network distils from all other networks.
 
-    Network 0 is the student, network ``i`` the peer ``i - 1``. The losses of a network towards
-    several others are averaged. Each network has queues, each peer an optimizer.
+    Network 0 is the student, network ``i`` is peer ``i - 1``. The loss of a network is the mean of
+    its losses towards the other networks. Each network has queues, each peer has an optimizer.
 
     Source: the online paradigm of arXiv 2501.07040; with KD alone it is deep mutual learning (Zhang
     et al. 2018).
 
     Args:
         cfg: Config of the peers' model: a file, a Config, a dict, ``'mmseg::...'`` or
-            ``'mmpretrain::...'``; None: another copy of the student. A list has one config for each
-            peer.
+            ``'mmpretrain::...'``; None: the student's config. A list has one config for each peer.
         optim_wrapper: Config of each peer's optimizer wrapper; None: a copy of the run's.
         param_scheduler: Config of each peer's schedulers; None: a copy of the run's.
         num_peers: Number of peers; default 1, or the length of the list ``cfg``.
         losses: Losses of the peers, as the hook's ``losses``; None: the student's losses.
         layer: Name of the peers' classifier layer; 'auto' searches for it.
-        validate: Validate the peers too, whenever the student is validated.
+        validate: True validates the peers too, whenever the student is validated.
         resume: Behaviour of a run that resumes from a checkpoint without peers: 'strict' raises an
             error, 'fresh' starts with new peers.
 
     Attributes:
         peers (list[Peer]): The peers; empty before :meth:`open`.
-        encoders (list[SelfTeacher]): Momentum encoder of each network, student first: its moving
-            average, which fills its queues more consistently (MoCo, arXiv 1911.05722, section 3.2).
-            Empty before :meth:`open`, and without ``bank.momentum``.
+        encoders (list[SelfTeacher]): Momentum encoders of the networks, student first: moving
+            averages, whose rows in the queues are more consistent (MoCo, arXiv 1911.05722, section
+            3.2). Empty before :meth:`open`, and without ``bank.momentum``.
 
     Raises:
         ICKDError: If an option is out of range.
@@ -85,7 +84,7 @@ class OnlineTeacher(Teacher):
         validate: bool = False,
         resume: str = "strict",
     ) -> None:
-        check_integer(num_peers, 1, "num_peers", none=True, most=MOST_PEERS)
+        check_integer(num_peers, 1, "num_peers", none=True, most=MAX_PEERS)
         check_choice(resume, ("strict", "fresh"), "resume")
         check_flag(validate, "validate")
         _check_dicts([optim_wrapper], "optim_wrapper", "a dict")
@@ -121,8 +120,8 @@ class OnlineTeacher(Teacher):
         """See :meth:`Teacher.build`."""
         if run.tools is None or is_sharded(run.student):
             raise ICKDError(
-                "OnlineTeacher trains its peers by mmengine's Runner, alone or with DDP: leave "
-                "FlexibleRunner and FSDP out of the config."
+                "OnlineTeacher supports mmengine's Runner in one process or with DDP: remove "
+                "FlexibleRunner and FSDP from the config."
             )
         self._run = run
         peers = [self._build_network(cfg, number) for number, cfg in enumerate(self.cfgs)]
@@ -149,7 +148,7 @@ class OnlineTeacher(Teacher):
     def dry_run(self, batch: Batch, student_layer: str) -> None:
         """See :meth:`Teacher.dry_run`."""
         self._layers, self._class_counts = [student_layer], {}
-        remedy = "Give a model for such images in teacher.cfg."
+        remedy = "Set teacher.cfg to a model for images of this size."
         for number, network in enumerate(self._networks[1:]):
             owner, usual = f"peer {number}", kind_of_task(network).classifier_names(network)
             converter = InputConverter.between(self._run.student, network).to(self._run.device)
@@ -208,7 +207,7 @@ class OnlineTeacher(Teacher):
         """Run the peers; see :meth:`Teacher.forward`."""
         passes = [peer.forward(batch) for peer in self.peers]
         outputs = [student.detach(), *(tapped.detach() for _, tapped in passes)]
-        # An encoder runs at most once a step, however many networks distil from it.
+        # An encoder runs at most once in a step, for all networks that distil from it.
         encoders = [cache(partial(encoder, batch.inputs)) for encoder in self.encoders]
         sources = [self._sources_of(i, outputs, encoders) for i in range(len(outputs))]
         learners = zip(self.peers, passes, sources[1:], strict=True)
@@ -226,7 +225,8 @@ class OnlineTeacher(Teacher):
         Args:
             learner: Index of the network that distils from them.
             outputs: Features and logits of each network, without gradients.
-            encoders: Return the outputs of the momentum encoders; empty without momentum.
+            encoders: Functions that return the outputs of the momentum encoders; empty without
+                momentum.
         """
         memories = list(self._memories.values())
         return [
@@ -305,7 +305,7 @@ def _as_list(value: Any) -> list[Any]:
 
 
 def _check_dicts(values: Sequence[Any], option: str, expected: str) -> None:
-    """Refuse values that are neither a dict with keys nor None."""
+    """Raise ``OptionError`` for a value that is neither a dict with keys nor None."""
     for value in values:
         if value is not None and (not isinstance(value, Mapping) or not value):
             raise OptionError(option, value, f"it must be {expected}, or None.")

@@ -1,4 +1,4 @@
-"""A network that trains beside the student."""
+"""Peer: a network that trains beside the student."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from mmickd.utils.text import error_text
 
 
 class Peer:
-    """A network with its optimizer and schedulers, trained on the student's batches.
+    """Network with an optimizer and schedulers, trained on the student's batches.
 
     Args:
         name: Name of the peer in the log.
@@ -30,7 +30,7 @@ class Peer:
         optim_wrapper: Optimizer wrapper of its parameters.
         param_schedulers: Schedulers of its optimizer.
         layer: Name of its classifier layer.
-        converter: Converts inputs that are normalised for the student.
+        converter: Converter of inputs that are normalised for the student.
         seed: Seed of its random numbers (dropout), which are independent of the student's.
     """
 
@@ -57,7 +57,7 @@ class Peer:
         return model.module if is_model_wrapper(model) else model  # type: ignore[return-value]
 
     def forward(self, batch: Batch) -> tuple[dict[str, Tensor], Tapped]:
-        """Return task losses, and features and logits, of the student's batch; with gradients.
+        """Return task losses, features and logits of the student's batch, with gradients.
 
         Raises:
             ICKDError: If the classifier layer does not run.
@@ -69,7 +69,7 @@ class Peer:
         def run() -> None:
             losses.update(self.model(inputs=inputs, data_samples=data_samples, mode="loss"))
 
-        # The student's step around this may be under autocast; the peer has its own precision.
+        # The student's step, which calls this, may be under autocast; the peer sets its precision.
         device = self._random.device.type
         with (
             self._random.active(),
@@ -87,13 +87,13 @@ class Peer:
         return {f"{self.name}.{name}": value for name, value in logged.items()}
 
     def step_schedulers(self, by_epoch: bool) -> None:
-        """Step the schedulers that count epochs, or the ones that count iterations."""
+        """Step all schedulers that count epochs (``by_epoch``), or all that count iterations."""
         for scheduler in self.param_schedulers:
             if scheduler.by_epoch is by_epoch:
                 scheduler.step()
 
     def validate(self, loader: Any, evaluator: Any) -> dict[str, Any]:
-        """Return its metrics as ``<name>.<metric>``.
+        """Return the peer's metrics as ``<name>.<metric>``.
 
         Args:
             loader: Loader of the validation loop.
@@ -114,7 +114,7 @@ class Peer:
             "optimizer": self.optim_wrapper.state_dict(),
             "param_schedulers": [scheduler.state_dict() for scheduler in self.param_schedulers],
             "random": self._random.state_dict(),
-            # The state of one type of optimizer or scheduler does not fit another.
+            # The state of an optimizer or scheduler does not fit another type.
             "recipe": [type(trainer).__name__ for trainer in trainers],
         }
 
@@ -163,7 +163,8 @@ def build_peer(
         schedulers: Config of the schedulers; None: the run's.
 
     Raises:
-        ICKDError: If one cannot be built, or a scheduler needs validation metrics.
+        ICKDError: If optimizer or schedulers cannot be built, or a scheduler needs validation
+            metrics.
     """
     tools, option = run.tools, "optim_wrapper"
     assert tools is not None
@@ -189,7 +190,7 @@ def build_peer(
 
 
 def _try_step(optimizer: torch.optim.Optimizer) -> None:
-    """Make a step of a copy: only a step reads the state that an optimizer has of each weight.
+    """Make a step with a copy of an optimizer, as only a step reads the state of each weight.
 
     Raises:
         Exception: Any error of the optimizer for a state that does not fit.
@@ -232,7 +233,7 @@ class _RandomState:
 
     @contextmanager
     def active(self) -> Iterator[None]:
-        """Use this state inside, and torch's former state afterwards."""
+        """Use this state in the block, and restore torch's state after it."""
         with torch.random.fork_rng(self._gpus):
             torch.set_rng_state(self._state["cpu"])
             if "gpu" in self._state:

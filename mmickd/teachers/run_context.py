@@ -1,4 +1,4 @@
-"""The parts of a runner that teachers and preparation need."""
+"""Settings, data and builders of a runner that teachers and preparation need."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from mmickd.sampling import image_id
 
 @dataclass(frozen=True)
 class RunContext:
-    """Parts of a runner.
+    """Settings, data and builders of a runner.
 
     Args:
         student: Unwrapped student.
@@ -31,8 +31,8 @@ class RunContext:
         has_worker_copies: True if workers of the training loader hold a copy of the training set.
         collate: ``collate_fn`` of the training loader.
         cfg: Whole config; empty for a runner that was built without one.
-        tools: Builder of optimizers and schedulers for further networks; None if the runner has
-            none (FlexibleRunner).
+        tools: Builder of optimizers and schedulers of peers; None if the runner has none
+            (FlexibleRunner).
     """
 
     student: nn.Module
@@ -49,7 +49,7 @@ class RunContext:
 
 
 class TrainingTools:
-    """Builder of all that trains a further network, as the runner builds it for the student.
+    """Builder of wrapper, optimizer and schedulers of a peer, as the runner builds the student's.
 
     Args:
         runner: mmengine's ``Runner`` with its training loop.
@@ -69,7 +69,7 @@ class TrainingTools:
         return self._runner.wrap_model(self.run_cfg.get("model_wrapper_cfg"), network)
 
     def optim_wrapper(self, network: nn.Module, cfg: Any) -> Any:
-        """Return an optimizer wrapper with scaled rates and the run's count of iterations.
+        """Return an optimizer wrapper with scaled learning rates and the run's iteration count.
 
         Args:
             network: Network to train.
@@ -85,13 +85,15 @@ class TrainingTools:
             batch_size = self.world_size * runner.train_dataloader.batch_size
             for group in wrapper.optimizer.param_groups:
                 group["lr"] *= batch_size / scaling["base_batch_size"]
-        if wrapper.clip_grad_kwargs:  # try it: it would fail only in the first step
+        if (
+            wrapper.clip_grad_kwargs
+        ):  # call it once: wrong options would fail only in the first step
             wrapper.clip_func([], **wrapper.clip_grad_kwargs)
         wrapper.initialize_count_status(network, runner.iter, runner.max_iters)
         return wrapper
 
     def param_schedulers(self, optim_wrapper: Any, cfg: Any) -> list[Any]:
-        """Return schedulers of an optimizer wrapper by their config; None: the run's."""
+        """Return the schedulers of an optimizer wrapper; ``cfg=None`` uses the run's config."""
         cfg = self.run_cfg.get("param_scheduler") if cfg is None else cfg
         if not cfg:
             return []

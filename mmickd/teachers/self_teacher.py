@@ -1,4 +1,4 @@
-"""The teacher of the teacher-free paradigm: the student's past."""
+"""The teacher of the teacher-free paradigm: an earlier state of the student."""
 
 from __future__ import annotations
 
@@ -26,29 +26,29 @@ MODES = ("ema", "snapshot", "checkpoint")
 
 @TEACHERS.register_module()
 class SelfTeacher(NetworkTeacher):
-    """Teacher that is the student's past: its moving average, last epoch, or earlier checkpoint.
+    """Teacher that is an earlier state of the student: moving average, last epoch or checkpoint.
 
     Source: the teacher-free paradigm of arXiv 2501.07040. The moving average is our choice (as in
     'Mean teachers are better role models', Tarvainen and Valpola 2017, section 2); its warm-up is
-    that of mmengine's ``MomentumAnnealingEMA`` (whose ``gamma`` is ``warmup``). The last epoch is
-    the teacher of PS-KD (arXiv 2006.12000), the checkpoint that of Tf-KD's self-training
+    taken from mmengine's ``MomentumAnnealingEMA`` (whose ``gamma`` is ``warmup``). The last epoch
+    is the teacher of PS-KD (arXiv 2006.12000), a checkpoint is the teacher of Tf-KD's self-training
     (arXiv 1909.11723).
 
     Args:
         mode: 'ema': average of the student's parameters and buffers, updated after each step.
-            'snapshot': the student at the end of the last epoch; it teaches from the second epoch
-            on. 'checkpoint': an earlier checkpoint of the same model, frozen as an offline teacher.
+            'snapshot': the student at the end of the last epoch, used from the second epoch on.
+            'checkpoint': an earlier checkpoint of the same model, frozen like an offline teacher.
         momentum: Share ``m`` of the student in a step of the average, in (0, 1]:
             ``average = (1 - m) * average + m * student``.
-        warmup: The share is ``max(m, warmup / (warmup + steps))``, so that the average soon leaves
-            the initial weights: it covers about the last ``1 / warmup`` of the steps so far. 0: no
-            warm-up.
+        warmup: Speed of the warm-up: the share is ``max(m, warmup / (warmup + steps))``, so that
+            the initial weights soon fade: the average covers about the last ``1 / warmup`` of the
+            steps so far. 0: no warm-up.
         interval: Epochs between two snapshots.
         checkpoint: Path or URL (mode 'checkpoint').
         layer: Name of the classifier layer; 'auto' searches for it.
         dtype: See :class:`~mmickd.teachers.NetworkTeacher`.
-        trust_checkpoint: Allow a checkpoint that holds more than tensors and plain values (it can
-            run code).
+        trust_checkpoint: True allows a checkpoint that holds more than tensors and plain values;
+            it can run code.
         resume: Behaviour of a run that resumes from a checkpoint without this teacher: 'strict'
             raises an error, 'fresh' starts from the resumed student.
 
@@ -98,7 +98,7 @@ class SelfTeacher(NetworkTeacher):
 
     @property
     def lags_student(self) -> bool:  # type: ignore[override]
-        """True for an average."""
+        """True for a moving average."""
         return self.mode == "ema"
 
     def check_files(self) -> None:
@@ -128,8 +128,8 @@ class SelfTeacher(NetworkTeacher):
         self._reset()
         return model
 
-    def about(self) -> dict[str, str]:
-        """See :meth:`NetworkTeacher.about`."""
+    def file_names(self) -> dict[str, str]:
+        """See :meth:`NetworkTeacher.file_names`."""
         return {"teacher_checkpoint": self.weights.name}
 
     def forward(self, batch: Batch, student: Tapped) -> Sequence[Source]:
@@ -139,7 +139,7 @@ class SelfTeacher(NetworkTeacher):
         return super().forward(batch, student)
 
     def after_step(self, student: nn.Module, ends_epoch: bool) -> dict[str, Tensor]:
-        """Update the average, or take a snapshot; a frozen teacher stays."""
+        """Update the average, or take a snapshot; a frozen teacher does not change."""
         if self.mode == "ema":
             self.average(student)
         elif self.mode == "snapshot" and ends_epoch:

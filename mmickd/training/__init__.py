@@ -1,1 +1,1 @@
-"""A distilled run: its options, checks, preparation and step."""
+"""Options, checks, preparation and training step of a distilled run."""

@@ -13,12 +13,12 @@ from mmickd.tasks import Task
 from mmickd.utils.errors import ICKDError
 
 MAX_SIZE_RATIO = 1.5
-"""Ratio of the sides of images up to which features agree well enough (training at 160, evaluation
+"""Maximum ratio of image sides at which features agree well enough (training at 160 and evaluation
 at 224 pixels is usual)."""
 
 
 def check_batches(batches: int | None, images: int, batch_size: int) -> None:
-    """Check that the training loader gives a batch; without one a run ends before its first step.
+    """Check that the training loader has a batch; without a batch a run ends before its first step.
 
     Args:
         batches: Batches of an epoch on this rank; None if their number is unknown.
@@ -26,27 +26,27 @@ def check_batches(batches: int | None, images: int, batch_size: int) -> None:
         batch_size: Batch size of the training loader.
 
     Raises:
-        ICKDError: if it gives none.
+        ICKDError: If the loader has no batch.
     """
     if batches == 0 and images:
         raise ICKDError(
-            f"train_dataloader gives no batch: of {images} training images, no rank gets the "
-            f"{batch_size} of a batch, and drop_last=True drops smaller ones. Set "
+            f"train_dataloader has no batch: {images} training images are not enough for a batch "
+            f"of {batch_size} on every rank, and drop_last=True drops smaller batches. Set "
             "train_dataloader.batch_size lower, or train_dataloader.drop_last=False."
         )
 
 
 def check_identity(training: Mapping[str, Any], bank: Mapping[str, Any]) -> None:
-    """Check that training samples name their image by the same key as the bank's samples.
+    """Check that training samples identify their image by the same key as the bank's samples.
 
-    Otherwise no row could be excluded as one of the query's own image.
+    Otherwise no row could be excluded as a row of the query's image.
 
     Args:
         training: Metainfo of a training sample.
         bank: Metainfo of a sample that the bank is built from, or of an annotation.
 
     Raises:
-        ICKDError: if the training pipeline drops the key.
+        ICKDError: If the training pipeline drops the key.
     """
     for key in ("img_path", "sample_idx"):
         if bank.get(key) is None:
@@ -54,7 +54,7 @@ def check_identity(training: Mapping[str, Any], bank: Mapping[str, Any]) -> None
         if training.get(key) is None:
             raise ICKDError(
                 f"the training pipeline drops '{key}', which exclude_same_id=True needs to leave "
-                f"out rows of a query's own image: add '{key}' to meta_keys of its last transform, "
+                f"out rows of a query's image: add '{key}' to meta_keys of its last transform, "
                 "or set exclude_same_id=False."
             )
         return
@@ -75,14 +75,14 @@ def check_classes(
         dataset: The training set.
 
     Raises:
-        ICKDError: with the first class that differs.
+        ICKDError: With the first class that differs.
     """
     names = (getattr(dataset, "metainfo", None) or {}).get("classes")
     if student < 2:
         raise ICKDError(
-            f"the student's classifier layer gives {student} output: a softmax over one class is "
+            f"the student's classifier layer has {student} output: a softmax over one class is "
             "constant, and nothing can be distilled from it. Use a head with one output per class, "
-            "two at least."
+            "at least two."
         )
     for network, count in networks.items():
         if student != count:
@@ -98,29 +98,32 @@ def check_classes(
         )
     if names is None or teacher_names is None:
         return
-    ours = [str(name).casefold() for name in names]
-    theirs = [name.casefold() for name in teacher_names]
-    if ours != theirs:
+    data_order = [str(name).casefold() for name in names]
+    teacher_order = [name.casefold() for name in teacher_names]
+    if data_order != teacher_order:
+        pairs = zip(data_order, teacher_order, strict=False)
         first = next(
-            (i for i, pair in enumerate(zip(ours, theirs, strict=False)) if pair[0] != pair[1]),
-            min(len(ours), len(theirs)),
+            (index for index, (a, b) in enumerate(pairs) if a != b),
+            min(len(data_order), len(teacher_order)),
         )
-        our_class, their_class = (
-            f"'{list_[first]}'" if first < len(list_) else "missing" for list_ in (ours, theirs)
+        data_class, teacher_class = (
+            f"'{order[first]}'" if first < len(order) else "missing"
+            for order in (data_order, teacher_order)
         )
         raise ICKDError(
             f"the teacher's checkpoint was trained on other classes, or on another order of them: "
-            f"class {first} is {our_class} in the training set and {their_class} in the teacher. "
-            "Use a teacher with the classes in the same order."
+            f"class {first} is {data_class} in the training set and {teacher_class} in the "
+            "teacher. Use a teacher with the classes in the same order."
         )
 
 
 def early_weight_findings(all_terms: Iterable[LossTerms], lags_student: bool) -> Iterator[Finding]:
-    """Yield a finding if a teacher that learns is distilled with full weight from the first step.
+    """Yield a finding if a term has its full weight from the first step, and the teacher learns.
 
     Args:
-        all_terms: Terms of the student and of each other network that learns.
-        lags_student: True if the teacher lags behind the student, so that vanilla KD does harm too.
+        all_terms: Terms of the student and of the peers.
+        lags_student: True if the teacher lags behind the student, so that vanilla KD is harmful,
+            too.
     """
     options = [
         f"{terms.where}.{term.name}.loss_weight"
@@ -133,26 +136,26 @@ def early_weight_findings(all_terms: Iterable[LossTerms], lags_student: bool) ->
         yield Finding(
             "early_weights",
             "warning",
-            f"{' and '.join(options)}: full from the first step on, when the teacher is still "
-            "untrained. On small data this cost 10 points of accuracy and more "
-            "(configs/demo/README.md). Let the weight grow over a good part of the run: "
+            f"{' and '.join(options)}: the weight is full from the first step on, when the teacher "
+            "is still untrained. On small data this cost 10 points of accuracy and more "
+            "(configs/demo/README.md). Increase the weight over a large part of the run: "
             "loss_weight=dict(value=..., warmup=...).",
         )
 
 
 def mixing_findings(model: nn.Module) -> Iterator[Finding]:
-    """Yield a finding if training mixes images (mixup, cutmix): mixed ones are no queries."""
+    """Yield a finding if training mixes images (mixup, cutmix), as mixed images are no queries."""
     if getattr(getattr(model, "data_preprocessor", None), "batch_augments", None):
         yield Finding(
             "mixed_images",
             "warning",
-            "the data preprocessor mixes images (batch_augments): KD applies to all of them, the "
-            "in-context terms only to images that come out unmixed.",
+            "the data preprocessor mixes images (batch_augments): KD applies to all images, the "
+            "in-context terms only to images that are not mixed.",
         )
 
 
 def image_size_findings(task: Task, training: Tensor, bank: Tensor) -> Iterator[Finding]:
-    """Yield a finding if the bank reads whole images in another size than training does.
+    """Yield a finding if bank and training read whole images in different sizes.
 
     Args:
         task: Task of student and teacher.
@@ -168,6 +171,6 @@ def image_size_findings(task: Task, training: Tensor, bank: Tensor) -> Iterator[
             "warning",
             f"the memory bank reads images of {bank_h}x{bank_w} pixels, training reads {h}x{w}: "
             "the features of an image change with its size, so queries may not find similar "
-            "images. Set bank.pipeline to transforms that give images of the training size, which "
-            "should be that of the teacher's own training.",
+            "images. Set bank.pipeline to transforms that return images of the training size, "
+            "which should equal the image size in the teacher's training.",
         )

@@ -1,4 +1,4 @@
-"""One distilled step: from a batch to the losses of the student and of every peer."""
+"""Distilled training step: from a batch to the losses of the student and of the peers."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from mmickd.utils.timing import Stopwatch
 
 
 class Distiller:
-    """Distilled step: it runs the teacher, chooses queries, retrieves rows and computes losses.
+    """Distilled training step: run the teacher, choose queries, retrieve rows, compute losses.
 
     Args:
         teacher: Opened teacher.
@@ -37,36 +37,36 @@ class Distiller:
     ) -> None:
         self.teacher, self.terms, self.levels = teacher, terms, tuple(levels)
         self._anchors, self._seed = anchors, seed
-        self.watch = NanGuard()
+        self.nan_guard = NanGuard()
         self._retrieval_time = Stopwatch()
         self._weights: dict[str, float] = {}
 
     def step(
-        self, batch: Batch, student: Tapped, task_losses: Mapping[str, Any], time: TrainProgress
+        self, batch: Batch, student: Tapped, task_losses: Mapping[str, Any], progress: TrainProgress
     ) -> dict[str, Any]:
-        """Return the losses of the student; peers take a step of their own optimizer.
+        """Return the losses of the student; peers make a step of their optimizers.
 
         Args:
             batch: Batch as the student gets it.
-            student: Input and output of the student's classifier layer; carry gradients.
+            student: Input and output of the student's classifier layer, with gradients.
             task_losses: Losses that the student's forward pass returned.
-            time: Position of the step in the run.
+            progress: Position of the step in the run.
 
         Returns:
             The task's losses and ``loss_*`` scalars, which mmengine adds up, and diagnostics
             without 'loss' in their names.
         """
-        self.watch.begin_step(time.iteration, batch.data_samples)
+        self.nan_guard.begin_step(progress.iteration, batch.data_samples)
         with torch.autocast(batch.inputs.device.type, enabled=False):
             sources = self.sources(batch, student)
-            losses = self._losses(batch, student, task_losses, self.terms, sources, time)
+            losses = self._losses(batch, student, task_losses, self.terms, sources, progress)
             for peer in self.teacher.peer_steps():
                 inputs = peer.outputs, peer.task_losses, peer.terms, peer.sources
-                peer.learn(self._losses(batch, *inputs, time, f"{peer.name}."))
+                peer.learn(self._losses(batch, *inputs, progress, f"{peer.name}."))
         return losses
 
     def sources(self, batch: Batch, student: Tapped) -> Sequence[Source]:
-        """Return the sources that the student learns from in this step."""
+        """Return the sources that the student distils from in this step."""
         return self.teacher.forward(batch, student)
 
     def after_step(self, student: nn.Module, ends_epoch: bool) -> dict[str, Tensor | float]:
@@ -86,17 +86,17 @@ class Distiller:
         task_losses: Mapping[str, Any],
         terms: LossTerms,
         sources: Sequence[Source],
-        time: TrainProgress,
+        progress: TrainProgress,
         prefix: str = "",
     ) -> dict[str, Any]:
-        """Return all losses of the student or a peer: the task's, and the means over its sources.
+        """Return all losses of the student or of a peer: task losses, and means over the sources.
 
-        ``prefix`` begins the names of its weights in the log, and of its losses in messages.
+        ``prefix`` is put before the names of a peer's weights in the log and losses in messages.
         """
-        weights = terms.weights(time)
+        weights = terms.weights(progress)
         if not sources:
             weights = dict.fromkeys(weights, 0.0)
-        task_weight = terms.task_weight(time, weights)
+        task_weight = terms.task_weight(progress, weights)
         if not prefix or terms is not self.terms:
             logged = {**weights, TASK: task_weight}
             self._weights.update(
@@ -106,7 +106,7 @@ class Distiller:
         losses = {name: learner.logits.new_zeros(()).float() for name in self._names(terms)}
         by_source, teacher_sums = [], []
         for source in sources if active else ():
-            inputs = self._loss_inputs(batch, learner, active, source, time.iteration)
+            inputs = self._loss_inputs(batch, learner, active, source, progress.iteration)
             by_source.append(_weighted(inputs, weights))
             teacher_sums += [loss_input.queries.teacher_logits.sum() for loss_input in inputs]
         for name in by_source[0] if by_source else ():
@@ -114,10 +114,9 @@ class Distiller:
             losses[name] = values[0] if len(values) == 1 else torch.stack(values).mean(0)
         if by_source:
             guarded = {name: losses[name] for name in self._names(terms)}
-            # A teacher's NaN in a query that does not count is missing in the mean, but it is in
-            # the gradient.
+            # A teacher's NaN in a query that does not count is in the gradient, not in the mean.
             guarded["teacher_logits"] = torch.stack(teacher_sums).sum()
-            self.watch.note({f"{prefix}{name}": value for name, value in guarded.items()})
+            self.nan_guard.note({f"{prefix}{name}": value for name, value in guarded.items()})
         task_losses = _weighted_task_losses(task_losses, task_weight)
         if clashes := sorted(task_losses.keys() & losses.keys()):
             raise ICKDError(
@@ -127,7 +126,7 @@ class Distiller:
         return {**task_losses, **losses}
 
     def _names(self, terms: LossTerms) -> dict[str, Term]:
-        """Return the terms by the names of their losses in the log, also those with weight 0."""
+        """Return the terms by the names of their losses in the log, including terms of weight 0."""
         dense = {f"loss_{term.name}": term for term in terms if term.loss.is_dense}
         sparse = {
             f"loss_{term.name}{self._suffix(level)}": term
@@ -203,7 +202,7 @@ class Distiller:
         memory.stage(level, samples)
         return [
             Queries(
-                **_student_fields(view),
+                **_student_arguments(view),
                 teacher_logits=samples.logits,
                 features=samples.features,
                 labels=samples.labels,
@@ -227,7 +226,7 @@ class _LossInput:
 def _everywhere(view: View) -> Queries:
     """Return all locations of a batch as queries, without context."""
     return Queries(
-        **_student_fields(view),
+        **_student_arguments(view),
         teacher_logits=view.logits.flatten(0, 1).float(),
         features=lambda: view.samples().features,
         labels=view.labels.flatten(),
@@ -235,8 +234,8 @@ def _everywhere(view: View) -> Queries:
     )
 
 
-def _student_fields(view: View) -> dict[str, Any]:
-    """Return the fields of :class:`Queries` that are the student's, and the shape."""
+def _student_arguments(view: View) -> dict[str, Any]:
+    """Return the student's arguments of :class:`Queries`, and the shape."""
     logits, features = view.student_logits, view.student_features
     assert logits is not None and features is not None
     return dict(
@@ -265,18 +264,20 @@ def _weighted(inputs: Sequence[_LossInput], weights: Mapping[str, float]) -> dic
 
 
 def _weighted_task_losses(losses: Mapping[str, Any], weight: float) -> dict[str, Any]:
-    """Return a network's task losses times their weight, auxiliary heads' losses too.
+    """Return a network's task losses times their weight; losses of auxiliary heads are included.
 
-    mmpretrain names its loss ``loss``, as mmengine names the total: it would hide the total in the
-    log, so it is renamed to ``loss_ce``.
+    mmpretrain names its loss ``loss``, and mmengine names the total loss ``loss``. So that the
+    total is logged, mmpretrain's loss is renamed to ``loss_ce``.
 
     Args:
-        losses: Tensors, or lists of them, by name; mmengine adds up those with 'loss' in their
-            names and only logs the rest.
+        losses: Tensors, or lists of them, by name; mmengine adds up the values with 'loss' in
+            their names, and only logs the other values.
         weight: Weight of the losses that are added up.
     """
     named = {("loss_ce" if name == "loss" else name): value for name, value in losses.items()}
-    if weight == 1.0:  # no product: with weight 0 of all terms the run is that without the hook
+    if (
+        weight == 1.0
+    ):  # no product, so that a run with weight 0 of all terms equals a run without the hook
         return named
     return {name: _scaled(v, weight) if "loss" in name else v for name, v in named.items()}
 

@@ -20,18 +20,18 @@ from mmickd.utils.validation import check_choice, check_dict, check_flag, check_
 
 @dataclass(frozen=True)
 class HookOptions:
-    """All options of :class:`~mmickd.hooks.ICKDHook`, with the parts that are built from them.
+    """Options of :class:`~mmickd.hooks.ICKDHook`, and the teacher and retriever built from them.
 
     Args:
         teacher: Teacher, without its network.
-        level: Names of the levels; None: the task's first.
+        level: Names of the levels; None: the first level of the task.
         layer: Name of the student's classifier layer, or 'auto'.
         query: 'view' or 'bank'.
         bank: Options of the memory bank.
         anchors: Queries per image, where a level samples.
-        retriever: Retriever of the rows.
+        retriever: Retriever of the bank's rows.
         losses: Config of the terms, whose defaults depend on the task.
-        exclude_same_id: True if rows of the query's own image are left out.
+        exclude_same_id: True if rows of the query's image are left out.
     """
 
     teacher: Teacher
@@ -53,20 +53,20 @@ class HookOptions:
             raise OptionError("layer", self.layer, "it must be 'auto' or the name of a layer.")
         if self.bank.shard and self.query == "bank":
             raise ICKDError(
-                "query='bank' looks its rows up in the whole bank, of which a rank has only a part "
-                "with bank.shard=True. Use query='view', or bank.shard=False."
+                "query='bank' needs the whole bank on each rank; with bank.shard=True a rank has "
+                "only a part of it. Use query='view', or bank.shard=False."
             )
         if self.bank.momentum is not None and not self.teacher.supports_bank_momentum:
             raise ICKDError(
-                "bank.momentum is for the queues of peers (OnlineTeacher); the average of a "
-                "SelfTeacher has its own, teacher.momentum."
+                "bank.momentum is for the queues of peers (OnlineTeacher). Remove it; the momentum "
+                "of a SelfTeacher is teacher.momentum."
             )
 
     def with_sample(self, images: int) -> HookOptions:
-        """Return the options for a bank of few images that is not cached.
+        """Return the options for a small bank, which is built from few images and not cached.
 
         Args:
-            images: Most images of the bank.
+            images: Maximum number of images of the bank.
         """
         limit = self.bank.max_images
         images = images if limit is None else min(images, limit)
@@ -79,8 +79,8 @@ class HookOptions:
                 "unused_options",
                 "warning",
                 f"bank.{', bank.'.join(self.bank.unused_by_queues)}: no effect with this teacher, "
-                "which learns and whose queues are filled in training; these options are for the "
-                "bank of a frozen teacher. Remove them.",
+                "which learns and fills its queues in training; these options are for the bank of "
+                "a frozen teacher. Remove them.",
             )
 
     def check_queue(self, all_terms: Sequence[LossTerms]) -> None:
@@ -90,7 +90,7 @@ class HookOptions:
             all_terms: Terms of each network that queries the queues.
 
         Raises:
-            ICKDError: if an option needs the bank of a frozen teacher, or a queue holds fewer rows
+            ICKDError: If an option needs the bank of a frozen teacher, or a queue holds fewer rows
                 of a class than a term retrieves.
         """
         if self.query == "bank":
@@ -116,7 +116,8 @@ class HookOptions:
                     raise ICKDError(
                         f"bank.capacity_per_class={capacity} is less than "
                         f"{terms.where}.{term.name}.num_positives={positives}: a queue must hold "
-                        "as many rows of a class as are retrieved. Set it higher."
+                        "as many rows of a class as are retrieved. Set bank.capacity_per_class "
+                        "higher."
                     )
 
     def choose_levels(self, offered: Mapping[str, Level]) -> tuple[str, ...]:
@@ -126,7 +127,7 @@ class HookOptions:
             offered: Levels of the task, by name.
 
         Raises:
-            ICKDError: if the task does not offer one, or one does not allow query='bank'.
+            ICKDError: If the task does not have a level, or a level does not support query='bank'.
         """
         names = self.level or tuple(offered)[:1]
         for name in names:
@@ -164,7 +165,7 @@ def read_bank_options(cfg: Any) -> BankOptions:
 
 
 def read_levels(level: Any) -> tuple[str, ...] | None:
-    """Return the names of the hook's ``level``; None: the task's first."""
+    """Return the names of the hook's ``level``; None stands for the first level of the task."""
     if level is None:
         return None
     levels = [level] if isinstance(level, str) else level

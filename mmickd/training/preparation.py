@@ -1,4 +1,4 @@
-"""All that comes between a built run and its first distilled step: checks, teacher, memories."""
+"""Preparation of a run before its first distilled step: checks, teacher, banks and memories."""
 
 from __future__ import annotations
 
@@ -48,23 +48,23 @@ from mmickd.utils.distributed import long_timeout_group, raise_on_all_ranks
 from mmickd.utils.errors import OptionError
 
 DRY_RUN_IMAGES = 2
-"""Images of the training batch that networks are tried on."""
+"""Number of images in the batch of the dry run."""
 
 
 @dataclass(frozen=True)
 class CheckedRun:
-    """A run whose options, networks and data fit each other.
+    """Run whose options, networks and data are checked against each other.
 
     Args:
-        context: Parts of the runner.
+        context: Settings, data and builders of the runner.
         layer: Name of the student's classifier layer.
         num_classes: Number of classes of student and teacher.
         terms: Terms of the student.
         levels: Levels of the terms that are not dense.
-        findings: What looks wrong, though the run can begin.
-        images: Images that a frozen bank is built from; None if there is none.
+        findings: Findings about the run, none of which stops it.
+        images: Images that a frozen bank is built from; None without a frozen bank.
         pipeline: Description of the transforms that read the images.
-        fields: By level, what the frozen bank depends on; empty if there is none.
+        cache_keys: Cache key of the frozen bank of each level; empty without a frozen bank.
         queue_levels: Levels of the queues of a teacher that learns.
     """
 
@@ -76,7 +76,7 @@ class CheckedRun:
     findings: list[Finding]
     images: BankImages | None = None
     pipeline: str = ""
-    fields: dict[str, dict[str, Any]] = field(default_factory=dict)
+    cache_keys: dict[str, dict[str, Any]] = field(default_factory=dict)
     queue_levels: tuple[str, ...] = ()
 
     @property
@@ -98,10 +98,10 @@ class FrozenBanks:
 
     Args:
         banks: Banks on the run's device, or this rank's shards of them.
-        stored: Places in the cache; empty without a cache.
+        stored: Locations of the banks in the cache; empty without a cache.
         reports: Figures of the banks; on rank 0 only.
-        samples: Banks that are samples, on the CPU of rank 0; empty otherwise.
-        findings: What looks wrong with the banks.
+        samples: Small banks (samples of the whole banks), on the CPU of rank 0; empty otherwise.
+        findings: Findings about the banks.
     """
 
     banks: dict[str, FrozenBank] = field(default_factory=dict)
@@ -113,7 +113,7 @@ class FrozenBanks:
 
 @dataclass(frozen=True, kw_only=True)
 class ReadyRun(CheckedRun):
-    """A checked run that can take its first step.
+    """Checked run that is ready for its first step.
 
     Args:
         distiller: Distiller, with teacher and memories.
@@ -125,14 +125,14 @@ class ReadyRun(CheckedRun):
 
 
 def check_run(options: HookOptions, context: RunContext) -> CheckedRun:
-    """Build the teacher, and check that it, the student and the data fit each other.
+    """Build the teacher, and check that teacher, student and data fit each other.
 
     Args:
         options: Options of the hook.
-        context: Parts of the runner.
+        context: Settings, data and builders of the runner.
 
     Raises:
-        ICKDError: on every rank, with what is wrong, where, and what to do.
+        ICKDError: On every rank, with the cause, the option and advice.
     """
     with long_timeout_group():
         options.teacher.fetch()
@@ -176,17 +176,17 @@ def _check(options: HookOptions, context: RunContext) -> CheckedRun:
     print_log(f"The memory bank reads the training images by {description}", logger="current")
     images = BankImages(dataset, *(pipeline.transforms for pipeline in pipelines))
     images.limit(options.bank.max_images, options.bank.seed)
-    # Before any image is read: transforms may keep state of what they read.
-    fields = _fields(options.bank, levels, images, network)
+    # Before any image is read, as transforms may keep a state.
+    cache_keys = _cache_keys(options.bank, levels, images, network)
     findings += _check_bank_images(images, network, batch, options.exclude_same_id)
     check_pipelines(dataset, pipelines)
-    return replace(checked, images=images, pipeline=description, fields=fields)
+    return replace(checked, images=images, pipeline=description, cache_keys=cache_keys)
 
 
 def _check_bank_images(
     images: BankImages, network: NetworkTeacher, batch: Batch, excludes_same_id: bool
 ) -> list[Finding]:
-    """Read the first image of the bank, compare it with a training batch, run the teacher on it."""
+    """Read the first image of the bank, compare it with a batch, and run the teacher on it."""
     sample = check_first_sample(images, network.task.has_label)
     check_image_keys(images)
     network.task.check_sample(sample["data_samples"], images.name(0))
@@ -199,15 +199,15 @@ def _check_bank_images(
 
 
 def _annotation(dataset: Any) -> dict[str, Any]:
-    """Return the name of the first image as the data set has it; queues have no pipeline."""
+    """Return the name of the first image, from its annotation in the data set."""
     get = getattr(dataset, "get_data_info", None)
     return {} if get is None else {"img_path": get(0).get("img_path")}
 
 
-def _fields(
+def _cache_keys(
     bank: BankOptions, levels: Sequence[str], images: BankImages, network: NetworkTeacher
 ) -> dict[str, dict[str, Any]]:
-    """Return, by level, what the bank depends on."""
+    """Return the cache key of the bank of each level."""
     shared = {
         "images": images.digest() if dist.is_main_process() else "",
         "pipeline": digest(images.pipelines),
@@ -217,7 +217,7 @@ def _fields(
     }
     capacities = {level: network.task.levels[level].capacity for level in levels}
     return {
-        level: {**shared, "level": level, **bank.fingerprint_fields(capacity)}
+        level: {**shared, "level": level, **bank.cache_key(capacity)}
         for level, capacity in capacities.items()
     }
 
@@ -227,12 +227,12 @@ def prepare(options: HookOptions, checked: CheckedRun, is_sample: bool = False) 
 
     Args:
         options: Options of the hook.
-        checked: The run, checked with the same options.
-        is_sample: True if the bank is a sample of the whole one: classes may be missing, and its
-            sizes are not reported.
+        checked: Run that was checked with the same options.
+        is_sample: True for a small bank, a sample of the whole bank: classes may be missing, and
+            its sizes are not reported.
 
     Raises:
-        ICKDError: on every rank, with what is wrong, where, and what to do.
+        ICKDError: On every rank, with the cause, the option and advice.
     """
     teacher, device, frozen = options.teacher, checked.context.device, FrozenBanks()
     if checked.images is not None:
@@ -247,7 +247,7 @@ def prepare(options: HookOptions, checked: CheckedRun, is_sample: bool = False) 
             raise OptionError(
                 "bank.capacity_per_class",
                 options.bank.queue_capacity,
-                f"queues of so many rows do not fit into memory ({error}).",
+                f"the queues do not fit into memory ({error}). Set it lower.",
             ) from error
         return Memory(
             {**frozen.banks, **queues},
@@ -295,7 +295,7 @@ def _frozen_banks(
 
     cache = _cache(bank, network, images)
     banks = get_or_build_banks(
-        checked.fields,
+        checked.cache_keys,
         cache,
         build,
         bank.shard,
@@ -306,8 +306,8 @@ def _frozen_banks(
     )
     frozen.banks.update(banks)
     if cache is not None:
-        for level, fields in checked.fields.items():
-            frozen.stored[level] = StoredBank(cache, fields, level not in built)
+        for level, cache_key in checked.cache_keys.items():
+            frozen.stored[level] = StoredBank(cache, cache_key, level not in built)
     return frozen
 
 
@@ -315,4 +315,4 @@ def _cache(bank: BankOptions, network: NetworkTeacher, images: BankImages) -> Ba
     if bank.cache_dir is None:
         return None
     root = default_cache_dir() if bank.cache_dir == "auto" else bank.cache_dir
-    return BankCache(root, bank.cache_limit, network.about(), images.names)
+    return BankCache(root, bank.cache_limit, network.file_names(), images.names)

@@ -1,4 +1,4 @@
-"""Finding a complete checkpoint to resume from, however the run ended."""
+"""Search for a complete checkpoint to resume from, even after a kill."""
 
 from __future__ import annotations
 
@@ -9,36 +9,36 @@ from dataclasses import dataclass
 from pathlib import Path
 
 _WITH_OPTIMIZER = re.compile(r"(iter|epoch)_\d+\.pth")
-"""mmengine's names of checkpoints with the optimizer's state."""
+"""Pattern of mmengine's file names of checkpoints with the optimizer's state."""
 
 
 @dataclass(frozen=True)
-class Latest:
+class LatestCheckpoint:
     """Checkpoint to resume from.
 
     Args:
         path: Path of the checkpoint; None: start from the beginning.
-        warning: The reason if it is not the checkpoint that ``last_checkpoint`` names, else empty.
+        warning: Reason if it is not the checkpoint that ``last_checkpoint`` names, else empty.
     """
 
     path: str | None
     warning: str = ""
 
 
-def latest_checkpoint(work_dir: str | os.PathLike[str]) -> Latest:
+def latest_checkpoint(work_dir: str | os.PathLike[str]) -> LatestCheckpoint:
     """Return the checkpoint that ``last_checkpoint`` names if it is complete, else an earlier one.
 
-    mmengine writes a checkpoint in place, may overwrite the one that ``last_checkpoint`` names
-    (``save_best``), and with ``max_keep_ckpts=1`` removes the only one before it writes the next.
-    After a kill, ``last_checkpoint`` may thus name a missing or incomplete file.
+    mmengine writes a checkpoint in place and may overwrite the checkpoint that ``last_checkpoint``
+    names (``save_best``). With ``max_keep_ckpts=1`` it removes the only checkpoint before it writes
+    the next. After a kill, ``last_checkpoint`` may thus name a missing or incomplete file.
     """
     record = Path(work_dir) / "last_checkpoint"
     try:
         named = record.read_text().strip()
     except OSError:
-        return Latest(None)
+        return LatestCheckpoint(None)
     if named and is_readable(named):
-        return Latest(named)
+        return LatestCheckpoint(named)
     reason = f"{named} is missing or incomplete" if named else f"{record} is empty"
     folders = {Path(work_dir).absolute(), *([Path(named).absolute().parent] if named else [])}
     candidates = [
@@ -50,8 +50,12 @@ def latest_checkpoint(work_dir: str | os.PathLike[str]) -> Latest:
     ]
     for path in sorted(candidates, key=lambda path: path.stat().st_mtime_ns, reverse=True):
         if is_readable(path):
-            return Latest(str(path), f"{reason}: resuming from {path}, the newest complete one.")
-    return Latest(None, f"{reason} and there is no other checkpoint: starting from the beginning.")
+            return LatestCheckpoint(
+                str(path), f"{reason}: resuming from {path}, the newest complete checkpoint."
+            )
+    return LatestCheckpoint(
+        None, f"{reason} and there is no other checkpoint: starting from the beginning."
+    )
 
 
 def is_readable(path: str | os.PathLike[str]) -> bool:

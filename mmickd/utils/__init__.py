@@ -1,1 +1,1 @@
-"""Small helpers that hold nothing of the method."""
+"""Helpers that do not depend on the method."""

@@ -24,7 +24,7 @@ def atomic_write(path: Path) -> Iterator[Path]:
         umask = os.umask(0)
         os.umask(umask)
         temporary.chmod(0o666 & ~umask)  # mkstemp's 0600 would lock out the user's group
-        with temporary.open("r+b") as file:  # Windows flushes no file that is opened for reading
+        with temporary.open("r+b") as file:  # "r+b", as Windows does not flush read-only files
             os.fsync(file.fileno())
         temporary.replace(path)
     finally:

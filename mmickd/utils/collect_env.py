@@ -14,7 +14,7 @@ from pathlib import Path
 
 import mmickd
 
-# module: distribution of the onedl fork, distributions of upstream
+# module: (distribution of the onedl fork, distributions of upstream)
 _FORKED = {
     "mmengine": ("onedl-mmengine", ("mmengine", "mmengine-lite")),
     "mmcv": ("onedl-mmcv", ("mmcv", "mmcv-lite", "mmcv-full")),
@@ -28,15 +28,15 @@ _UPSTREAM_ONLY = {
     "faiss": ("faiss-gpu", "faiss-gpu-cu12", "faiss-gpu-cu11", "faiss-cpu"),
 }
 _LEFT_OUT = ("PyTorch", "PyTorch compiling details", "MMEngine", "numpy_random_seed")
-"""Rows of mmengine's table that are left out."""
+"""Rows of mmengine's table that are not printed."""
 
 
 def collect_env() -> dict[str, str]:
-    """Return the versions of all packages that a run uses: mmengine's table, and ours.
+    """Return the versions of all packages that a run uses, including mmengine's table.
 
     Returns:
-        Name to version, in the order of printing. The version includes the distribution that the
-        package was installed by, since some have a onedl and an upstream distribution.
+        Versions by name, in the order of printing. A version includes the name of the distribution,
+        since some packages have a onedl and an upstream distribution.
     """
     packages = _packages()
     env = {"mmickd": packages.pop("mmickd")}
@@ -44,14 +44,14 @@ def collect_env() -> dict[str, str]:
         from mmengine.utils.dl_utils import collect_env as mmengine_env
 
         env.update({k: str(v) for k, v in mmengine_env().items() if k not in _LEFT_OUT})
-    except Exception as error:  # for example torchvision of another build than torch
+    except Exception as error:  # for example if torchvision does not fit torch
         env["stack"] = f"does not import: {type(error).__name__}: {error}"
     return {**env, **packages}
 
 
 @cache
 def software_and_device() -> dict[str, str]:
-    """Return the packages and the device that a run's figures may depend on, without any path.
+    """Return the packages and the device that a run's figures depend on, without local paths.
 
     Example:
         >>> sorted(software_and_device())[:3]
@@ -66,7 +66,7 @@ def software_and_device() -> dict[str, str]:
 
 
 def _packages() -> dict[str, str]:
-    """Return the versions of the packages, ours first."""
+    """Return the versions of the packages, mmickd first."""
     table = {"mmickd": mmickd.__version__ + _git_revision()}
     packages = {module: (fork, *upstream) for module, (fork, upstream) in _FORKED.items()}
     for name, distributions in {**_UPSTREAM_ONLY, **packages}.items():

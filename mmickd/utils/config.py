@@ -1,4 +1,4 @@
-"""Finding and reading configs: a file, a Config, a dict, or ``package::path``."""
+"""Look-up and reading of configs: a file, a Config, a dict, or ``package::path``."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ ConfigLike: TypeAlias = "str | os.PathLike[str] | dict[str, Any] | Config"
 
 
 def type_name(kind: Any) -> str:
-    """Return the name of the class that ``type=`` of a config refers to, without its scope.
+    """Return the class name in the ``type`` of a config, without scope and module.
 
     Args:
         kind: Value of ``type``: a class, or its name with or without a scope or module.
@@ -36,8 +36,8 @@ def type_name(kind: Any) -> str:
 def is_segmentation(cfg: Mapping[str, Any]) -> bool:
     """True if a config trains or tests a segmenter of mmseg.
 
-    Only for decisions before a model is built, about options of mmseg's own tools; where there is
-    a model, its :class:`~mmickd.tasks.Task` is responsible.
+    It is used before a model is built, for options of mmseg's tools. If there is a model, its
+    :class:`~mmickd.tasks.Task` decides.
 
     Args:
         cfg: The whole config.
@@ -50,14 +50,14 @@ def is_segmentation(cfg: Mapping[str, Any]) -> bool:
 
 
 def check_config_reference(reference: Any, option: str) -> None:
-    """Reject a value that is no path, ``Config`` or dict.
+    """Raise an error for a value that is no path, ``Config`` or dict.
 
     Raises:
-        OptionError: for any other value.
+        OptionError: For any other value.
     """
-    needed = "it must be a file, a Config or a dict."
+    rule = "it must be a file, a Config or a dict."
     if not isinstance(reference, (Mapping, Config)):
-        check_path(reference, option, needed)
+        check_path(reference, option, rule)
 
 
 def find_file(reference: str | os.PathLike[str], option: str) -> str:
@@ -68,7 +68,7 @@ def find_file(reference: str | os.PathLike[str], option: str) -> str:
         option: Name of the option, for the message.
 
     Raises:
-        ICKDError: if there is no such file.
+        ICKDError: If there is no such file.
     """
     reference = expand_path(reference)
     package_root = Path(__file__).resolve().parents[1]
@@ -77,14 +77,14 @@ def find_file(reference: str | os.PathLike[str], option: str) -> str:
 
 
 def find_config(reference: str | os.PathLike[str], option: str) -> str:
-    """Return the path of a config file; nothing is ever installed to find it.
+    """Return the path of a config file; no package is installed for the search.
 
     Args:
         reference: Path as in :func:`find_file`, or ``mmseg::...`` / ``mmpretrain::...``.
         option: Name of the option, for the message.
 
     Raises:
-        ICKDError: if there is no such file or package.
+        ICKDError: If there is no such file or package.
     """
     reference = os.fspath(reference)
     if "::" not in reference:
@@ -119,15 +119,15 @@ def load_config(reference: ConfigLike, option: str) -> Config:
         option: Name of the option, for the message.
 
     Raises:
-        ICKDError: if it cannot be found or read, or has no model.
+        ICKDError: If it cannot be found or read, or has no model.
     """
     check_config_reference(reference, option)
     if isinstance(reference, (str, os.PathLike)):
         reference = find_config(reference, option)
     try:
-        # parts are copied later: a config that cannot be copied must fail here
+        # parts of it are copied later, so a config that cannot be copied must fail here
         cfg = copy.deepcopy(_read(reference))
-    except Exception as error:  # mmengine raises many kinds
+    except Exception as error:  # mmengine raises many types
         raise ICKDError(f"{option}={safe_repr(reference)} cannot be read: {error}") from error
     model = cfg.get("model")
     if not isinstance(model, Mapping) or "type" not in model:
@@ -148,7 +148,7 @@ def parse_options(pairs: Sequence[str]) -> dict[str, Any]:
     """Return the values of ``KEY=VALUE`` pairs, parsed as ``--cfg-options`` does.
 
     Raises:
-        ICKDError: if a pair has no ``=``.
+        ICKDError: If a pair has no ``=``.
 
     Example:
         >>> parse_options(["a.b=1e-3", "c=[x,None]"])

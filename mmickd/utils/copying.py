@@ -1,4 +1,4 @@
-"""Copies of objects that keep the state of the originals."""
+"""Copies of objects, including their state."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def copy_with_state(original: T, shared: Iterable[Any] = ()) -> T:
 
     Args:
         original: The object to copy.
-        shared: Objects that are not copied: the copy refers to them like the original.
+        shared: Objects that are not copied, but shared with the original.
 
     Example:
         >>> import random
@@ -28,13 +28,13 @@ def copy_with_state(original: T, shared: Iterable[Any] = ()) -> T:
         >>> other.module is dice.module, other.generator.random() == dice.generator.random()
         (True, True)
     """
-    memo = {id(thing): thing for thing in shared}
+    memo = {id(value): value for value in shared}
     try:
         return copy.deepcopy(original, dict(memo))
     except Exception:  # an object may raise anything when it is copied
         clone = copy.copy(original)
     for name, value in vars(original).items():
-        trial = dict(memo)  # a copy that fails half-way leaves entries in it
+        trial = dict(memo)  # a copy that fails leaves entries in the memo
         try:
             vars(clone)[name] = copy.deepcopy(value, trial)
         except Exception:

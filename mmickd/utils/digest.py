@@ -1,4 +1,4 @@
-"""Digests of values: equal values have the same digest in every process."""
+"""Digests of values; equal values have equal digests in every process."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def _update(state: Any, value: Any, visited: dict[int, Any]) -> None:
     Args:
         state: The hash.
         value: Any value.
-        visited: Objects added so far, by address; the reference keeps an address from reuse.
+        visited: Objects so far, by address; the references prevent that an address is reused.
     """
     if value is None or isinstance(value, (bool, int, float, complex, str, bytes, np.generic)):
         state.update(f"{type(value).__name__}:{value!r};".encode("utf-8", "surrogateescape"))
@@ -86,9 +86,9 @@ def _update(state: Any, value: Any, visited: dict[int, Any]) -> None:
 
 
 def _contents(value: Any) -> Any:
-    """Return the attributes by which an object differs from others of its class."""
+    """Return the attributes of an object, by which it differs from other objects of its class."""
     if isinstance(value, type) or inspect.isroutine(value):
-        # A class or function is identified by its name, a bound method also by its owner.
+        # A class or function is identified by its name, a bound method also by its object.
         owner = getattr(value, "__self__", None)
         return None if inspect.ismodule(owner) else owner
     if getattr(value, "__dict__", None):

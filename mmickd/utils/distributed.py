@@ -1,4 +1,4 @@
-"""Communication between the ranks that mmengine.dist lacks, most of it before training."""
+"""Communication between ranks that mmengine.dist does not have."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from mmickd.utils.errors import ICKDError
 PATIENCE = timedelta(days=1)
 """Timeout while a rank waits for the others to build, read or download a bank."""
 CHUNK_BYTES = 2**26
-"""Bytes of one message, so that sending a bank does not take the memory of two."""
+"""Maximum number of bytes of a message, so that sending a bank does not double its memory."""
 
 _group: Any = None
 
 
 @contextmanager
 def long_timeout_group() -> Iterator[None]:
-    """Send the messages of this module through a gloo group with a long timeout inside.
+    """Use a gloo group with a long timeout for the messages of this module in the block.
 
-    Before training, ranks take very different times: one reads the cache while the others wait, or
-    one has a slow disk. The run's default group would time out (NCCL after 10 minutes) and would
-    move a bank through GPU memory. All ranks must enter together.
+    Before training, ranks take very different times: a rank reads the cache while the others wait,
+    or has a slow disk. The run's default group would time out (NCCL after 10 minutes) and would
+    move a bank through GPU memory. All ranks must enter the block together.
     """
     global _group
     if not dist.is_distributed() or _group is not None:
@@ -38,13 +38,13 @@ def long_timeout_group() -> Iterator[None]:
     try:
         yield
     finally:
-        # Its threads abort the process if they still run at its end.
+        # The threads of an open group would abort the process at its end.
         group, _group = _group, None
         torch_dist.destroy_process_group(group)
 
 
 def current_group() -> Any:
-    """Return the group of :func:`long_timeout_group`; outside of it None, the default group."""
+    """Return the group of :func:`long_timeout_group`; None, the default group, outside of it."""
     return _group
 
 
@@ -85,7 +85,7 @@ def gather_rows_on_main(
 
     Args:
         pieces: This rank's rows on the CPU, in pieces of :func:`rows_per_chunk` rows (the last may
-            be shorter); each is used before the next is generated.
+            be shorter); a piece is used before the next piece is generated.
         counts: Number of rows of each rank.
         shape: Shape of a row.
         dtype: Dtype of the rows.
@@ -165,18 +165,18 @@ def rows_per_chunk(shape: tuple[int, ...], dtype: torch.dtype) -> int:
 
 @contextmanager
 def raise_on_all_ranks() -> Iterator[None]:
-    """Raise on every rank if one rank raises inside, so that no rank waits for it forever.
+    """Raise an error on every rank if the block fails on a rank, so that no rank waits forever.
 
-    The block may communicate between the ranks only as long as none of them can have failed.
+    The block may communicate between ranks only before the first statement that can fail.
 
     Raises:
-        Exception: the exception of this rank.
-        ICKDError: with the message of the first other rank that failed.
+        Exception: The error of this rank.
+        ICKDError: With the message of the first other rank that failed.
     """
     error: Exception | None = None
     try:
         yield
-    except Exception as exception:  # of any kind: the other ranks must not wait
+    except Exception as exception:  # any error, as the other ranks must not wait
         error = exception
     message = "" if error is None else f"{type(error).__name__}: {error}"
     messages = dist.all_gather_object(message, group=current_group())

@@ -1,23 +1,23 @@
-"""Errors that users read without a traceback, and recognising out-of-memory errors."""
+"""Errors that are printed without a traceback, and detection of out-of-memory errors."""
 
 import re
 from typing import Any
 
 from mmickd.utils.text import escape_and_shorten, safe_repr
 
-LONGEST_LINE = 600
+MAX_LINE_LENGTH = 600
 """Maximum number of characters of a message, and of each line below it."""
 
 
 class ICKDError(ValueError):
-    """Problem in a config or in its files that stops the run before the first step.
+    """Error in a config or in its files that stops the run before the first step.
 
-    The message says in one or two sentences what is wrong, where, and what to do. The commands
-    print it without a traceback and end with exit code 2. Each line is printable and short, also
+    One or two sentences state the cause, the option or file, and advice. The commands
+    print it without a traceback and end with exit code 2. Each line is printable and short, even
     if it quotes file names or other errors.
 
     Args:
-        message: One paragraph.
+        message: Message of one paragraph.
         lines: Further lines below it, such as a list of files.
 
     Example:
@@ -27,7 +27,7 @@ class ICKDError(ValueError):
     """
 
     def __init__(self, message: str, *lines: str) -> None:
-        super().__init__(*(escape_and_shorten(line, LONGEST_LINE) for line in (message, *lines)))
+        super().__init__(*(escape_and_shorten(line, MAX_LINE_LENGTH) for line in (message, *lines)))
 
     def __str__(self) -> str:
         return "\n".join(self.args)
@@ -39,23 +39,23 @@ class OptionError(ICKDError):
     Args:
         name: Name of the option; :meth:`inside` puts the names of the options around it in front.
         value: The invalid value.
-        needed: The rule for valid values, as in 'it must be positive.'.
+        rule: Rule for valid values, as in 'it must be positive.'.
 
     Example:
         >>> str(OptionError("temperature", 0, "it must be positive.").inside("losses.kd"))
         'losses.kd.temperature=0: it must be positive.'
     """
 
-    def __init__(self, name: str, value: Any, needed: str) -> None:
-        super().__init__(f"{name}={safe_repr(value)}: {needed}")
-        self.name, self.value, self.needed = name, value, needed
+    def __init__(self, name: str, value: Any, rule: str) -> None:
+        super().__init__(f"{name}={safe_repr(value)}: {rule}")
+        self.name, self.value, self.rule = name, value, rule
 
     def __reduce__(self) -> tuple[Any, ...]:  # pickle would pass the message as the name
-        return OptionError, (self.name, self.value, self.needed)
+        return OptionError, (self.name, self.value, self.rule)
 
     def inside(self, where: str) -> "OptionError":
         """Return the same error with the name of the enclosing option in front."""
-        return OptionError(f"{where}.{self.name}", self.value, self.needed)
+        return OptionError(f"{where}.{self.name}", self.value, self.rule)
 
 
 _WORDS = re.compile(
@@ -63,7 +63,7 @@ _WORDS = re.compile(
     "can(not|'t) allocate memory",
     re.IGNORECASE,
 )
-"""Words in the messages of torch, CUDA's libraries, the operating system and OpenCV."""
+"""Pattern of the messages of torch, CUDA's libraries, the operating system and OpenCV."""
 
 
 def is_out_of_memory(error: BaseException) -> bool:

@@ -30,7 +30,7 @@ def _finite(value: Any) -> Any:
 
 
 def write_json(file: Path, value: Any) -> None:
-    """Write a value as JSON, atomically; its folder is made."""
+    """Write a value to a JSON file, atomically; the folder is created if it is missing."""
     file.parent.mkdir(parents=True, exist_ok=True)
     with atomic_write(file) as temporary:
         temporary.write_text(to_json(value, indent=2) + "\n")

@@ -1,4 +1,4 @@
-"""File locks that end with their process: one process writes a file, the others wait."""
+"""File locks, which end with their process: one process writes a file, and the others wait."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from mmengine.logging import print_log
 
 REMIND_SECONDS = 60.0
 MISSES = 3
-"""Failed attempts without a lock file, after which the place counts as one without locks."""
+"""Number of failed attempts without a lock file after which the folder counts as without locks."""
 
 
 @contextmanager
 def locked(path: Path, waits_for: str | None = None) -> Iterator[bool]:
-    """Hold a file lock inside; go on without one if the file system has no locks.
+    """Hold a file lock in the block; without a lock if the file system has no locks.
 
-    The kernel keeps the lock, so that it ends with the process, however the process ends. Processes
-    on other machines see it only if their file system shares its locks.
+    The kernel holds the lock, so that it ends with the process, even after a kill. On other
+    machines the lock has an effect only if the file system shares locks.
 
     Args:
-        path: The lock file; it and its folder are created if missing.
-        waits_for: What the lock protects, for the log; None: do not wait for other processes.
+        path: The lock file; file and folder are created if missing.
+        waits_for: Description of the locked object, for the log; None: do not wait.
 
     Yields:
         False if another process holds the lock and ``waits_for`` is None, else True.
@@ -47,8 +47,8 @@ def _wait(path: Path, what: str) -> FileLock | None:
             return _acquire(path, REMIND_SECONDS if has_waited else 0)
         except Timeout:
             if not path.exists():
-                # Removed at this moment; or it cannot be created, which filelock reports as a
-                # lock that another process holds.
+                # The file was removed at this moment, or cannot be created: filelock reports this
+                # like a lock of another process.
                 misses += 1
                 if misses == MISSES:
                     return None
@@ -62,10 +62,10 @@ def _wait(path: Path, what: str) -> FileLock | None:
 
 
 def _acquire(path: Path, timeout: float) -> FileLock | None:
-    """Return the lock, held; None if the file system has no locks.
+    """Acquire and return the lock; None if the file system has no locks.
 
     Raises:
-        Timeout: if another process holds it.
+        Timeout: If another process holds the lock.
     """
     lock = FileLock(path, poll_interval=0.2)
     try:
@@ -79,6 +79,6 @@ def _acquire(path: Path, timeout: float) -> FileLock | None:
         return None
     if not isinstance(lock, SoftFileLock):
         return lock
-    # filelock falls back to a plain file, which a killed run would leave behind for ever.
+    # filelock falls back to a plain file, which a killed run would leave behind.
     lock.release()
     return None

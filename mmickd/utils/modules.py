@@ -1,4 +1,4 @@
-"""Finding and copying modules, wrapped (DDP, FSDP, torch.compile) or not."""
+"""Look-up and copies of modules, with and without wrappers (DDP, FSDP, torch.compile)."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import copy
 from torch import nn
 
 WRAPPER_PARTS = ("_fsdp_wrapped_module", "_checkpoint_wrapped_module", "_orig_mod", "module")
-"""Components that the wrappers of torch insert into module names."""
+"""Components that torch's wrappers insert into module names."""
 
 
 def name_without_wrappers(name: str) -> str:
@@ -23,7 +23,7 @@ def name_without_wrappers(name: str) -> str:
 def get_module(model: nn.Module, name: str) -> nn.Module | None:
     """Return the module called ``name`` in ``model``; None if there is none.
 
-    The name is without wrappers, and so is the returned module.
+    The name has no components of wrappers, and the returned module is the wrapped module.
     """
     innermost = None
     for full_name, module in model.named_modules():
@@ -35,7 +35,7 @@ def get_module(model: nn.Module, name: str) -> nn.Module | None:
 def is_sharded(model: nn.Module) -> bool:
     """True if FSDP shards the weights, so that ``model`` can only run inside its wrapper.
 
-    The wrapper may lie around ``model``, so this reads the marks that FSDP sets on modules.
+    The wrapper may be outside of ``model``, so this reads the marks that FSDP sets on modules.
     """
     return any(getattr(module, "_is_fsdp_managed_module", False) for module in model.modules())
 

@@ -1,4 +1,4 @@
-"""Workarounds for the packages around mmickd."""
+"""Workarounds for problems of other packages."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from mmickd.utils.errors import ICKDError
 
 
 def repair_scopes() -> None:
-    """Let ``mmseg::...`` refer to the installed mmseg, whatever its distribution is called.
+    """Let ``mmseg::...`` refer to the installed mmseg, for any name of its distribution.
 
     mmengine maps the scope to the distribution ``mmsegmentation``. If mmseg was installed by
-    ``onedl-mmsegmentation``, mmengine does not find it and may install the other one over it.
-    mmengine also accepts the module name in place of the distribution.
+    ``onedl-mmsegmentation``, mmengine does not find it and may overwrite it by ``mmsegmentation``.
+    So the scope is mapped to the module name, which mmengine accepts too.
     """
     for module, package in config_utils.MODULE2PACKAGE.items():
         if importlib.util.find_spec(module) is None:
@@ -29,16 +29,16 @@ def repair_scopes() -> None:
 
 
 def import_yapf(seconds: float = 10.0) -> None:
-    """Import yapf, which mmengine formats configs with, although other processes import it too.
+    """Import yapf, by which mmengine formats configs; wait if its cache is incomplete.
 
-    yapf 0.43 publishes its cache of grammars before it is completely written. A process that
-    imports yapf at that moment (another rank of the first run on a machine) reads half a file.
+    yapf 0.43 makes its cache of grammars visible before it is completely written. A process that
+    imports yapf at this moment (another rank of the first run on a machine) reads half a file.
 
     Args:
-        seconds: Time that the other process has to finish writing.
+        seconds: Maximum time to wait for the process that writes the cache.
 
     Raises:
-        ICKDError: if the file stays incomplete, since the other process was killed.
+        ICKDError: If the cache stays incomplete, as the process that wrote it was killed.
     """
     deadline = time.monotonic() + seconds
     while True:

@@ -17,7 +17,7 @@ def expand_path(path: str | os.PathLike[str]) -> str:
     """Return the path with ``~``, ``$NAME`` and ``${NAME}`` replaced.
 
     Args:
-        path: Path of a file or folder. A URL, or a variable that is not set, stays as it is.
+        path: Path of a file or folder. URLs and variables that are not set are kept.
     """
     text = os.fspath(path)
     return text if "://" in text else os.path.expanduser(os.path.expandvars(text))
@@ -26,8 +26,8 @@ def expand_path(path: str | os.PathLike[str]) -> str:
 def expand_paths(config: Any) -> None:
     """Expand the paths of data sets, weights, caches and work dirs in a config, in place.
 
-    mmengine and mmseg open paths as they are written, mmpretrain expands ``~`` in some of them.
-    After this call all of them open the same file.
+    mmengine and mmseg do not expand paths, mmpretrain expands ``~`` in some of them. After this
+    call, all packages open the same files.
 
     Args:
         config: A config, or a part of one. The paths of ``data_root``, ``data_prefix``,
@@ -49,7 +49,7 @@ def expand_paths(config: Any) -> None:
 
 
 def _holds_paths(value: Any) -> bool:
-    """True if the value is a list or dict of paths; a dict with a ``type`` is something else."""
+    """True if the value is a list or dict of paths; a dict with a ``type`` is a config."""
     return isinstance(value, (list, tuple)) or (isinstance(value, Mapping) and "type" not in value)
 
 

@@ -1,4 +1,4 @@
-"""Keeping the run's random numbers untouched."""
+"""Preservation of random states, and detection of their use."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import torch
 
 @contextmanager
 def preserved_random_state() -> Iterator[None]:
-    """Restore the generators of python, numpy, torch and all CUDA devices on exit.
+    """Restore the random generators of python, numpy, torch and all CUDA devices after the block.
 
     Example:
         >>> before = torch.get_rng_state()

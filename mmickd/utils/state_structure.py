@@ -1,4 +1,4 @@
-"""Structure of a loaded state, compared with the state that it replaces."""
+"""Comparison of the structures of a loaded state and of the state that it replaces."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ SWITCHES = (bool, type(None))
 
 
 def check_same_structure(saved: Any, current: Any, where: str) -> None:
-    """Reject a state of another structure; torch and mmengine would load it and fail later.
+    """Raise an error for a state of another structure, which torch would load, and fail later.
 
     Args:
         saved: State to load: nested dicts and lists of tensors and plain values.
-        current: State that it replaces. ``saved`` must have its keys, except for switches (a bool
-            or None), which new versions of torch add. Tensors must have the same shape, and text
-            must be equal, since it names something; numbers and switches may differ.
+        current: Present state. ``saved`` must have its keys, except for switches (a bool or None),
+            as new versions of torch add switches. Tensors must have the same shape, and strings
+            must be equal, since they are names; numbers and switches may differ.
         where: Name of the state, for the message.
 
     Raises:
-        ValueError: at the first difference, with its place.
+        ValueError: At the first difference, with its place.
 
     Example:
         >>> current = {"lr": 1, "momentum": 0.9, "foreach": None}

@@ -1,4 +1,4 @@
-"""Values and texts in messages: short and printable, whatever they contain."""
+"""Conversion of any value to short and printable text, for messages."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def error_text(error: BaseException) -> str:
 
 
 def safe_repr(value: Any) -> str:
-    """Return the ``repr`` of a value, shortened; a large value is never written out in full.
+    """Return the ``repr`` of a value, shortened; large values are read only in part.
 
     Example:
         >>> safe_repr("fp8"), safe_repr(10**5000), safe_repr([0] * 10**6)

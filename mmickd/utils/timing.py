@@ -1,4 +1,4 @@
-"""A stopwatch for parts of a training step, and progress lines for long work."""
+"""Stopwatch for parts of a training step, and progress lines of long tasks."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ PROGRESS_SECONDS = 5.0
 
 
 class Stopwatch:
-    """Timer of blocks, by the CPU's clock or by events on a CUDA device."""
+    """Timer of code blocks, by the CPU's clock or by events on a CUDA device."""
 
     def __init__(self) -> None:
         self._events: deque[tuple[torch.cuda.Event, torch.cuda.Event]] = deque()
@@ -44,13 +44,13 @@ class Stopwatch:
 
 
 class Progress:
-    """Progress log of rank 0: a line every few seconds, and one at the end.
+    """Progress log of rank 0: a line every few seconds, and a line at the end.
 
     Args:
         total: Number of steps.
-        unit: What a step processes, in the plural.
-        what: Name of the work, at the beginning of each line.
-        quiet: Log nothing if the work ends before the first line is due.
+        unit: Name of the items, in the plural.
+        what: Name of the task, at the beginning of each line.
+        quiet: True logs nothing if the task ends before the first line is due.
 
     Example:
         >>> progress = Progress(2, "files", "training images", quiet=True)

@@ -1,4 +1,4 @@
-"""Validation of config values, before anything is built from them."""
+"""Validation of config values before objects are built from them."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from mmickd.utils.errors import ICKDError, OptionError
 from mmickd.utils.text import safe_repr
 
 POSITIVE = "a number above 0", "a positive number"
-LARGEST_INTEGER = 2**32 - 1
-"""Largest integer of an option: the largest seed of numpy, and more than any size."""
-SMALLEST, LARGEST = 1e-12, 1e12
-"""Range of numbers that losses can be multiplied or divided by and stay finite in float32."""
+MAX_INTEGER = 2**32 - 1
+"""Maximum integer of an option: numpy's largest seed, and more than any size."""
+MIN_NUMBER, MAX_NUMBER = 1e-12, 1e12
+"""Range of factors and divisors with which losses stay finite in float32."""
 
 
 def check_names(
     names: Iterable[str], allowed: Iterable[str], where: str, otherwise: str = ""
 ) -> None:
-    """Reject names that are not allowed.
+    """Raise an error for names that are not allowed.
 
     Args:
         names: Names in the config.
@@ -32,7 +32,7 @@ def check_names(
         otherwise: Further possibilities, for the message if no allowed name is similar.
 
     Raises:
-        ICKDError: with the most similar allowed name.
+        ICKDError: With the most similar allowed name.
     """
     allowed = list(allowed)
     for name in names:
@@ -45,7 +45,7 @@ def check_names(
 
 
 def nearest(name: Any, allowed: Iterable[str], cutoff: float = 0.6) -> str | None:
-    """Return the allowed name most similar to ``name``; None if none is, or ``name`` is no text.
+    """Return the allowed name most similar to ``name``; None if there is no similar name.
 
     Example:
         >>> nearest("pixl", ["image", "pixel"])
@@ -65,7 +65,7 @@ def check_dict(value: Any, where: str, allowed: Iterable[str] | None = None) -> 
         allowed: Allowed keys; None: any.
 
     Raises:
-        ICKDError: if it is no dict, or a key is not allowed.
+        ICKDError: If the value is no dict, or a key is not allowed.
     """
     if value is None:
         return {}
@@ -81,7 +81,7 @@ def parameters_of(kind: Callable[..., Any]) -> list[str]:
 
     Example:
         >>> parameters_of(OptionError)
-        ['name', 'value', 'needed']
+        ['name', 'value', 'rule']
     """
     starred = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
     parameters = inspect.signature(kind).parameters.values()
@@ -89,20 +89,20 @@ def parameters_of(kind: Callable[..., Any]) -> list[str]:
 
 
 def check_integer(
-    value: Any, least: int, name: str, none: bool = False, most: int = LARGEST_INTEGER
+    value: Any, least: int, name: str, none: bool = False, most: int = MAX_INTEGER
 ) -> None:
-    """Reject all but integers from ``least`` to ``most`` (and None if ``none``).
+    """Raise an error unless the value is an integer from ``least`` to ``most`` (None if ``none``).
 
     Raises:
-        OptionError: with the range.
+        OptionError: With the range.
     """
     if value is None and none:
         return
     if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
         too_large = isinstance(value, int) and value > most
-        needed = f"of at most {most}" if too_large else f"of at least {least}"
+        rule = f"of at most {most}" if too_large else f"of at least {least}"
         other = " or None" if none else ""
-        raise OptionError(name, value, f"it must be an integer {needed}{other}.")
+        raise OptionError(name, value, f"it must be an integer {rule}{other}.")
 
 
 def check_number(
@@ -113,7 +113,7 @@ def check_number(
     most: float = math.inf,
     infinite: bool = False,
 ) -> None:
-    """Reject all but numbers of a range that losses can be computed with.
+    """Raise an error unless the value is a number in a range, and losses can be computed with it.
 
     Args:
         value: Value in the config.
@@ -124,7 +124,7 @@ def check_number(
         infinite: True if infinity is allowed.
 
     Raises:
-        OptionError: with the range.
+        OptionError: With the range.
 
     Example:
         >>> check_number(2, "momentum", above=0, most=1)
@@ -134,26 +134,28 @@ def check_number(
     """
     real = isinstance(value, (int, float)) and not isinstance(value, bool)
     inside = real and above < value <= most and value >= least
-    smallest = SMALLEST if above == 0 else -LARGEST  # an option that must not be 0 is a divisor
-    if inside and (smallest <= value <= LARGEST or (infinite and value == math.inf)):
+    smallest = (
+        MIN_NUMBER if above == 0 else -MAX_NUMBER
+    )  # an option that must not be 0 is a divisor
+    if inside and (smallest <= value <= MAX_NUMBER or (infinite and value == math.inf)):
         return
     if inside and value != math.inf:
-        raise OptionError(name, value, f"it must lie between {smallest:g} and {LARGEST:g}.")
+        raise OptionError(name, value, f"it must lie between {smallest:g} and {MAX_NUMBER:g}.")
     if most < math.inf:
-        needed = f"in {'(' if above >= least else '['}{max(above, least):g}, {most:g}]"
+        rule = f"in {'(' if above >= least else '['}{max(above, least):g}, {most:g}]"
     else:
-        needed = f"above {above:g}" if above >= least else f"of at least {least:g}"
-    raise OptionError(name, value, f"it must be a number {needed}.".replace(*POSITIVE))
+        rule = f"above {above:g}" if above >= least else f"of at least {least:g}"
+    raise OptionError(name, value, f"it must be a number {rule}.".replace(*POSITIVE))
 
 
 def check_choice(value: Any, choices: Iterable[Any], name: str) -> None:
-    """Reject a value that is none of the choices.
+    """Raise an error for a value that is not among the choices.
 
     Raises:
-        OptionError: with the choices, and the most similar one.
+        OptionError: With the choices, and the most similar one.
     """
     choices = list(choices)
-    # type: 1 == True; and comparing an array gives no bool
+    # the types are compared since 1 == True, and since comparing arrays returns no bool
     if any(type(value) is type(choice) and value == choice for choice in choices):
         return
     similar = nearest(value, map(str, choices))
@@ -163,38 +165,38 @@ def check_choice(value: Any, choices: Iterable[Any], name: str) -> None:
 
 
 def check_flag(value: Any, name: str) -> None:
-    """Reject all but True and False.
+    """Raise an error unless the value is True or False.
 
     Raises:
-        OptionError: for anything else.
+        OptionError: For anything else.
     """
     check_choice(value, (True, False), name)
 
 
 def check_path_or_url(value: Any, name: str) -> None:
-    """Reject a value that is neither a path nor a URL.
+    """Raise an error for a value that is neither a path nor a URL.
 
     Raises:
-        OptionError: for anything else.
+        OptionError: For anything else.
     """
-    needed = "it must be a path or a URL."
-    check_path(value, name, needed)
+    rule = "it must be a path or a URL."
+    check_path(value, name, rule)
     try:
         urlparse(os.fspath(value))
     except ValueError as error:
-        raise OptionError(name, value, needed) from error
+        raise OptionError(name, value, rule) from error
 
 
-def check_path(value: Any, name: str, needed: str) -> None:
-    """Reject a value that cannot be the path of a file or folder.
+def check_path(value: Any, name: str, rule: str) -> None:
+    """Raise an error for a value that cannot be the path of a file or folder.
 
     Args:
         value: Value in the config.
         name: Name of the option.
-        needed: The rule for valid values, for the message.
+        rule: Rule for valid values, for the message.
 
     Raises:
-        OptionError: if it is no text, is empty, or contains a NUL or an unpaired surrogate.
+        OptionError: If the value is no text, is empty, or contains NUL or an unpaired surrogate.
     """
     try:
         is_path = isinstance(value, (str, os.PathLike)) and os.fspath(value)
@@ -202,4 +204,4 @@ def check_path(value: Any, name: str, needed: str) -> None:
             return
     except UnicodeEncodeError:
         pass
-    raise OptionError(name, value, needed)
+    raise OptionError(name, value, rule)

@@ -39,9 +39,7 @@ def test_the_fingerprint_depends_on_options_that_decide_the_rows_alone(name: str
     """Another folder, limit or batch does not change the rows; the pipeline is its own field."""
     deciding = {"dtype", "capacity_per_class", "pixels_per_image", "max_images", "seed"}
     other = BankOptions(**{name: OTHER[name]})
-    assert (other.fingerprint_fields(None) != BankOptions().fingerprint_fields(None)) == (
-        name in deciding
-    )
+    assert (other.cache_key(None) != BankOptions().cache_key(None)) == (name in deciding)
 
 
 def test_the_option_overrides_the_capacity_of_the_level():
@@ -49,7 +47,7 @@ def test_the_option_overrides_the_capacity_of_the_level():
     options = BankOptions(capacity_per_class=64)
     assert options.capacity(4096) == options.capacity(None) == 64
     same = BankOptions(capacity_per_class=4096)
-    assert BankOptions().fingerprint_fields(4096) == same.fingerprint_fields(None)
+    assert BankOptions().cache_key(4096) == same.cache_key(None)
 
 
 def test_queue_capacity():

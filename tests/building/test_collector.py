@@ -98,7 +98,7 @@ def test_stored_dtype_and_nothing_added():
     collector = RowCollector(3, None, torch.float16)
     collector.add(samples, keys)
     assert collector.finish().features.dtype == torch.float16
-    with pytest.raises(ValueError, match="at least one part"):
+    with pytest.raises(ValueError, match="add must be called"):
         RowCollector(3, None, torch.float16).finish()
 
 

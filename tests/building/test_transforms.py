@@ -10,7 +10,7 @@ import pytest
 import torch
 from mmengine.dataset import Compose
 
-from mmickd.building.transforms import Step, flatten, name_of, signature, trace
+from mmickd.building.transforms import PipelineStep, flatten, name_of, signature, trace
 from mmickd.utils.random_state import draws_random_numbers
 
 
@@ -72,7 +72,7 @@ def drawing_transforms() -> dict[str, Draws]:
     )
 
 
-def steps_of(*transforms: Any, values: tuple[int, ...] = (0, 1, 2)) -> list[Step]:
+def steps_of(*transforms: Any, values: tuple[int, ...] = (0, 1, 2)) -> list[PipelineStep]:
     return trace(list(transforms), [dict(value=value) for value in values]).steps
 
 

@@ -80,9 +80,9 @@ def test_configs_whose_runs_have_no_bank(tmp_path: Path) -> None:
     toy, cache = toys.classifier(), dict(cache_dir=str(tmp_path / "cache"))
     cases = {
         "cache_dir=None": toy.distilled(bank=dict(cache_dir=None)),
-        "learns while the student does": self_config("mmpretrain", None),
-        "queue in memory": online_config("mmpretrain", None),
-        "none of its losses retrieves": toy.distilled(losses=toys.KD_ONLY, bank=cache),
+        "learns with the student": self_config("mmpretrain", None),
+        "queues in memory": online_config("mmpretrain", None),
+        "no loss retrieves": toy.distilled(losses=toys.KD_ONLY, bank=cache),
         "exactly one": toy.student(),
     }
     for reason, cfg in cases.items():

@@ -13,7 +13,7 @@ from mmickd.storage.bank_files import TENSORS
 from mmickd.storage.cache import BankCache
 from mmickd.storage.files import MANIFEST
 from mmickd.storage.image_names import NAMES
-from tests.helpers.stored_banks import FIELDS, make_bank
+from tests.helpers.stored_banks import CACHE_KEY, make_bank
 
 
 @pytest.fixture
@@ -21,7 +21,7 @@ def banks(tmp_path):
     """A cache of four banks: complete, altered, without a manifest, of another format."""
     about = {"teacher_checkpoint": "iter_9.pth", "teacher_config": "deeplab.py"}
     cache = BankCache(tmp_path, about=about)
-    folders = [cache.save(make_bank(), {**FIELDS, "images": str(n)}) for n in range(4)]
+    folders = [cache.save(make_bank(), {**CACHE_KEY, "images": str(n)}) for n in range(4)]
     data = bytearray((folders[1] / TENSORS).read_bytes())
     data[-1] ^= 1
     (folders[1] / TENSORS).write_bytes(data)
@@ -132,7 +132,7 @@ def test_prune(banks, capsys, tmp_path):
 
 def test_a_bank_in_use_is_kept(banks, capsys):
     cache, names = banks
-    with cache.lock({**FIELDS, "images": "0"}):
+    with cache.lock({**CACHE_KEY, "images": "0"}):
         lines, code = call(capsys, cache, "prune", "--all")
     assert left(cache) == {names[0]} and code == 0
     assert f"kept {names[0]}" in lines[0] and "in use" in lines[0]

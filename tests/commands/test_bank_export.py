@@ -21,7 +21,7 @@ from mmickd.storage.image_names import NAMES
 from mmickd.structures import Samples
 from mmickd.utils.errors import ICKDError
 from tests.helpers import toys
-from tests.helpers.stored_banks import FIELDS, make_bank
+from tests.helpers.stored_banks import CACHE_KEY, make_bank
 from tests.helpers.tiny import plain_config_text
 
 NO_UTF8 = "caf\udce9.png"
@@ -35,7 +35,7 @@ def folder(tmp_path: Path) -> Path:
     half = torch.float16
     rows = Samples(torch.rand(3, 4).to(half), torch.rand(3, 2).to(half), torch.arange(3) // 2, ids)
     cache = BankCache(tmp_path / "cache", names=lambda: PATHS)
-    return cache.save(MemoryBank(rows, 2), {**FIELDS, "num_classes": 2})
+    return cache.save(MemoryBank(rows, 2), {**CACHE_KEY, "num_classes": 2})
 
 
 def export(source: Path | str, out: Path, *words: str) -> int:
@@ -112,7 +112,7 @@ def test_without_names(tmp_path: Path, capsys: Any) -> None:
     """An older bank has no names of images, another has none for its rows."""
     cache = BankCache(tmp_path / "cache")
     for number, spoil in enumerate((lambda f: (f / NAMES).unlink(), lambda f: None)):
-        folder = cache.save(make_bank(), {**FIELDS, "images": str(number)})
+        folder = cache.save(make_bank(), {**CACHE_KEY, "images": str(number)})
         spoil(folder)
         out = tmp_path / f"{number}.npz"
         assert export(folder, out) == 1

@@ -14,8 +14,8 @@ import pytest
 
 from mmickd.experiments.plan import read_plan
 from mmickd.experiments.runs import RunLayout
-from mmickd.experiments.scheduler import Running, Scheduler, quickest_launch
-from mmickd.experiments.training_log import last_checkpoint, parts, read_scalars, validations
+from mmickd.experiments.scheduler import RunningJob, Scheduler, quickest_launch
+from mmickd.experiments.training_log import count_starts, last_checkpoint, read_scalars, validations
 from tests.helpers.jobs import is_running, wait_until
 from tests.helpers.tiny import classifier_config, make_class_folders, with_hook
 
@@ -95,7 +95,7 @@ def test_a_run_that_was_stopped_resumes_from_its_checkpoint(plan: Path, tmp_path
     options += ["default_hooks.checkpoint.interval=5"]
     job = RunLayout(read_plan(plan), tmp_path / "out", [0], options).teacher(0).job
     launch = quickest_launch(tmp_path)
-    running = Running(job, launch)
+    running = RunningJob(job, launch)
     named = job.folder / "last_checkpoint"
     has_name = lambda: named.is_file() and named.read_text()  # noqa: E731
     wait_until(lambda: has_name() or running.process.poll() is not None, "a checkpoint")
@@ -104,10 +104,10 @@ def test_a_run_that_was_stopped_resumes_from_its_checkpoint(plan: Path, tmp_path
     assert 0 < reached < 20
 
     time.sleep(1)  # mmengine names the folder of each part by the second
-    Scheduler(1, launch, say=lambda line: None).run([job])
+    Scheduler(1, launch, report_line=lambda line: None).run([job])
     newest = sorted(job.folder.glob("*/vis_data/scalars.json"))[-1].read_text()
     assert json.loads(newest.splitlines()[0])["iter"] == reached + 1
-    assert parts(job.folder) == 2
+    assert count_starts(job.folder) == 2
     validated = {step for step, _ in validations(job.folder, "accuracy/top1")}
     # a stop between a checkpoint and its validation loses that one
     assert validated | {reached} == {5, 10, 15, 20}

@@ -120,7 +120,7 @@ def test_a_data_set_without_an_image_of_its_suffix_is_reported(tmp_path: Path) -
     cfg = segmenter_config(make_scenes(tmp_path / "scenes"), tmp_path / "work")
     cfg = with_hook(cfg, cfg, save_teacher(cfg, tmp_path / "teacher.pth"))
     cfg.train_dataloader.dataset.img_suffix = ".jpg"
-    with pytest.raises(ICKDError, match=r"finds no image.*img_suffix"), open_run(cfg):
+    with pytest.raises(ICKDError, match=r"has no image.*img_suffix"), open_run(cfg):
         pass
 
 
@@ -129,5 +129,5 @@ def test_class_folders_without_an_image_are_reported(data: Path, tmp_path: Path)
     (tmp_path / "empty" / "c0").mkdir(parents=True)
     cfg.train_dataloader.dataset.data_root = str(tmp_path)
     cfg.train_dataloader.dataset.data_prefix = "empty"
-    with pytest.raises(ICKDError, match="finds no image"), open_run(cfg):
+    with pytest.raises(ICKDError, match="has no image"), open_run(cfg):
         pass

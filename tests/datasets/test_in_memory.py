@@ -205,7 +205,7 @@ def test_a_pipeline_without_packing_is_rejected(root: Path) -> None:
 
 def test_wrappers_go_around_it(root: Path) -> None:
     inner = dict(type="RepeatDataset", times=2, dataset=config(root))
-    with pytest.raises(ICKDError, match="RepeatDataset has none: put it around the data set"):
+    with pytest.raises(ICKDError, match="RepeatDataset has none"):
         InMemoryDataset(inner)
 
 

@@ -61,7 +61,7 @@ def slow(bank: MemoryBank, positives: int, exclude: bool, rows: list[int]) -> di
 @pytest.mark.parametrize("exclude", [True, False])
 @pytest.mark.parametrize("seed", range(4))
 def test_equals_a_slow_loop(seed: int, exclude: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "BLOCK", 17)
+    monkeypatch.setattr(module, "BLOCK_ROWS", 17)
     bank = random_bank(seed, rows=60)
     positives = (12, 20)[seed % 2]
     report = report_of(bank, positives, exclude)
@@ -76,8 +76,8 @@ def test_equals_a_slow_loop(seed: int, exclude: bool, monkeypatch: pytest.Monkey
 
 
 def test_of_a_large_bank_evenly_spaced_rows_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "QUERIES", 7)
-    monkeypatch.setattr(module, "COMPARED", 30)
+    monkeypatch.setattr(module, "MAX_QUERIES", 7)
+    monkeypatch.setattr(module, "MAX_CANDIDATES", 30)
     bank = random_bank(9, rows=200, images=10_000)
     compared = [i * 200 // 30 for i in range(30)]
     part = MemoryBank(bank.samples[torch.tensor(compared)], CLASSES)

@@ -136,7 +136,7 @@ def test_a_row_without_a_possible_neighbour_of_its_class_has_no_issue(
     features, labels = clouds(per_class=40, classes=2)
     features = torch.cat([features, features[:2]])
     labels = torch.cat([labels, labels.new_tensor([2, 2])])
-    monkeypatch.setattr(module, "COMPARED", 41)  # every second row, and the first of the two
+    monkeypatch.setattr(module, "MAX_CANDIDATES", 41)  # every second row, and the first of the two
     issues = label_issues(bank_of(features, labels))
     rare = issues.labels == 2
     assert sorted(issues.scores[rare].tolist()) == pytest.approx([0, 0.5], abs=0.1)
@@ -152,7 +152,7 @@ def test_blocks_do_not_change_the_result(monkeypatch: pytest.MonkeyPatch) -> Non
 
 def test_a_large_bank_is_compared_with_evenly_spaced_rows(monkeypatch: pytest.MonkeyPatch) -> None:
     features, classes = clouds(per_class=100)
-    monkeypatch.setattr(module, "COMPARED", 100)
+    monkeypatch.setattr(module, "MAX_CANDIDATES", 100)
     issues = label_issues(bank_of(features, swapped(classes, 10)))
     assert len(issues) == 400
     assert set(issues.ids[:40].tolist()) == set(range(0, 400, 10))

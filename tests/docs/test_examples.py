@@ -40,46 +40,52 @@ from tests.helpers.teachers import empty_student
 from tests.helpers.tiny import ALL_TERMS, build, dump, history, resume, run, with_teacher
 
 PATHS = os.pathsep.join([str(ROOT / "docs/examples"), str(ROOT)])
-PULL = dict(type="PullToNearest", loss_weight=0.5)
+NEAREST = dict(type="NearestRow", loss_weight=0.5)
 
 
 def test_a_new_loss_by_custom_imports(tmp_path: Path) -> None:
     toy = toys.classifier()
-    cfg = toy.distilled(losses=dict(pull=PULL, kd=None), bank=dict(cache_dir=str(tmp_path)))
+    cfg = toy.distilled(losses=dict(nearest=NEAREST, kd=None), bank=dict(cache_dir=str(tmp_path)))
     cfg.custom_imports = dict(imports=["new_loss"])
     words = ("train", dump(cfg, tmp_path / "run.py"), "--work-dir", "out")
     command(sys.executable, "-m", "mmickd", *words, cwd=tmp_path, PYTHONPATH=PATHS).ok()
     names = logged_losses(tmp_path / "out")[0].keys()
-    assert {"loss_pull", "pull_sim"} <= names and "loss_kd" not in names
+    assert {"loss_nearest", "nearest_sim"} <= names and "loss_kd" not in names
 
 
 @pytest.mark.parametrize("scope", toys.SCOPES)
 def test_the_new_loss_is_the_mean_of_its_formula(scope: str) -> None:
-    losses = dict(pull=PULL, kd=None, picd=dict(num_positives=4), nicd=None)
+    losses = dict(nearest=NEAREST, kd=None, picd=dict(num_positives=4), nicd=None)
     runner = run(toys.toy(scope).distilled(losses=losses))
-    values = history(runner, "loss_pull")
+    values = history(runner, "loss_nearest")
     assert len(values) == 3 and all(0 < value <= 0.5 * 2 for value in values)
     # both terms share a search: the nearest row is at least as similar as the mean of four
-    nearest, four = history(runner, "pull_sim"), history(runner, "picd_sim")
+    nearest, four = history(runner, "nearest_sim"), history(runner, "picd_sim")
     assert all(a >= b > 0 for a, b in zip(nearest, four, strict=True))
     task = "loss_ce" if scope == "mmpretrain" else "decode.loss_ce"
-    parts = [history(runner, name) for name in (task, "loss_picd", "loss_pull")]
+    parts = [history(runner, name) for name in (task, "loss_picd", "loss_nearest")]
     total = [sum(values) for values in zip(*parts, strict=True)]
     assert history(runner, "loss") == pytest.approx(total, rel=1e-5)
 
 
 def test_two_levels_and_two_instances_are_logged_apart() -> None:
-    losses = dict(pull=PULL, harder=dict(PULL, loss_weight=1.0), kd=None, picd=None, nicd=None)
+    losses = dict(
+        nearest=NEAREST, harder=dict(NEAREST, loss_weight=1.0), kd=None, picd=None, nicd=None
+    )
     runner = run(toys.segmenter().distilled(losses=losses, level=["pixel", "region"]))
     for level in ("pixel", "region"):
-        pull, harder = (history(runner, f"loss_{name}_{level}") for name in ("pull", "harder"))
-        assert all(2 * a == pytest.approx(b) and a > 0 for a, b in zip(pull, harder, strict=True))
+        nearest, harder = (
+            history(runner, f"loss_{name}_{level}") for name in ("nearest", "harder")
+        )
+        assert all(
+            2 * a == pytest.approx(b) and a > 0 for a, b in zip(nearest, harder, strict=True)
+        )
 
 
 def test_a_loss_without_a_number_per_query_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(new_loss.PullToNearest, "forward", lambda self, q: q.student_logits.sum())
-    with pytest.raises(ICKDError, match=r"losses.pull: .*\(\).* 4 queries"):
-        run(toys.classifier().distilled(losses=dict(pull=PULL)))
+    monkeypatch.setattr(new_loss.NearestRow, "forward", lambda self, q: q.student_logits.sum())
+    with pytest.raises(ICKDError, match=r"losses.nearest: .*\(\).* 4 queries"):
+        run(toys.classifier().distilled(losses=dict(nearest=NEAREST)))
 
 
 def test_the_changed_nicd_replaces_the_default_one() -> None:

@@ -18,7 +18,7 @@ from mmickd.experiments.scheduler import (
     STAMP,
     Job,
     JobFailed,
-    Running,
+    RunningJob,
     Scheduler,
     TimeIsUp,
     environment,
@@ -42,7 +42,7 @@ def append(file: Path, text: str) -> str:
 
 def run(*jobs: Job, workers: int = 2) -> list[str]:
     lines: list[str] = []
-    Scheduler(workers, say=lines.append).run(jobs)
+    Scheduler(workers, report_line=lines.append).run(jobs)
     return lines
 
 
@@ -51,7 +51,7 @@ def seconds(of: Job) -> float | None:
     return None if stamp is None else stamp["seconds"]
 
 
-def end(running: Running) -> int:
+def end(running: RunningJob) -> int:
     wait_until(lambda: running.process.poll() is not None, "the job ended")
     code = running.process.poll()
     assert code is not None
@@ -77,7 +77,7 @@ def test_a_folder_is_emptied_before_the_job_starts(tmp_path: Path) -> None:
     for name in ("half.pth", "deep/half.pth", STAMP):
         (tmp_path / "a" / name).write_text("{}")
     listing = job(tmp_path / "a", f"import os; print(sorted(os.listdir({str(tmp_path / 'a')!r})))")
-    assert end(Running(listing)) == 0
+    assert end(RunningJob(listing)) == 0
     assert listing.log.read_text() == f"['{BEGUN}', '{LOG}']\n"
     assert listing.stamp() is None  # the scheduler has not seen its end
     run(listing)
@@ -140,13 +140,13 @@ def test_a_job_that_was_stopped_resumes_or_starts_from_the_beginning(
     tmp_path: Path, first: dict[str, Any], again: dict[str, Any], trace: str
 ) -> None:
     before, file = training(tmp_path / "a", SLEEP, **first), tmp_path / "trace"
-    running = Running(before)
+    running = RunningJob(before)
     wait_for(file, "123"[: first["at"]])
     running.begin -= 100.0
     running.stop()
     assert running.process.poll() == -signal.SIGTERM and before.stamp() is None
     running.stop()  # it has ended
-    second = Running(training(tmp_path / "a", SLEEP, **again))
+    second = RunningJob(training(tmp_path / "a", SLEEP, **again))
     wait_for(file, trace)
     assert (second.elapsed > 100.0) == (trace == "123")  # the time of both parts
     second.stop()
@@ -155,7 +155,7 @@ def test_a_job_that_was_stopped_resumes_or_starts_from_the_beginning(
 def test_a_job_that_was_killed_with_its_scheduler_resumes(tmp_path: Path) -> None:
     """All that is left is the stamp that it has begun."""
     killed = training(tmp_path / "a", SLEEP)
-    running = Running(killed)
+    running = RunningJob(killed)
     wait_for(tmp_path / "trace", "12")
     running.process.send_signal(signal.SIGKILL)
     end(running)
@@ -229,7 +229,7 @@ def test_a_failure_need_not_stop_the_others(tmp_path: Path) -> None:
     trace, lines = tmp_path / "trace", []
     bad = job(tmp_path / "bad", "raise SystemExit(3)")
     good = job(tmp_path / "good", append(trace, "1"))
-    scheduler = Scheduler(1, say=lines.append, keep_going=lambda: True)
+    scheduler = Scheduler(1, report_line=lines.append, keep_going=lambda: True)
     scheduler.run([bad, good])
     assert scheduler.failed == [bad] and scheduler.done == {good}
     assert any("code 3" in line for line in lines)
@@ -240,7 +240,7 @@ def test_a_failure_need_not_stop_the_others(tmp_path: Path) -> None:
 
 def test_a_failure_of_a_job_that_others_need_stops_all(tmp_path: Path) -> None:
     needed = job(tmp_path / "needed", "raise SystemExit(3)")
-    scheduler = Scheduler(1, say=lambda line: None, keep_going=lambda: True)
+    scheduler = Scheduler(1, report_line=lambda line: None, keep_going=lambda: True)
     with pytest.raises(JobFailed, match="needed"):
         scheduler.run([needed, job(tmp_path / "after", after=(needed,))])
 
@@ -250,7 +250,7 @@ def test_a_round_may_follow_with_jobs_that_are_done(tmp_path: Path) -> None:
     first = job(tmp_path / "first", append(trace, "1"))
     second = job(tmp_path / "second", append(trace, "2"), after=(first,))
     scheduler = Scheduler(
-        1, say=lambda line: None, after_each=lambda: calls.append(trace.read_text())
+        1, report_line=lambda line: None, after_each=lambda: calls.append(trace.read_text())
     )
     scheduler.run([first])
     scheduler.run([first, second])
@@ -278,7 +278,7 @@ def test_records_are_written_after_each_job(
 def test_when_time_is_up_what_runs_is_stopped(tmp_path: Path) -> None:
     quick = job(tmp_path / "quick", "")
     slow = job(tmp_path / "slow", "import time; time.sleep(60)", after=(quick,))
-    scheduler = Scheduler(2, say=lambda line: None, minutes=3 / 60)
+    scheduler = Scheduler(2, report_line=lambda line: None, minutes=3 / 60)
     begin = time.monotonic()
     with pytest.raises(TimeIsUp):
         scheduler.run([quick, slow])
@@ -289,11 +289,11 @@ def test_when_time_is_up_what_runs_is_stopped(tmp_path: Path) -> None:
 
 def test_the_estimate_follows_the_pace_of_the_jobs(tmp_path: Path) -> None:
     jobs = [Job(name, ["true"], tmp_path / name, cost=10) for name in "abc"]
-    scheduler = Scheduler(2, say=lambda line: None)
+    scheduler = Scheduler(2, report_line=lambda line: None)
     scheduler.jobs = jobs
     assert scheduler._left() == 15.0
     scheduler.done, scheduler.ran = {jobs[0]}, {jobs[0]: 20.0}  # twice its cost
-    scheduler.running = [Running(jobs[1])]
+    scheduler.running = [RunningJob(jobs[1])]
     scheduler.running[0].begin -= 5.0
     assert scheduler._left() == pytest.approx((15 + 20) / 2, abs=0.5)
 

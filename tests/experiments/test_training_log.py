@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from mmickd.experiments.training_log import (
+    count_starts,
     last_checkpoint,
     ms_per_step,
-    parts,
     read_scalars,
     steps_done,
     validations,
@@ -56,7 +56,7 @@ def test_parts_of_a_resumed_run_are_joined(tmp_path: Path) -> None:
     write(tmp_path, *first, run="20251231_235959", end='{"loss"')
     assert read_scalars(tmp_path) == [*first[:3], *second]
     assert validations(tmp_path, "mIoU") == [[2, 10.0], [4, 20.0]]
-    assert parts(tmp_path) == 2
+    assert count_starts(tmp_path) == 2
 
 
 @pytest.mark.parametrize(("unit", "expected"), [("iter", 5), ("epoch", 3)])

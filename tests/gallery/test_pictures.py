@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from mmickd.gallery import pictures
-from mmickd.gallery.pictures import GAP, LINE, OTHER, QUERY, SAME_CLASS, TILE, draw_example
+from mmickd.gallery.pictures import GAP, LINE, OTHER_CLASS, QUERY, SAME_CLASS, TILE, draw_example
 from mmickd.gallery.structures import Neighbour, Prediction, QueryExample
 
 PREDICTIONS = (Prediction(0, 0.75), Prediction(1, 0.25))
@@ -38,8 +38,8 @@ def test_the_borders_of_query_and_neighbours_show_the_class() -> None:
     assert sheet.getpixel((GAP + QUERY // 2, GAP + QUERY // 2)) == (255, 255, 0), "of val"
     inside = (left + TILE // 2, GAP + LINE + 6 + TILE // 2)
     assert sheet.getpixel(inside) == (0, 0, 255), "of train"
-    assert {SAME_CLASS, OTHER} <= colours(sheet)
-    assert OTHER not in colours(drawn(negatives=[]))
+    assert {SAME_CLASS, OTHER_CLASS} <= colours(sheet)
+    assert OTHER_CLASS not in colours(drawn(negatives=[]))
     assert SAME_CLASS not in colours(drawn(positives=[]))
 
 

@@ -12,7 +12,7 @@ from mmickd.storage.bank_files import TENSORS
 from mmickd.storage.files import MANIFEST, sha256
 from mmickd.structures import Samples
 
-FIELDS = {"level": "image", "teacher_weights": "abc", "images": "def", "num_classes": 3}
+CACHE_KEY = {"level": "image", "teacher_weights": "abc", "images": "def", "num_classes": 3}
 
 
 def make_bank(dtype=torch.float16, seed=0):
@@ -28,8 +28,8 @@ def make_bank(dtype=torch.float16, seed=0):
     )
 
 
-def rejected(cache, fields=FIELDS):
-    bank, line = cache.load(fields)
+def rejected(cache, cache_key=CACHE_KEY):
+    bank, line = cache.load(cache_key)
     assert bank is None
     assert "\n" not in line
     return line

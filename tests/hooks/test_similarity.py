@@ -11,7 +11,7 @@ from mmengine.logging import HistoryBuffer
 from torch import Tensor
 
 from mmickd.hooks import similarity
-from mmickd.hooks.similarity import PATIENCE, SimilarityWatch
+from mmickd.hooks.similarity import PATIENCE, SimilarityMonitor
 from mmickd.losses import BaseLoss
 from mmickd.registry import LOSSES
 from mmickd.structures import Queries
@@ -31,7 +31,7 @@ class Log:
             f"train/{name}": HistoryBuffer([v] * past, [1] * past)
             for name, v in zip(PAIR, (0.1, 0.9), strict=True)
         }
-        self.watch = SimilarityWatch([PAIR])
+        self.monitor = SimilarityMonitor([PAIR])
 
     def run(self, iterations: int, positives: Iterable[float], negatives: float) -> None:
         values = list(positives)
@@ -39,7 +39,7 @@ class Log:
             self.scalars["train/picd_sim"].update(values[i % len(values)])
             self.scalars["train/nicd_sim"].update(negatives)
             if (i + 1) % INTERVAL == 0:
-                self.watch.update(self.scalars)
+                self.monitor.update(self.scalars)
 
 
 def test_it_warns_once(log_recorder: LogRecorder) -> None:
@@ -77,8 +77,8 @@ def test_a_term_without_weight_is_not_compared(log_recorder: LogRecorder) -> Non
     log = Log()
     log.run(2 * INTERVAL, [0.1], 0.5)
     for _ in range(100):
-        log.watch.update(log.scalars)
-    SimilarityWatch([PAIR]).update({})
+        log.monitor.update(log.scalars)
+    SimilarityMonitor([PAIR]).update({})
     assert log_recorder.warnings() == []
     assert log_recorder.records(logging.INFO) == []
 

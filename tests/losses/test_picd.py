@@ -110,7 +110,7 @@ def test_whole_classes_are_aggregated_in_pieces(monkeypatch, elements):
     """5 queries of 20 logits each: one, one, two, two and all of them at once."""
     _, _, context = tensors(5, 4, 5, dtype=torch.float32)
     expected = aggregate(context, 2.0, 0.1)
-    monkeypatch.setattr(picd, "PIECE_ELEMENTS", elements)
+    monkeypatch.setattr(picd, "CHUNK_ELEMENTS", elements)
     with OperationRecorder() as operations:
         result = aggregate(context, 2.0, 0.1)
     assert torch.equal(result, expected)

@@ -264,7 +264,7 @@ def test_labels_that_are_no_data_samples() -> None:
 
 
 def test_inputs_that_are_not_stacked() -> None:
-    with pytest.raises(ICKDError, match=r"gives inputs of type list.*\(B, C, h, w\)"):
+    with pytest.raises(ICKDError, match=r"returns inputs of type list.*\(B, C, h, w\)"):
         training_batch(plain_net(), [sample(8), sample(8)], pseudo_collate, 2, accept)
 
 

@@ -93,7 +93,7 @@ def test_a_network_with_nan_outputs_is_refused(
     samples = [sample("a.png"), sample("b.png"), sample(None, 7)]
     check_finite(tapped, samples, "the teacher")
     getattr(tapped, field)[1, 2] = value
-    with pytest.raises(ICKDError, match=rf"^peer 1 gives NaN or Inf {field} for b\.png\. Fix"):
+    with pytest.raises(ICKDError, match=rf"^peer 1 outputs NaN or Inf {field} for b\.png\. Fix"):
         check_finite(tapped, samples, "peer 1", "Fix.")
     getattr(tapped, field)[1, 2] = 0
     getattr(tapped, field)[2, 0] = value

@@ -98,7 +98,7 @@ class GpuSearchOnCpu(faiss_search.GpuSearch):
         super().__init__(torch.device("cpu"))
 
     def _knn(self, queries, rows, k):
-        assert queries.dtype == rows.dtype and k <= min(len(rows), faiss_search.DEEPEST_ON_GPU)
+        assert queries.dtype == rows.dtype and k <= min(len(rows), faiss_search.MAX_K_ON_GPU)
         assert queries.is_contiguous() and rows.is_contiguous()
         product = faiss.METRIC_INNER_PRODUCT
         result = faiss.knn(queries.float().numpy(), rows.float().numpy(), k, metric=product)
@@ -118,7 +118,7 @@ def test_the_slices_of_the_gpu_path_equal_torch(case, elements, deepest, half_qu
         case.query = replace(case.query, features=case.query.features.half())
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(faiss_search, "BLOCK_ELEMENTS", elements)
-        patch.setattr(faiss_search, "DEEPEST_ON_GPU", deepest)
+        patch.setattr(faiss_search, "MAX_K_ON_GPU", deepest)
         check_equals_torch(GpuPathOnCpu(), case)
 
 

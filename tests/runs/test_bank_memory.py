@@ -107,11 +107,13 @@ def peak_of(action: Callable[[], Any]) -> tuple[Any, int]:
 def measure_peaks(folder: str, capacity: int | None) -> dict[str, float]:
     """Return the status_bytes peaks of this rank by phase, as multiples of the bank."""
     distributed.CHUNK_BYTES = PIECE
-    fields = {"image": {"level": "image", "capacity_per_class": str(capacity)}}
+    cache_keys = {"image": {"level": "image", "capacity_per_class": str(capacity)}}
 
     def obtain(shard: bool) -> Any:
         with long_timeout_group():
-            return get_or_build_banks(fields, BankCache(folder), build(capacity), shard)["image"]
+            return get_or_build_banks(cache_keys, BankCache(folder), build(capacity), shard)[
+                "image"
+            ]
 
     peaks = {}
     for phase in ("built", "read", "sharded"):

@@ -19,13 +19,13 @@ from mmickd.storage.bank_files import TENSORS, fingerprint_of
 from mmickd.storage.cache import BankCache
 from mmickd.storage.files import MANIFEST, MAX_MANIFEST_BYTES
 from mmickd.structures import Samples
-from tests.helpers.stored_banks import FIELDS, make_bank, rejected, rewrite
+from tests.helpers.stored_banks import CACHE_KEY, make_bank, rejected, rewrite
 
 
 @pytest.fixture
 def stored(tmp_path):
     cache = BankCache(tmp_path / "cache")
-    return cache, cache.save(make_bank(), FIELDS)
+    return cache, cache.save(make_bank(), CACHE_KEY)
 
 
 @pytest.mark.parametrize("size", [MAX_MANIFEST_BYTES + 1, 2**40])
@@ -33,7 +33,7 @@ def test_a_large_manifest_is_not_read(stored, size):
     cache, folder = stored
     os.truncate(folder / MANIFEST, size)  # a sparse file: it takes no room on the disk
     assert "is larger than" in rejected(cache)
-    rejected(cache, {**FIELDS, "images": "x"})
+    rejected(cache, {**CACHE_KEY, "images": "x"})
 
 
 @pytest.mark.parametrize("name", [MANIFEST, TENSORS])
@@ -47,7 +47,7 @@ def test_links_and_pipes_are_refused(stored, name, target):
     else:
         (folder / name).symlink_to(copy if target == "copy" else target)
     assert "cannot be read" in rejected(cache)
-    rejected(cache, {**FIELDS, "images": "x"})
+    rejected(cache, {**CACHE_KEY, "images": "x"})
 
 
 def test_a_folder_that_leads_elsewhere_is_neither_read_nor_written(stored):
@@ -58,8 +58,8 @@ def test_a_folder_that_leads_elsewhere_is_neither_read_nor_written(stored):
     assert "is a link" in rejected(cache)
     before = {path: path.read_bytes() for path in elsewhere.iterdir()}
     with pytest.raises(OSError, match="is a link"):
-        cache.save(make_bank(seed=1), FIELDS)
-    cache.try_save(make_bank(seed=1), FIELDS)
+        cache.save(make_bank(seed=1), CACHE_KEY)
+    cache.try_save(make_bank(seed=1), CACHE_KEY)
     assert {path: path.read_bytes() for path in elsewhere.iterdir()} == before
 
 
@@ -146,29 +146,29 @@ def test_rows_that_are_not_sorted_are_refused(stored):
 
 def test_a_bank_of_another_width_than_the_teachers_is_refused(stored):
     cache, _ = stored
-    bank, line = cache.load(FIELDS, width=6)
+    bank, line = cache.load(CACHE_KEY, width=6)
     assert bank is None and "features" in line and "[20, 5]" in line
-    assert len(cache.load(FIELDS, width=5)[0]) == 20
+    assert len(cache.load(CACHE_KEY, width=5)[0]) == 20
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.float32])
 def test_a_bank_of_another_dtype_than_its_fields_say_is_refused(tmp_path, dtype):
     cache = BankCache(tmp_path)
-    fields = {**FIELDS, "dtype": str(dtype)}
-    folder = cache.save(make_bank(dtype), fields)
-    assert cache.load(fields)[0].features.dtype == dtype
+    cache_key = {**CACHE_KEY, "dtype": str(dtype)}
+    folder = cache.save(make_bank(dtype), cache_key)
+    assert cache.load(cache_key)[0].features.dtype == dtype
     other = torch.float32 if dtype == torch.float16 else torch.float16
     tensors = load_file(folder / TENSORS)
     rewrite(folder, {n: t.to(other) if t.is_floating_point() else t for n, t in tensors.items()})
-    assert "features" in rejected(cache, fields)
+    assert "features" in rejected(cache, cache_key)
 
 
 def test_more_rows_than_the_capacity_are_refused(tmp_path):
     cache, bank = BankCache(tmp_path), make_bank()
     for capacity in (bank.max_class_size, bank.max_class_size - 1):
-        cache.save(bank, {**FIELDS, "capacity_per_class": str(capacity)})
-    assert cache.load({**FIELDS, "capacity_per_class": str(bank.max_class_size)})[0] is not None
-    line = rejected(cache, {**FIELDS, "capacity_per_class": str(bank.max_class_size - 1)})
+        cache.save(bank, {**CACHE_KEY, "capacity_per_class": str(capacity)})
+    assert cache.load({**CACHE_KEY, "capacity_per_class": str(bank.max_class_size)})[0] is not None
+    line = rejected(cache, {**CACHE_KEY, "capacity_per_class": str(bank.max_class_size - 1)})
     assert "more than its capacity" in line
 
 
@@ -182,7 +182,7 @@ def test_a_file_is_flushed_through_a_handle_that_can_write(tmp_path, monkeypatch
         flush(handle)
 
     monkeypatch.setattr(os, "fsync", strict)
-    BankCache(tmp_path).save(make_bank(), FIELDS)
+    BankCache(tmp_path).save(make_bank(), CACHE_KEY)
 
 
 @pytest.mark.parametrize(
@@ -192,8 +192,8 @@ def test_a_file_is_flushed_through_a_handle_that_can_write(tmp_path, monkeypatch
 def test_a_manifest_cannot_make_the_message_long_or_of_two_lines(stored, manifest):
     cache, folder = stored
     rewrite(folder, **manifest)
-    for fields in (FIELDS, {**FIELDS, "images": "other"}):
-        assert len(rejected(cache, fields)) < 999
+    for cache_key in (CACHE_KEY, {**CACHE_KEY, "images": "other"}):
+        assert len(rejected(cache, cache_key)) < 999
 
 
 def test_names_of_tensors_cannot_make_the_message_long_or_of_two_lines(stored):
@@ -210,7 +210,7 @@ def test_a_full_disk_is_an_oserror_and_leaves_no_files(tmp_path):
     resource.setrlimit(resource.RLIMIT_FSIZE, (500, limits[1]))
     try:
         with pytest.raises(OSError):
-            cache.save(make_bank(), FIELDS)
+            cache.save(make_bank(), CACHE_KEY)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert not any(path.is_file() for path in tmp_path.rglob("*"))
@@ -221,7 +221,7 @@ def template():
     """A cache with one bank, and the bytes of its files."""
     with tempfile.TemporaryDirectory() as root:
         cache = BankCache(root)
-        folder = cache.save(make_bank(), FIELDS)
+        folder = cache.save(make_bank(), CACHE_KEY)
         yield cache, {name: (folder / name).read_bytes() for name in (MANIFEST, TENSORS)}
 
 
@@ -257,7 +257,7 @@ def byte_changes(draw):
 def test_fuzz(template, name, changes, has_right_checksum):
     """Changed bytes give no bank or the original; with a right checksum, no bank or a valid one."""
     cache, files = template
-    folder = Path(cache.folder(FIELDS))
+    folder = Path(cache.folder(CACHE_KEY))
     for path, data in files.items():
         (folder / path).write_bytes(data)
     data = files[name]
@@ -267,7 +267,7 @@ def test_fuzz(template, name, changes, has_right_checksum):
     has_right_checksum = has_right_checksum and name == TENSORS
     if has_right_checksum:
         rewrite(folder)
-    bank, line = cache.load(FIELDS)
+    bank, line = cache.load(CACHE_KEY)
     assert "\n" not in line and len(line) < 999
     if bank is None:
         return

@@ -17,21 +17,21 @@ from mmickd.storage.files import MANIFEST, default_cache_dir
 from mmickd.storage.image_names import NAMES
 from mmickd.structures import Samples
 from mmickd.utils.errors import ICKDError
-from tests.helpers.stored_banks import FIELDS, make_bank, rejected, rewrite
+from tests.helpers.stored_banks import CACHE_KEY, make_bank, rejected, rewrite
 
 
 @pytest.fixture
 def stored(tmp_path):
     """A cache with one bank, and the bank's folder."""
     cache = BankCache(tmp_path / "cache")
-    return cache, cache.save(make_bank(), FIELDS)
+    return cache, cache.save(make_bank(), CACHE_KEY)
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.float32])
 def test_round_trip_is_exact(tmp_path, dtype):
     cache, bank = BankCache(tmp_path), make_bank(dtype)
-    folder = cache.save(bank, FIELDS)
-    again, line = BankCache(str(tmp_path)).load(dict(reversed(FIELDS.items())))
+    folder = cache.save(bank, CACHE_KEY)
+    again, line = BankCache(str(tmp_path)).load(dict(reversed(CACHE_KEY.items())))
     assert str(folder) in line
     for name in (*Samples.names(), "offsets"):
         a, b = getattr(again, name), getattr(bank, name)
@@ -43,24 +43,24 @@ def test_round_trip_is_exact(tmp_path, dtype):
 def test_the_time_of_the_manifest_is_that_of_the_last_use(stored):
     cache, folder = stored
     os.utime(folder / MANIFEST, (1, 1))
-    rejected(cache, {**FIELDS, "images": "x"})
+    rejected(cache, {**CACHE_KEY, "images": "x"})
     assert (folder / MANIFEST).stat().st_mtime == 1  # read, not used
-    assert cache.load(FIELDS)[0] is not None
+    assert cache.load(CACHE_KEY)[0] is not None
     assert time.time() - (folder / MANIFEST).stat().st_mtime < 3600
 
 
 def test_descriptions_for_people_do_not_change_the_fingerprint(tmp_path):
-    named = BankCache(tmp_path, about={"teacher_checkpoint": "../../iter_9.pth"})
-    folder = named.save(make_bank(), FIELDS)
-    assert folder == BankCache(tmp_path).folder(FIELDS)
-    assert BankCache(tmp_path).load(FIELDS)[0] is not None
-    assert json.loads((folder / MANIFEST).read_text())["about"] == named.about
+    named = BankCache(tmp_path, description={"teacher_checkpoint": "../../iter_9.pth"})
+    folder = named.save(make_bank(), CACHE_KEY)
+    assert folder == BankCache(tmp_path).folder(CACHE_KEY)
+    assert BankCache(tmp_path).load(CACHE_KEY)[0] is not None
+    assert json.loads((folder / MANIFEST).read_text())["about"] == named.description
 
 
 def test_saving_twice_replaces(stored):
     cache, folder = stored
-    cache.save(make_bank(seed=1), FIELDS)
-    assert torch.equal(cache.load(FIELDS)[0].features, make_bank(seed=1).features)
+    cache.save(make_bank(seed=1), CACHE_KEY)
+    assert torch.equal(cache.load(CACHE_KEY)[0].features, make_bank(seed=1).features)
     assert len(list(cache.root.iterdir())) == 1 and len(list(folder.iterdir())) == 3
 
 
@@ -81,7 +81,7 @@ def test_one_flipped_bit_anywhere(stored):
         (folder / TENSORS).write_bytes(changed)
         assert "truncated or was altered" in rejected(cache)
     (folder / TENSORS).write_bytes(data)
-    assert cache.load(FIELDS)[0] is not None
+    assert cache.load(CACHE_KEY)[0] is not None
 
 
 def test_another_format(stored):
@@ -90,17 +90,19 @@ def test_another_format(stored):
     assert f"is of format {FORMAT_VERSION + 1}" in rejected(cache)
 
 
-@pytest.mark.parametrize("fields", [{**FIELDS, "images": "other"}, {}, {**FIELDS, "more": 1}])
-def test_a_folder_that_holds_another_bank(stored, fields):
+@pytest.mark.parametrize(
+    "cache_key", [{**CACHE_KEY, "images": "other"}, {}, {**CACHE_KEY, "more": 1}]
+)
+def test_a_folder_that_holds_another_bank(stored, cache_key):
     cache, folder = stored
-    rewrite(folder, fields=fields)
+    rewrite(folder, fields=cache_key)
     assert "is of another" in rejected(cache)
 
 
-@pytest.mark.parametrize("fields", [None, [], "text", 3])
-def test_fields_of_another_kind(stored, fields):
+@pytest.mark.parametrize("cache_key", [None, [], "text", 3])
+def test_a_manifest_whose_fields_are_no_dict(stored, cache_key):
     cache, folder = stored
-    rewrite(folder, fields=fields)
+    rewrite(folder, fields=cache_key)
     rejected(cache)
 
 
@@ -113,7 +115,7 @@ def test_an_invalid_manifest(stored, text):
     (folder / MANIFEST).write_text(text)
     assert str(folder) in rejected(cache)
     # The search for the nearest bank goes on, too.
-    rejected(cache, {**FIELDS, "images": "x"})
+    rejected(cache, {**CACHE_KEY, "images": "x"})
 
 
 def test_a_manifest_that_is_no_text(stored):
@@ -197,15 +199,15 @@ def test_what_a_killed_writer_leaves_is_no_bank(stored):
         for name, data in files.items():
             (folder / name).write_bytes(data)
         assert "cannot be read" in rejected(cache)
-        cache.save(make_bank(), FIELDS)  # and the next run repairs it
-        assert cache.load(FIELDS)[0] is not None
+        cache.save(make_bank(), CACHE_KEY)  # and the next run repairs it
+        assert cache.load(CACHE_KEY)[0] is not None
 
 
 def test_an_old_manifest_with_new_tensors_is_refused(stored):
     """Killed while it replaced a bank: the manifest is still the old one."""
     cache, folder = stored
     manifest = (folder / MANIFEST).read_bytes()
-    cache.save(make_bank(seed=1), FIELDS)
+    cache.save(make_bank(seed=1), CACHE_KEY)
     (folder / MANIFEST).write_bytes(manifest)
     assert "truncated or was altered" in rejected(cache)
 
@@ -218,7 +220,7 @@ def test_a_failing_writer_leaves_no_files(tmp_path, monkeypatch):
 
     monkeypatch.setattr("mmickd.storage.bank_files.save_file", full)
     with pytest.raises(OSError, match="No space"):
-        cache.save(make_bank(), FIELDS)
+        cache.save(make_bank(), CACHE_KEY)
     assert not any(p.is_file() for p in tmp_path.rglob("*"))
 
 
@@ -229,10 +231,10 @@ def test_no_cache_folder_yet(tmp_path):
 
 def test_the_nearest_bank_is_named(stored):
     cache, folder = stored
-    cache.save(make_bank(), {**FIELDS, "teacher_weights": "x", "images": "y"})
-    line = rejected(cache, {**FIELDS, "images": "new"})
-    assert f"the nearest one, {folder}, has another images" in line
-    line = rejected(cache, {**FIELDS, "teacher_weights": "x", "images": "new"})
+    cache.save(make_bank(), {**CACHE_KEY, "teacher_weights": "x", "images": "y"})
+    line = rejected(cache, {**CACHE_KEY, "images": "new"})
+    assert f"the nearest bank, {folder}, has another images" in line
+    line = rejected(cache, {**CACHE_KEY, "teacher_weights": "x", "images": "new"})
     assert "has another images" in line and str(folder) not in line
 
 
@@ -244,15 +246,15 @@ def test_a_folder_that_cannot_be_made(tmp_path, where, caplog):
     cache = BankCache(root)
     rejected(cache)
     with pytest.raises(OSError):
-        cache.save(make_bank(), FIELDS)
+        cache.save(make_bank(), CACHE_KEY)
 
 
 def test_try_save_returns_a_finding_and_continues(tmp_path):
     (tmp_path / "file").write_text("")
-    finding = BankCache(tmp_path / "file" / "cache").try_save(make_bank(), FIELDS)
+    finding = BankCache(tmp_path / "file" / "cache").try_save(make_bank(), CACHE_KEY)
     assert finding is not None and finding.code == "bank_not_cached"
     assert "bank.cache_dir" in finding.text
-    assert BankCache(tmp_path / "cache").try_save(make_bank(), FIELDS) is None
+    assert BankCache(tmp_path / "cache").try_save(make_bank(), CACHE_KEY) is None
 
 
 def test_default_folder(monkeypatch, tmp_path):

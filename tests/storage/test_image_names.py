@@ -20,7 +20,7 @@ from mmickd.storage.files import MANIFEST, sha256
 from mmickd.storage.image_names import CHECKSUM, NAMES, add_names, read_names
 from mmickd.structures import Samples
 from mmickd.utils.errors import ICKDError
-from tests.helpers.stored_banks import FIELDS
+from tests.helpers.stored_banks import CACHE_KEY
 
 PATHS = ["data/cat/0.png", "data/dog/1.png", "data/dog/2.png"]
 
@@ -40,7 +40,7 @@ def cache_of(root: Path) -> BankCache:
 @pytest.fixture
 def stored(tmp_path: Path) -> tuple[BankCache, Path]:
     cache = cache_of(tmp_path / "cache")
-    return cache, cache.save(bank_of(PATHS), FIELDS)
+    return cache, cache.save(bank_of(PATHS), CACHE_KEY)
 
 
 def make_old(folder: Path) -> None:
@@ -92,18 +92,18 @@ def test_changed_names_are_an_error_and_the_bank_stays(
     change(folder)
     with pytest.raises(ICKDError, match=rf"image names .*\(.*{reason}.*`mmickd bank CONFIG`"):
         read_names(folder)
-    assert len(cache.load(FIELDS)[0] or ()) == 3
+    assert len(cache.load(CACHE_KEY)[0] or ()) == 3
     if how != "folder":
         assert [entry.fault() for entry in cache.entries()] == [""]
-        cache.complete(FIELDS)
+        cache.complete(CACHE_KEY)
         assert sorted(read_names(folder).values()) == PATHS
-        assert len(cache.load(FIELDS)[0] or ()) == 3
+        assert len(cache.load(CACHE_KEY)[0] or ()) == 3
 
 
 def test_valid_names_are_left_as_they_are(stored: tuple[BankCache, Path]) -> None:
     cache, folder = stored
     before = (folder / NAMES).stat().st_ino, (folder / MANIFEST).stat().st_ino
-    cache.complete(FIELDS)
+    cache.complete(CACHE_KEY)
     assert before == ((folder / NAMES).stat().st_ino, (folder / MANIFEST).stat().st_ino)
 
 
@@ -120,7 +120,7 @@ def test_a_forged_checksum_gives_no_wrong_name(stored: tuple[BankCache, Path], t
     except ICKDError:
         names = {}
     assert not set(names) & {image_id(name) for name in PATHS}
-    assert cache.load(FIELDS)[0] is not None
+    assert cache.load(CACHE_KEY)[0] is not None
 
 
 def test_killed_between_names_and_manifest(stored: tuple[BankCache, Path]) -> None:
@@ -130,7 +130,7 @@ def test_killed_between_names_and_manifest(stored: tuple[BankCache, Path]) -> No
     (folder / MANIFEST).write_bytes(before)
     with pytest.raises(ICKDError, match="altered"):
         read_names(folder)
-    cache.complete(FIELDS)
+    cache.complete(CACHE_KEY)
     assert sorted(read_names(folder).values()) == PATHS
 
 
@@ -147,7 +147,7 @@ def test_names_of_a_missing_folder_are_an_error(tmp_path: Path) -> None:
     with pytest.raises(ICKDError, match="image names"):
         read_names(tmp_path / "none")
     with pytest.raises(OSError):
-        cache_of(tmp_path).complete(FIELDS)
+        cache_of(tmp_path).complete(CACHE_KEY)
 
 
 # Letters of a Linux path in Python: all but NUL; bytes that are no UTF-8 are surrogates.
@@ -163,7 +163,7 @@ path_letters = st.one_of(
 def test_names_of_any_letters(names: list[str]) -> None:
     with tempfile.TemporaryDirectory() as root:
         bank = bank_of(names)
-        folder = BankCache(root, names=lambda: names).save(bank, FIELDS)
+        folder = BankCache(root, names=lambda: names).save(bank, CACHE_KEY)
         stored = read_names(folder)
         assert [stored[number] for number in bank.ids.tolist()] == names
         lines = (folder / NAMES).read_bytes().splitlines()

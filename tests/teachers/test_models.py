@@ -84,7 +84,7 @@ def test_other_objects_than_models_are_refused(configs, kind):
     cfg = configs["mmpretrain"]
     options = dict(Conv2d=dict(in_channels=1, out_channels=1, kernel_size=1))
     options["LinearClsHead"] = dict(num_classes=2, in_channels=2)
-    with pytest.raises(ICKDError, match=r"^teacher\.cfg .*no model"):
+    with pytest.raises(ICKDError, match=r"^teacher\.cfg .*no BaseModel"):
         build_network(dict(options.get(kind, {}), type=kind), cfg, None)
 
 

@@ -299,9 +299,9 @@ def test_the_fingerprint_follows_the_feature_layer(files):
     ("scope", "name", "words"),
     [
         ("mmpretrain", "backbone.layer9", "backbone.layer9"),
-        ("mmpretrain", "backbone", "gives no tensor"),
-        ("mmpretrain", "head.loss_module", "gives no tensor"),
-        ("mmseg", "decode_head.loss_decode", "gives no tensor"),
+        ("mmpretrain", "backbone", "outputs no tensor"),
+        ("mmpretrain", "head.loss_module", "outputs no tensor"),
+        ("mmseg", "decode_head.loss_decode", "outputs no tensor"),
     ],
 )
 def test_a_feature_layer_without_a_tensor_is_refused(files, scope, name, words):

@@ -49,7 +49,7 @@ def test_another_number_of_classes_names_who_has_it() -> None:
 
 
 def test_one_output_is_no_softmax() -> None:
-    with pytest.raises(ICKDError, match="gives 1 output"):
+    with pytest.raises(ICKDError, match="has 1 output"):
         check_classes(1, {"the teacher": 1}, None, data("cat"))
 
 

@@ -373,7 +373,7 @@ def test_a_loss_that_is_not_finite_is_reported() -> None:
     with pytest.raises(
         ICKDError, match=r"^loss_b not finite .* in iteration 3 \(images: 0\.png, 1"
     ):
-        distilled.watch.check()
+        distilled.nan_guard.check()
 
 
 def test_a_teachers_nan_is_reported_even_if_the_losses_are_finite() -> None:
@@ -386,7 +386,7 @@ def test_a_teachers_nan_is_reported_even_if_the_losses_are_finite() -> None:
     (gradient,) = torch.autograd.grad(result["loss_nicd"], student.logits)
     assert torch.isfinite(result["loss_nicd"]) and not torch.isfinite(gradient).all()
     with pytest.raises(ICKDError, match=r"^teacher_logits not finite"):
-        distilled.watch.check()
+        distilled.nan_guard.check()
 
 
 def test_terms_with_weight_0_are_not_checked_for_nan() -> None:
@@ -394,7 +394,7 @@ def test_terms_with_weight_0_are_not_checked_for_nan() -> None:
     teacher.logits[1] = torch.nan
     distilled = classifying(LossTerms.build({name: dict(loss_weight=0) for name in OFF}), teacher)
     step(distilled)
-    distilled.watch.check()
+    distilled.nan_guard.check()
 
 
 def test_losses_of_peers_are_checked_for_nan() -> None:
@@ -406,7 +406,7 @@ def test_losses_of_peers_are_checked_for_nan() -> None:
     distilled = distiller(GivenTeacher([], [peer_step]), only_terms(RecordingLoss(is_dense=True)))
     step(distilled, student)
     with pytest.raises(ICKDError, match=r"^peer7\.teacher_logits not finite"):
-        distilled.watch.check()
+        distilled.nan_guard.check()
 
 
 def test_weights_that_change_are_logged() -> None:

@@ -128,7 +128,7 @@ def test_impossible_levels(level: Any) -> None:
 
 
 def test_a_sharded_bank_has_no_stored_queries() -> None:
-    with pytest.raises(ICKDError, match=r"query='bank' looks its rows up in the whole bank"):
+    with pytest.raises(ICKDError, match=r"query='bank' needs the whole bank"):
         read(query="bank", bank=dict(shard=True))
     assert read(query="bank").query == "bank" and read(bank=dict(shard=True)).bank.shard
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from mmickd.training.resuming import Latest, is_readable, latest_checkpoint
+from mmickd.training.resuming import LatestCheckpoint, is_readable, latest_checkpoint
 
 
 def save(path: Path, age: int = 0) -> Path:
@@ -32,11 +32,11 @@ def work_dir(tmp_path: Path) -> Path:
 
 
 def test_a_complete_recorded_checkpoint_is_resumed(work_dir: Path) -> None:
-    assert latest_checkpoint(work_dir) == Latest(str(work_dir / "iter_15.pth"))
+    assert latest_checkpoint(work_dir) == LatestCheckpoint(str(work_dir / "iter_15.pth"))
 
 
 def test_without_a_record_the_run_starts_from_the_beginning(tmp_path: Path) -> None:
-    assert latest_checkpoint(tmp_path / "none") == Latest(None)
+    assert latest_checkpoint(tmp_path / "none") == LatestCheckpoint(None)
 
 
 @pytest.mark.parametrize("share", [0.0, 0.02, 0.5, 0.999])

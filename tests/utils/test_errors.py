@@ -4,7 +4,7 @@ import pickle
 
 import pytest
 
-from mmickd.utils.errors import LONGEST_LINE, ICKDError, OptionError
+from mmickd.utils.errors import MAX_LINE_LENGTH, ICKDError, OptionError
 
 
 def test_an_option_error_is_an_ickd_error_is_a_value_error():
@@ -17,19 +17,19 @@ def test_an_option_error_is_an_ickd_error_is_a_value_error():
 def test_an_option_error_distinguishes_text_from_numbers(value, shown):
     error = OptionError("temperature", value, "it must be positive.")
     assert str(error) == f"temperature={shown}: it must be positive."
-    assert (error.name, error.value, error.needed) == ("temperature", value, "it must be positive.")
+    assert (error.name, error.value, error.rule) == ("temperature", value, "it must be positive.")
 
 
 def test_a_message_is_printable_and_short_whatever_it_quotes():
     error = ICKDError("no file " + "\x1b[1m" + "a" * 9000 + " here.\nGive\tanother.")
-    assert str(error).isprintable() and len(str(error)) <= LONGEST_LINE
+    assert str(error).isprintable() and len(str(error)) <= MAX_LINE_LENGTH
     assert str(error).startswith("no file \\x1b[1maaa") and str(error).endswith("Give another.")
 
 
 def test_lines_below_a_message_stay_lines():
     error = pickle.loads(pickle.dumps(ICKDError("Two are missing:", "  a\nb", "  c" * 999)))
     first, second, third = str(error).splitlines()
-    assert (first, second) == ("Two are missing:", "  a b") and len(third) <= LONGEST_LINE
+    assert (first, second) == ("Two are missing:", "  a b") and len(third) <= MAX_LINE_LENGTH
 
 
 @pytest.mark.parametrize(
@@ -52,4 +52,4 @@ def test_inside_returns_a_copy_with_a_longer_name():
 def test_an_option_error_can_be_pickled():
     error = pickle.loads(pickle.dumps(OptionError("size", 0, "it must be positive.")))
     assert str(error) == "size=0: it must be positive."
-    assert (error.name, error.value, error.needed) == ("size", 0, "it must be positive.")
+    assert (error.name, error.value, error.rule) == ("size", 0, "it must be positive.")

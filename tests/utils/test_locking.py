@@ -15,7 +15,7 @@ from mmickd.storage.cache import BankCache
 from mmickd.storage.entry import lock_of
 from mmickd.utils import locking
 from mmickd.utils.locking import locked
-from tests.helpers.stored_banks import FIELDS, make_bank
+from tests.helpers.stored_banks import CACHE_KEY, make_bank
 
 ROOT = Path(__file__).parents[2]
 DEADLINE = 120.0
@@ -86,15 +86,15 @@ def test_the_second_run_waits_and_reads_what_the_first_wrote(tmp_path, start):
     first.until("held")
     second = start("load")
     line = second.until("Waiting for")
-    assert f"the image bank {BankCache(tmp_path).folder(FIELDS)}" in line
-    assert str(lock_of(BankCache(tmp_path).folder(FIELDS))) in line
+    assert f"the image bank {BankCache(tmp_path).folder(CACHE_KEY)}" in line
+    assert str(lock_of(BankCache(tmp_path).folder(CACHE_KEY))) in line
     time.sleep(1)
     assert not any("bank from" in line or "Building" in line for line in second.lines)
     first.go_on()
     second.until("memory bank from")
     second.until("free")
     first.until("free")
-    bank, _ = BankCache(tmp_path).load(FIELDS)
+    bank, _ = BankCache(tmp_path).load(CACHE_KEY)
     assert torch.equal(bank.features, make_bank(seed=7).features)
 
 
@@ -144,9 +144,9 @@ def test_the_reminder_is_repeated(tmp_path, monkeypatch, logged):
 
 def test_each_bank_has_its_lock(tmp_path):
     cache = BankCache(tmp_path)
-    with cache.lock(FIELDS), cache.lock({**FIELDS, "level": "pixel"}):
+    with cache.lock(CACHE_KEY), cache.lock({**CACHE_KEY, "level": "pixel"}):
         assert len(list(tmp_path.iterdir())) == 2
-    assert not cache.folder(FIELDS).exists()  # the lock does not lie in the bank's folder
+    assert not cache.folder(CACHE_KEY).exists()  # the lock does not lie in the bank's folder
 
 
 @pytest.mark.parametrize("place", ["file/cache/x.lock", "l" * 300, "folder", "link"])

@@ -12,13 +12,13 @@ from mmickd.utils.timing import Progress, Stopwatch
 
 
 def test_stopwatch_adds_up_and_starts_again():
-    watch = Stopwatch()
-    assert watch.collect() == 0
+    stopwatch = Stopwatch()
+    assert stopwatch.collect() == 0
     for _ in range(2):
-        with watch.timed(torch.device("cpu")):
+        with stopwatch.timed(torch.device("cpu")):
             time.sleep(0.01)
-    assert 0.02 <= watch.collect() < 2
-    assert watch.collect() == 0
+    assert 0.02 <= stopwatch.collect() < 2
+    assert stopwatch.collect() == 0
 
 
 @pytest.fixture

@@ -1,10 +1,10 @@
-r"""Derive class folders from other ones: with fewer pictures, label errors or a long tail.
+r"""Derive class folders from other class folders: fewer pictures, label errors or a long tail.
 
-    OUT/{train,val,select}/<class>/<class the picture truly shows>_<file of the source>
+    OUT/{train,val,select}/<class>/<true class of the picture>_<file of the source>
 
-The steps have the order of the options. The random order of the pictures of a class only depends
+The steps have the order of the options. The random order of the pictures of a class depends only
 on the seed and the class: of two sets that differ in --per-class, the larger contains the smaller,
-and both hold the same pictures out. Pictures are hard links, or copies if the file system has no
+and both hold out the same pictures. Pictures are hard links, or copies if the file system has no
 links.
 
     python tools/dataset_converters/derive.py data/tin100 data/tin20_noisy --classes 0:20 \
@@ -35,7 +35,7 @@ Pictures = dict[str, list[Path]]
 
 
 class Placed(NamedTuple):
-    """Picture with the class of its folder (``label``) and the class that it shows (``truth``)."""
+    """Picture with the class of its folder (``label``) and its true class (``truth``)."""
 
     source: Path
     label: str
@@ -95,7 +95,7 @@ def chosen_classes(choice: str | None, known_classes: list[str]) -> list[str]:
     """Return the classes that ``--classes`` names: all, a slice, or the lines of a file.
 
     Raises:
-        SystemExit: If none remains, or one is not in the source.
+        SystemExit: If no class remains, or a class is not in the source.
     """
     first, colon, last = (choice or ":").partition(":")
     if colon and all(end == "" or end.isdecimal() for end in (first, last)):
@@ -129,12 +129,13 @@ def tail_shares(classes: list[str], imbalance: float, seed: int) -> dict[str, fl
 
 
 def with_noise(pictures: Pictures, share: float, seed: int) -> list[Placed]:
-    """Give ``share`` of the pictures of each class the label of another class, drawn uniformly.
+    """Return pictures with label errors: ``share`` of each class get another class as label.
 
     Args:
-        pictures (Pictures): Training pictures by the class that they show.
-        share (float): 0 to 1, of each class, to the nearest picture.
-        seed (int): Seed of which pictures, and of their labels.
+        pictures (Pictures): Training pictures by their true class.
+        share (float): Share of each class, 0 to 1, rounded to whole pictures; the other class is
+            drawn uniformly.
+        seed (int): Seed of the choice of the pictures, and of their labels.
     """
     placed = []
     for name, files in pictures.items():
@@ -158,7 +159,7 @@ def arrange(train: Pictures, val: Pictures, args: argparse.Namespace) -> dict[st
         args (argparse.Namespace): The command line.
 
     Returns:
-        dict[str, list[Placed]]: Pictures of each split: train, val, and select if it has any.
+        dict[str, list[Placed]]: Pictures of each split: train, val, and select if it is not empty.
 
     Raises:
         SystemExit: If a class has too few pictures.
@@ -206,7 +207,7 @@ def derive(args: argparse.Namespace) -> bool:
         args (argparse.Namespace): The command line.
 
     Returns:
-        bool: False if it was complete already, so that nothing was done.
+        bool: False if the folder was complete already.
 
     Raises:
         SystemExit: If an option is out of range, or the source is not in class folders.
@@ -244,7 +245,7 @@ def write_truth(pictures: list[Placed], path: Path) -> None:
 
 
 def check(args: argparse.Namespace) -> None:
-    """Reject options that are out of range, and the source as output folder."""
+    """Raise ``SystemExit`` for options out of range, and if the output folder holds the source."""
     if args.out.resolve() in (args.source.resolve(), *args.source.resolve().parents):
         raise SystemExit(f"{args.out} is the source or holds it: name another folder to make.")
     for name, low, high in (

@@ -1,4 +1,4 @@
-"""Make *digit scenes*, a small segmentation set, from what travels with scikit-learn (no download).
+"""Make *digit scenes*, a small segmentation set, from data of scikit-learn (no download).
 
     data/digit_scenes/{img_dir,ann_dir}/{train,val,select}/<number>.png
 
@@ -22,14 +22,14 @@ from PIL import Image
 
 FORMAT = 2
 INK_THRESHOLD = 96
-"""Smallest ink (0..255) of a pixel that belongs to the digit and not to the background."""
+"""Minimum ink (0..255) of a pixel that belongs to the digit and not to the background."""
 TINT = (180, 255)
 """Range of red, green and blue of a digit, which is brighter than the photograph."""
 DIMMING = 0.4
 """Factor of the photograph's pixels."""
 SMALLEST_DIGIT, LARGEST_DIGIT = 28, 36
 TRIES = 12
-"""Digits that a scene tries to place; a digit that would overlap another is left out."""
+"""Number of digits to place in a scene; a digit that would overlap another is left out."""
 OPTIONS = {
     "out": "folder to make",
     "num_train": "training scenes",
@@ -51,7 +51,7 @@ class SceneMaker:
         labels: Their classes 0..9, shape (N,).
         photos: Parts of the photographs, each (H, W, 3), uint8.
         size: Side of a scene in pixels.
-        seed: Seed of the split; scene ``k`` only depends on (seed, k).
+        seed: Seed of the split; scene ``k`` depends only on (seed, k).
         label_noise: Share of the digits, 0 to 1, with another class in the label map.
     """
 
@@ -142,7 +142,7 @@ def scene_makers(
     )
     report = val[1::2] if select else val
     parts = dict(train=(train, left, 2 * seed, label_noise), val=(report, right, 2 * seed + 1, 0.0))
-    if select:  # with a seed that no other split has
+    if select:  # the seed differs from the seeds of the other splits
         parts["select"] = (val[::2], right, 10**6 + seed, 0.0)
     return {
         split: SceneMaker(
@@ -165,7 +165,7 @@ def make_scenes(
     """Write the scenes; the arguments are described in ``OPTIONS``.
 
     Returns:
-        False if ``out`` was complete already, so that nothing was done.
+        False if ``out`` was complete already.
 
     Raises:
         ValueError: If an argument is out of range.

@@ -3,9 +3,9 @@
     data/digits/{train,val,select}/<0..9>/<sample>.png
 
 The layout is that of ``mmpretrain.CustomDataset``. The training split is small and balanced, so
-that a teacher helps; all other samples are the validation split, of which ``--select`` holds some
-out to choose settings on. ``--long-tail`` makes the classes unequal, and ``--label-noise`` moves
-some training pictures to the folder of another class.
+that a teacher helps; all other samples are the validation split. ``--select`` holds some of them
+out for the choice of settings. ``--long-tail`` makes the classes unequal, and ``--label-noise``
+moves some training pictures to the folder of another class.
 """
 
 from __future__ import annotations
@@ -64,10 +64,10 @@ def split_digits(
 
 
 def check_label_noise(share: float) -> None:
-    """Reject a share outside of 0 to 1.
+    """Check that a share is in [0, 1].
 
     Raises:
-        ValueError: If it lies outside.
+        ValueError: If it is not.
     """
     if not 0 <= share <= 1:
         raise ValueError(f"--label-noise must lie between 0 and 1, got {share}.")
@@ -144,7 +144,7 @@ def make_digits(
     """Write the digits as class folders; the arguments are described in ``OPTIONS``.
 
     Returns:
-        False if ``out`` was complete already, so that nothing was done.
+        False if ``out`` was complete already.
 
     Raises:
         ValueError: If an argument is out of range.

@@ -1,4 +1,4 @@
-"""Functions of all converters: output folders that are complete or absent, progress, options."""
+"""Common functions of the converters: atomic output folders, progress, options."""
 
 from __future__ import annotations
 
@@ -46,11 +46,11 @@ def manifest_folder(out: Path, params: dict[str, Any]) -> Iterator[tuple[Path, d
     """Yield a temporary folder that replaces ``out`` when the block succeeds, and its manifest.
 
     Args:
-        out: The final folder; one of an earlier call is replaced.
-        params: JSON-serialisable parameters, stored in the manifest. The block may add to it.
+        out: The final folder; a folder of an earlier call is replaced.
+        params: JSON-serialisable parameters, stored in the manifest. The block may add entries.
 
     Raises:
-        FileExistsError: If ``out`` has content but no manifest, so that it is not ours.
+        FileExistsError: If ``out`` has content but no manifest: a converter did not write it.
     """
     if out.exists() and any(out.iterdir()) and read_manifest(out) is None:
         raise FileExistsError(
@@ -64,7 +64,7 @@ def manifest_folder(out: Path, params: dict[str, Any]) -> Iterator[tuple[Path, d
 
 
 def read_manifest(out: Path) -> dict[str, Any] | None:
-    """Return the manifest of a complete folder; None if there is none."""
+    """Return the manifest of a complete folder; None without a manifest."""
     try:
         return json.loads((out / MANIFEST).read_text())
     except (OSError, ValueError):
@@ -81,7 +81,7 @@ def existing(path: Path, hint: str) -> Path:
 
     Args:
         path: File or folder of the input.
-        hint: What to do if it is missing.
+        hint: Advice if it is missing.
 
     Raises:
         SystemExit: If it does not exist.
@@ -98,7 +98,7 @@ def report(done: int, total: int, items: str, every: int = 1) -> None:
 
 
 def print_state(out: Path, is_new: bool) -> None:
-    """Print whether a folder was made now, or was complete already."""
+    """Print that a folder is ready (``is_new``), or that it was complete already."""
     print(f"{out} is {'ready' if is_new else 'complete already, nothing to do'}.")
 
 

@@ -1,4 +1,4 @@
-"""The facts about a run before its first step, from a small bank and a few steps."""
+"""Collection of the report of ``mmickd check``, from a small bank and a few training steps."""
 
 from __future__ import annotations
 
@@ -35,15 +35,14 @@ from mmickd.diagnostics.label_issues import share_of_label_issues
 
 
 def collect(cfg: Config, images: int) -> CheckReport:
-    """Return the report on a run, which is built up to its first step.
+    """Return the report on a run, which is prepared up to its first step.
 
     Args:
         cfg: The whole config; it is not changed.
-        images: Images that a frozen bank is built from; twice as many, and so on, if none of them
-            has a label.
+        images: Number of images of the small bank; it is doubled while no image has a label.
 
     Raises:
-        ICKDError: if the run cannot begin.
+        ICKDError: If the run cannot begin.
     """
     while True:
         try:
@@ -68,8 +67,8 @@ def _collect(run: OpenRun) -> CheckReport:
         labels, predictions = sample.labels, sample.logits.argmax(dim=1)
     agreement = class_agreement = None
     if teacher.is_frozen and len(labels):
-        right = (predictions == labels).double()
-        agreement, class_agreement = float(right.mean()), mean_over_classes(right, labels)
+        is_correct = (predictions == labels).double()
+        agreement, class_agreement = float(is_correct.mean()), mean_over_classes(is_correct, labels)
 
     findings = [*run.findings, *_bank_findings(run, frozen, classes)]
     has_classes = all(bank.report.present > 1 for bank in frozen.values())
@@ -77,7 +76,7 @@ def _collect(run: OpenRun) -> CheckReport:
         if not frozen:
             findings += teacher_findings(class_agreement, len(labels.unique()))
         findings += class_order_findings(labels, predictions, classes)
-    # A teacher that learns has no meaningful gradients at first, a bank of one class no negatives.
+    # At first, gradients from a teacher that learns mean nothing; one class has no negatives.
     if teacher.is_frozen and has_classes:
         findings += steps.gradient_findings()
     sections = [
@@ -91,7 +90,7 @@ def _collect(run: OpenRun) -> CheckReport:
 
 
 def _all_images(run: OpenRun) -> BankImages | None:
-    """Return all images of the frozen bank, of which the run has a sample."""
+    """Return all images of the whole frozen bank; the run has a sample of them."""
     if run.ready.images is None:
         return None
     images = copy.copy(run.ready.images)
@@ -100,7 +99,7 @@ def _all_images(run: OpenRun) -> BankImages | None:
 
 
 def _frozen_banks(run: OpenRun, images: BankImages) -> dict[str, FrozenBankReport]:
-    """Return, by level, the figures of the frozen bank.
+    """Return the figures of the frozen bank of each level.
 
     Args:
         run: The run, with the small bank.
@@ -129,7 +128,7 @@ def _frozen_banks(run: OpenRun, images: BankImages) -> dict[str, FrozenBankRepor
 def _bank_findings(
     run: OpenRun, frozen: Mapping[str, FrozenBankReport], classes: list[str]
 ) -> Iterator[Finding]:
-    """Yield what looks wrong with the frozen banks, beside what the run itself reports."""
+    """Yield the findings about the frozen banks that the run does not report."""
     for level, bank in frozen.items():
         report = bank.report
         findings = [*size_findings(bank.size.rows_per_class, run.ready.requests)]
@@ -145,7 +144,7 @@ def _bank_findings(
                     "warning",
                     f"all rows of the small bank, from {len(run.ready.images)} images, are of "
                     f"class {label} ({classes[label]}): agreement, neighbours and gradients cannot "
-                    "be judged. Set --images to a larger number.",
+                    "be checked. Set --images to a larger number.",
                 )
             )
         yield from (finding.at(f"{level} level") for finding in findings)

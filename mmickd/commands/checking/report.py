@@ -1,4 +1,4 @@
-"""Report of ``mmickd check``: sections that are printed and written as JSON."""
+"""Report of ``mmickd check``: sections for the terminal and for the JSON file."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from mmickd.diagnostics.finding import Finding
 
 @dataclass(frozen=True)
 class Section:
-    """Part of the report: a table for people, and plain values for scripts.
+    """Section of the report: a table, and plain values for the JSON file.
 
     Args:
         title: Title of the table; the whole text of a section without columns.
@@ -32,11 +32,11 @@ class Section:
 
 @dataclass(frozen=True)
 class CheckReport:
-    """All facts about a run before its first step.
+    """Report on a run before its first step.
 
     Args:
-        sections: Parts of the report, in their order.
-        findings: What looks wrong with the run, and warnings of other packages (level info).
+        sections: Sections in their order.
+        findings: Findings about the run, and warnings of other packages (level info).
     """
 
     sections: Sequence[Section]

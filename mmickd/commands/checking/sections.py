@@ -1,4 +1,4 @@
-"""Sections of the report of ``mmickd check``, a function for each."""
+"""Sections of the report of ``mmickd check``: a function for each section."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from mmickd.commands.open_run import OpenRun
 from mmickd.diagnostics.bank_report import BankReport
 
 MAX_CLASSES = 12
-"""Classes in a table; of more, those with the fewest rows."""
+"""Maximum number of classes in a table; the classes with the fewest rows are listed."""
 RANKS = 8
 """Number of ranks in the example of a sharded bank."""
 
 
 @dataclass(frozen=True, eq=False)
 class FrozenBankReport:
-    """Figures of the bank of a frozen teacher at a level.
+    """Figures of a frozen teacher's bank at one level.
 
     Args:
         size: Size of the whole bank.
-        sample: The small bank, on the CPU.
+        sample: Small bank, on the CPU.
         report: Figures of the small bank.
         complete: Share of the whole bank's rows that find all positives; None if no term
             retrieves a fixed number of them.
@@ -82,12 +82,12 @@ def bank_sections(
     frozen: Mapping[str, FrozenBankReport],
     classes: Sequence[str],
 ) -> Iterator[Section]:
-    """Yield the banks: images, rows, bytes.
+    """Yield sections with images, rows and bytes of the banks.
 
     Args:
         run: The run, with the small bank.
-        images: All images of the frozen bank; None if there is none.
-        frozen: By level, the figures of the frozen bank.
+        images: All images of the whole frozen bank; None without a frozen bank.
+        frozen: Figures of the frozen bank of each level.
         classes: Names of the classes.
     """
     memories = run.distiller.teacher.memories
@@ -160,11 +160,11 @@ def shares_section(
     agreement: float | None,
     class_agreement: float | None,
 ) -> Section:
-    """Return the shares of rows on which teacher and neighbours are right.
+    """Return the shares of rows that teacher and neighbours predict correctly.
 
     Args:
         run: The run, with the small bank.
-        frozen: By level, the figures of the frozen bank.
+        frozen: Figures of the frozen bank of each level.
         agreement: Share of rows on which a frozen teacher's argmax is the label.
         class_agreement: Mean of that share over the classes.
     """
@@ -183,13 +183,13 @@ def shares_section(
         rows.append([f"the nearest rows predict the class ({level})", share])
         if bank.complete is not None:
             share = f"{bank.complete:.1%}"
-            rows.append([f"finds all positives in the whole bank ({level})", share])
+            rows.append([f"rows that find all positives in the whole bank ({level})", share])
     if not rows:
-        title = "The teacher learns: its first predictions are not judged."
+        title = "The teacher learns: its predictions before training are not checked."
         return Section(title, values={"teacher": values})
     images = run.ready.images
     source = "a few training batches" if images is None else f"a bank of {len(images)} images"
-    return Section(f"Shares of rows, of {source}", ["", "share"], rows, {"teacher": values})
+    return Section(f"Shares of rows, from {source}", ["", "share"], rows, {"teacher": values})
 
 
 def losses_section(steps: StepReport) -> Section:
@@ -197,7 +197,7 @@ def losses_section(steps: StepReport) -> Section:
     rows = [["task", *_cells(steps.task, steps.task)]]
     rows += [[f"loss_{name}", *_cells(term, steps.task)] for name, term in steps.terms.items()]
     return Section(
-        "A real batch, every weight at its largest",
+        "Losses of a training batch, every weight at its maximum",
         ["", "weight", "value", "gradient at the student's logits", "times the task's"],
         rows,
         {
@@ -219,8 +219,8 @@ def times_section(steps: StepReport, has_bank: bool) -> Section:
     """Return the time of each part of a step."""
     total = sum(steps.seconds.values()) or 1.0
     return Section(
-        "Time of a step",
-        ["in the small bank" if has_bank else "", "ms", "share"],
+        f"Time of a step{' (retrieval from the small bank)' if has_bank else ''}",
+        ["", "ms", "share"],
         [[part, f"{1000 * s:.1f}", f"{s / total:.1%}"] for part, s in steps.seconds.items()],
         {"seconds": steps.seconds},
     )

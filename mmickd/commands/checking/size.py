@@ -1,4 +1,4 @@
-"""Size of a bank, estimated from a small one before the whole is built."""
+"""Size of the whole bank, estimated from a small bank."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from mmickd.structures import NO_ID
 from mmickd.utils.config import is_segmentation
 
 MIN_IMAGES = 512
-"""Images of a classifier's small bank."""
+"""Minimum number of images of a classifier's small bank."""
 LABEL_MAPS = 64
-"""Images of a segmenter's small bank; each gives many rows."""
+"""Number of images of a segmenter's small bank; an image has many rows."""
 IMAGES_PER_CLASS = 8
-"""Images per class of a small bank if a classifier has many classes."""
+"""Number of images per class of a small bank, for classifiers with many classes."""
 
 
 def sample_size(cfg: Config) -> int:
-    """Return how many images a small bank needs for meaningful figures.
+    """Return the number of images that a small bank needs for meaningful figures.
 
     The images are chosen at random, because their classes are unknown before they are read.
 
@@ -82,7 +82,7 @@ class BankSize:
         return self.rows * self.bytes_per_row
 
     def nbytes_of_rank(self, world_size: int, shard: bool) -> int:
-        """Return the most bytes on a rank's device.
+        """Return the maximum number of bytes on a rank's device.
 
         Args:
             world_size: Number of ranks.
@@ -94,16 +94,16 @@ class BankSize:
 def size_of_whole(
     sample: MemoryBank, sample_images: BankImages, images: BankImages, capacity: int | None
 ) -> BankSize:
-    """Return the size of the bank of all images.
+    """Return the size of the whole bank.
 
-    It is exact if the annotations have the class of each image and agree with the rows of the small
-    bank; otherwise each class is scaled by the ratio of the numbers of images.
+    The size is exact if the annotations have the class of each image and agree with the rows of the
+    small bank. Otherwise the rows of each class are scaled by the ratio of the numbers of images.
 
     Args:
-        sample: The small bank.
+        sample: Small bank.
         sample_images: Images of the small bank.
         images: All images.
-        capacity: Most rows per class; None: no limit.
+        capacity: Maximum number of rows per class; None: no limit.
     """
     rows, classes = sample.offsets.diff().cpu(), sample.num_classes
     bytes_per_row = sample.nbytes // len(sample)
@@ -120,19 +120,19 @@ def complete_share(
 ) -> float:
     """Estimate the share of the whole bank's rows that find all positives.
 
-    The positives of a row are the rows of its class in other images. An image has as many rows of a
-    class as in the small bank, fewer if the capacity cuts the class of the whole bank further.
+    The positives of a row are the rows of its class in other images. The number of rows of a class
+    in an image is taken from the small bank, and reduced if the capacity limits the whole bank.
 
     Args:
         size: Size of the whole bank.
-        sample: The small bank, on the CPU.
-        share: Images of the small bank, as a share of all images.
+        sample: Small bank, on the CPU.
+        share: Number of images of the small bank, as a share of all images.
         num_positives: Rows of a query's class that are retrieved.
         exclude_same_id: True if rows of a query's own image are left out.
 
     Returns:
-        The share in [0, 1]; a class without rows in the small bank counts as one with one row per
-        image.
+        The share in [0, 1]. For a class without rows in the small bank, one row per image is
+        assumed.
     """
     rows, small = size.rows_per_class, sample.offsets.diff()
     same_image = torch.zeros(len(sample), dtype=torch.double)
@@ -143,10 +143,10 @@ def complete_share(
         same_image = (counts[pair] * kept[sample.labels]).clamp(min=1)
         same_image = same_image.masked_fill(sample.ids == NO_ID, 0)
     is_complete = (rows[sample.labels] - same_image >= num_positives).double()
-    unseen = (rows - int(exclude_same_id) >= num_positives).double()
+    without_rows = (rows - int(exclude_same_id) >= num_positives).double()
     shares = torch.zeros(len(rows), dtype=torch.double)
     shares = shares.index_add_(0, sample.labels, is_complete) / small.clamp(min=1)
-    return float((torch.where(small > 0, shares, unseen) * rows).sum() / rows.sum())
+    return float((torch.where(small > 0, shares, without_rows) * rows).sum() / rows.sum())
 
 
 def _cut(rows: Tensor, capacity: int | None) -> Tensor:

@@ -1,4 +1,4 @@
-"""A few training steps of which nothing is kept: value, gradient and time of each part."""
+"""Trial steps: a few training steps that measure value, gradient and time of each part."""
 
 from __future__ import annotations
 
@@ -21,23 +21,24 @@ from mmickd.utils.errors import ICKDError
 from mmickd.utils.timing import Stopwatch
 
 STEPS = 4
-"""Number of batches; the last one is reported, after times have settled and queues have rows."""
+"""Number of steps; the last step is reported, when times are stable and queues have rows."""
 LOSS_SCALE = 2.0**16
-"""Factor of a loss before its gradient is taken, where the optimizer's wrapper has none: the first
-one of torch's GradScaler. A power of two changes no digit of a float32 gradient."""
+"""Default factor of a loss before the backward pass: the initial factor of torch's GradScaler. A
+power of two changes no digit of a float32 gradient."""
 STRONG, WEAK = 50.0, 0.01
-"""Gradient norms of a term, as a multiple of the task loss's, that are reported. Published weights
-go up to 32 (DKD: weight 8, temperature 4)."""
+"""Limits of a term's gradient norm relative to the norm of the task's losses; norms outside are
+reported. Published weights go up to 32 (DKD: weight 8, temperature 4)."""
 
 
 @dataclass(frozen=True)
 class LossGradient:
-    """Effect of a loss on the student.
+    """Value, weight and gradient of a loss.
 
     Args:
-        value: Value of the weighted loss.
-        weight: Largest weight of the loss in the run; ``value`` is taken with it.
-        gradient: Norm of its gradient at the student's logits; None if it does not reach them.
+        value: Value of the loss times ``weight``.
+        weight: Maximum weight of the loss in the run.
+        gradient: Norm of the gradient at the student's logits; None if the loss does not depend on
+            them.
     """
 
     value: float
@@ -47,13 +48,13 @@ class LossGradient:
 
 @dataclass(frozen=True, eq=False)
 class StepReport:
-    """A step with every weight at its largest.
+    """Report on a step with every weight at its maximum.
 
     Args:
         student: Shapes of the features and logits of the student's classifier layer.
-        teachers: The same shapes of each source; empty if there is none in the first steps.
-        task: The task's own losses together.
-        terms: Terms by name in the log, without 'loss_'.
+        teachers: The same shapes of each source; empty if the first steps have no source.
+        task: Sum of the task's own losses.
+        terms: Terms by log name, without 'loss_'.
         seconds: Time of each part of the step.
         labels: ``(R,)`` int64, labels of all labelled locations of the batches.
         predictions: ``(R,)`` int64, the first source's argmax there.
@@ -68,7 +69,7 @@ class StepReport:
     predictions: Tensor
 
     def gradient_findings(self) -> Iterator[Finding]:
-        """Yield a finding for each term whose gradient is tiny or huge beside the task's."""
+        """Yield a finding for each term whose gradient is tiny or huge relative to the task's."""
         for name, term in self.terms.items():
             if not self.task.gradient or term.gradient is None:
                 continue
@@ -91,16 +92,15 @@ class StepReport:
 
 
 def run_trial_steps(run: OpenRun) -> StepReport:
-    """Take steps on batches of the training loader, without steps of the student's optimizer.
+    """Make trial steps on batches of the training loader; the student's optimizer makes no step.
 
     Raises:
-        ICKDError: if there is no batch, or as the run's first steps would, also if a loss is not
-            finite.
+        ICKDError: If there is no batch, a loss is not finite, or the run's first steps would fail.
     """
     model: Any = run.student
     device, loader = run.context.device, run.runner.train_dataloader
-    clocks = defaultdict[str, Stopwatch](Stopwatch)
-    distiller = _TimedDistiller(run, clocks["teacher"])
+    stopwatches = defaultdict[str, Stopwatch](Stopwatch)
+    distiller = _TimedDistiller(run, stopwatches["teacher"])
     steps: list[tuple[Batch, Tapped, dict[str, Any]]] = []
 
     def keep(batch: Batch, student: Tapped, losses: dict[str, Any]) -> dict[str, Any]:
@@ -111,22 +111,22 @@ def run_trial_steps(run: OpenRun) -> StepReport:
     model.train()
     rows = [(torch.zeros(0, dtype=torch.long),) * 2]
     for number, data in enumerate(_batches(loader)):
-        with clocks["forward"].timed(device), run.runner.optim_wrapper.optim_context(model):
+        with stopwatches["forward"].timed(device), run.runner.optim_wrapper.optim_context(model):
             model._run_forward(model.data_preprocessor(data, True), mode="loss")
         batch, student, task_losses = steps.pop()
         progress = TrainProgress(number, run.runner.max_iters, max(1, len(loader)))
-        with clocks["step"].timed(device):
+        with stopwatches["step"].timed(device):
             losses = distiller.step(batch, student, task_losses, progress)
         _wait_for(device)
         retrieval = distiller.retrieval_seconds() if run.ready.requests else 0.0
-        distiller.watch.check()
+        distiller.nan_guard.check()
         scale = _loss_scale(run.runner.optim_wrapper)
         task, terms = _gradients(model, distiller, student, losses, progress, scale)
-        with clocks["backward"].timed(device):
+        with stopwatches["backward"].timed(device):
             model.parse_losses(losses)[0].backward()
         _wait_for(device)
-        seconds = {part: clock.collect() for part, clock in clocks.items()}
-        rows += [_labelled(source, batch, student) for source in distiller.latest[:1]]
+        seconds = {part: stopwatch.collect() for part, stopwatch in stopwatches.items()}
+        rows += [_labels_and_predictions(source, batch, student) for source in distiller.latest[:1]]
         distiller.after_step(model, ends_epoch=False)
     labels, predictions = (torch.cat(parts) for parts in zip(*rows, strict=True))
     return StepReport(
@@ -146,17 +146,17 @@ def run_trial_steps(run: OpenRun) -> StepReport:
 
 
 class _TimedDistiller(Distiller):
-    """Distiller with every weight at its largest, which times the teacher.
+    """Distiller with every weight at its maximum, which measures the time of the teacher.
 
     Args:
         run: The run, before its first step.
-        clock: Stopwatch of the teacher's forward passes.
+        stopwatch: Stopwatch of the teacher's forward passes.
 
     Attributes:
         latest (list[Source]): Sources of the latest step.
     """
 
-    def __init__(self, run: OpenRun, clock: Stopwatch) -> None:
+    def __init__(self, run: OpenRun, stopwatch: Stopwatch) -> None:
         super().__init__(
             run.distiller.teacher,
             run.distiller.terms.with_max_weights(),
@@ -164,12 +164,12 @@ class _TimedDistiller(Distiller):
             run.options.anchors,
             run.options.bank.seed,
         )
-        self._clock, self._device = clock, run.context.device
+        self._stopwatch, self._device = stopwatch, run.context.device
         self.latest: list[Source] = []
 
     def sources(self, batch: Batch, student: Tapped) -> Sequence[Source]:
         """See :meth:`Distiller.sources`."""
-        with self._clock.timed(self._device):
+        with self._stopwatch.timed(self._device):
             sources = super().sources(batch, student)
         self.latest = [
             replace(
@@ -183,7 +183,7 @@ class _TimedDistiller(Distiller):
 
     def _timed(self, forward: Callable[[], Tapped]) -> Callable[[], Tapped]:
         def timed_forward() -> Tapped:
-            with self._clock.timed(self._device):
+            with self._stopwatch.timed(self._device):
                 return forward()
 
         return timed_forward
@@ -193,7 +193,7 @@ def _batches(loader: Any) -> Iterator[Any]:
     """Yield the first :data:`STEPS` batches; a shorter loader is read again.
 
     Raises:
-        ICKDError: if the loader gives no batch.
+        ICKDError: If the loader has no batch.
     """
     left = STEPS
     while left:
@@ -203,15 +203,15 @@ def _batches(loader: Any) -> Iterator[Any]:
             left -= 1
         if left == STEPS:
             raise ICKDError(
-                "train_dataloader gives no batch: its data set has fewer images than batch_size "
+                "train_dataloader has no batch: its data set has fewer images than batch_size "
                 "while drop_last=True, or its sampler is empty. Set train_dataloader.batch_size "
                 "lower, or drop_last=False."
             )
-        if left == before:  # an iterator that cannot be read again
+        if left == before:  # the loader cannot be read again
             return
 
 
-def _labelled(source: Source, batch: Batch, student: Tapped) -> tuple[Tensor, Tensor]:
+def _labels_and_predictions(source: Source, batch: Batch, student: Tapped) -> tuple[Tensor, Tensor]:
     """Return the labels of a batch's labelled locations, and the source's argmax there."""
     rows = source.task.view(source.outputs(), batch, student).samples()
     is_labelled = rows.labels >= 0
@@ -226,7 +226,7 @@ def _gradients(
     progress: TrainProgress,
     scale: float,
 ) -> tuple[LossGradient, dict[str, LossGradient]]:
-    """Return the gradient of the task's own losses together, and of each term."""
+    """Return the gradient of the sum of the task's own losses, and of each term."""
     logged, weights = distiller.logged_terms, distiller.terms.weights(progress)
     task_losses = {name: value for name, value in losses.items() if name not in logged}
     task = model.parse_losses(task_losses)[0]
@@ -245,10 +245,10 @@ def _gradient(loss: Tensor, weight: float, logits: Tensor, scale: float) -> Loss
 
 
 def _gradient_norm(loss: Tensor, logits: Tensor, scale: float) -> float | None:
-    """Return the norm of a loss's gradient at the logits, taken as in mixed precision.
+    """Return the norm of a loss's gradient at the logits, with loss scaling as in mixed precision.
 
-    Gradients of half precision below 6e-8 are 0, so the loss is scaled first; where a gradient
-    overflows, with a smaller factor, as GradScaler does from one step to the next.
+    Gradients below 6e-8 are 0 in half precision, so the loss is scaled first. If a gradient
+    overflows, the factor is halved, as GradScaler does in later steps.
 
     Args:
         loss: Scalar, with a gradient.
@@ -256,7 +256,7 @@ def _gradient_norm(loss: Tensor, logits: Tensor, scale: float) -> float | None:
         scale: First factor of the loss, at least 1.
 
     Returns:
-        The norm without the factor; None if the loss does not reach the logits.
+        The norm without the factor; None if the loss does not depend on the logits.
     """
     while True:
         (gradient,) = torch.autograd.grad(

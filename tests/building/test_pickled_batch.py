@@ -1,4 +1,4 @@
-"""A parcel has one tensor, and returns the value that was packed."""
+"""A pickled batch has one tensor, and returns the value that was pickled."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import torch
 from mmengine.structures import BaseDataElement, PixelData
 
 from mmickd.building.build import _groups
-from mmickd.building.parcels import Parcel
+from mmickd.building.pickled_batch import PickledBatch
 
 
 @pytest.mark.parametrize(
@@ -31,8 +31,8 @@ from mmickd.building.parcels import Parcel
     ],
 )
 def test_every_tensor_is_restored(tensor: torch.Tensor) -> None:
-    parcel = Parcel.of([torch.ones(3, dtype=torch.uint8), tensor, torch.ones(1)])
-    first, result, last = parcel.open()
+    pickled = PickledBatch.of([torch.ones(3, dtype=torch.uint8), tensor, torch.ones(1)])
+    first, result, last = pickled.load()
     assert type(result) is type(tensor) and result.dtype == tensor.dtype
     assert torch.equal(result.to_dense(), tensor.to_dense())
     assert first.tolist() == [1, 1, 1] and last.tolist() == [1]
@@ -41,12 +41,12 @@ def test_every_tensor_is_restored(tensor: torch.Tensor) -> None:
 def test_data_samples_and_messages() -> None:
     sample = BaseDataElement(metainfo=dict(img_path="a.png", scale=np.ones(2)))
     sample.gt_sem_seg = PixelData(data=torch.arange(6).view(1, 2, 3))
-    result = Parcel.of([dict(inputs=torch.ones(3, 2, 2), data_samples=sample)]).open()[0]
+    result = PickledBatch.of([dict(inputs=torch.ones(3, 2, 2), data_samples=sample)]).load()[0]
     assert result["data_samples"].img_path == "a.png"
     assert torch.equal(result["data_samples"].gt_sem_seg.data, torch.arange(6).view(1, 2, 3))
-    assert Parcel.of("a.png: no picture").open() == "a.png: no picture"
+    assert PickledBatch.of("a.png: no picture").load() == "a.png: no picture"
     shared = torch.ones(2)
-    first, second = Parcel.of([shared, shared]).open()
+    first, second = PickledBatch.of([shared, shared]).load()
     first[0] = 5  # a preprocessor changes it in place
     assert second.tolist() == shared.tolist() == [1, 1]
 

@@ -1,6 +1,6 @@
-"""Transfer of batches from worker processes with all tensors in one.
+"""Transfer of batches from worker processes, with the bytes of all tensors in one tensor.
 
-Each tensor that is sent takes a file descriptor, and a process may have only 1,024 of them.
+Each tensor that a worker sends takes a file descriptor, and a process may have only 1,024 of them.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ ALIGNMENT = 16
 
 
 @dataclass(frozen=True)
-class _Place:
-    """Position of a tensor in the bytes of a parcel."""
+class _Position:
+    """Position of a tensor in the bytes of a pickled batch."""
 
     begin: int
     shape: torch.Size
@@ -28,16 +28,16 @@ class _Place:
 
 
 @dataclass(frozen=True)
-class Parcel:
-    """Pickled value whose tensors are stored in a single one.
+class PickledBatch:
+    """Pickled value; the bytes of all its tensors are in a single tensor.
 
     Args:
         content: The pickled value without its tensors.
         tensors: ``(N,)`` uint8; the bytes of all tensors.
 
     Example:
-        >>> parcel = Parcel.of([dict(inputs=torch.ones(2, 3)), "a.png"])
-        >>> parcel.tensors.shape, parcel.open()[0]["inputs"].shape, parcel.open()[1]
+        >>> pickled = PickledBatch.of([dict(inputs=torch.ones(2, 3)), "a.png"])
+        >>> pickled.tensors.shape, pickled.load()[0]["inputs"].shape, pickled.load()[1]
         (torch.Size([32]), torch.Size([2, 3]), 'a.png')
     """
 
@@ -45,18 +45,18 @@ class Parcel:
     tensors: Tensor
 
     @classmethod
-    def of(cls, value: Any) -> Parcel:
-        """Return the parcel of a value that can be pickled."""
+    def of(cls, value: Any) -> PickledBatch:
+        """Pickle a value."""
         file = io.BytesIO()
         pickler = _Pickler(file, protocol=pickle.HIGHEST_PROTOCOL)
         pickler.dump(value)
         tensors = torch.empty(pickler.size, dtype=torch.uint8)
         for tensor, begin in pickler.tensors:
-            _part(tensors, _Place(begin, tensor.shape, tensor.dtype)).copy_(tensor)
+            _view_of(tensors, _Position(begin, tensor.shape, tensor.dtype)).copy_(tensor)
         return cls(file.getvalue(), tensors)
 
-    def open(self) -> Any:
-        """Return the value; its tensors share the parcel's memory."""
+    def load(self) -> Any:
+        """Return the value; its tensors share the memory of :attr:`tensors`."""
         return _Unpickler(io.BytesIO(self.content), self.tensors).load()
 
 
@@ -66,14 +66,14 @@ class _Pickler(pickle.Pickler):
         self.tensors: list[tuple[Tensor, int]] = []
         self.size = 0
 
-    def persistent_id(self, obj: Any) -> _Place | None:
+    def persistent_id(self, obj: Any) -> _Position | None:
         is_plain = type(obj) is Tensor and obj.layout == torch.strided and not obj.requires_grad
         if not is_plain or obj.device.type != "cpu" or obj.is_quantized:
             return None
-        place = _Place(self.size, obj.shape, obj.dtype)
+        position = _Position(self.size, obj.shape, obj.dtype)
         self.tensors.append((obj, self.size))
         self.size += math.ceil(obj.numel() * obj.element_size() / ALIGNMENT) * ALIGNMENT
-        return place
+        return position
 
 
 class _Unpickler(pickle.Unpickler):
@@ -81,10 +81,10 @@ class _Unpickler(pickle.Unpickler):
         super().__init__(file)
         self._tensors = tensors
 
-    def persistent_load(self, pid: _Place) -> Tensor:
-        return _part(self._tensors, pid)
+    def persistent_load(self, pid: _Position) -> Tensor:
+        return _view_of(self._tensors, pid)
 
 
-def _part(tensors: Tensor, place: _Place) -> Tensor:
-    size = place.shape.numel() * torch.empty(0, dtype=place.dtype).element_size()
-    return tensors[place.begin : place.begin + size].view(place.dtype).view(place.shape)
+def _view_of(tensors: Tensor, position: _Position) -> Tensor:
+    size = position.shape.numel() * torch.empty(0, dtype=position.dtype).element_size()
+    return tensors[position.begin : position.begin + size].view(position.dtype).view(position.shape)
