@@ -316,7 +316,7 @@ class Scheduler:
         }
         left = f"~{format_duration(self._left())} left"
         if self._bars.disable:
-            if self._next_show:  # nothing is known when the first jobs start
+            if self._next_show and steps:  # nothing is known when the first jobs start
                 states = [
                     f"{r.job.name} {r.job.unit} {done}/{r.job.steps}" if r.job.steps else r.job.name
                     for r, done in steps.items()

@@ -320,5 +320,5 @@ def test_a_file_or_a_pipe_gets_a_line_of_progress_now_and_then(
         training(tmp_path / "a", "time.sleep(1)"), job(tmp_path / "b", "import time; time.sleep(1)")
     )
     progress = [line for line in lines if "running" in line]
-    assert progress and "a iter" in progress[-1] and "/3" in progress[-1]
+    assert progress and "a iter" in progress[0] and "/3" in progress[0]
     assert all("b" in line and "0/2 done" in line for line in progress[:1])
