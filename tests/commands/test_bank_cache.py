@@ -96,7 +96,7 @@ def test_a_bank_under_a_wrong_name_is_broken(banks, capsys):
     cache, names = banks
     (cache.root / names[0]).rename(cache.root / ("0" * 24))
     lines, code = call(capsys, cache, "verify")
-    assert code == 1 and f"{'0' * 24}: is another bank than its name says" in lines
+    assert code == 1 and f"{'0' * 24}: does not match the name of its folder" in lines
 
 
 def test_a_hostile_manifest_is_one_short_row(banks, capsys):

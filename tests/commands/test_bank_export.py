@@ -43,7 +43,7 @@ def export(source: Path | str, out: Path, *words: str) -> int:
         return bank.main(["export", str(source), "--out", str(out), *words]) or 0
 
 
-def test_by_config_every_row_has_its_picture(tmp_path: Path, capsys: Any) -> None:
+def test_by_config_every_row_has_its_image(tmp_path: Path, capsys: Any) -> None:
     """The bank is built; the file has its rows, and each label matches the folder of its image."""
     cfg = toys.classifier().distilled(bank=dict(cache_dir=str(tmp_path / "cache")))
     with plain_config_text():
@@ -71,7 +71,7 @@ def test_with_two_levels_one_must_be_named(tmp_path: Path) -> None:
     cfg = toy.distilled(level=["pixel", "region"], bank=cache)
     with plain_config_text():
         cfg.dump(tmp_path / "run.py")
-    with pytest.raises(ICKDError, match="pixel, region: name one by --level"):
+    with pytest.raises(ICKDError, match="pixel, region: choose one by --level"):
         export(tmp_path / "run.py", tmp_path / "rows.npz")
     assert export(tmp_path / "run.py", tmp_path / "rows.npz", "--level", "pixel") == 0
     rows = np.load(tmp_path / "rows.npz")
@@ -109,7 +109,7 @@ def test_parquet_needs_an_extra(
 
 
 def test_without_names(tmp_path: Path, capsys: Any) -> None:
-    """An older bank has no names of images, another has none for its rows."""
+    """An older bank has no names of images; another bank lacks the names of its rows."""
     cache = BankCache(tmp_path / "cache")
     for number, spoil in enumerate((lambda f: (f / NAMES).unlink(), lambda f: None)):
         folder = cache.save(make_bank(), {**CACHE_KEY, "images": str(number)})
@@ -120,7 +120,7 @@ def test_without_names(tmp_path: Path, capsys: Any) -> None:
         assert set(rows["images"].tolist()) == {""}
         assert np.array_equal(rows["ids"], make_bank().ids)
         (warning,) = capsys.readouterr().err.splitlines()
-        assert "the image of 20 rows is not known" in warning
+        assert "the image of 20 rows is unknown" in warning
         assert ("`mmickd bank CONFIG`" in warning) == (number == 0)
 
 

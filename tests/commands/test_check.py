@@ -131,7 +131,7 @@ def test_a_teacher_that_learns(check: Any, kind: str, capsys: Any) -> None:
     assert "No frozen bank" in capsys.readouterr().out
 
 
-def test_numbers_of_rows_are_judged_by_the_whole_bank(check: Any) -> None:
+def test_numbers_of_rows_are_compared_with_the_whole_bank(check: Any) -> None:
     cfg = trained.classifier().distilled(losses={"picd": {"num_positives": 18}})
     code, report = check(cfg, "--images", "12")  # about 4 of a class
     assert code == 0 and report["images"]["taken"] == 12
@@ -146,7 +146,7 @@ def test_numbers_of_rows_are_judged_by_the_whole_bank(check: Any) -> None:
 
 
 def one_picture_of_another_class(cfg: Config, folder: Path) -> Config:
-    """The data set with one picture of class 2 left, and none of class 1."""
+    """Return a data set with one picture of class 2 and no picture of class 1."""
     data = shutil.copytree(toys.classifier().data, folder / "data")
     for label, kept in ((1, 0), (2, 1)):
         for file in sorted((data / f"train/c{label}").iterdir())[kept:]:
@@ -170,7 +170,7 @@ def test_a_class_that_few_images_do_not_show_is_no_error(check: Any, tmp_path: P
 
 
 def void_in_all_but_one(cfg: Config, folder: Path) -> Config:
-    """The scenes with a label in the last one alone."""
+    """Return the scenes with labels in the last scene only."""
     data = shutil.copytree(toys.segmenter().data, folder / "data")
     for file in sorted((data / "ann_dir/train").iterdir())[:-1]:
         Image.fromarray(np.full_like(np.asarray(Image.open(file)), 255)).save(file)

@@ -33,7 +33,7 @@ def compare(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 @pytest.fixture(scope="module")
 def plan(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A comparison of tiny configs, as a file."""
+    """Plan of a comparison of tiny configs, as a file."""
     root = tmp_path_factory.mktemp("compare")
     data = make_class_folders(root / "data")
     teacher = classifier_config(data, root / "unused", width=16, iters=2)
@@ -63,7 +63,7 @@ def plan(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.slow
-def test_it_trains_all_and_prints_one_table(plan: Path, tmp_path: Path) -> None:
+def test_all_runs_are_trained_and_one_table_is_printed(plan: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     copy = tmp_path / "copy.json"
     first = compare(str(plan), "--seeds", "1", "--out", str(out), "--json", str(copy))
@@ -109,7 +109,7 @@ def test_a_run_that_was_stopped_resumes_from_its_checkpoint(plan: Path, tmp_path
     assert json.loads(newest.splitlines()[0])["iter"] == reached + 1
     assert count_starts(job.folder) == 2
     validated = {step for step, _ in validations(job.folder, "accuracy/top1")}
-    # a stop between a checkpoint and its validation loses that one
+    # a stop between a checkpoint and its validation loses this validation
     assert validated | {reached} == {5, 10, 15, 20}
     trained = [line["iter"] for line in read_scalars(job.folder) if "loss" in line]
     assert trained == list(range(1, 21))
@@ -124,7 +124,7 @@ time.sleep(300)
 
 @pytest.fixture
 def slow(plan: Path, tmp_path: Path) -> Path:
-    """A comparison whose first job does not end."""
+    """Plan of a comparison whose first job does not end."""
     (tmp_path / "slow.py").write_text(SLOW)
     data = {"converter": str(tmp_path / "slow.py")}
     file = tmp_path / "slow.json"
@@ -136,7 +136,7 @@ def slow(plan: Path, tmp_path: Path) -> Path:
     ("number", "code", "word"),
     [(signal.SIGTERM, 143, "terminated"), (signal.SIGINT, 130, "stopped")],
 )
-def test_a_signal_stops_what_runs(slow: Path, number: int, code: int, word: str) -> None:
+def test_a_signal_stops_running_jobs(slow: Path, number: int, code: int, word: str) -> None:
     command = [sys.executable, str(ROOT / "tools" / "compare.py"), str(slow)]
     command += ["--out", str(slow.parent / "out")]
     with subprocess.Popen(
@@ -155,7 +155,7 @@ def test_a_signal_stops_what_runs(slow: Path, number: int, code: int, word: str)
     assert not is_running(int(file.read_text()[:-1]))
 
 
-def test_when_time_is_up_it_stops(slow: Path) -> None:
+def test_the_time_limit_stops_running_jobs(slow: Path) -> None:
     done = compare(str(slow), "--out", str(slow.parent / "out"), "--minutes", "0.05")
     assert done.returncode == 3, done.stderr
     assert "time is up" in done.stdout

@@ -26,13 +26,13 @@ def random_bank(seed: int, rows: int, images: int = 40, dtype: torch.dtype = tor
 
 def slow(bank: MemoryBank, positives: int, exclude: bool, rows: list[int]) -> dict[str, float]:
     """Return the figures, computed row by row."""
-    right: list[float] = []
+    correct: list[float] = []
     by_class: dict[int, list[float]] = {}
-    predicted = judged = complete = 0
+    predicted = num_queries = complete = 0
     for i in rows:
         label = int(bank.labels[i])
-        right.append(float(int(bank.logits[i].argmax()) == label))
-        by_class.setdefault(label, []).append(right[-1])
+        correct.append(float(int(bank.logits[i].argmax()) == label))
+        by_class.setdefault(label, []).append(correct[-1])
         same = [
             bool(bank.ids[j] == bank.ids[i] and bank.ids[i] >= 0) if exclude else i == j
             for j in range(len(bank))
@@ -44,16 +44,16 @@ def slow(bank: MemoryBank, positives: int, exclude: bool, rows: list[int]) -> di
         complete += candidates >= positives
         if not any(int(bank.labels[j]) == label for j in neighbours):
             continue  # no neighbour could predict its class
-        judged += 1
+        num_queries += 1
         scores = {j: float(bank.features[i].float() @ bank.features[j].float()) for j in neighbours}
-        votes = [0.0] * bank.num_classes
+        weights = [0.0] * bank.num_classes
         for j in sorted(neighbours, key=lambda j: -scores[j])[:NEIGHBOURS]:
-            votes[int(bank.labels[j])] += math.exp(scores[j] / 0.1)
-        predicted += votes.index(max(votes)) == label
+            weights[int(bank.labels[j])] += math.exp(scores[j] / 0.1)
+        predicted += weights.index(max(weights)) == label
     return dict(
-        agreement=sum(right) / len(right),
+        agreement=sum(correct) / len(correct),
         class_agreement=sum(sum(v) / len(v) for v in by_class.values()) / len(by_class),
-        knn_accuracy=predicted / judged,
+        knn_accuracy=predicted / num_queries,
         complete=complete / len(rows),
     )
 
@@ -79,8 +79,8 @@ def test_of_a_large_bank_evenly_spaced_rows_are_read(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(module, "MAX_QUERIES", 7)
     monkeypatch.setattr(module, "MAX_CANDIDATES", 30)
     bank = random_bank(9, rows=200, images=10_000)
-    compared = [i * 200 // 30 for i in range(30)]
-    part = MemoryBank(bank.samples[torch.tensor(compared)], CLASSES)
+    candidates = [i * 200 // 30 for i in range(30)]
+    part = MemoryBank(bank.samples[torch.tensor(candidates)], CLASSES)
     report = report_of(bank, 0, True)
     assert report.complete is None
     whole = slow(part, 1, True, list(range(30)))

@@ -22,7 +22,7 @@ from mmickd.experiments.training_log import (
 def write(
     work_dir: Path, *lines: dict[str, Any], run: str = "20250101_000000", end: str = ""
 ) -> Path:
-    """The log of a run."""
+    """Write the log of a run."""
     folder = work_dir / run / "vis_data"
     folder.mkdir(parents=True)
     text = "".join(json.dumps(line) + "\n" for line in lines)
@@ -41,14 +41,14 @@ def test_a_run_that_has_logged_nothing_yet(tmp_path: Path) -> None:
         assert math.isnan(ms_per_step(folder))
 
 
-def test_lines_are_read_up_to_the_one_that_is_being_written(tmp_path: Path) -> None:
+def test_a_line_that_is_being_written_is_not_read(tmp_path: Path) -> None:
     write(tmp_path, step(1), step(2), end='{"loss": 0.3, "it')
     assert read_scalars(tmp_path) == [step(1), step(2)]
     assert steps_done(tmp_path, "iter") == 2
 
 
 def test_parts_of_a_resumed_run_are_joined(tmp_path: Path) -> None:
-    """It was stopped after its step 4, resumed from the checkpoint of step 2."""
+    """The run was stopped after step 4, and resumed from the checkpoint of step 2."""
     later = dict(lr=0.5)
     first = [*map(step, (1, 2)), {"mIoU": 10.0, "step": 2}, *map(step, (3, 4))]
     second = [step(3, **later), step(4, **later), {"mIoU": 20.0, "step": 4}]
@@ -76,7 +76,7 @@ def test_the_curve_of_a_metric(tmp_path: Path) -> None:
 
 
 def test_the_time_of_a_step_is_a_median_without_the_first(tmp_path: Path) -> None:
-    """The first one sets up workers and memory."""
+    """The first step sets up workers and memory."""
     times = [90.0, 0.2, 0.1, 0.4]
     lines = [dict(loss=1.0, time=time, step=step) for step, time in enumerate(times, 1)]
     write(tmp_path, *lines, {"mIoU": 1.0, "time": 50.0, "step": 4})  # of validation
@@ -87,6 +87,6 @@ def test_the_time_of_a_run_of_one_step(tmp_path: Path) -> None:
     assert ms_per_step(write(tmp_path, dict(loss=1.0, time=0.3, step=1))) == pytest.approx(300.0)
 
 
-def test_the_last_checkpoint_is_the_one_that_mmengine_names(tmp_path: Path) -> None:
+def test_the_last_checkpoint_is_read_from_mmengines_file(tmp_path: Path) -> None:
     (tmp_path / "last_checkpoint").write_text(f"{tmp_path}/epoch_9.pth\n")
     assert last_checkpoint(tmp_path) == tmp_path / "epoch_9.pth"

@@ -1,4 +1,4 @@
-"""PLD against loops and by hand; see also test_every_loss."""
+"""PLD, compared with loops and with values by hand; see also test_every_loss."""
 
 import math
 
@@ -45,7 +45,7 @@ def test_with_a_certain_teacher_it_is_cross_entropy():
 
 
 def test_its_minimum_has_the_teachers_order():
-    """Gradient descent finds it, also where the teacher is wrong about the first class."""
+    """Gradient descent finds this order, even if the teacher's first class is not the label."""
     teacher, label = torch.tensor([[1.0, 3.0, 2.0, 0.0]]), torch.tensor([0])
     student = torch.zeros(1, 4, requires_grad=True)
     for _ in range(200):

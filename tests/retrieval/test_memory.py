@@ -17,11 +17,11 @@ from tests.helpers.retrieval_cases import samples
 CLASSES, WIDTH = 3, 5
 
 
-def rows(count: int, seed: int = 0, dtype: Any = torch.float32, **fields: Any) -> Samples:
-    """Rows of distinct images, with the classes in turn; ``fields`` replaces labels or ids."""
+def rows(count: int, seed: int = 0, dtype: Any = torch.float32, **replaced: Any) -> Samples:
+    """Return rows of distinct images, classes in turn; ``replaced`` has other labels or ids."""
     drawn = samples(torch.Generator().manual_seed(seed), count, WIDTH, CLASSES, 1, dtype=dtype)
     defaults = dict(labels=torch.arange(count) % CLASSES, ids=torch.arange(count) + 100 * seed)
-    return Samples(drawn.features, drawn.logits, **{**defaults, **fields})
+    return Samples(drawn.features, drawn.logits, **{**defaults, **replaced})
 
 
 def queue(capacity: int = 4) -> QueueBank:
@@ -132,7 +132,7 @@ def test_rows_without_a_class_do_not_get_into_the_queue() -> None:
 @pytest.mark.parametrize("bank", [MemoryBank(rows(12), CLASSES), queue()])
 @pytest.mark.parametrize("huge", [13, 10**7])
 def test_contexts_are_no_wider_than_the_bank(bank: Any, huge: int) -> None:
-    """Padded to 10**7 columns, a context alone would take minutes, and gigabytes."""
+    """A context that is padded to 10**7 columns would take minutes, and gigabytes."""
     queried, query = memory({"image": bank}), rows(3, seed=1)
     expected = TorchRetriever().search(bank, query, 4, 12)
     result = queried.query("image", query, huge, huge)
@@ -182,7 +182,7 @@ def test_unknown_images_have_no_stored_features() -> None:
 
 
 def fed_memory(steps: int, capacity: int = 4) -> Memory:
-    """A memory of two queues and a frozen bank."""
+    """Return a memory of two queues and a frozen bank."""
     frozen = MemoryBank(rows(6), CLASSES)
     fed = memory({"pixel": queue(capacity), "region": queue(capacity), "image": frozen})
     for step in range(steps):

@@ -27,8 +27,8 @@ BOUND = 1.3
 CLASSES, WIDTH = 32, 1024
 IMAGES, ROWS_PER_IMAGE = 240, 1000
 M_MMAP_THRESHOLD = -3
-PIECE = 2**22
-"""Bytes of a message: as small for this bank as the usual 64 MiB are for a large one."""
+MESSAGE_BYTES = 2**22
+"""Bytes of a message, as small relative to this bank as 64 MiB are relative to a large bank."""
 
 pytestmark = pytest.mark.skipif(
     not os.access("/proc/self/clear_refs", os.W_OK), reason="reads the peak of Linux"
@@ -97,7 +97,7 @@ def status_bytes(name: str) -> int:
 def peak_of(action: Callable[[], Any]) -> tuple[Any, int]:
     """Return the result of ``action`` and the peak of the bytes that it allocated."""
     libc = ctypes.CDLL(None)
-    libc.mallopt(M_MMAP_THRESHOLD, 2**20)  # frees blocks at once, as those of 64 MiB always are
+    libc.mallopt(M_MMAP_THRESHOLD, 2**20)  # frees blocks immediately, like blocks of 64 MiB
     libc.malloc_trim(0)
     Path("/proc/self/clear_refs").write_text("5")  # forgets the peak
     before = status_bytes("VmRSS")
@@ -106,7 +106,7 @@ def peak_of(action: Callable[[], Any]) -> tuple[Any, int]:
 
 def measure_peaks(folder: str, capacity: int | None) -> dict[str, float]:
     """Return the status_bytes peaks of this rank by phase, as multiples of the bank."""
-    distributed.CHUNK_BYTES = PIECE
+    distributed.CHUNK_BYTES = MESSAGE_BYTES
     cache_keys = {"image": {"level": "image", "capacity_per_class": str(capacity)}}
 
     def obtain(shard: bool) -> Any:

@@ -1,4 +1,4 @@
-"""Runs with peers: every network learns from the others, and runs are resumed exactly."""
+"""Runs with peers: every network distils from all others, and runs are resumed exactly."""
 
 from __future__ import annotations
 
@@ -51,8 +51,8 @@ def test_weight_zero_is_the_student_without_the_hook() -> None:
     assert len(set(losses)) == 4
 
 
-def test_an_undistilled_peer_trains_as_a_student_would() -> None:
-    """With weights of 0 the peer follows its scheduler and momentum alone."""
+def test_an_undistilled_peer_trains_like_a_student() -> None:
+    """Weights of 0 leave only the peer's scheduler and momentum."""
     cfg = online_config("mmpretrain", "image", iters=5)
     cfg.custom_hooks[0].losses = toys.OFF
     cfg.param_scheduler = [dict(type="MultiStepLR", milestones=[2], gamma=0.0, by_epoch=False)]
@@ -70,7 +70,7 @@ def test_an_undistilled_peer_trains_as_a_student_would() -> None:
 
 
 @pytest.mark.parametrize(("scope", "level"), LEVELS)
-def test_a_resumed_run_goes_on_bit_for_bit(scope: str, level: Any) -> None:
+def test_a_resumed_run_continues_bit_for_bit(scope: str, level: Any) -> None:
     whole = run(online_config(scope, level, iters=5, cfg=wider(scope)))
     cfg = online_config(scope, level, iters=3, cfg=wider(scope))
     run(cfg)

@@ -27,7 +27,7 @@ def test_identities_of_a_batch():
     assert data_sample_ids([], torch.device("cpu")).shape == (0,)
 
 
-def test_the_path_identifies_an_image_whatever_its_index():
+def test_the_path_identifies_an_image_at_any_index():
     first, moved = (SimpleNamespace(metainfo=dict(img_path="x", sample_idx=i)) for i in (0, 1))
     assert data_sample_id(first) == data_sample_id(moved)
     assert data_sample_id(SimpleNamespace(metainfo=dict(img_path="y", sample_idx=0))) != (

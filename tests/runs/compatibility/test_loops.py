@@ -33,7 +33,7 @@ CASES = {
 
 
 class PassCounter(Hook):
-    """Counts validations, and the teacher's passes in training (False) and validation (True)."""
+    """Hook that counts validations, and the teacher's passes: True in validation, else False."""
 
     def __init__(self) -> None:
         self.is_validating, self.validations = False, 0
