@@ -19,8 +19,8 @@ from tests.helpers.stored_banks import CACHE_KEY, make_bank
 @pytest.fixture
 def banks(tmp_path):
     """A cache of four banks: complete, altered, without a manifest, of another format."""
-    about = {"teacher_checkpoint": "iter_9.pth", "teacher_config": "deeplab.py"}
-    cache = BankCache(tmp_path, about=about)
+    description = {"teacher_checkpoint": "iter_9.pth", "teacher_config": "deeplab.py"}
+    cache = BankCache(tmp_path, description=description)
     folders = [cache.save(make_bank(), {**CACHE_KEY, "images": str(n)}) for n in range(4)]
     data = bytearray((folders[1] / TENSORS).read_bytes())
     data[-1] ^= 1
