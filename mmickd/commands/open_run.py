@@ -104,10 +104,8 @@ def open_run(cfg: Config, sample: int | None = None) -> Iterator[OpenRun]:
         finally:
             hook.after_train(runner)
             runner.logger.removeHandler(handler)
-            for file_handler in list(
-                runner.logger.handlers
-            ):  # the log file is in the temporary folder
-                if isinstance(file_handler, logging.FileHandler):
+            for file_handler in list(runner.logger.handlers):
+                if isinstance(file_handler, logging.FileHandler):  # in the temporary folder
                     file_handler.close()
                     runner.logger.removeHandler(file_handler)
 

@@ -22,8 +22,9 @@ def is_ickd_hook(entry: Any) -> bool:
             the class.
 
     Example:
-        >>> is_ickd_hook(dict(type="mmickd.ICKDHook")), is_ickd_hook(dict(type="EMAHook")),
-        is_ickd_hook("EMAHook") (True, False, False)
+        >>> entries = dict(type="mmickd.ICKDHook"), dict(type="EMAHook"), "EMAHook"
+        >>> [is_ickd_hook(entry) for entry in entries]
+        [True, False, False]
     """
     if not isinstance(entry, Mapping):
         return False
