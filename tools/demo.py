@@ -10,8 +10,9 @@ import _checkout  # noqa: F401
 
 from mmickd.commands.experiment import add_run_arguments, exit_code_of, write_results
 from mmickd.experiments.comparison import Comparison
+from mmickd.experiments.jobs import Job
 from mmickd.experiments.plan import read_plan
-from mmickd.experiments.scheduler import Job, Scheduler, format_duration, quickest_launch
+from mmickd.experiments.scheduler import Scheduler, format_duration, quickest_launch
 from mmickd.utils.config import find_file
 
 TASKS = ("digits", "wrong_labels", "scenes")

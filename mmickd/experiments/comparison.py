@@ -9,10 +9,11 @@ from pathlib import Path
 from statistics import mean
 from typing import Any, TypeVar
 
+from mmickd.experiments.jobs import Job
 from mmickd.experiments.plan import Plan
 from mmickd.experiments.plots import draw_curves, draw_rows
 from mmickd.experiments.runs import Record, RunLayout, RunSpec
-from mmickd.experiments.scheduler import Job, run_rounds
+from mmickd.experiments.scheduler import run_rounds
 from mmickd.experiments.table import (
     Row,
     as_markdown,

@@ -13,8 +13,8 @@ from typing import Any
 
 from mmengine.config import Config
 
+from mmickd.experiments.jobs import TEACHER, Job
 from mmickd.experiments.plan import Entry, Plan, Setting
-from mmickd.experiments.scheduler import TEACHER, Job
 from mmickd.experiments.training_log import count_starts, ms_per_step, validations
 from mmickd.hooks.entries import is_ickd_hook
 from mmickd.utils.config import find_config, find_file, parse_options

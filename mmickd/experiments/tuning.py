@@ -8,10 +8,11 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+from mmickd.experiments.jobs import Job
 from mmickd.experiments.methods import Method
 from mmickd.experiments.plan import Plan, Setting
 from mmickd.experiments.runs import Record, RunLayout, RunSpec
-from mmickd.experiments.scheduler import Job, run_rounds
+from mmickd.experiments.scheduler import run_rounds
 from mmickd.experiments.search import Search, Trial
 from mmickd.experiments.table import markdown_table, mean_se, number
 from mmickd.utils.digest import digest

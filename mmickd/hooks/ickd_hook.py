@@ -12,7 +12,7 @@ from mmengine.dataset import InfiniteSampler
 from mmengine.hooks import Hook
 from mmengine.logging import print_log
 from mmengine.model import is_model_wrapper
-from mmengine.runner import BaseLoop, Runner
+from mmengine.runner import BaseLoop
 from torch import nn
 
 from mmickd.diagnostics.finding import Finding
@@ -23,7 +23,8 @@ from mmickd.losses.schedules import TrainProgress
 from mmickd.registry import HOOKS
 from mmickd.structures import Batch, Tapped
 from mmickd.teachers import Teacher
-from mmickd.teachers.run_context import RunContext, TrainingTools
+from mmickd.teachers.run_context import run_context
+from mmickd.training.checked_run import check_run
 from mmickd.training.distiller import Distiller
 from mmickd.training.options import (
     HookOptions,
@@ -32,7 +33,7 @@ from mmickd.training.options import (
     read_bank_options,
     read_levels,
 )
-from mmickd.training.preparation import ReadyRun, check_run, prepare
+from mmickd.training.preparation import ReadyRun, prepare
 from mmickd.utils.errors import ICKDError
 from mmickd.utils.packages import repair_scopes
 from mmickd.utils.random_state import preserved_random_state
@@ -288,37 +289,3 @@ def _iterations_per_epoch(loader: Any) -> int:
         # The length is the size of the data set, for any number of ranks.
         length = math.ceil(length / dist.get_world_size())
     return max(1, length)
-
-
-def run_context(runner: Any, student: nn.Module) -> RunContext:
-    """Return settings, data and builders of a runner whose loops are built."""
-    loader = runner.train_dataloader
-    val_loop = getattr(runner, "_val_loop", None)
-    val_loader = getattr(val_loop, "dataloader", None)
-    return RunContext(
-        student=student,
-        device=next(student.parameters()).device,
-        train_dataset=loader.dataset,
-        val_dataset=getattr(val_loader, "dataset", None),
-        batch_size=int(getattr(loader, "batch_size", None) or 1),
-        num_workers=int(getattr(loader, "num_workers", 0)),
-        batches=_batches(loader),
-        has_worker_copies=_has_workers(getattr(runner, "_train_loop", None)),
-        collate=loader.collate_fn,
-        cfg=runner.cfg,
-        tools=TrainingTools(runner) if isinstance(runner, Runner) else None,
-    )
-
-
-def _batches(loader: Any) -> int | None:
-    """Return the batches of an epoch; None if they never end or their number is unknown."""
-    try:
-        return None if isinstance(loader.sampler, InfiniteSampler) else len(loader)
-    except TypeError:  # an iterable data set, or a sampler without length
-        return None
-
-
-def _has_workers(train_loop: Any) -> bool:
-    """True if the loop already reads batches in worker processes, as IterBasedTrainLoop does."""
-    iterator = getattr(getattr(train_loop, "dataloader_iterator", None), "_iterator", None)
-    return bool(getattr(iterator, "_workers", None))

@@ -9,8 +9,9 @@ from typing import Any
 
 import torch
 from mmengine import dist
-from mmengine.dataset import pseudo_collate
+from mmengine.dataset import InfiniteSampler, pseudo_collate
 from mmengine.optim import build_optim_wrapper
+from mmengine.runner import Runner
 from torch import nn
 
 from mmickd.sampling import image_id
@@ -98,3 +99,37 @@ class TrainingTools:
         if not cfg:
             return []
         return self._runner._build_param_scheduler(copy.deepcopy(cfg), optim_wrapper)
+
+
+def run_context(runner: Any, student: nn.Module) -> RunContext:
+    """Return settings, data and builders of a runner whose loops are built."""
+    loader = runner.train_dataloader
+    val_loop = getattr(runner, "_val_loop", None)
+    val_loader = getattr(val_loop, "dataloader", None)
+    return RunContext(
+        student=student,
+        device=next(student.parameters()).device,
+        train_dataset=loader.dataset,
+        val_dataset=getattr(val_loader, "dataset", None),
+        batch_size=int(getattr(loader, "batch_size", None) or 1),
+        num_workers=int(getattr(loader, "num_workers", 0)),
+        batches=_batches(loader),
+        has_worker_copies=_has_workers(getattr(runner, "_train_loop", None)),
+        collate=loader.collate_fn,
+        cfg=runner.cfg,
+        tools=TrainingTools(runner) if isinstance(runner, Runner) else None,
+    )
+
+
+def _batches(loader: Any) -> int | None:
+    """Return the batches of an epoch; None if they never end or their number is unknown."""
+    try:
+        return None if isinstance(loader.sampler, InfiniteSampler) else len(loader)
+    except TypeError:  # an iterable data set, or a sampler without length
+        return None
+
+
+def _has_workers(train_loop: Any) -> bool:
+    """True if the loop already reads batches in worker processes, as IterBasedTrainLoop does."""
+    iterator = getattr(getattr(train_loop, "dataloader_iterator", None), "_iterator", None)
+    return bool(getattr(iterator, "_workers", None))

@@ -14,6 +14,7 @@ from mmickd.banks.memory_bank import MemoryBank
 from mmickd.diagnostics import label_issues as module
 from mmickd.diagnostics.label_issues import label_issues, share_of_label_issues
 from mmickd.structures import NO_ID, Samples
+from tests.helpers.label_errors import CLASSES, ROWS, random_labels, with_errors
 
 
 def bank_of(
@@ -167,21 +168,6 @@ def test_a_large_bank_takes_seconds_and_bounded_memory() -> None:
     label_issues(bank)
     assert time.monotonic() - begin < 120
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 600 * 1024
-
-
-CLASSES, ROWS = 5, 400
-
-
-def random_labels(seed: int = 0) -> tuple[torch.Generator, Tensor]:
-    random = torch.Generator().manual_seed(seed)
-    return random, torch.randint(CLASSES, (ROWS,), generator=random)
-
-
-def with_errors(labels: Tensor, share: float, random: torch.Generator) -> Tensor:
-    """Return the labels with another class on a share of the rows."""
-    is_wrong = torch.rand(len(labels), generator=random) < share
-    other = (labels + torch.randint(1, CLASSES, labels.shape, generator=random)) % CLASSES
-    return torch.where(is_wrong, other, labels)
 
 
 def predicted_bank(

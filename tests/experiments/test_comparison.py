@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from mmickd.experiments.comparison import Comparison, better_half
+from mmickd.experiments.jobs import Job
 from mmickd.experiments.plan import read_plan
-from mmickd.experiments.scheduler import Job
 from tests.helpers.jobs import METRIC, finish
 
 DEMO = "configs/demo/digits_{}.py"

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
+from mmickd.experiments.jobs import Job
 from mmickd.experiments.plan import read_plan
 from mmickd.experiments.runs import RunLayout
-from mmickd.experiments.scheduler import Job
 
 ROOT = Path(__file__).parents[2]
 DEMO = "configs/demo/digits_{}.py"

@@ -12,11 +12,8 @@ import pytest
 
 import mmickd
 from mmickd.experiments import scheduler as scheduler_module
+from mmickd.experiments.jobs import BEGUN, LOG, STAMP, Job
 from mmickd.experiments.scheduler import (
-    BEGUN,
-    LOG,
-    STAMP,
-    Job,
     JobFailed,
     RunningJob,
     Scheduler,
@@ -82,45 +79,6 @@ def test_a_folder_is_emptied_before_the_job_starts(tmp_path: Path) -> None:
     assert listing.stamp() is None  # the scheduler has not seen its end
     run(listing)
     assert listing.stamp() is not None
-
-
-BEFORE = Job("before", ["true"], Path("before"))
-CHANGES: dict[str, Any] = {
-    "command": dict(command=["false"]),
-    "one more argument": dict(command=["true", ""]),
-    "inputs": dict(inputs="b"),
-    "a job before": dict(after=(BEFORE,)),
-    "another job before": dict(after=(Job("before", ["true"], Path("before"), inputs="b"),)),
-    "a job before that": dict(after=(Job("before", ["true"], Path("before"), after=(BEFORE,)),)),
-}
-SAME: dict[str, Any] = {
-    "name": dict(name="other"),
-    "folder": dict(folder=Path("other")),
-    "cost": dict(cost=9.0),
-    "progress": dict(steps=9, unit="epoch"),
-    "arguments for resuming": dict(resume=("--resume",)),
-}
-
-
-def signature(**changes: Any) -> str:
-    plain = dict(name="a", command=["true"], folder=Path("a"), inputs="a")
-    return Job(**{**plain, **changes}).signature
-
-
-def test_the_signature_depends_on_what_decides_the_result() -> None:
-    signatures = [signature(), *(signature(**change) for change in CHANGES.values())]
-    assert len(set(signatures)) == len(signatures)
-
-
-@pytest.mark.parametrize("case", SAME)
-def test_the_signature_depends_on_nothing_else(case: str) -> None:
-    assert signature(**SAME[case]) == signature()
-
-
-@pytest.mark.parametrize("text", ["", "{", '{"signature": "x", "seconds": 1}', "{}", "[]", "1"])
-def test_a_broken_stamp_is_none(tmp_path: Path, text: str) -> None:
-    (tmp_path / STAMP).write_text(text)
-    assert job(tmp_path).stamp() is None
 
 
 SLEEP = "time.sleep(60)"

@@ -12,8 +12,8 @@ import torch
 from mmengine.config import Config
 
 from mmickd.commands.arguments import read_config
+from mmickd.experiments.jobs import Job
 from mmickd.experiments.methods import Method, read_methods
-from mmickd.experiments.scheduler import Job
 from mmickd.experiments.tuning import Tuning
 from tests.helpers.jobs import METRIC, finish
 
