@@ -27,6 +27,7 @@ STACK = (
     "mmickd.hooks",
     *(f"{package}.{part}" for package in ("mmpretrain", "mmseg") for part in PARTS),
 )
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _LIBC: Any = ctypes.CDLL(None) if sys.platform.startswith("linux") else None
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
@@ -149,8 +150,8 @@ def run_python(
 
 def _serve() -> None:
     """Fork runs and return their exit codes, one request a line, until the input ends."""
-    for number in (signal.SIGINT, signal.SIGTERM):  # the main process stops the runs
-        signal.signal(number, signal.SIG_IGN)
+    # the main process stops the runs; a new run receives what was sent before it was ready
+    signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
     replies = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # the output of imports must not mix with the replies
     import_stack()
@@ -164,6 +165,7 @@ def _serve() -> None:
             end_with_parent()
             signal.signal(signal.SIGINT, signal.default_int_handler)
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
             os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
             return run_python(request["arguments"], Path(request["log"]), request["env"])
         print(json.dumps([number, reply]), file=replies, flush=True)

@@ -75,6 +75,17 @@ def test_scripts_run_as_in_a_new_python(tmp_path: Path) -> None:
 
 
 @on_linux
+def test_signals_to_a_new_run_are_not_lost(tmp_path: Path) -> None:
+    (tmp_path / "beside.py").write_text("")
+    (tmp_path / "script.py").write_text(SCRIPT)
+    server = ForkServer(environment(), tmp_path / "imports.txt")
+    for _ in range(20):
+        run = server([sys.executable, str(tmp_path / "script.py"), "sleep"], tmp_path / "log", {})
+        os.kill(run.pid, signal.SIGTERM)
+        assert wait(run) == -signal.SIGTERM
+
+
+@on_linux
 def test_runs_end_with_their_server(tmp_path: Path) -> None:
     (tmp_path / "beside.py").write_text("")
     (tmp_path / "script.py").write_text(SCRIPT)
