@@ -28,16 +28,21 @@ def add_run_arguments(
     seeds: int = 3,
     seeds_help: str = "number of seeds of each student, from 0",
 ) -> None:
-    """Add ``--seeds``, ``--workers`` and ``--minutes``.
+    """Add ``--seeds``, and the arguments of :func:`add_worker_arguments`.
 
     Args:
         parser: The parser to extend.
         seeds: Default number of seeds.
         seeds_help: Description of the seeds.
     """
+    parser.add_argument("--seeds", type=positive_int, default=seeds, help=f"{seeds_help} ({seeds})")
+    add_worker_arguments(parser)
+
+
+def add_worker_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add ``--workers`` and ``--minutes``."""
     on_linux = sys.platform.startswith("linux")
     cores = len(os.sched_getaffinity(0)) if on_linux else os.cpu_count() or 1
-    parser.add_argument("--seeds", type=positive_int, default=seeds, help=f"{seeds_help} ({seeds})")
     parser.add_argument(
         "--workers", type=positive_int, default=min(cores, 4),
         help="number of runs at a time, each with one CPU thread; on a GPU they share it (one per "
