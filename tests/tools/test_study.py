@@ -39,7 +39,7 @@ STUDENTS = {
         "IC-KD",
         "IC-KD, random rows",
     ],
-    "scenes": ["student, task loss", "KD", "CWD", "IC-KD", "IC-KD, random rows"],
+    "scenes": ["student, task loss", "KD", "CWD", "NICD", "NICD, random rows", "IC-KD"],
 }
 
 
