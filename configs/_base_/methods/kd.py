@@ -8,5 +8,7 @@ custom_hooks = [
     dict(
         type='mmickd.ICKDHook',
         losses=dict(
-            kd=dict(loss_weight=1.0, temperature=4.0), picd=None, nicd=None))
+            kd=dict(loss_weight=1.0, temperature=4.0, dense=True),
+            picd=None,
+            nicd=None))
 ]
