@@ -8,11 +8,17 @@ from pathlib import Path
 
 import _checkout  # noqa: F401
 
-from mmickd.commands.experiment import add_run_arguments, exit_code_of, write_results
+from mmickd.commands.experiment import (
+    add_run_arguments,
+    exit_code_of,
+    number_of_workers,
+    write_results,
+)
 from mmickd.experiments.comparison import Comparison
 from mmickd.experiments.jobs import Job
+from mmickd.experiments.launch import quickest_launch
 from mmickd.experiments.plan import read_plan
-from mmickd.experiments.scheduler import Scheduler, format_duration, quickest_launch
+from mmickd.experiments.scheduler import Scheduler, format_duration
 from mmickd.utils.config import find_file
 
 TASKS = ("digits", "wrong_labels", "scenes")
@@ -65,8 +71,9 @@ def run(args: argparse.Namespace) -> None:
     rounds = [jobs for comparison in comparisons.values() for jobs in comparison.rounds()]
     jobs = [job for jobs in rounds for job in jobs[:2]]
     jobs += [job for jobs in rounds for job in jobs[2:]] + pictures
-    scheduler = Scheduler(args.workers, quickest_launch(args.out), args.minutes)
-    scheduler.report_line(f"demo: {len(jobs)} jobs, {args.workers} at a time, below {args.out}")
+    workers = number_of_workers(args)
+    scheduler = Scheduler(workers, quickest_launch(args.out), args.minutes)
+    scheduler.report_line(f"demo: {len(jobs)} jobs, {workers} at a time, below {args.out}")
     scheduler.run(jobs)
     texts = [text for c in comparisons.values() for text in (c.as_markdown(), c.missing())]
     if args.quick:

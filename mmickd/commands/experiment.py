@@ -28,24 +28,29 @@ def add_run_arguments(
     seeds: int = 3,
     seeds_help: str = "number of seeds of each student, from 0",
 ) -> None:
-    """Add ``--seeds``, ``--workers`` and ``--minutes``.
+    """Add ``--seeds``, ``--workers`` (see :func:`number_of_workers`) and ``--minutes``.
 
     Args:
         parser: The parser to extend.
         seeds: Default number of seeds.
         seeds_help: Description of the seeds.
     """
-    on_linux = sys.platform.startswith("linux")
-    cores = len(os.sched_getaffinity(0)) if on_linux else os.cpu_count() or 1
     parser.add_argument("--seeds", type=positive_int, default=seeds, help=f"{seeds_help} ({seeds})")
     parser.add_argument(
-        "--workers", type=positive_int, default=min(cores, 4),
+        "--workers", type=positive_int,
         help="number of runs at a time, each with one CPU thread; on a GPU they share it (one per "
         "core, at most 4)",
     )  # fmt: skip
     parser.add_argument(
         "--minutes", type=positive_float, help="time limit; the same command resumes from there"
     )
+
+
+def number_of_workers(args: argparse.Namespace) -> int:
+    """Return ``--workers``; the default depends on the number of cores."""
+    on_linux = sys.platform.startswith("linux")
+    cores = len(os.sched_getaffinity(0)) if on_linux else os.cpu_count() or 1
+    return args.workers or min(cores, 4)
 
 
 def write_results(out: Path, text: str, data: object, json_file: Path | None = None) -> None:
