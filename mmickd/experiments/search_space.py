@@ -62,7 +62,7 @@ class SearchSpace:
         defaults: Defaults | None = None,
     ) -> None:
         self._content, self._key, self._losses = content, key, losses
-        self.terms = LossTerms.build(losses, defaults or Defaults())
+        self.terms = LossTerms.build(losses, defaults or {})
         self.active = [term for term in self.terms if not term.schedule.is_off]
         self.term_names = {*DEFAULT_TERMS, *losses}  # terms that are off too
 
@@ -71,7 +71,7 @@ class SearchSpace:
 
         A number of rows that is 0 or unlimited has no range, nor has an infinite temperature.
         """
-        dense = sum(term.schedule.largest for term in self.active if term.loss.is_dense)
+        total = sum(t.schedule.largest for t in self.active if not t.loss.retrieves)
         is_complement = (self._losses.get(TASK) or {}).get(WEIGHT) == COMPLEMENT
         ranges = []
         for term in self.active:
@@ -79,8 +79,8 @@ class SearchSpace:
             named = (self._losses.get(term.name) or {}).get(WEIGHT)
             if weight and (isinstance(named, Mapping) or term.schedule.changes):
                 weight = replace(weight, key=f"{weight.key}.value")
-            if weight and is_complement and term.loss.is_dense:  # the weights' sum is at most 1
-                weight = replace(weight, high=min(weight.high, term.schedule.value / dense))
+            if weight and is_complement and not term.loss.retrieves:  # their sum is at most 1
+                weight = replace(weight, high=min(weight.high, term.schedule.value / total))
             options = [
                 self._around(term, name, getattr(term.loss, name, None), OTHER_FACTOR)
                 for name in parameters_of(type(term.loss))

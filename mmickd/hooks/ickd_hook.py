@@ -67,9 +67,9 @@ class ICKDHook(Hook):
         losses: Options of each term by name: the ``type`` of a registered loss, its options and
             its ``loss_weight``, a number or a dict
             (:class:`~mmickd.losses.schedules.WeightSchedule`). Vanilla KD, PICD and NICD are
-            added unless they are None, see :data:`mmickd.losses.terms.DEFAULT_TERMS`; the defaults
-            of a task may set their weight to 0. The entry 'task' has the ``loss_weight`` of the
-            task's own losses: 1 by default; 'complement' is 1 minus the weight of KD.
+            added unless they are None (:data:`mmickd.losses.terms.DEFAULT_TERMS`); the defaults of
+            their options depend on the task. The entry 'task' has the ``loss_weight`` of the task's
+            own losses: 1 by default; 'complement' is 1 minus the weight of KD.
         exclude_same_id: True leaves out bank rows of the query's image.
 
     Attributes:
@@ -168,6 +168,9 @@ class ICKDHook(Hook):
             f"{self._teacher.layers}",
             logger="current",
         )
+        for terms in ready.all_terms:
+            described = "; ".join(f"{name}: {text}" for name, text in terms.descriptions.items())
+            print_log(f"Terms of {terms.where}: {described}", logger="current")
 
     def _report(self, findings: Iterable[Finding]) -> None:
         """Log findings, and add them to :attr:`findings`."""

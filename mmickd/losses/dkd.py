@@ -25,7 +25,7 @@ class DKDLoss(LogitLoss):
     Args:
         alpha: Weight of TCKD, at least 0.
         beta: Weight of NCKD, at least 0.
-        temperature: ``T`` > 0. The default is for images; the hook sets 1 for segmenters.
+        temperature: ``T`` > 0.
         dense: See :class:`~mmickd.losses.LogitLoss`.
 
     Example:

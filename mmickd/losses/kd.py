@@ -29,7 +29,7 @@ class KDLoss(LogitLoss):
     no division of rows of equal logits, whose deviation is 0.
 
     Args:
-        temperature: ``T`` > 0. The default is for images; the hook sets 1 for segmenters.
+        temperature: ``T`` > 0.
         divergence: 'forward', 'reverse' or 'balanced'.
         emphasis: Larger weight of 'balanced', at least 1.
         standardize: True replaces each row ``z`` of both networks' logits by

@@ -119,6 +119,28 @@ class WeightSchedule:
         """Largest weight at any time."""
         return self.value if self.decay is None else max(self.value, self.end_value)
 
+    @property
+    def description(self) -> str:
+        """Weight in words.
+
+        Example:
+            >>> WeightSchedule(4.0, decay="linear").description
+            '4, linear decay to 0'
+            >>> WeightSchedule(1.0, begin=2, warmup=30, end=90, by_epoch=True).description
+            '1, 0 before epoch 2, rising for 30 epochs, 0 from epoch 90'
+        """
+        unit = "epoch" if self.by_epoch else "iteration"
+        parts = [f"{self.value:g}"]
+        if self.begin:
+            parts.append(f"0 before {unit} {self.begin:g}")
+        if self.warmup:
+            parts.append(f"rising for {self.warmup:g} {unit}s")
+        if self.decay is not None:
+            parts.append(f"{self.decay} decay to {self.end_value:g}")
+        if self.end is not None:
+            parts.append(f"0 from {unit} {self.end:g}")
+        return ", ".join(parts)
+
     def with_max_weights(self) -> WeightSchedule:
         """Return a schedule that has the largest weight at every time."""
         return WeightSchedule(self.largest, name=self.name)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields, replace
+from inspect import signature
+from types import MappingProxyType
 from typing import Any
 
 from mmickd.losses.base import BaseLoss
@@ -12,7 +14,7 @@ from mmickd.registry import LOSSES, build_part
 from mmickd.utils.config import type_name
 from mmickd.utils.errors import ICKDError
 from mmickd.utils.text import safe_repr
-from mmickd.utils.validation import check_dict, check_names
+from mmickd.utils.validation import check_dict, check_names, parameters_of
 
 DEFAULT_TERMS = {"kd": "KDLoss", "picd": "PICDLoss", "nicd": "NICDLoss"}
 """Terms that exist unless a config switches them off, with the types of their losses."""
@@ -21,21 +23,13 @@ TASK = "task"
 MAX_NAME_LENGTH = 64
 """Maximum length of a term's name."""
 COMPLEMENT = "complement"
-"""Weight of the task's losses that is 1 minus the weight of the dense terms (vanilla KD)."""
+"""Weight of the task's losses that is 1 minus the weight of the terms without context (KD)."""
 
 
-@dataclass(frozen=True)
-class Defaults:
-    """Defaults of a task for terms whose options a config omits.
-
-    Args:
-        options: Options by type of loss that differ from the defaults of the loss.
-        omitted: Options by type of loss for each of :data:`DEFAULT_TERMS` that a config does not
-            name; they override ``options``.
-    """
-
-    options: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    omitted: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+Defaults = Mapping[str, Mapping[str, Any]]
+"""Defaults of a task: options by type of loss that differ from the defaults of the loss."""
+ALWAYS_DESCRIBED = ("temperature", "num_positives", "num_negatives", "num_rows")
+"""Options that the description of a term has even if they have their defaults."""
 
 
 @dataclass(frozen=True)
@@ -46,16 +40,34 @@ class Term:
         name: Name of the term; logged as ``loss_<name>``.
         loss: Loss of each query.
         schedule: Weight over the run.
+        options: Options of the loss, of the config or the task's defaults.
+
+    Example:
+        >>> LossTerms.build(None)["nicd"].description
+        'NICDLoss, weight 1, temperature 0.5, num_negatives 32'
     """
 
     name: str
     loss: BaseLoss
     schedule: WeightSchedule
+    options: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def retrieves(self) -> bool:
         """True if the term needs a context at some time of the run."""
         return self.loss.retrieves and not self.schedule.is_off
+
+    @property
+    def description(self) -> str:
+        """Type, weight, and the options that matter or differ from the defaults of the loss."""
+        kind = type(self.loss)
+        defaults = {name: signature(kind).parameters[name].default for name in parameters_of(kind)}
+        described = [
+            f"{name} {_text(value)}"
+            for name, value in {**defaults, **self.options}.items()
+            if name in ALWAYS_DESCRIBED or name not in defaults or value != defaults[name]
+        ]
+        return ", ".join([kind.__name__, f"weight {self.schedule.description}", *described])
 
 
 class LossTerms:
@@ -94,11 +106,25 @@ class LossTerms:
         return [term for term in self if term.retrieves]
 
     @property
+    def without_context(self) -> list[Term]:
+        """Terms whose losses retrieve nothing, such as vanilla KD."""
+        return [term for term in self if not term.loss.retrieves]
+
+    @property
+    def descriptions(self) -> dict[str, str]:
+        """Descriptions of the task's losses (:data:`TASK`) and of each term, by name."""
+        if self._task is None:
+            weight = f"1 minus the weight of {' and '.join(t.name for t in self.without_context)}"
+        else:
+            weight = self._task.description
+        return {TASK: f"weight {weight}"} | {term.name: term.description for term in self}
+
+    @property
     def changing(self) -> list[str]:
         """Names of the terms whose weight changes, with :data:`TASK` if the task's weight does."""
         names = [term.name for term in self if term.schedule.changes]
         if self._task is None:
-            follows = any(self[name].loss.is_dense for name in names)
+            follows = any(term.name in names for term in self.without_context)
         else:
             follows = self._task.changes
         return [*names, TASK] if follows else names
@@ -115,7 +141,7 @@ class LossTerms:
             weights: Weights of the terms in this step.
         """
         if self._task is None:
-            return 1.0 - sum(weights[term.name] for term in self if term.loss.is_dense)
+            return 1.0 - sum(weights[term.name] for term in self.without_context)
         return self._task.now(progress)
 
     def with_max_weights(self) -> LossTerms:
@@ -134,7 +160,7 @@ class LossTerms:
 
     @classmethod
     def build(
-        cls, losses: Any, defaults: Defaults = Defaults(), where: str = "losses"
+        cls, losses: Any, defaults: Defaults = MappingProxyType({}), where: str = "losses"
     ) -> LossTerms:
         """Build the terms of a config; None switches a default term off.
 
@@ -163,10 +189,9 @@ class LossTerms:
                     "all logged values with 'loss' in their names."
                 )
         task = config.pop(TASK, {})
-        omitted = {name: defaults.omitted.get(kind, {}) for name, kind in DEFAULT_TERMS.items()}
         terms = {
             name: _term(name, options, defaults, f"{where}.{name}")
-            for name, options in {**omitted, **config}.items()
+            for name, options in {**{name: {} for name in DEFAULT_TERMS}, **config}.items()
             if options is not None
         }
         return cls(terms, _task_schedule(task, terms, where), where)
@@ -175,7 +200,7 @@ class LossTerms:
 def _term(name: str, config: Any, defaults: Defaults, where: str) -> Term:
     options = check_dict(config, where)
     kind = options.setdefault("type", DEFAULT_TERMS.get(name))
-    options = {**defaults.options.get(type_name(kind), {}), **options}
+    options = {**defaults.get(type_name(kind), {}), **options}
     weight = options.pop("loss_weight", None)
     loss = build_part(LOSSES, options, type_name(kind), where, ("loss_weight",), BaseLoss)
     if loss.is_dense and loss.retrieves:
@@ -188,7 +213,16 @@ def _term(name: str, config: Any, defaults: Defaults, where: str) -> Term:
             f"{where}: {type(loss).__name__} has parameters, but no optimizer would train them: "
             "use a loss without parameters."
         )
-    return Term(name, loss, _schedule(loss.default_weight if weight is None else weight, where))
+    schedule = _schedule(loss.default_weight if weight is None else weight, where)
+    del options["type"]
+    return Term(name, loss, schedule, options)
+
+
+def _text(value: Any) -> str:
+    """Return an option's value in a few words."""
+    if isinstance(value, Mapping):
+        return type_name(value.get("type", "dict"))
+    return "all" if value is None else safe_repr(value)
 
 
 def _schedule(weight: Any, where: str) -> WeightSchedule:
@@ -204,12 +238,12 @@ def _task_schedule(task: Any, terms: Mapping[str, Term], where: str) -> WeightSc
     weight = check_dict(config, f"{where}.{TASK}", ["loss_weight"]).get("loss_weight", 1.0)
     if not isinstance(weight, str) or weight != COMPLEMENT:
         return _schedule(weight, f"{where}.{TASK}")
-    dense = [term for term in terms.values() if term.loss.is_dense]
-    if not dense or sum(term.schedule.largest for term in dense) > 1:
-        names = [term.name for term in dense] or list(DEFAULT_TERMS)[:1]
+    counted = [term for term in terms.values() if not term.loss.retrieves]
+    if not counted or sum(term.schedule.largest for term in counted) > 1:
+        names = [term.name for term in counted] or list(DEFAULT_TERMS)[:1]
         raise ICKDError(
             f"{where}.{TASK}.loss_weight='{COMPLEMENT}' is 1 minus the weight of vanilla KD (of "
-            "all dense terms), so that weight must exist and never be more than 1: set "
+            "all terms without context), so that weight must exist and never be more than 1: set "
             f"{' and '.join(f'{where}.{name}.loss_weight' for name in names)}."
         )
     return None

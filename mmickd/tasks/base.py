@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABCMeta, abstractmethod
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -27,7 +28,7 @@ class Task(metaclass=ABCMeta):
         levels: Units of a query, by their names in the hook's ``level``; the first is the default.
         trains_on_crops: True if training uses parts of images and evaluation whole images of the
             same scale.
-        loss_defaults: Defaults of the terms that a config omits.
+        loss_defaults: Options by type of loss that differ from the defaults of the loss.
 
     Example:
         >>> from mmickd.tasks import ClassificationTask  # docs/examples/new_task.py has a new one
@@ -37,7 +38,7 @@ class Task(metaclass=ABCMeta):
 
     levels: Mapping[str, Level]
     trains_on_crops: bool = False
-    loss_defaults: Defaults = Defaults()
+    loss_defaults: Defaults = MappingProxyType({})
 
     @classmethod
     @abstractmethod

@@ -9,7 +9,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mmickd.losses.terms import Defaults
 from mmickd.networks.nan_guard import image_name
 from mmickd.registry import TASKS
 from mmickd.structures import NO_LABEL, Batch, Tapped, View
@@ -35,7 +34,6 @@ class ClassificationTask(Task):
     """
 
     levels = {"image": ImageLevel()}
-    loss_defaults = Defaults(omitted={"NICDLoss": {"loss_weight": 0.0}})
 
     @classmethod
     def fits(cls, model: nn.Module) -> bool:

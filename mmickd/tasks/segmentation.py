@@ -9,7 +9,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mmickd.losses.terms import Defaults
 from mmickd.networks.nan_guard import image_name
 from mmickd.registry import TASKS
 from mmickd.structures import Batch, Tapped, View
@@ -37,14 +36,11 @@ class SegmentationTask(Task):
 
     levels = {"pixel": PixelLevel(), "region": RegionLevel()}
     trains_on_crops = True
-    loss_defaults = Defaults(
-        {
-            "KDLoss": {"temperature": 1.0},
-            "DKDLoss": {"temperature": 1.0},
-            "NICDLoss": {"num_negatives": 4, "loss_weight": {"value": 4.0, "decay": "linear"}},
-        },
-        omitted={"KDLoss": {"loss_weight": 0.0}, "PICDLoss": {"loss_weight": 0.0}},
-    )
+    loss_defaults = {
+        "KDLoss": {"temperature": 4.0, "dense": False},
+        "DKDLoss": {"temperature": 4.0, "dense": False},
+        "NICDLoss": {"num_negatives": 4, "loss_weight": {"value": 4.0, "decay": "linear"}},
+    }
 
     def __init__(
         self,

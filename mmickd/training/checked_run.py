@@ -48,7 +48,7 @@ class CheckedRun:
         context: Settings, data and builders of the runner.
         layer: Name of the student's classifier layer.
         num_classes: Number of classes of student and teacher.
-        terms: Terms of the student.
+        all_terms: Terms of the student, then of peers whose terms differ.
         levels: Levels of the terms that are not dense.
         findings: Findings about the run, none of which stops it.
         images: Images that a frozen bank is built from; None without a frozen bank.
@@ -60,13 +60,18 @@ class CheckedRun:
     context: RunContext
     layer: str
     num_classes: int
-    terms: LossTerms
+    all_terms: tuple[LossTerms, ...]
     levels: tuple[str, ...]
     findings: list[Finding]
     images: BankImages | None = None
     pipeline: str = ""
     cache_keys: dict[str, dict[str, Any]] = field(default_factory=dict)
     queue_levels: tuple[str, ...] = ()
+
+    @property
+    def terms(self) -> LossTerms:
+        """Terms of the student."""
+        return self.all_terms[0]
 
     @property
     def requests(self) -> list[RowRequest]:
@@ -106,7 +111,7 @@ def _check(options: HookOptions, context: RunContext) -> CheckedRun:
     teacher.build(context)
     levels = options.choose_levels(task.levels)
     terms = LossTerms.build(options.losses, task.loss_defaults)
-    all_terms = teacher.all_terms(terms, task.loss_defaults)
+    all_terms = tuple(teacher.all_terms(terms, task.loss_defaults))
     retrieves = any(learner.retrieving for learner in all_terms)
 
     if retrieves and (options.exclude_same_id or options.query == "bank"):
@@ -118,7 +123,7 @@ def _check(options: HookOptions, context: RunContext) -> CheckedRun:
     check_classes(num_classes, teacher.class_counts, teacher.classes, dataset)
     findings += mixing_findings(student)
 
-    checked = CheckedRun(context, layer, num_classes, terms, levels, findings)
+    checked = CheckedRun(context, layer, num_classes, all_terms, levels, findings)
     network = teacher.frozen_network
     if network is None:
         options.check_queue(all_terms)

@@ -19,6 +19,7 @@ from tests.helpers.fabricate import (
     make_cifar100,
     make_cityscapes,
     make_class_folders,
+    make_segmentation,
     point_to,
 )
 
@@ -45,10 +46,14 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         "camvid": make_camvid(root / "camvid"),
         "tin100": make_class_folders(root / "tin100"),
         "tin10": make_class_folders(root / "tin10", num_classes=10),
+        "cifar100_16px": make_class_folders(root / "cifar100_16px"),
         "cifar100": root / "cifar100",
         "digits": make_class_folders(root / "digits", num_classes=10, size=(16, 16)),
         "wrong_labels": make_class_folders(root / "wrong_labels", num_classes=10, size=(16, 16)),
         "scenes": make_camvid(root / "scenes"),
+        "voc_animals": make_segmentation(
+            root / "voc_animals", "img_dir/{split}", "ann_dir/{split}", 9, (".jpg", ".png")
+        ),
     }
 
 

@@ -69,14 +69,16 @@ def test_where_the_config_has_no_vanilla_kd_the_default_stands_for_it(kd: Any, t
 def test_of_a_segmenter_the_terms_and_values_are_the_tasks(tmp_path: Path) -> None:
     cfg = hooked(tmp_path, segmenter_config(tmp_path / "data", tmp_path / "work"))
     method, alone = methods(tmp_path, cfg)
-    assert method.name == "nicd" and method.ranges[0].now == 4.0
-    # the weight is searched, and falls as it does without a search
-    weight = method.ranges[0].option(2.0)
+    assert method.name == "kd + picd + nicd"
+    # the weight of NICD is searched, and falls as it does without a search
+    (falling,) = [r for r in method.ranges if r.name == "nicd.loss_weight"]
+    assert falling.now == 4.0
+    weight = falling.option(2.0)
     cfg = read_config(method.entry.config, parse_options([*method.entry.options, weight]))
     terms = LossTerms.build(cfg.custom_hooks[-1].losses, SegmentationTask.loss_defaults)
     assert terms["nicd"].schedule == WeightSchedule(2.0, decay="linear")
     assert [(r.name, r.now) for r in alone.ranges] == [
-        ("kd.loss_weight", 1.0), ("kd.temperature", 1.0)
+        ("kd.loss_weight", 1.0), ("kd.temperature", 4.0)
     ]  # fmt: skip
 
 

@@ -9,7 +9,6 @@ import pytest
 
 from mmickd.experiments.search_space import Range, SearchSpace
 from mmickd.losses import BaseLoss
-from mmickd.losses.terms import Defaults
 from mmickd.registry import LOSSES
 from mmickd.utils.errors import ICKDError
 
@@ -73,7 +72,7 @@ def test_a_users_loss_is_searched_by_the_names_of_its_options() -> None:
 
 
 def test_the_schedule_of_a_tasks_default_is_spelled_out() -> None:
-    falling = Defaults({"NICDLoss": {"loss_weight": dict(value=4.0, decay="linear")}})
+    falling = {"NICDLoss": {"loss_weight": dict(value=4.0, decay="linear")}}
     options = SearchSpace({}, "losses", {}, falling).schedule_options()
     assert options == ("losses.nicd.loss_weight.value=4.0", "losses.nicd.loss_weight.decay=linear")
 

@@ -91,6 +91,7 @@ def make_cifar100(root: Path) -> dict[str, str]:
         name: dict(
             data=rng.integers(0, 256, (count, 3072), dtype=np.uint8),
             fine_labels=[i // (count // 100) for i in range(count)],
+            filenames=[f"{name}_{i}.png" for i in range(count)],
         )
         for name, count in (("train", 200), ("test", 100))
     }

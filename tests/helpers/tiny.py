@@ -253,25 +253,24 @@ def save_teacher(cfg: Config, path: Path, seed: int = 1, classes: Any = None) ->
     return path
 
 
-ALL_TERMS: dict[str, Any] = {"kd": {}, "picd": {}, "nicd": {"loss_weight": 1.0}}
-"""``losses`` that name every default term, since an omitted term may have weight 0.
+CONSTANT_WEIGHTS: dict[str, Any] = {"nicd": {"loss_weight": 1.0}}
+"""``losses`` whose weights do not depend on the length of the run.
 
-No weight depends on the length of the run: the steps of a shorter run are the first steps of a
-longer one.
+The steps of a shorter run are then the first steps of a longer one.
 """
 
 
-def every_term(options: dict[str, Any]) -> dict[str, Any]:
-    """Return options of the hook in which no default term is left out."""
-    return {**options, "losses": {**ALL_TERMS, **(options.get("losses") or {})}}
+def constant_weights(options: dict[str, Any]) -> dict[str, Any]:
+    """Return options of the hook with :data:`CONSTANT_WEIGHTS` where they set no others."""
+    return {**options, "losses": {**CONSTANT_WEIGHTS, **(options.get("losses") or {})}}
 
 
 def with_hook(cfg: Config, teacher_cfg: Any, checkpoint: Path, **options: Any) -> Config:
-    """Return a copy of ``cfg`` with an offline teacher and every default term."""
+    """Return a copy of ``cfg`` with an offline teacher and constant weights."""
     if isinstance(teacher_cfg, Config):  # mmengine cannot print a Config inside of a config
         teacher_cfg = teacher_cfg.to_dict()
     teacher = dict(cfg=teacher_cfg, checkpoint=str(checkpoint))
-    return with_teacher(copy.deepcopy(cfg), teacher, **every_term(options))
+    return with_teacher(copy.deepcopy(cfg), teacher, **constant_weights(options))
 
 
 def with_teacher(cfg: Config, teacher: dict[str, Any], **options: Any) -> Config:

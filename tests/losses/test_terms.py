@@ -7,7 +7,7 @@ import torch
 
 from mmickd.losses import BaseLoss, KDLoss
 from mmickd.losses.schedules import TrainProgress
-from mmickd.losses.terms import Defaults, LossTerms
+from mmickd.losses.terms import LossTerms
 from mmickd.registry import LOSSES
 from mmickd.utils.errors import ICKDError
 
@@ -32,7 +32,7 @@ def test_none_switches_a_term_off_and_an_omitted_one_stays():
 
 
 def test_a_config_overrides_the_defaults_of_a_task():
-    defaults = Defaults({"KDLoss": {"temperature": 1.0}})
+    defaults = {"KDLoss": {"temperature": 1.0}}
     assert LossTerms.build(None, defaults)["kd"].loss.temperature == 1.0
     assert LossTerms.build(dict(kd=dict(temperature=2)), defaults)["kd"].loss.temperature == 2
     for kind in ("KDLoss", "mmickd.KDLoss", "mmickd.losses.KDLoss", KDLoss):
@@ -40,17 +40,31 @@ def test_a_config_overrides_the_defaults_of_a_task():
         assert terms["soft"].loss.temperature == 1.0
 
 
-def test_a_task_has_defaults_for_terms_that_a_config_omits():
-    off = {"loss_weight": 0.0}
-    omitted = {"KDLoss": off, "PICDLoss": off}
-    defaults = Defaults({"NICDLoss": {"loss_weight": 2.0}}, omitted)
-    start = TrainProgress(0, 10, 10)
-    terms = LossTerms.build(None, defaults)
-    assert terms.weights(start) == {"kd": 0.0, "picd": 0.0, "nicd": 2.0}
-    assert [term.name for term in terms.retrieving] == ["nicd"]
-    # a term that is named is used
-    named = LossTerms.build(dict(kd={}, nicd=dict(loss_weight=3.0)), defaults)
-    assert named.weights(start) == {"kd": 1.0, "picd": 0.0, "nicd": 3.0}
+@pytest.mark.parametrize("defaults", [{}, {"NICDLoss": {"loss_weight": 2.0}}])
+def test_a_term_has_the_same_defaults_whether_it_is_named_or_not(defaults):
+    omitted = LossTerms.build(None, defaults)
+    named = LossTerms.build(dict(kd={}, picd=dict(type="PICDLoss"), nicd={}), defaults)
+    assert named.descriptions == omitted.descriptions
+    nicd = defaults.get("NICDLoss", {}).get("loss_weight", 1.0)
+    assert omitted.weights(TrainProgress(0, 10, 10)) == {"kd": 1.0, "picd": 0.3, "nicd": nicd}
+
+
+def test_descriptions_have_type_weight_and_options():
+    falling = dict(value=4.0, decay="linear")
+    losses = dict(
+        task=dict(loss_weight="complement"),
+        kd=dict(loss_weight=0.5, temperature=2),
+        picd=dict(num_positives=None),
+        nicd=dict(loss_weight=falling, num_negatives=4),
+        votes=dict(type="ContextKDLoss", loss=dict(type="DISTLoss", gamma=0.0)),
+    )
+    assert LossTerms.build(losses, {"KDLoss": {"dense": False}}).descriptions == {
+        "task": "weight 1 minus the weight of kd",
+        "kd": "KDLoss, weight 0.5, temperature 2, dense False",
+        "picd": "PICDLoss, weight 0.3, temperature 1.0, num_positives all",
+        "nicd": "NICDLoss, weight 4, linear decay to 0, temperature 0.5, num_negatives 4",
+        "votes": "ContextKDLoss, weight 1, temperature 1.0, num_rows 16, loss DISTLoss",
+    }
 
 
 class Custom(BaseLoss):
@@ -146,6 +160,8 @@ def test_weight_of_the_task():
     assert weight(task=dict(loss_weight=dict(value=1.0, warmup=1, by_epoch=True))) == 0.5
     complement, grows = dict(loss_weight="complement"), dict(value=0.8, warmup=40)
     assert weight(task=complement, kd=dict(loss_weight=0.9)) == pytest.approx(0.1)
+    at_anchors = dict(loss_weight=0.9, dense=False)
+    assert weight(task=complement, kd=at_anchors) == pytest.approx(0.1)
     assert weight(task=complement, kd=dict(loss_weight=grows)) == pytest.approx(1 - 0.8 * 2 / 40)
     terms = LossTerms.build(dict(task=None))
     assert terms.task_weight(time, {}) == 0.0

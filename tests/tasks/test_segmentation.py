@@ -199,18 +199,18 @@ def test_the_task_is_read_from_the_heads_that_predict():
 
 
 @pytest.mark.parametrize("kind", ["KDLoss", "DKDLoss"])
-def test_the_default_temperature_of_pixels_is_1(kind):
-    def temperature(**options):
+def test_kd_of_pixels_is_at_the_anchors(kind):
+    def build(**options):
         losses = dict(kd=dict(type=kind, **options))
-        return LossTerms.build(losses, SegmentationTask.loss_defaults)["kd"].loss.temperature
+        return LossTerms.build(losses, SegmentationTask.loss_defaults)["kd"].loss
 
-    assert temperature() == 1.0 and temperature(temperature=4) == 4
-    assert LossTerms.build(dict(kd=dict(type=kind)))["kd"].loss.temperature == 4.0
+    assert (build().is_dense, build().temperature) == (False, 4.0)
+    assert build(dense=True).is_dense
+    assert LossTerms.build(dict(kd=dict(type=kind)))["kd"].loss.is_dense
 
 
-def test_pixels_have_few_negatives_and_no_other_default_term():
-    """The three terms together were worse than NICD alone (results/README.md)."""
+def test_pixels_have_three_terms_and_few_negatives():
     terms = LossTerms.build(None, SegmentationTask.loss_defaults)
-    assert terms.weights(TrainProgress(0, 10, 10)) == {"kd": 0.0, "picd": 0.0, "nicd": 4.0}
+    assert terms.weights(TrainProgress(0, 10, 10)) == {"kd": 1.0, "picd": 0.3, "nicd": 4.0}
     assert terms.weights(TrainProgress(5, 10, 10))["nicd"] == 2.0
     assert terms["nicd"].loss.num_negatives == 4

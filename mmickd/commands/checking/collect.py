@@ -16,6 +16,7 @@ from mmickd.commands.checking.sections import (
     layers_section,
     losses_section,
     shares_section,
+    terms_sections,
     times_section,
 )
 from mmickd.commands.checking.size import complete_share, size_of_whole
@@ -83,6 +84,7 @@ def _collect(run: OpenRun) -> CheckReport:
         layers_section(run, steps),
         *bank_sections(run, images, frozen, classes),
         shares_section(run, frozen, agreement, class_agreement),
+        *terms_sections(run),
         losses_section(steps),
         times_section(steps, bool(frozen)),
     ]

@@ -192,6 +192,18 @@ def shares_section(
     return Section(f"Shares of rows, from {source}", ["", "share"], rows, {"teacher": values})
 
 
+def terms_sections(run: OpenRun) -> Iterator[Section]:
+    """Yield sections with type, weight and options of the terms of the student and of peers."""
+    for terms in run.ready.all_terms:
+        described = terms.descriptions
+        yield Section(
+            f"Terms of {terms.where}",
+            ["", "loss, weight, options"],
+            list(described.items()),
+            {terms.where: described},
+        )
+
+
 def losses_section(steps: StepReport) -> Section:
     """Return weight, value and gradient of the task's losses and of each term."""
     rows = [["task", *_cells(steps.task, steps.task)]]
