@@ -18,8 +18,8 @@ def add_slurm_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--slurm", metavar="PARTITION",
         help="submit each run as a job of this partition of a Slurm cluster; the nodes must share "
-        'the folder --out, the data and this environment; --workers is then the number of jobs at a '
-        'time; needs submitit: pip install "mmickd[slurm]"',
+        "the folder --out, the data and this environment; --workers is then the number of jobs "
+        'at a time; needs submitit: pip install "mmickd[slurm]"',
     )  # fmt: skip
     parser.add_argument(
         "--slurm-options", nargs="+", default=[], metavar="KEY=VALUE",

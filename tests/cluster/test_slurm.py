@@ -87,10 +87,10 @@ def compare(plan: Path, *words: str) -> CommandResult:
     return command(sys.executable, *words_of(plan, *words), timeout=280)
 
 
-def start(plan: Path) -> subprocess.Popen[bytes]:
+def start(plan: Path, *words: str) -> subprocess.Popen[bytes]:
     """Start the command with the default behaviour of Ctrl-C, which a shell may have changed."""
     return subprocess.Popen(
-        [sys.executable, *words_of(plan, "--slurm", "debug")],
+        [sys.executable, *words_of(plan, "--slurm", "debug", *words)],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
@@ -159,7 +159,7 @@ def test_a_run_that_sigterm_stopped_resumes(
         configs, tmp_path, teacher={"config": str(configs / "teacher.py"), "options": options}
     )
     named = tmp_path / "out" / "teacher" / "last_checkpoint"
-    with start(plan) as process:
+    with start(plan, "--workers", "1") as process:
         wait_until(lambda: named.is_file() or process.poll() is not None, "a checkpoint")
         process.send_signal(signal.SIGTERM)
         assert process.wait(90) == 143
