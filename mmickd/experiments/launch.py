@@ -35,6 +35,8 @@ class QueuedProcess(Process, Protocol):
     """True before its start."""
     is_interrupted: bool
     """True if it ended through no fault of its command, which may be started again."""
+    versions: dict[str, str]
+    """Packages and device of the machine that it ran on; empty before its end."""
 
 
 Launch = Callable[[Sequence[str], Path, dict[str, str]], Process]

@@ -69,7 +69,8 @@ class RunningJob:
     def finish(self, is_done: bool) -> None:
         """Stamp the job as done; a failed job starts from its beginning the next time."""
         if is_done:
-            self.job.write_stamp(STAMP, self.elapsed, versions=software_and_device())
+            versions = (self.queued and self.queued.versions) or software_and_device()
+            self.job.write_stamp(STAMP, self.elapsed, versions=versions)
         (self.job.folder / BEGUN).unlink(missing_ok=True)
 
     def stop(self) -> None:

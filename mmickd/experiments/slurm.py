@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import time
@@ -13,6 +14,8 @@ from typing import Any
 
 from mmickd.experiments.slurm_queue import (
     PASSING,
+    QUERY_SECONDS,
+    REPEAT_SECONDS,
     WAITING,
     SlurmQueue,
     check_programs,
@@ -194,12 +197,13 @@ class SlurmProcess:
     def __init__(self, launch: SlurmLaunch, job_id: str, log: Path) -> None:
         self._launch, self.job_id, self._log = launch, job_id, log
         self._code: int | None = None
-        self._next_look = self._cancelled = 0.0
+        self._next_look = self._next_cancel = self._cancelled = 0.0
         self._end: float | None = None  # time of the first look after the job left the queue
         self._begin = time.monotonic()
         self.description = f"submitted as Slurm job {job_id}"
         self.seconds_in_queue = 0.0
         self.is_waiting, self.is_interrupted = True, False
+        self.versions: dict[str, str] = {}
 
     def poll(self) -> int | None:
         """Return the exit code; it is negative if the job was cancelled or killed."""
@@ -210,16 +214,17 @@ class SlurmProcess:
 
     def send_signal(self, number: int) -> None:
         """Cancel the job unless it has ended; Slurm chooses the signals."""
-        if self._code is None and not self._cancelled:
+        if self._code is None and time.monotonic() >= self._next_cancel:
+            self._cancelled = self._cancelled or time.monotonic()
             self._launch.queue.cancel(self.job_id)
-            self._cancelled = time.monotonic()
+            self._next_cancel = time.monotonic() + REPEAT_SECONDS
 
     def _look(self) -> int | None:
         code = self._exit_code()
         if code is not None and code >= 0:
             self._launch.forget(self.job_id, code == 0)
             return code
-        state = self._launch.queue.state(self.job_id, 1.0 if self._cancelled else 5.0)
+        state = self._launch.queue.state(self.job_id, 1.0 if self._cancelled else QUERY_SECONDS)
         now = time.monotonic()
         self.is_waiting = state in WAITING
         if self.is_waiting:
@@ -233,7 +238,7 @@ class SlurmProcess:
             return None
         state = state or final_state(self.job_id)
         self.is_interrupted = state in INTERRUPTIONS and not self._cancelled
-        if not self._cancelled:
+        if not self._cancelled and (code is None or state in KILLS):
             self._explain(state)
         self._launch.forget(self.job_id)
         killed = state in KILLS or bool(self._cancelled)
@@ -245,11 +250,13 @@ class SlurmProcess:
         try:
             if self._end is not None:
                 os.listdir(file.parent)  # makes a network file system look for new files
-            code, seconds = file.read_text().split()
-        except (OSError, ValueError):
+            result = json.loads(file.read_text())
+            code, seconds = int(result["code"]), float(result["seconds"])
+            self.versions = dict(result["versions"])
+        except (OSError, ValueError, KeyError, TypeError):
             return None
-        self.seconds_in_queue = max(0.0, time.monotonic() - self._begin - float(seconds))
-        return int(code)
+        self.seconds_in_queue = max(0.0, time.monotonic() - self._begin - seconds)
+        return code
 
     def _explain(self, state: str) -> None:
         """Append the state of the job, and the errors of Slurm, to the log."""

@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import time
+from contextlib import suppress
 
 from mmickd.utils.errors import ICKDError
 
@@ -14,6 +15,8 @@ QUERY_SECONDS = 5.0
 """Least time between two queries of the queue."""
 LEFT_SECONDS = 300.0
 """Longest wait for the end of cancelled jobs."""
+REPEAT_SECONDS = 10.0
+"""Time after which a job is cancelled again, as the controller may have been away."""
 PASSING = (
     "PENDING", "CONFIGURING", "RUNNING", "SUSPENDED", "STOPPED", "COMPLETING", "RESIZING",
     "STAGE_OUT", "SIGNALING", "REQUEUED", "REQUEUE_HOLD", "REQUEUE_FED", "RESV_DEL_HOLD",
@@ -99,7 +102,8 @@ class SlurmQueue:
     def cancel(self, *job_ids: str) -> None:
         """Cancel jobs: Slurm ends their processes by SIGTERM, and soon after by SIGKILL."""
         self._next = 0.0
-        subprocess.run(["scancel", *job_ids], capture_output=True, check=False)
+        with suppress(ICKDError):  # a job may have ended, and callers repeat what failed
+            _run("scancel", *job_ids)
 
     def cancel_all(self) -> int:
         """Cancel all jobs, wait until they have ended, and return their number.
@@ -107,11 +111,12 @@ class SlurmQueue:
         Raises:
             ICKDError: If Slurm does not answer, or jobs do not end.
         """
-        begin, cancelled = time.monotonic(), set[str]()
+        begin, cancelled, repeat = time.monotonic(), set[str](), 0.0
         while alive := [job for job, state in self.states().items() if state in PASSING]:
-            if not cancelled.issuperset(alive):
+            if not cancelled.issuperset(alive) or time.monotonic() >= repeat:
                 self.cancel(*alive)
                 cancelled.update(alive)
+                repeat = time.monotonic() + REPEAT_SECONDS
             if time.monotonic() - begin > LEFT_SECONDS:
                 raise ICKDError(
                     f"the Slurm jobs {', '.join(alive)} of an earlier start were cancelled and "

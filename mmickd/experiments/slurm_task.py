@@ -10,13 +10,17 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from mmickd.utils.atomic import atomic_write
+from mmickd.utils.collect_env import software_and_device
+from mmickd.utils.json_files import write_json
 
 
 def run_task(
     command: Sequence[str], log: Path, results: Path, folder: Path, env: Mapping[str, str]
 ) -> None:
-    """Run a command and write its exit code and its seconds to ``results/JOB_ID.exit``.
+    """Run a command, and write its exit code to ``results/JOB_ID.exit``.
+
+    The file is JSON with 'code', 'seconds', and 'versions' (of a successful command) with the
+    packages and the device of the node.
 
     A signal of Slurm to all processes of the job ends this one too: then no file is written, and
     the queue has the state of the job.
@@ -36,7 +40,11 @@ def run_task(
             list(command), stdout=file, stderr=subprocess.STDOUT, cwd=folder,
             env={**os.environ, **env},
         )  # fmt: skip
-    with atomic_write(results / f"{os.environ['SLURM_JOB_ID']}.exit") as temporary:
-        temporary.write_text(f"{code} {time.monotonic() - begin:.1f}")
+    seconds = round(time.monotonic() - begin, 1)
+    versions = software_and_device() if code == 0 else {}
+    write_json(
+        results / f"{os.environ['SLURM_JOB_ID']}.exit",
+        dict(code=code, seconds=seconds, versions=versions),
+    )
     if code:  # so that Slurm shows the job as failed
         sys.exit(code if code > 0 else 128 - code)

@@ -110,7 +110,7 @@ def test_compare_gives_the_same_results_as_on_this_machine(configs: Path, tmp_pa
         text = compare(plans[-1], *words).ok()
     assert text.count("submitted as Slurm job") == 2
     here, there = map(records_of, plans)
-    for key in ("name", "last", "best", "curve", "config"):
+    for key in ("name", "last", "best", "curve", "config", "versions"):
         assert [record[key] for record in here] == [record[key] for record in there]
     out = plans[1].parent / "out"
     assert list((out / "slurm").iterdir()) == []

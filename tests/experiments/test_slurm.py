@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 from pathlib import Path
@@ -31,6 +32,11 @@ def programs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SlurmPrograms:
 def launch(folder: Path, **options: Any) -> SlurmProcess:
     run = slurm_launch(folder, "debug", options)
     return run(["true"], folder / "log", {**os.environ, "COLOUR": "red"})
+
+
+def write_exit(folder: Path, code: int, seconds: float = 1.5) -> None:
+    result = dict(code=code, seconds=seconds, versions=dict(device="GPU"))
+    (folder / "slurm" / "7.exit").write_text(json.dumps(result))
 
 
 def has_left_name(folder: Path) -> bool:
@@ -70,24 +76,25 @@ def test_a_job_gets_a_gpu_and_the_time_limit_of_its_partition(
 @pytest.mark.parametrize(
     ("written", "state", "code", "word"),
     [
-        ("0 1.5", "RUNNING", 0, ""),
-        ("3 1.5", "", 3, ""),
-        ("", "TIMEOUT", -15, "timeout_min"),
-        ("", "CANCELLED", -15, "scancel"),
-        ("-9 1.5", "OUT_OF_MEMORY", -9, "mem_gb"),
-        ("", "FAILED", 1, "--out"),
-        ("", "", 1, "--out"),
+        (0, "RUNNING", 0, ""),
+        (3, "", 3, ""),
+        (-11, "FAILED", -11, ""),
+        (None, "TIMEOUT", -15, "timeout_min"),
+        (None, "CANCELLED", -15, "scancel"),
+        (-9, "OUT_OF_MEMORY", -9, "mem_gb"),
+        (None, "FAILED", 1, "--out"),
+        (None, "", 1, "--out"),
     ],
 )
 def test_the_end_of_a_job(
-    programs: SlurmPrograms, tmp_path: Path, written: str, state: str, code: int, word: str
+    programs: SlurmPrograms, tmp_path: Path, written: int | None, state: str, code: int, word: str
 ) -> None:
     programs.set("queue", "7 RUNNING")
     job = launch(tmp_path)
     assert job.poll() is None and has_left_name(tmp_path)
     programs.set("queue", f"7 {state}" if state else "")
-    if written:
-        (tmp_path / "slurm" / "7.exit").write_text(written)
+    if written is not None:
+        write_exit(tmp_path, written)
     (tmp_path / "slurm" / "7_0_log.err").write_text("slurmstepd: error\n")
     job._launch.queue._next = 0.0
     assert job.poll() == code and job.poll() == code
@@ -117,8 +124,8 @@ def test_waiting_in_the_queue_is_no_time_of_the_run(
     job._begin -= 100.0
     assert job.poll() is None and job.is_waiting
     assert job.seconds_in_queue == pytest.approx(100, abs=5)
-    (tmp_path / "slurm" / "7.exit").write_text("0 60.0")  # ran between two looks
-    assert job.poll() == 0
+    write_exit(tmp_path, 0, 60.0)  # it ran between two looks
+    assert job.poll() == 0 and job.versions == {"device": "GPU"}
     assert job.seconds_in_queue == pytest.approx(40, abs=5)
 
 
@@ -131,6 +138,9 @@ def test_a_cancelled_job_has_ended_when_slurm_says_so(
     for number in (signal.SIGTERM, signal.SIGTERM, signal.SIGKILL):
         job.send_signal(number)
     assert programs.read("cancelled") == "7\n" and job.poll() is None
+    job._next_cancel = 0.0  # some time later
+    job.send_signal(signal.SIGKILL)
+    assert programs.read("cancelled") == "7\n7\n"
     monkeypatch.setattr(slurm_module, "CANCEL_SECONDS", 0.0)
     assert job.poll() == -signal.SIGTERM  # it is left to the next start
     assert has_left_name(tmp_path) and (tmp_path / "log").read_text() == ""

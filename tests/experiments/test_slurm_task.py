@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -32,8 +33,9 @@ def start(folder: Path, code: str) -> subprocess.Popen[bytes]:
 def test_the_exit_code_is_written(tmp_path: Path, end: str, code: int, job_code: int) -> None:
     text = "import os; print(os.getcwd(), os.environ['COLOUR'], flush=True);"
     assert start(tmp_path, text + end).wait(60) == job_code
-    written, seconds = (tmp_path / "7.exit").read_text().split()
-    assert int(written) == code and 0 <= float(seconds) < 60
+    result = json.loads((tmp_path / "7.exit").read_text())
+    assert result["code"] == code and 0 <= result["seconds"] < 60
+    assert ("device" in result["versions"]) == (code == 0)
     assert (tmp_path / "log").read_text() == f"{tmp_path} red\n"
 
 
