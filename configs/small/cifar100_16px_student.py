@@ -1,5 +1,5 @@
-# The student, trained by the task loss alone: ResNet-8 of width 16 on CIFAR-100 at 16x16, 200 images
-# of each class, 12 epochs of 157 iterations (our choice: small enough to search on a CPU).
+# The student, trained by the task loss alone: ResNet-8 of width 16 on CIFAR-100 at 16x16, 200
+# images of each class, 12 epochs of 157 iterations (our choice: small enough to search on a CPU).
 _base_ = ['tin100_16px_student.py']
 data_root = 'data/cifar100_small'
 data_hint = (

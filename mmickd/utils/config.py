@@ -86,11 +86,11 @@ def find_config(reference: str | os.PathLike[str], option: str) -> str:
     Raises:
         ICKDError: If there is no such file or package.
     """
+    repair_scopes()  # a file, too, may inherit from a package
     reference = os.fspath(reference)
     if "::" not in reference:
         return find_file(reference, option)
     package, _, relative = reference.partition("::")
-    repair_scopes()
     if not is_installed(package):
         raise ICKDError(
             f"{option}='{reference}' needs {package}, which is not installed: "

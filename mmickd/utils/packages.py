@@ -13,12 +13,16 @@ from mmickd.utils.errors import ICKDError
 
 
 def repair_scopes() -> None:
-    """Let ``mmseg::...`` refer to the installed mmseg, for any name of its distribution.
+    """Let mmengine resolve ``mmseg::...`` and ``mmickd::...`` in configs.
+
+    ``mmseg::...`` refers to the installed mmseg, for any name of its distribution.
 
     mmengine maps the scope to the distribution ``mmsegmentation``. If mmseg was installed by
     ``onedl-mmsegmentation``, mmengine does not find it and may overwrite it by ``mmsegmentation``.
-    So the scope is mapped to the module name, which mmengine accepts too.
+    So the scope is mapped to the module name, which mmengine accepts too. The scope ``mmickd`` is
+    unknown to mmengine; with it a config anywhere inherits a recipe of the installed package.
     """
+    config_utils.MODULE2PACKAGE.setdefault("mmickd", "mmickd")
     for module, package in config_utils.MODULE2PACKAGE.items():
         if importlib.util.find_spec(module) is None:
             continue

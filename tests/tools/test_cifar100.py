@@ -31,11 +31,11 @@ def test_each_picture_is_in_the_folder_of_its_class(
     for out in ("a", "b"):
         cifar100.main([str(source), str(tmp_path / out), "--val", "1"], md5)
     content = pickle.loads((source / "train").read_bytes())
-    found = {f.name: f for split in ("train", "val") for f in (tmp_path / "a" / split).glob("*/*")}
-    assert sorted(found) == sorted(content["filenames"])
+    files = {f.name: f for split in ("train", "val") for f in (tmp_path / "a" / split).glob("*/*")}
+    assert sorted(files) == sorted(content["filenames"])
     for number, name in enumerate(content["filenames"]):
-        assert found[name].parent.name == f"class{content['fine_labels'][number]}"
-        planes = np.asarray(Image.open(found[name])).transpose(2, 0, 1)
+        assert files[name].parent.name == f"class{content['fine_labels'][number]}"
+        planes = np.asarray(Image.open(files[name])).transpose(2, 0, 1)
         assert np.array_equal(planes.ravel(), content["data"][number])
     for split, count in (("train", 1), ("val", 1), ("test", 1)):
         folders = list((tmp_path / "a" / split).iterdir())

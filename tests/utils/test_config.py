@@ -6,6 +6,7 @@ import sys
 
 import pytest
 from mmengine.config import Config, ConfigDict
+from mmengine.config import utils as config_utils
 
 from mmickd.utils.config import find_config, load_config
 from mmickd.utils.errors import ICKDError, OptionError
@@ -25,6 +26,17 @@ def test_config_by_file_from_anywhere(tmp_path, monkeypatch):
     assert load_config(shipped, "o").model.type == "B"
     monkeypatch.setenv("HOME", str(tmp_path))
     assert load_config("~/mine.py", "o").model.type == "A"
+
+
+@pytest.mark.parametrize(
+    "base", ["mmickd::_base_/methods/kd.py", "mmseg::_base_/default_runtime.py"]
+)
+def test_a_config_that_is_found_may_inherit_from_a_package(base, tmp_path, monkeypatch):
+    monkeypatch.setattr(config_utils, "MODULE2PACKAGE", {"mmseg": "no-such-distribution"})
+    file = tmp_path / "mine.py"
+    file.write_text(f"_base_ = ['{base}']\nmodel = dict(type='A')\n")
+    cfg = Config.fromfile(find_config(file, "o"))
+    assert len(cfg) > 1
 
 
 def test_config_objects_are_copied():

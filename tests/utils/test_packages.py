@@ -18,11 +18,13 @@ def test_repairing_the_scopes(monkeypatch):
     scopes = {"mmseg": "no-such-distribution", "mmengine": "no-such", "mmnothing": "mmnothing"}
     monkeypatch.setattr(config_utils, "MODULE2PACKAGE", scopes)
     repair_scopes()
+    assert scopes.pop("mmickd") == "mmickd"
     assert scopes == {"mmseg": "mmseg", "mmengine": "mmengine", "mmnothing": "mmnothing"}
     # An installed distribution stays.
     monkeypatch.setattr(config_utils, "MODULE2PACKAGE", {"torch": "torch", "yaml": "PyYAML"})
     repair_scopes()
-    assert config_utils.MODULE2PACKAGE == {"torch": "torch", "yaml": "PyYAML"}
+    scopes = {"torch": "torch", "yaml": "PyYAML", "mmickd": "mmickd"}
+    assert scopes == config_utils.MODULE2PACKAGE
     assert is_installed("torch") and not is_installed("mmnothing")
 
 

@@ -1,5 +1,7 @@
-# Balanced divergences (BD-KD, arXiv 2212.12965): the student's loss is both divergences, weighted
-# per query; its peer's is the reverse one. Weight and temperature are our choice, not tuned.
+# BD-KD, for classifiers without a trained teacher: the student's loss is both divergences, weighted
+# per query; its peer's loss is the reverse divergence.
+# Evidence: none, it was never compared. Weight and temperature are our choice, not tuned.
+# Source: arXiv 2212.12965.
 custom_hooks = [
     dict(
         type='mmickd.ICKDHook',
