@@ -46,7 +46,7 @@ def slurm() -> Iterator[OneNodeSlurm]:
 def an_empty_queue(slurm: OneNodeSlurm) -> Iterator[None]:
     """Check that no job is left after a test."""
     yield
-    assert slurm.states() == []
+    wait_until(lambda: not slurm.states(), "the queue is empty", 30)
 
 
 @pytest.fixture(scope="module")
