@@ -5,11 +5,11 @@ REQUIREMENTS := requirements/tested.txt
 # a change of one of these files updates the environment
 INPUTS := $(REQUIREMENTS) pyproject.toml setup.py
 PYTEST_ARGS ?= -n auto --maxprocesses 4 --dist loadfile
-# one thread per process: pytest and the demo run several processes in parallel
+# one thread per process: pytest, the demo and the study run several processes in parallel
 export OMP_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo test quick-test gpu-test fault-test clean FORCE
+.PHONY: help env demo study test quick-test gpu-test fault-test clean FORCE
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  \1\t/' | expand -t 14
@@ -23,8 +23,11 @@ $(VENV)/.installed: $(INPUTS) $(if $(PYTHON),FORCE)
 
 FORCE:
 
-demo: env ## distil a classifier and a segmenter on data that needs no download
+demo: env ## a first look: distil a classifier and a segmenter (4 minutes, no download of data)
 	$(BIN)/python tools/demo.py $(DEMO_ARGS)
+
+study: env ## the same with 3 seeds, more methods and controls (11 minutes or more)
+	$(BIN)/python tools/study.py $(STUDY_ARGS)
 
 test: env ## lint, types and the whole test suite
 	$(BIN)/ruff check .

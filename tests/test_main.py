@@ -49,7 +49,7 @@ def test_a_command_is_the_function_of_its_tool(name, monkeypatch) -> None:
 
 
 def test_every_tool_that_users_call_is_a_command() -> None:
-    not_for_users = {"_checkout", "demo", "demo_pictures"}
+    not_for_users = {"_checkout", "_demo_runs", "demo", "study", "study_pictures"}
     assert {path.stem for path in (ROOT / "tools").glob("*.py")} - not_for_users == {
         *TOOLS.values()
     }

@@ -1,4 +1,4 @@
-# NICD alone with a falling weight (recipe nicd_pixels.py). tools/demo.py sets the path of its
+# NICD alone with a falling weight (recipe nicd_pixels.py). tools/study.py sets the path of its
 # teacher.
 _base_ = ['scenes_student.py', '../_base_/methods/nicd_pixels.py']
 

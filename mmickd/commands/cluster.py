@@ -14,7 +14,8 @@ JOBS_AT_A_TIME = 32
 
 
 def add_slurm_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add ``--slurm`` and ``--slurm-options``."""
+    """Add ``--slurm`` and ``--slurm-options``; ``--workers`` is None by default."""
+    parser.set_defaults(workers=None)
     parser.add_argument(
         "--slurm", metavar="PARTITION",
         help="submit each run as a job of this partition of a Slurm cluster; the nodes must share "

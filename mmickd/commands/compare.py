@@ -11,8 +11,8 @@ from mmickd.commands.cluster import JOBS_AT_A_TIME, add_slurm_arguments, launch_
 from mmickd.commands.experiment import (
     EXIT_CODES,
     add_run_arguments,
+    default_workers,
     exit_code_of,
-    number_of_workers,
     write_results,
 )
 from mmickd.commands.terminal import add_json_argument
@@ -68,7 +68,7 @@ def compare(args: argparse.Namespace) -> None:
     plan = read_plan(args.comparison)
     comparison = Comparison(plan, args.out, range(args.seeds), args.cfg_options)
     launch = launch_of(args)
-    workers = JOBS_AT_A_TIME if launch and not args.workers else number_of_workers(args)
+    workers = args.workers or (JOBS_AT_A_TIME if launch else default_workers())
     comparison.run(workers, args.minutes, launch)
     texts = [comparison.as_markdown(), comparison.missing(), comparison.note()]
     write_results(args.out, "\n\n".join(filter(None, texts)), comparison.to_json(), args.json)

@@ -28,7 +28,7 @@ def add_run_arguments(
     seeds: int = 3,
     seeds_help: str = "number of seeds of each student, from 0",
 ) -> None:
-    """Add ``--seeds``, ``--workers`` (see :func:`number_of_workers`) and ``--minutes``.
+    """Add ``--seeds``, and the arguments of :func:`add_worker_arguments`.
 
     Args:
         parser: The parser to extend.
@@ -36,8 +36,13 @@ def add_run_arguments(
         seeds_help: Description of the seeds.
     """
     parser.add_argument("--seeds", type=positive_int, default=seeds, help=f"{seeds_help} ({seeds})")
+    add_worker_arguments(parser)
+
+
+def add_worker_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add ``--workers`` and ``--minutes``."""
     parser.add_argument(
-        "--workers", type=positive_int,
+        "--workers", type=positive_int, default=default_workers(),
         help="number of runs at a time, each with one CPU thread; on a GPU they share it (one per "
         "core, at most 4)",
     )  # fmt: skip
@@ -46,11 +51,11 @@ def add_run_arguments(
     )
 
 
-def number_of_workers(args: argparse.Namespace) -> int:
-    """Return ``--workers``; the default depends on the number of cores."""
+def default_workers() -> int:
+    """Return the default of ``--workers``: one run per core, at most four."""
     on_linux = sys.platform.startswith("linux")
     cores = len(os.sched_getaffinity(0)) if on_linux else os.cpu_count() or 1
-    return args.workers or min(cores, 4)
+    return min(cores, 4)
 
 
 def write_results(out: Path, text: str, data: object, json_file: Path | None = None) -> None:

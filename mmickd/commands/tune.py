@@ -16,8 +16,8 @@ from mmickd.commands.cluster import add_slurm_arguments, launch_of
 from mmickd.commands.experiment import (
     EXIT_CODES,
     add_run_arguments,
+    default_workers,
     exit_code_of,
-    number_of_workers,
     write_results,
 )
 from mmickd.commands.terminal import add_json_argument
@@ -90,7 +90,7 @@ def tune(args: argparse.Namespace) -> None:
     launch = launch_of(args)
     methods = read_methods(cfg, args.cfg_options, args.vary, args.out)
     tuning = Tuning(methods, metric, args.out, args.seeds, args.select_options, args.search_seed)
-    tuning.run(args.trials, number_of_workers(args), args.minutes, launch)
+    tuning.run(args.trials, args.workers or default_workers(), args.minutes, launch)
     text = f"{tuning.as_markdown()}\n\n{tuning.note()}"
     write_results(args.out, text, tuning.to_json(), args.json)
     with (args.out / "results.md").open("a") as file:  # printed below, without line breaks

@@ -73,12 +73,17 @@ class Job:
         checkpoint = str(self.teacher.checkpoint())
         return [part.replace(TEACHER, checkpoint) for part in self.command]
 
+    @property
+    def final_checkpoint(self) -> Path:
+        """File of the checkpoint after the last step of a training, whether it exists or not."""
+        return self.folder / f"{self.unit}_{self.steps}.pth"
+
     def checkpoint(self) -> Path:
         """Return the last checkpoint of a training; the expected file if none is recorded."""
         try:
             return last_checkpoint(self.folder)
         except OSError:
-            return self.folder / f"{self.unit}_{self.steps}.pth"
+            return self.final_checkpoint
 
     def can_resume(self) -> bool:
         """True if there is a checkpoint before the last step (after it, nothing is validated)."""

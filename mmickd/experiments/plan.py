@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -127,6 +127,26 @@ def read_plan(file: Path) -> Plan:
     except ValueError as error:
         raise ValueError(f"{file}: {error}") from None
     return plan
+
+
+def select_students(plan: Plan, names: Sequence[str]) -> Plan:
+    """Return a plan with some of its students, and with the controls among their rows.
+
+    Args:
+        plan: The whole plan.
+        names: Names of the students; the reference must be one of their rows.
+
+    Raises:
+        ValueError: If the plan has no student of a name, or the reference is not selected.
+    """
+    missing = set(names) - {student.name for student in plan.students}
+    if missing:
+        raise ValueError(f"the plan '{plan.title}' has no student {', '.join(sorted(missing))}.")
+    students = tuple(student for student in plan.students if student.name in names)
+    part = replace(plan, students=students)
+    part = replace(part, controls=tuple(row for row in plan.controls if row in part.row_names))
+    _check(part)
+    return part
 
 
 def _check_object(content: Any, place: str) -> None:

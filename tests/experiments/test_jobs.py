@@ -42,6 +42,13 @@ def test_the_signature_depends_on_nothing_else(case: str) -> None:
     assert signature(**SAME[case]) == signature()
 
 
+def test_the_final_checkpoint_is_that_of_the_last_step(tmp_path: Path) -> None:
+    job = Job("a", ["true"], tmp_path, steps=60, unit="epoch")
+    (tmp_path / "last_checkpoint").write_text(str(tmp_path / "epoch_20.pth"))
+    assert job.final_checkpoint == tmp_path / "epoch_60.pth"
+    assert job.checkpoint() == tmp_path / "epoch_20.pth"
+
+
 @pytest.mark.parametrize("text", ["", "{", '{"signature": "x", "seconds": 1}', "{}", "[]", "1"])
 def test_a_broken_stamp_is_none(tmp_path: Path, text: str) -> None:
     (tmp_path / STAMP).write_text(text)

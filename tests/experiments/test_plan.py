@@ -18,6 +18,7 @@ from mmickd.experiments.plan import (
     Published,
     Setting,
     read_plan,
+    select_students,
     settings_of,
 )
 
@@ -128,6 +129,18 @@ def test_a_file_that_is_no_json_object_is_named(text: str, tmp_path: Path) -> No
 def test_students_without_settings_need_no_trials(tmp_path: Path) -> None:
     plan = read(tmp_path, students={"task loss": student(), "KD": TWO}, select=SELECT)
     assert plan.row_names == ["task loss", "KD"]
+
+
+def test_a_part_of_a_plan_keeps_the_controls_among_its_rows(tmp_path: Path) -> None:
+    students = {name: {"config": f"{name}.py"} for name in ("KD", "A", "B", "C")}
+    plan = read(tmp_path, students=students, against=["B", "C"])
+    part = select_students(plan, ["C", "KD"])
+    assert (part.row_names, part.controls) == (["KD", "C"], ("C",))
+    assert (part.teacher, part.metric) == (plan.teacher, plan.metric)
+    with pytest.raises(ValueError, match="no student D"):
+        select_students(plan, ["KD", "D"])
+    with pytest.raises(ValueError, match="no row 'KD'"):
+        select_students(plan, ["A"])
 
 
 def test_the_plan_of_the_documentation_is_one(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Pictures of a demo: retrieval, and predictions of teacher and students."""
+"""Pictures of a study: retrieval, and predictions of teacher and students."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.helpers.tiny import plain_config_text, run
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "tools"))
 
-from demo_pictures import main, select_disagreements
+from study_pictures import main, select_disagreements
 
 
 def test_images_that_the_students_disagree_on_come_first() -> None:
