@@ -17,7 +17,7 @@ from mmickd.utils.packages import import_yapf
 from tests.helpers.logs import LogRecorder, record_log
 
 TESTS = Path(__file__).parent
-SLOW_FOLDERS = ("runs", "gpu", "docs", "commands", "tools", "gallery", "configs")
+SLOW_FOLDERS = ("runs", "gpu", "docs", "commands", "tools", "gallery", "configs", "cluster")
 """Folders whose tests train, start processes or open a browser."""
 
 

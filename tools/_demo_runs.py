@@ -6,8 +6,9 @@ from pathlib import Path
 
 from mmickd.experiments.comparison import Comparison
 from mmickd.experiments.jobs import Job
+from mmickd.experiments.launch import quickest_launch
 from mmickd.experiments.plan import Plan, read_plan
-from mmickd.experiments.scheduler import Scheduler, quickest_launch
+from mmickd.experiments.scheduler import Scheduler
 from mmickd.utils.config import find_file
 
 # Anchors and random rows depend on the paths of the images, so both commands need the same folder

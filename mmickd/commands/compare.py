@@ -7,7 +7,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mmickd.commands.arguments import run_command
-from mmickd.commands.experiment import EXIT_CODES, add_run_arguments, exit_code_of, write_results
+from mmickd.commands.cluster import JOBS_AT_A_TIME, add_slurm_arguments, launch_of
+from mmickd.commands.experiment import (
+    EXIT_CODES,
+    add_run_arguments,
+    default_workers,
+    exit_code_of,
+    write_results,
+)
 from mmickd.commands.terminal import add_json_argument
 from mmickd.experiments.comparison import Comparison
 from mmickd.experiments.plan import read_plan
@@ -43,6 +50,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         help="options for the config of every run",
     )  # fmt: skip
     add_run_arguments(parser)
+    add_slurm_arguments(parser)
     add_json_argument(parser)
     args = parser.parse_args(argv)
     args.out = (args.out or Path("work_dirs") / args.comparison.stem).resolve()
@@ -59,7 +67,9 @@ def compare(args: argparse.Namespace) -> None:
     """Train all runs, print and write their results."""
     plan = read_plan(args.comparison)
     comparison = Comparison(plan, args.out, range(args.seeds), args.cfg_options)
-    comparison.run(args.workers, args.minutes)
+    launch = launch_of(args)
+    workers = args.workers or (JOBS_AT_A_TIME if launch else default_workers())
+    comparison.run(workers, args.minutes, launch)
     texts = [comparison.as_markdown(), comparison.missing(), comparison.note()]
     write_results(args.out, "\n\n".join(filter(None, texts)), comparison.to_json(), args.json)
     pictures = comparison.draw()

@@ -41,16 +41,21 @@ def add_run_arguments(
 
 def add_worker_arguments(parser: argparse.ArgumentParser) -> None:
     """Add ``--workers`` and ``--minutes``."""
-    on_linux = sys.platform.startswith("linux")
-    cores = len(os.sched_getaffinity(0)) if on_linux else os.cpu_count() or 1
     parser.add_argument(
-        "--workers", type=positive_int, default=min(cores, 4),
+        "--workers", type=positive_int, default=default_workers(),
         help="number of runs at a time, each with one CPU thread; on a GPU they share it (one per "
         "core, at most 4)",
     )  # fmt: skip
     parser.add_argument(
         "--minutes", type=positive_float, help="time limit; the same command resumes from there"
     )
+
+
+def default_workers() -> int:
+    """Return the default of ``--workers``: one run per core, at most four."""
+    on_linux = sys.platform.startswith("linux")
+    cores = len(os.sched_getaffinity(0)) if on_linux else os.cpu_count() or 1
+    return min(cores, 4)
 
 
 def write_results(out: Path, text: str, data: object, json_file: Path | None = None) -> None:

@@ -12,7 +12,14 @@ from mmickd.commands.arguments import (
     read_config,
     run_command,
 )
-from mmickd.commands.experiment import EXIT_CODES, add_run_arguments, exit_code_of, write_results
+from mmickd.commands.cluster import add_slurm_arguments, launch_of
+from mmickd.commands.experiment import (
+    EXIT_CODES,
+    add_run_arguments,
+    default_workers,
+    exit_code_of,
+    write_results,
+)
 from mmickd.commands.terminal import add_json_argument
 from mmickd.experiments.methods import metric_of, read_methods
 from mmickd.experiments.search import import_optuna
@@ -62,6 +69,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     add_run_arguments(
         parser, 1, f"number of runs of each trial, whose mean counts; seeds from {FIRST_SEED}"
     )
+    add_slurm_arguments(parser)
     add_json_argument(parser)
     args = parser.parse_args(argv)
     args.out = (args.out or Path("work_dirs") / f"{Path(args.config).stem}_tune").resolve()
@@ -79,9 +87,10 @@ def tune(args: argparse.Namespace) -> None:
     import_optuna()  # a missing package is reported before a model is built
     cfg = read_config(args.config, parse_options(args.cfg_options))
     metric = args.metric or metric_of(cfg)
+    launch = launch_of(args)
     methods = read_methods(cfg, args.cfg_options, args.vary, args.out)
     tuning = Tuning(methods, metric, args.out, args.seeds, args.select_options, args.search_seed)
-    tuning.run(args.trials, args.workers, args.minutes)
+    tuning.run(args.trials, args.workers or default_workers(), args.minutes, launch)
     text = f"{tuning.as_markdown()}\n\n{tuning.note()}"
     write_results(args.out, text, tuning.to_json(), args.json)
     with (args.out / "results.md").open("a") as file:  # printed below, without line breaks

@@ -10,6 +10,7 @@ from statistics import mean
 from typing import Any, TypeVar
 
 from mmickd.experiments.jobs import Job
+from mmickd.experiments.launch import Launch
 from mmickd.experiments.plan import Plan
 from mmickd.experiments.plots import draw_curves, draw_rows
 from mmickd.experiments.runs import Record, RunLayout, RunSpec
@@ -76,14 +77,16 @@ class Comparison:
         self._settings = {student: list(student.settings) for student in plan.students}
         self._records: dict[tuple[RunSpec, int | None], Record] = {}
 
-    def run(self, workers: int, minutes: float | None = None) -> None:
+    def run(self, workers: int, minutes: float | None = None, launch: Launch | None = None) -> None:
         """Run all rounds, ``workers`` runs at a time; ``results.jsonl`` gets a record of each run.
+
+        ``launch`` starts the runs; None: on this machine.
 
         Raises:
             JobFailed: If a run fails.
             TimeIsUp: If ``minutes`` are over before all runs are done.
         """
-        run_rounds(self.rounds(), self.records, self.out, workers, minutes)
+        run_rounds(self.rounds(), self.records, self.out, workers, minutes, launch=launch)
 
     def rounds(self) -> Iterator[list[Job]]:
         """Yield the jobs of each round; a round needs the results of the earlier rounds.

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import shlex
 import shutil
 import signal
-import subprocess
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -16,21 +14,16 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.text import Text
 
-from mmickd.experiments.fork_server import ForkedProcess, ForkServer, can_fork, end_with_parent
 from mmickd.experiments.jobs import BEGUN, STAMP, Job
+from mmickd.experiments.launch import Launch, QueuedProcess, environment, quickest_launch, spawn
 from mmickd.experiments.training_log import steps_done
 from mmickd.utils.atomic import atomic_write
 from mmickd.utils.collect_env import software_and_device
 from mmickd.utils.json_files import to_json
 
-PACKAGE_PARENT = Path(__file__).resolve().parents[2]
 TAIL = 15
 """Lines of the log in the message of a failed job."""
 POLL_SECONDS, BARS_SECONDS, LINE_SECONDS = 0.2, 1.0, 30.0
-
-Process = subprocess.Popen[bytes] | ForkedProcess
-Launch = Callable[[Sequence[str], Path, dict[str, str]], Process]
-"""Function that starts a command, given a file for its output and its environment."""
 
 
 class JobFailed(RuntimeError):
@@ -39,28 +32,6 @@ class JobFailed(RuntimeError):
 
 class TimeIsUp(RuntimeError):
     """Error of a time limit that was reached before all jobs were done."""
-
-
-def spawn(command: Sequence[str], log: Path, env: dict[str, str]) -> subprocess.Popen[bytes]:
-    """Start a command; on Linux it ends when this process ends."""
-    with log.open("w") as file:
-        return subprocess.Popen(
-            list(command), stdout=file, stderr=subprocess.STDOUT, env=env,
-            preexec_fn=end_with_parent,
-        )  # fmt: skip
-
-
-def environment() -> dict[str, str]:
-    """Return the environment of runs, with one thread and the package of this checkout, if any."""
-    added = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "MPLBACKEND": "Agg"}
-    if (PACKAGE_PARENT / "pyproject.toml").is_file():
-        added["PYTHONPATH"] = str(PACKAGE_PARENT)
-    return {**os.environ, **added}
-
-
-def quickest_launch(out: Path) -> Launch:
-    """Return the fastest function that starts runs on this machine; its log is in ``out``."""
-    return ForkServer(environment(), out / "imports.txt") if can_fork() else spawn
 
 
 class RunningJob:
@@ -78,14 +49,28 @@ class RunningJob:
         self.process = launch(command, job.log, environment())
 
     @property
+    def queued(self) -> QueuedProcess | None:
+        """Process if it may wait in a queue; None on this machine."""
+        return self.process if isinstance(self.process, QueuedProcess) else None
+
+    @property
     def elapsed(self) -> float:
-        """Seconds since the start, including the time before a stop."""
-        return time.monotonic() - self.begin
+        """Seconds since the start, including the time before a stop, but not in a queue."""
+        waited = self.queued.seconds_in_queue if self.queued else 0.0
+        return time.monotonic() - self.begin - waited
+
+    def progress(self, steps: int) -> str:
+        """Return the name with the number of steps done, for a line of progress."""
+        job = self.job
+        if self.queued and self.queued.is_waiting:
+            return f"{job.name} in the queue"
+        return f"{job.name} {job.unit} {steps}/{job.steps}" if job.steps else job.name
 
     def finish(self, is_done: bool) -> None:
         """Stamp the job as done; a failed job starts from its beginning the next time."""
         if is_done:
-            self.job.write_stamp(STAMP, self.elapsed, versions=software_and_device())
+            versions = (self.queued and self.queued.versions) or software_and_device()
+            self.job.write_stamp(STAMP, self.elapsed, versions=versions)
         (self.job.folder / BEGUN).unlink(missing_ok=True)
 
     def stop(self) -> None:
@@ -193,8 +178,9 @@ class Scheduler:
     def _start_ready(self) -> None:
         for job in self._waiting():
             if len(self.running) < self.workers and self.done.issuperset(job.after):
-                self.running.append(RunningJob(job, self.launch))
-                self._report(job, "started")
+                running = RunningJob(job, self.launch)
+                self.running.append(running)
+                self._report(job, running.queued.description if running.queued else "started")
 
     def _collect(self) -> None:
         for running in list(self.running):
@@ -202,8 +188,12 @@ class Scheduler:
             if code is None:
                 continue
             self.running.remove(running)
-            if code < 0:  # the job was killed, and may resume the next time
-                raise JobFailed(_failure(job, code))
+            if code < 0:  # the job was killed, and may resume
+                if not (running.queued and running.queued.is_interrupted):
+                    raise JobFailed(_failure(job, code))
+                job.write_stamp(BEGUN, running.elapsed)
+                self._report(job, "lost its machine, will start again")
+                continue
             running.finish(code == 0)
             if code == 0:
                 self.done.add(job)
@@ -239,10 +229,7 @@ class Scheduler:
         left = f"~{format_duration(self._left())} left"
         if self._bars.disable:
             if self._next_show and steps:  # nothing is known when the first jobs start
-                states = [
-                    f"{r.job.name} {r.job.unit} {done}/{r.job.steps}" if r.job.steps else r.job.name
-                    for r, done in steps.items()
-                ]
+                states = [r.progress(done) for r, done in steps.items()]
                 passed = format_duration(time.monotonic() - self.begin)
                 count = f"{len(self.done)}/{len(self.jobs)} done"
                 self.report_line(f"[{passed:>5}] running: {', '.join(states)}; {count}, {left}")
@@ -270,11 +257,13 @@ def run_rounds(
     workers: int,
     minutes: float | None = None,
     keep_going: Callable[[], bool] = lambda: False,
+    launch: Launch | None = None,
 ) -> None:
     """Run the jobs of each round with a :class:`Scheduler`, and keep ``results.jsonl`` up to date.
 
     ``records`` returns the records of all finished runs. A round is read from ``rounds`` when the
-    earlier rounds are done, as it may depend on their results.
+    earlier rounds are done, as it may depend on their results. ``launch`` starts the runs; None:
+    the fastest function of this machine.
     """
     out.mkdir(parents=True, exist_ok=True)
 
@@ -282,9 +271,8 @@ def run_rounds(
         with atomic_write(out / "results.jsonl") as temporary:
             temporary.write_text("".join(f"{to_json(record)}\n" for record in records()))
 
-    scheduler = Scheduler(
-        workers, quickest_launch(out), minutes, after_each=keep, keep_going=keep_going
-    )
+    launch = launch or quickest_launch(out)
+    scheduler = Scheduler(workers, launch, minutes, after_each=keep, keep_going=keep_going)
     for jobs in rounds:
         keep()
         scheduler.report_line(f"{len(jobs)} runs, {workers} at a time, below {out}")

@@ -9,6 +9,7 @@ from statistics import fmean
 from typing import Any
 
 from mmickd.experiments.jobs import Job
+from mmickd.experiments.launch import Launch
 from mmickd.experiments.methods import Method
 from mmickd.experiments.plan import Plan, Setting
 from mmickd.experiments.runs import Record, RunLayout, RunSpec
@@ -62,18 +63,24 @@ class Tuning:
             for method in methods
         }  # fmt: skip
 
-    def run(self, trials: int, workers: int, minutes: float | None = None) -> None:
+    def run(
+        self,
+        trials: int,
+        workers: int,
+        minutes: float | None = None,
+        launch: Launch | None = None,
+    ) -> None:
         """Run ``trials`` trials of each method; ``results.jsonl`` gets a record of each run.
 
         ``workers`` is the number of runs, and of trials of each method, at a time. A trial with a
-        failed run has no result.
+        failed run has no result. ``launch`` starts the runs; None: on this machine.
 
         Raises:
             JobFailed: If a run fails before any run has succeeded.
             TimeIsUp: If ``minutes`` are over before all runs are done.
         """
         rounds = self.rounds(trials, workers)
-        run_rounds(rounds, self.records, self.out, workers, minutes, self.has_results)
+        run_rounds(rounds, self.records, self.out, workers, minutes, self.has_results, launch)
 
     def has_results(self) -> bool:
         """True if any run has succeeded, now or in an earlier call."""

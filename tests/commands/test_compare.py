@@ -12,9 +12,10 @@ from pathlib import Path
 
 import pytest
 
+from mmickd.experiments.launch import quickest_launch
 from mmickd.experiments.plan import read_plan
 from mmickd.experiments.runs import RunLayout
-from mmickd.experiments.scheduler import RunningJob, Scheduler, quickest_launch
+from mmickd.experiments.scheduler import RunningJob, Scheduler
 from mmickd.experiments.training_log import count_starts, last_checkpoint, read_scalars, validations
 from tests.helpers.jobs import is_running, wait_until
 from tests.helpers.tiny import classifier_config, make_class_folders, with_hook

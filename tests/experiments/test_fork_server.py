@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from mmickd.experiments.fork_server import ForkedProcess, ForkServer, can_fork
-from mmickd.experiments.scheduler import environment
+from mmickd.experiments.launch import environment
 from tests.helpers.jobs import is_running, wait_until
 
 ROOT = Path(__file__).parents[2]
@@ -105,7 +105,7 @@ DRIVER = """
 import os, sys, time
 from pathlib import Path
 sys.path.insert(0, sys.argv[2])
-from mmickd.experiments.scheduler import environment, spawn
+from mmickd.experiments.launch import environment, spawn
 from mmickd.experiments.fork_server import ForkServer
 
 folder = Path(sys.argv[1])

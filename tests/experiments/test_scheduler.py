@@ -13,12 +13,12 @@ import pytest
 import mmickd
 from mmickd.experiments import scheduler as scheduler_module
 from mmickd.experiments.jobs import BEGUN, LOG, STAMP, Job
+from mmickd.experiments.launch import environment, spawn
 from mmickd.experiments.scheduler import (
     JobFailed,
     RunningJob,
     Scheduler,
     TimeIsUp,
-    environment,
     run_rounds,
 )
 from tests.helpers.jobs import training_code, wait_for, wait_until
@@ -215,10 +215,7 @@ def test_a_round_may_follow_with_jobs_that_are_done(tmp_path: Path) -> None:
     assert trace.read_text() == "12" and calls == ["1", "12"]
 
 
-def test_records_are_written_after_each_job(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(scheduler_module, "quickest_launch", lambda out: scheduler_module.spawn)
+def test_records_are_written_after_each_job(tmp_path: Path) -> None:
     out = tmp_path / "out"
     jobs = [job(out / name) for name in ("a", "b")]
     states: list[str] = []
@@ -227,7 +224,7 @@ def test_records_are_written_after_each_job(
         states.append("".join(j.name for j in jobs if j.stamp() is not None))
         return [dict(name=name, last=float("nan")) for name in states[-1]]
 
-    run_rounds([[jobs[0]], [jobs[1]]], records, out, workers=1)
+    run_rounds([[jobs[0]], [jobs[1]]], records, out, workers=1, launch=spawn)
     assert sorted(set(states)) == ["", "a", "ab"]
     assert (out / "results.jsonl").read_text().splitlines()[-1] == '{"name": "b", "last": null}'
     assert sorted(path.name for path in out.iterdir()) == ["a", "b", "results.jsonl"]

@@ -14,7 +14,7 @@ BROWSER = next(
     filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
 )
 needs_browser = pytest.mark.skipif(
-    BROWSER is None, reason="no chromium on PATH: apt-get install chromium (.ci/browser does it)"
+    BROWSER is None, reason="no chromium on PATH: apt-get install chromium (.ci/packages does it)"
 )
 
 

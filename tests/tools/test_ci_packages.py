@@ -1,4 +1,4 @@
-"""``.ci/browser`` installs a browser if there is none, and never fails."""
+"""``.ci/packages`` installs a browser and Slurm if there is none, and never fails."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-SCRIPT = Path(__file__).parents[2] / ".ci" / "browser"
+SCRIPT = Path(__file__).parents[2] / ".ci" / "packages"
 pytestmark = pytest.mark.skipif(not SCRIPT.is_file(), reason="not a checkout")
 
 
@@ -32,17 +32,24 @@ def run(folder: Path, **programs: str) -> list[str]:
     return calls.read_text().splitlines()
 
 
-APT = 'for word; do case $word in update|install|chromium) echo "$word" >> CALLS;; esac; done'
+PACKAGES = ("chromium", "slurm-wlm", "munge")
+APT = f'for word; do case $word in update|{"|".join(PACKAGES)}) echo "$word" >> CALLS;; esac; done'
+SLURM = dict.fromkeys(("sbatch", "munge"), "exit 1")
 
 
-def test_an_installed_browser_is_kept(tmp_path: Path) -> None:
-    assert run(tmp_path, **{"google-chrome": "exit 1", "apt-get": APT}) == []
+def test_installed_packages_are_kept(tmp_path: Path) -> None:
+    programs = {"google-chrome": "exit 1", "apt-get": APT, **SLURM}
+    assert run(tmp_path, **programs) == []
+
+
+def test_only_what_is_missing_is_installed(tmp_path: Path) -> None:
+    assert run(tmp_path, **{"apt-get": APT, **SLURM}) == ["update", "chromium"]
 
 
 @pytest.mark.parametrize("code", [0, 100])
-def test_root_installs_chromium_and_failing_is_no_error(tmp_path: Path, code: int) -> None:
+def test_root_installs_packages_and_failing_is_no_error(tmp_path: Path, code: int) -> None:
     calls = run(tmp_path, **{"apt-get": f"{APT}\nexit {code}"})
-    assert calls == ["update", "install", "chromium"]
+    assert calls == ["update", *PACKAGES]
 
 
 def test_other_users_and_systems_install_nothing(tmp_path: Path) -> None:
