@@ -71,8 +71,11 @@ def test_a_segmenter_without_findings(check: Any, level: Any) -> None:
     assert (code, codes(report)) == (0, [])
     assert report["teacher"]["class_agreement"] > 0.7
     assert set(report["bank"]["levels"]) == {*(level or ["pixel"])}
-    both = [f"{name}_{at}" for at in level or () for name in ("picd", "nicd")]
-    assert set(report["terms"]) == {"kd", *(both or ["picd", "nicd"])}
+    terms = ("kd", "picd", "nicd")
+    both = [f"{name}_{at}" for at in level or () for name in terms]
+    assert set(report["terms"]) == {*(both or terms)}
+    assert [*report["losses"]] == ["task", *terms]
+    assert report["losses"]["kd"] == "KDLoss, weight 1, temperature 4.0, dense False"
 
 
 def test_a_label_map_that_is_shifted_by_one(check: Any) -> None:

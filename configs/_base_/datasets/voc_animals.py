@@ -1,5 +1,6 @@
-# Nine classes of VOC 2012 that look alike, from pictures with a short side of 192: 160x96 images,
-# 96x96 crops.
+# Nine classes of VOC 2012 that look alike: 160x96 images, 96x96 crops.
+_base_ = ['camvid.py']
+dataset_type = 'BaseSegDataset'
 data_root = 'data/voc_animals'
 data_hint = (
     'It is a selection of VOC 2012 (the masks of VOC-Aug) as img_dir/{train,val}/*.jpg and '
@@ -11,47 +12,23 @@ metainfo = dict(
     palette=[[0, 0, 0], [64, 0, 0], [64, 128, 0], [64, 0, 128], [192, 0, 128],
              [128, 64, 0], [192, 128, 128], [192, 0, 0], [0, 192, 0]])
 crop_size = (96, 96)
-train_pipeline = [
-    dict(type='LoadImageFromFile'),
-    dict(type='LoadAnnotations'),
-    dict(
-        type='RandomResize',
-        scale=(160, 96),
-        ratio_range=(0.75, 1.5),
-        keep_ratio=True),
-    dict(type='RandomCrop', crop_size=crop_size, cat_max_ratio=0.75),
-    dict(type='RandomFlip', prob=0.5),
-    dict(type='PackSegInputs')
-]
-test_pipeline = [
-    dict(type='LoadImageFromFile'),
-    dict(type='Resize', scale=(160, 96), keep_ratio=True),
-    dict(type='LoadAnnotations'),
-    dict(type='PackSegInputs')
-]
+
+train_pipeline = _base_.train_pipeline
+train_pipeline[2].update(  # RandomResize
+    scale=(160, 96), ratio_range=(0.75, 1.5))
+train_pipeline[3].update(crop_size=crop_size)  # RandomCrop
+test_pipeline = _base_.test_pipeline
+test_pipeline[1].update(scale=(160, 96))  # Resize
 train_dataloader = dict(
-    batch_size=8,
-    num_workers=0,
-    persistent_workers=False,
-    sampler=dict(type='InfiniteSampler', shuffle=True),
     dataset=dict(
-        type='BaseSegDataset',
+        type=dataset_type,
         data_root=data_root,
-        data_prefix=dict(
-            img_path='img_dir/train', seg_map_path='ann_dir/train'),
         metainfo=metainfo,
         pipeline=train_pipeline))
 val_dataloader = dict(
-    batch_size=1,
-    num_workers=0,
-    persistent_workers=False,
-    sampler=dict(type='DefaultSampler', shuffle=False),
     dataset=dict(
-        type='BaseSegDataset',
+        type=dataset_type,
         data_root=data_root,
-        data_prefix=dict(img_path='img_dir/val', seg_map_path='ann_dir/val'),
         metainfo=metainfo,
         pipeline=test_pipeline))
 test_dataloader = val_dataloader
-val_evaluator = dict(type='IoUMetric', iou_metrics=['mIoU'])
-test_evaluator = val_evaluator
