@@ -37,7 +37,7 @@ from tests.helpers.learning_runs import learning_config, wider
 from tests.helpers.recorders import Callback, bank_states
 from tests.helpers.retrieval_cases import check_context, samples
 from tests.helpers.teachers import empty_student
-from tests.helpers.tiny import CONSTANT_WEIGHTS, build, dump, history, resume, run, with_teacher
+from tests.helpers.tiny import RUN_LOSSES, build, dump, history, resume, run, with_teacher
 
 PATHS = os.pathsep.join([str(ROOT / "docs/examples"), str(ROOT)])
 NEAREST = dict(type="NearestRow", loss_weight=0.5)
@@ -223,7 +223,7 @@ def test_the_new_task_distils_cell_by_cell(tmp_path: Path) -> None:
     teacher = CellClassifier(width=16)
     torch.save(teacher.state_dict(), tmp_path / "cells.pth")
     options = dict(cfg=dict(cfg.model, width=16), checkpoint=str(tmp_path / "cells.pth"))
-    runner = run(with_teacher(cfg, options, anchors=5, losses=CONSTANT_WEIGHTS))
+    runner = run(with_teacher(cfg, options, anchors=5, losses=RUN_LOSSES))
     assert "levels cell; student layer classifier" in toys.log_of(runner)
     for name in ("loss_kd", "loss_picd", "loss_nicd"):
         assert all(value > 0 for value in history(runner, name))

@@ -12,7 +12,7 @@ from mmengine.runner import Runner
 from mmickd.utils.errors import ICKDError
 from tests.helpers import toys
 from tests.helpers.recorders import Callback
-from tests.helpers.tiny import build, constant_weights, train, with_teacher
+from tests.helpers.tiny import build, with_run_losses, train, with_teacher
 
 LEVELS = [("mmpretrain", "image"), ("mmseg", "pixel"), ("mmseg", ["pixel", "region"])]
 
@@ -22,7 +22,7 @@ def learning_config(
 ) -> Config:
     """Return a run with a teacher that draws nothing at random, so that resuming is exact."""
     cfg = without_randomness(toys.toy(scope).student(train_cfg__max_iters=iters))
-    return with_teacher(cfg, teacher, level=level, anchors=32, **constant_weights(options))
+    return with_teacher(cfg, teacher, level=level, anchors=32, **with_run_losses(options))
 
 
 def without_randomness(cfg: Config) -> Config:

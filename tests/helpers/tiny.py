@@ -253,24 +253,24 @@ def save_teacher(cfg: Config, path: Path, seed: int = 1, classes: Any = None) ->
     return path
 
 
-CONSTANT_WEIGHTS: dict[str, Any] = {"nicd": {"loss_weight": 1.0}}
-"""``losses`` whose weights do not depend on the length of the run.
+RUN_LOSSES: dict[str, Any] = {"kd": {"dense": True}, "nicd": {"loss_weight": 1.0}}
+"""``losses`` of the tests' runs: KD is at every location, and the weights are constant.
 
 The steps of a shorter run are then the first steps of a longer one.
 """
 
 
-def constant_weights(options: dict[str, Any]) -> dict[str, Any]:
-    """Return options of the hook with :data:`CONSTANT_WEIGHTS` where they set no others."""
-    return {**options, "losses": {**CONSTANT_WEIGHTS, **(options.get("losses") or {})}}
+def with_run_losses(options: dict[str, Any]) -> dict[str, Any]:
+    """Return options of the hook with :data:`RUN_LOSSES` where they set no others."""
+    return {**options, "losses": {**RUN_LOSSES, **(options.get("losses") or {})}}
 
 
 def with_hook(cfg: Config, teacher_cfg: Any, checkpoint: Path, **options: Any) -> Config:
-    """Return a copy of ``cfg`` with an offline teacher and constant weights."""
+    """Return a copy of ``cfg`` with an offline teacher and :data:`RUN_LOSSES`."""
     if isinstance(teacher_cfg, Config):  # mmengine cannot print a Config inside of a config
         teacher_cfg = teacher_cfg.to_dict()
     teacher = dict(cfg=teacher_cfg, checkpoint=str(checkpoint))
-    return with_teacher(copy.deepcopy(cfg), teacher, **constant_weights(options))
+    return with_teacher(copy.deepcopy(cfg), teacher, **with_run_losses(options))
 
 
 def with_teacher(cfg: Config, teacher: dict[str, Any], **options: Any) -> Config:

@@ -22,7 +22,7 @@ from tests.helpers.web import served
 
 # neither the 18 nor the 6 images can be divided by the batch size of the bank (4)
 CASES: dict[str, Any] = {"mmpretrain": "image", "mmseg": ["pixel", "region"]}
-BY_EPOCH = dict(kd=dict(loss_weight=dict(value=1.0, end=1, by_epoch=True)))
+BY_EPOCH = dict(kd=dict(loss_weight=dict(value=1.0, end=1, by_epoch=True), dense=True))
 
 
 def config(scope: str, cache: Path | None, **bank: Any) -> Config:
