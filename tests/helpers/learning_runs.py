@@ -12,7 +12,7 @@ from mmengine.runner import Runner
 from mmickd.utils.errors import ICKDError
 from tests.helpers import toys
 from tests.helpers.recorders import Callback
-from tests.helpers.tiny import build, with_run_losses, train, with_teacher
+from tests.helpers.tiny import build, train, with_run_losses, with_teacher
 
 LEVELS = [("mmpretrain", "image"), ("mmseg", "pixel"), ("mmseg", ["pixel", "region"])]
 
