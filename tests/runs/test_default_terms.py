@@ -14,7 +14,10 @@ from tests.helpers.logs import lines_with
 from tests.helpers.tiny import history, run, with_teacher
 
 CONFIGS = Path(__file__).parents[2] / "configs"
-HEADLINES = sorted((CONFIGS / "ickd").glob("*.py"))
+HEADLINES = sorted(
+    f for f in (CONFIGS / "ickd").glob("*.py") if f.stem.startswith(("deeplabv3", "pspnet"))
+)
+"""Configs of segmenters; those of 100 classes have larger weights of KD and NICD."""
 TASKS = {"mmpretrain": ClassificationTask, "mmseg": SegmentationTask}
 
 
