@@ -26,7 +26,7 @@ FORCE:
 demo: env ## a first look: distil a classifier and a segmenter (4 minutes, no download of data)
 	$(BIN)/python tools/demo.py $(DEMO_ARGS)
 
-study: env ## the same with 3 seeds, more methods and controls (11 minutes or more)
+study: env ## the same with 3 seeds, more methods and controls
 	$(BIN)/python tools/study.py $(STUDY_ARGS)
 
 test: env ## lint, types and the whole test suite

@@ -28,15 +28,15 @@ class QueuedProcess(Process, Protocol):
     """Process that waits in a queue before it starts, and that may lose its machine."""
 
     description: str
-    """How it was started, as in 'submitted as Slurm job 7'."""
+    """Text for the line of progress at the start, such as 'submitted as Slurm job 7'."""
     seconds_in_queue: float
     """Seconds before its start."""
     is_waiting: bool
     """True before its start."""
     is_interrupted: bool
-    """True if it ended through no fault of its command, which may be started again."""
+    """True if the process ended for a reason outside of its command, which may start again."""
     versions: dict[str, str]
-    """Packages and device of the machine that it ran on; empty before its end."""
+    """Packages and device of the machine that ran the process; empty before its end."""
 
 
 Launch = Callable[[Sequence[str], Path, dict[str, str]], Process]

@@ -63,7 +63,7 @@ class Term:
         kind = type(self.loss)
         defaults = {name: signature(kind).parameters[name].default for name in parameters_of(kind)}
         described = [
-            f"{name} {_text(value)}"
+            f"{name} {_text(name, value)}"
             for name, value in {**defaults, **self.options}.items()
             if name in ALWAYS_DESCRIBED or name not in defaults or value != defaults[name]
         ]
@@ -218,11 +218,11 @@ def _term(name: str, config: Any, defaults: Defaults, where: str) -> Term:
     return Term(name, loss, schedule, options)
 
 
-def _text(value: Any) -> str:
-    """Return an option's value in a few words."""
+def _text(name: str, value: Any) -> str:
+    """Return the value of an option in a few words."""
     if isinstance(value, Mapping):
         return type_name(value.get("type", "dict"))
-    return "all" if value is None else safe_repr(value)
+    return "all" if value is None and name.startswith("num_") else safe_repr(value)
 
 
 def _schedule(weight: Any, where: str) -> WeightSchedule:

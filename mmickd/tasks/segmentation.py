@@ -37,8 +37,8 @@ class SegmentationTask(Task):
     levels = {"pixel": PixelLevel(), "region": RegionLevel()}
     trains_on_crops = True
     loss_defaults = {
-        "KDLoss": {"temperature": 4.0, "dense": False},
-        "DKDLoss": {"temperature": 4.0, "dense": False},
+        "KDLoss": {"dense": False},
+        "DKDLoss": {"dense": False},
         "NICDLoss": {"num_negatives": 4, "loss_weight": {"value": 4.0, "decay": "linear"}},
     }
 

@@ -67,6 +67,11 @@ def test_descriptions_have_type_weight_and_options():
     }
 
 
+def test_only_a_number_of_rows_that_is_none_means_all(custom):
+    terms = LossTerms.build(dict(users=dict(type=custom, sharpness=None)))
+    assert terms["users"].description == "Custom, weight 0.7, sharpness None"
+
+
 class Custom(BaseLoss):
     """Loss of a user."""
 
