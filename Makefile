@@ -23,7 +23,7 @@ $(VENV)/.installed: $(INPUTS) $(if $(PYTHON),FORCE)
 
 FORCE:
 
-demo: env ## a first look: distil a classifier and a segmenter (4 minutes, no download of data)
+demo: env ## a first look: distil a classifier and a segmenter (3 minutes, no download of data)
 	$(BIN)/python tools/demo.py $(DEMO_ARGS)
 
 study: env ## the same with 3 seeds, more methods and controls
