@@ -68,6 +68,8 @@ def _run_rank(
         world_size=world_size,
         timeout=timedelta(seconds=timeout),
     )
+    # A rank whose function is short would leave while another is still connecting to it.
+    torch_dist.barrier()
     torch.save(function(*args), f"{folder}/{rank}.pt")
     if torch_dist.is_initialized():
         torch_dist.destroy_process_group()
