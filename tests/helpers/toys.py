@@ -26,16 +26,21 @@ from tests.helpers.tiny import (
     with_hook,
 )
 
-_ROOT = tempfile.TemporaryDirectory(prefix="mmickd-toys-")
 _COUNT = itertools.count()
 OFF = {name: dict(loss_weight=0.0) for name in ("kd", "picd", "nicd")}
 """``losses`` with every weight 0."""
 KD_ONLY: dict[str, Any] = dict(kd=dict(), picd=None, nicd=None)
 
 
+@functools.cache
+def _root() -> tempfile.TemporaryDirectory[str]:
+    # Not made on import: processes of multiprocessing end without deleting it.
+    return tempfile.TemporaryDirectory(prefix="mmickd-toys-")
+
+
 def new_folder() -> Path:
     """Return an empty folder, which is deleted at the end of the process."""
-    folder = Path(_ROOT.name) / f"{next(_COUNT)}"
+    folder = Path(_root().name) / f"{next(_COUNT)}"
     folder.mkdir()
     return folder
 
