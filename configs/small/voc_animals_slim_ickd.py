@@ -6,6 +6,6 @@ checkpoint_hint = (
 custom_hooks = _base_.custom_hooks
 custom_hooks[0]['teacher'] = dict(
     cfg='configs/small/voc_animals_slim_teacher.py',
-    checkpoint='work_dirs/voc_animals_slim_teacher/iter_1000.pth')
+    checkpoint='work_dirs/voc_animals_slim_teacher/iter_2000.pth')
 custom_hooks[0]['anchors'] = 64
 custom_hooks[0]['bank'].update(capacity_per_class=512)
