@@ -9,7 +9,7 @@ PYTEST_ARGS ?= -n auto --maxprocesses 4 --dist loadfile
 export OMP_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo study test quick-test gpu-test fault-test clean FORCE
+.PHONY: help env demo study test docs quick-test gpu-test fault-test clean FORCE
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  \1\t/' | expand -t 14
@@ -34,6 +34,9 @@ test: env ## lint, types and the whole test suite
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+docs: env ## the documentation, into docs/_build/html; warnings and broken links are errors
+	$(BIN)/python -m sphinx -nW --keep-going -q -b html docs docs/_build/html
 
 quick-test: env ## the tests that are not marked slow (less than 3 minutes)
 	$(BIN)/python -m pytest -m "not slow" $(PYTEST_ARGS)

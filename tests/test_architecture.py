@@ -1,4 +1,4 @@
-"""Rooms import downwards only, and losses are named in few places (docs/extending.md)."""
+"""Rooms import downwards only, and losses are named in few places (docs/extend/extending.md)."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ from mmickd.experiments.comparison import Comparison
 from mmickd.experiments.plan import read_plan
 
 EPILOG = f"""
-The plan is a JSON file, see docs/comparing.md:
+The plan is a JSON file, see docs/commands/compare.md:
   {{"metric": "accuracy/top1",              key in the log; more is better
    "teacher": {{"config": ...,              trained once
                "paired": true,             or once for each seed

@@ -46,7 +46,7 @@ from mmickd.utils.modules import copy_model
 EPILOG = """
 Files in DIR: index.html (one file for any browser, without network or server), pictures/*.png (one
 per query), label_issues.csv (image,label,suggested,score,is_issue by falling score). See
-docs/gallery.md.
+docs/commands/gallery.md.
 
 exit codes: 0 finished, 2 the gallery cannot be made, 130 Ctrl-C
 """

@@ -31,7 +31,7 @@ Without --vary the search covers, for each term of the config whose weight is no
 tenth to ten times the value of the config) and the numbers of rows and temperatures (a quarter to
 four times), on a logarithmic scale. The first trial is the unchanged config. Vanilla KD alone gets
 as many trials, over its weight and temperature, so that both get equal tuning. See
-docs/tuning.md. This command needs optuna: pip install "mmickd[tune]".
+docs/commands/tune.md. This command needs optuna: pip install "mmickd[tune]".
 
 Files in OUT: results.md (the table), results.json (its rows and all trials), results.jsonl (a line
 for each run), study.journal (optuna's study), and the folder of each run, in trials. With a larger

@@ -62,7 +62,7 @@ def label_issues(bank: MemoryBank) -> LabelIssues:
     suggestion, and an issue if most rows are issues.
 
     The teacher was trained on the same labels. If it has memorised label errors, its last features
-    reflect them; features of earlier layers are better then. Figures: docs/gallery.md.
+    reflect them; features of earlier layers are better then. Figures: docs/commands/gallery.md.
 
     Args:
         bank: Whole bank, on any device.

@@ -1,4 +1,4 @@
-"""Plans of comparisons, read from JSON files: see ``docs/comparing.md``."""
+"""Plans of comparisons, read from JSON files: see ``docs/commands/compare.md``."""
 
 from __future__ import annotations
 

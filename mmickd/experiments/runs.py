@@ -22,7 +22,7 @@ from mmickd.utils.digest import digest
 from mmickd.version import __version__
 
 Record = dict[str, Any]
-"""Line of ``results.jsonl`` on one run; see ``docs/comparing.md``."""
+"""Line of ``results.jsonl`` on one run; see ``docs/commands/compare.md``."""
 
 
 @dataclass(frozen=True, eq=False)

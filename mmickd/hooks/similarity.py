@@ -57,5 +57,5 @@ def _finding(positive_name: str, negative_name: str, positive: float, negative: 
         f"{positive_name} ({positive:.3f}) has been below {negative_name} ({negative:.3f}) for "
         f"{PATIENCE} iterations: rows of other classes have more similar features than rows of the "
         "query's class. Check the teacher's weights, its labels and its normalisation, or set "
-        "num_positives lower (docs/reading-the-log.md).",
+        "num_positives lower (docs/start/reading-the-log.md).",
     )

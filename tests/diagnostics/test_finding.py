@@ -39,6 +39,6 @@ def codes_of_package() -> set[str]:
 
 
 def test_the_docs_list_every_code() -> None:
-    text = (ROOT / "docs/checking.md").read_text().partition("## Codes of findings")[2]
+    text = (ROOT / "docs/commands/check.md").read_text().partition("## Codes of findings")[2]
     listed = re.findall(r"^\| `(\w+)` \|", text.partition("\n## ")[0], re.MULTILINE)
     assert len(listed) == len(set(listed)) and set(listed) == codes_of_package()

@@ -1,4 +1,4 @@
-"""The examples of docs/extending.md work in real runs."""
+"""The examples of docs/extend/extending.md work in real runs."""
 
 from __future__ import annotations
 

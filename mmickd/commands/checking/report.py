@@ -71,7 +71,7 @@ class CheckReport:
         console.print(Text(f"Verdict: {warnings if number else 'OK.'}", style))
 
     def to_json(self) -> dict[str, Any]:
-        """Return the values of all sections and the findings; docs/checking.md lists the keys."""
+        """Return the values of all sections and the findings (keys: docs/commands/check.md)."""
         values = {key: value for section in self.sections for key, value in section.values.items()}
         return {
             **values,
