@@ -13,7 +13,7 @@ from mmickd.version import __version__  # noqa: E402
 
 project = "mmickd"
 author = "The mmickd contributors"
-copyright = author  # noqa: A001 (Sphinx's name)
+copyright = author
 release = version = __version__
 
 extensions = [
