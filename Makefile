@@ -36,6 +36,7 @@ test: env ## lint, types and the whole test suite
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
 
 docs: env ## the documentation, into docs/_build/html; warnings and broken links are errors
+	$(BIN)/python -m docs.generate
 	$(BIN)/python -m sphinx -nW --keep-going -q -b html docs docs/_build/html
 
 quick-test: env ## the tests that are not marked slow (less than 3 minutes)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from pathlib import Path
+from pkgutil import resolve_name
+from typing import Any
 
-FOLDER = Path(__file__).parent
-sys.path[:0] = [str(FOLDER.parent), str(FOLDER / "_ext")]
+sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from mmickd.version import __version__  # noqa: E402
+from mmickd.version import __version__
 
 project = "mmickd"
 author = "The mmickd contributors"
@@ -22,11 +22,9 @@ extensions = [
     "sphinx.ext.napoleon",
     "sphinx_copybutton",
     "sphinx_design",
-    # "generated_pages",
 ]
-exclude_patterns = ["_build", "_ext", "examples"]
+exclude_patterns = ["_build", "examples", "generate"]
 source_suffix = {".md": "markdown"}
-suppress_warnings = ["myst.xref_missing"] if os.environ.get("MMICKD_DOCS_DRAFT") else []
 
 myst_enable_extensions = ["attrs_inline", "colon_fence", "deflist"]
 myst_heading_anchors = 3
@@ -41,5 +39,29 @@ copybutton_exclude = ".linenos, .gp, .go"
 
 html_theme = "furo"
 html_title = f"mmickd {release}"
-html_static_path = ["_static"]
 html_show_sphinx = False
+
+
+def plain_name(app: Any, env: Any, node: Any, content: Any) -> Any:
+    """Return a reference to an object without a page as plain text, if the object exists.
+
+    A reference to a name that does not exist stays an error.
+    """
+    name = node["reftarget"]
+    rooms = [module for module in sys.modules if module.split(".")[0] == "mmickd"]
+    parents = ["", node.get("py:class") or "", "torch", *rooms]
+    return content if any(exists(f"{parent}.{name}".strip(".")) for parent in parents) else None
+
+
+def exists(name: str) -> bool:
+    """True if the dotted name can be imported."""
+    try:
+        resolve_name(name)
+    except (ImportError, AttributeError, ValueError):
+        return False
+    return True
+
+
+def setup(app: Any) -> None:
+    """Connect the handlers of this site."""
+    app.connect("missing-reference", plain_name)

@@ -16,7 +16,7 @@ class Finding:
     """Finding about a run, for the log, for ``mmickd check`` and for scripts.
 
     Args:
-        code: Stable name of this kind of finding; docs/commands/check.md lists all codes.
+        code: Stable name of this kind of finding; :mod:`mmickd.diagnostics.codes` lists all codes.
         level: Severity.
         text: Message with the value, its place and advice.
 
