@@ -28,9 +28,10 @@ from tests.helpers.tiny import (
 REPO = Path(__file__).resolve().parents[2]
 METHODS = REPO / "configs" / "_base_" / "methods"
 RECIPES = sorted(path.stem for path in METHODS.glob("*.py"))
-PAGE = (REPO / "docs" / "recipes.md").read_text()
+PAGE = (REPO / "docs" / "recipes" / "index.md").read_text()
 TABLES = "".join(
-    (REPO / file).read_text() for file in ("results/README.md", "configs/small/README.md")
+    path.read_text()
+    for path in (*(REPO / "docs/results").glob("*.md"), REPO / "configs/small/README.md")
 )
 TASKS: dict[str, tuple[Callable[..., Path], Callable[..., Config]]] = {
     "image": (make_class_folders, classifier_config),
