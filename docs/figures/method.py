@@ -188,7 +188,7 @@ def draw_bank(drawing: Drawing, x: int, y: int) -> None:
 def draw(palette: Palette) -> str:
     """Return the figure as SVG text."""
     drawing = Drawing(palette)
-    own, *others = palette.classes
+    query_class, *other_classes = palette.classes
 
     drawing.rectangle(8, 8, 984, 186, palette.band)
     drawing.text(24, 34, "Once, before training", bold=True, colour=palette.muted, anchor="start")
@@ -213,8 +213,14 @@ def draw(palette: Palette) -> str:
     drawing.line((570, 174), (570, 256))
     drawing.text(582, 226, "most similar rows", size=15, colour=palette.muted, anchor="start")
     for y, colours, title, detail, classes in (
-        (256, palette.positive, "Positives", "rows of the same class", [own] * 4),
-        (346, palette.negative, "Negatives", "rows of other classes", [*others, others[0]]),
+        (256, palette.positive, "Positives", "rows of the same class", [query_class] * 4),
+        (
+            346,
+            palette.negative,
+            "Negatives",
+            "rows of other classes",
+            [*other_classes, other_classes[0]],
+        ),
     ):
         drawing.rectangle(384, y, 280, 72, colours)
         drawing.text(402, y + 31, title, size=17, bold=True, anchor="start")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from decimal import ROUND_HALF_UP, Decimal
 from pathlib import Path
 
 import mmseg
@@ -66,6 +67,12 @@ def test_every_command_is_listed() -> None:
 
 
 def test_every_figure_is_in_the_results() -> None:
+    """A figure with one digit after the point may be a rounded one."""
     pages = [*ROOT.glob("results/*.md"), *ROOT.glob("docs/results/**/*.md")]
-    text = "".join(page.read_text() for page in pages)
-    assert {figure for figure in FIGURE.findall(README) if figure not in text} == set()
+    figures = {figure for page in pages for figure in FIGURE.findall(page.read_text())}
+    figures |= {" ± ".join(map(rounded, figure.split(" ± "))) for figure in figures}
+    assert set(FIGURE.findall(README)) - figures == set()
+
+
+def rounded(number: str) -> str:
+    return str(Decimal(number).quantize(Decimal("0.1"), ROUND_HALF_UP))
