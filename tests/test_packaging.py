@@ -20,7 +20,7 @@ ROOT = Path(__file__).parents[1]
 PARTS = ["mmickd", "configs", "tools", "requirements", "docs", "benchmarks", "results", "tests"]
 FILES = [
     "pyproject.toml", "setup.py", "MANIFEST.in", "LICENSE", "README.md", "CHANGELOG.md",
-    "CONTRIBUTING.md", "Makefile", "model-index.yml",
+    "CITATION.cff", "CONTRIBUTING.md", "Makefile", "model-index.yml",
 ]  # fmt: skip
 
 
@@ -52,8 +52,8 @@ def sdist(tmp_path_factory) -> Path:
 @pytest.fixture(scope="module")
 def wheel(sdist: Path) -> zipfile.ZipFile:
     """Wheel of a repository with the content of the sdist, made by README's command."""
-    install = (ROOT / "README.md").read_text().partition("## Add it to your own config")[2]
-    (requirement,) = re.findall(r'^pip install "(mmickd.* @ .*)"$', install, re.MULTILINE)
+    readme = (ROOT / "README.md").read_text()
+    (requirement,) = re.findall(r'^pip install "(mmickd.* @ .*)"$', readme, re.MULTILINE)
     identity = ("-c", "user.name=a", "-c", "user.email=a@example.org")
     run("git", "init", "--quiet", cwd=sdist)
     run("git", "add", "--all", "--force", cwd=sdist)

@@ -41,7 +41,6 @@ INSTEAD = {
 WORDS = re.compile("|".join(rf"(?P<w{i}>\b(?:{p})\b)" for i, p in enumerate(INSTEAD)), re.I)
 WIDTH = 120
 WIDE_PAGES = {
-    "README.md",
     *(
         f"docs/{name}.md"
         for name in (
