@@ -84,8 +84,8 @@ def test_the_values_are_those_of_mmrazors_formulas() -> None:
         for function, x in ((F.softmax, teacher), (F.log_softmax, student))
     )
     channels = F.kl_div(log_prediction, target, reduction="sum") * tau**2 / (3 * 2)
-    flat = [x.flatten(2).transpose(1, 2).flatten(0, 1) for x in (student, teacher)]
-    queries = Queries(*flat, shape=(2, pixels))
+    rows, targets = (x.flatten(2).transpose(1, 2).flatten(0, 1) for x in (student, teacher))
+    queries = Queries(rows, targets, shape=(2, pixels))
     assert CWDLoss(tau)(queries).mean() == pytest.approx(float(channels), rel=1e-5)
 
     prediction = F.log_softmax(student / tau, dim=1)
