@@ -40,15 +40,7 @@ INSTEAD = {
 """Words of docstrings, comments and messages, and the words to use instead."""
 WORDS = re.compile("|".join(rf"(?P<w{i}>\b(?:{p})\b)" for i, p in enumerate(INSTEAD)), re.I)
 WIDTH = 120
-WIDE_PAGES = {
-    *(
-        f"docs/{name}.md"
-        for name in (
-            "commands/check", "commands/compare", "commands/tune", "extend/extending",
-            "recipes/scaling", "reference/options", "start/reading-the-log",
-        )
-    ),
-}  # fmt: skip
+WIDE_PAGES = {"docs/recipes/index.md"}
 """Pages with lines above :data:`WIDTH`; a page that is fixed leaves this list."""
 
 
