@@ -46,7 +46,7 @@ WIDE_PAGES = {
         f"docs/{name}.md"
         for name in (
             "commands/check", "commands/compare", "commands/tune", "extend/extending",
-            "recipes/scaling", "reference/options", "start/reading-the-log", "understand/method",
+            "recipes/scaling", "reference/options", "understand/method",
         )
     ),
 }  # fmt: skip
