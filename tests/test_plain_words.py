@@ -45,8 +45,8 @@ WIDE_PAGES = {
     *(
         f"docs/{name}.md"
         for name in (
-            "commands/check", "commands/compare", "commands/tune", "extend/extending",
-            "recipes/scaling", "reference/options", "start/reading-the-log", "understand/method",
+            "commands/check", "commands/compare", "commands/tune",
+            "reference/options", "start/reading-the-log", "understand/method",
         )
     ),
 }  # fmt: skip
