@@ -1,4 +1,4 @@
-"""Rooms import downwards only, and losses are named in few places (docs/extend/extending.md)."""
+"""Rooms import downwards only, and losses are named in few places (docs/extend/architecture.md)."""
 
 from __future__ import annotations
 
@@ -56,6 +56,12 @@ def test_a_room_imports_what_lies_below_it(path: Path) -> None:
     room = room_of(path)
     for other in imported(path) - {room}:
         assert HEIGHT[other] < HEIGHT[room], f"{room} imports {other}, which is no lower room"
+
+
+def test_the_page_has_the_rooms_in_their_order() -> None:
+    page = (PACKAGE.parent / "docs/extend/architecture.md").read_text()
+    rows = re.findall(r"^\| ((?:`\w+`(?:, )?)+) \|", page.partition("## Rooms")[2], re.MULTILINE)
+    assert [re.findall(r"\w+", row) for row in rows] == FLOORS
 
 
 def code_of(path: Path) -> str:

@@ -77,9 +77,9 @@ class BaseLoss(nn.Module, metaclass=ABCMeta):
         """Return scalars about the retrieval, logged beside the loss as ``<name>_<key>``.
 
         Returns:
-            Scalars; 'valid': share of the requested positives that were found, 'sim': mean
-            similarity of the positives (of the negatives for a loss without positives), 'neg_sim':
-            mean similarity of the negatives of a loss with positives.
+            Scalars by key. 'valid' is the share of the requested positives that were found, 'sim'
+            the mean similarity of the positives (of the negatives for a loss without positives),
+            'neg_sim' the mean similarity of the negatives of a loss with positives.
         """
         positives, negatives = queries.positives, queries.negatives
         if self.num_positives == 0:
