@@ -49,7 +49,8 @@ def plain_name(app: Any, env: Any, node: Any, content: Any) -> Any:
     """
     name = node["reftarget"]
     rooms = [module for module in sys.modules if module.split(".")[0] == "mmickd"]
-    parents = ["", node.get("py:class") or "", "torch", *rooms]
+    owner = f"{node.get('py:module')}.{node.get('py:class')}"
+    parents = ["", owner, "torch", *rooms]
     return content if any(exists(f"{parent}.{name}".strip(".")) for parent in parents) else None
 
 

@@ -35,7 +35,7 @@ class NetworkTeacher(Teacher):
 
     Its forward pass ends at the classifier (``mode='tensor'``: no auxiliary head, no resize, no
     loss). A subclass makes the network (:meth:`make_network`). For a network that learns, it also
-    sets ``is_frozen = False`` and implements :meth:`~Teacher.after_step`, :meth:`own_state` and
+    sets ``is_frozen = False`` and implements :meth:`after_step`, :meth:`own_state` and
     :meth:`load_own_state`.
 
     Args:
