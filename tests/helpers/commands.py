@@ -39,7 +39,8 @@ def command(
 ) -> CommandResult:
     """Run a command to its end.
 
-    The tools of this repository start with their imports done (:mod:`tests.helpers.forkserver`).
+    The tools of this repository and ``-m mmickd`` start with their imports done
+    (:mod:`tests.helpers.forkserver`); other paths to import from are added to theirs.
     """
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
     inherited = {
@@ -48,7 +49,8 @@ def command(
     full_env = {**inherited, "PATH": path, "PYTHON": sys.executable, **env}
     first, *rest = (str(word) for word in words)
     start = time.monotonic()
-    if first == sys.executable and rest[0].startswith(f"{ROOT / 'tools'}") and not env:
+    is_own = " ".join(rest).startswith((f"{ROOT / 'tools'}", "-m mmickd "))
+    if first == sys.executable and is_own and env.keys() <= {"PYTHONPATH"}:
         process = run_python(rest, cwd, full_env, timeout)
     else:
         process = subprocess.run(

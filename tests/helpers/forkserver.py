@@ -92,6 +92,7 @@ def become_python(
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
     inherit(env, str(folder or os.getcwd()))
+    sys.path[:0] = [path for path in env.get("PYTHONPATH", "").split(os.pathsep) if path]
     if words[0] == "-m":
         sys.argv = words[1:]
         runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)

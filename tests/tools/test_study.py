@@ -9,8 +9,11 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
+sys.path.insert(0, str(Path(__file__).parents[2] / "tools"))
 
+from study import parse_args
+
+ROOT = Path(__file__).parents[2]
 pytest.importorskip("sklearn")
 pytest.importorskip("matplotlib")
 
@@ -51,6 +54,8 @@ def test_quick_study_runs_and_resumes(tmp_path: Path) -> None:
     assert again.returncode == 0 and again.stdout.count("skipped") == jobs
 
 
-def test_wrong_arguments_are_refused() -> None:
-    assert study("--seeds", "0").returncode == 2
-    assert study("--tasks", "letters").returncode == 2
+@pytest.mark.parametrize("words", [["--seeds", "0"], ["--tasks", "letters"]])
+def test_wrong_arguments_are_refused(words: list[str]) -> None:
+    with pytest.raises(SystemExit) as refusal:
+        parse_args(words)
+    assert refusal.value.code == 2
