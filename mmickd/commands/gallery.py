@@ -204,7 +204,8 @@ def _backends(cfg: Config, out: Path) -> Callable[[int, Image.Image], None]:
     if not backends:
         raise ICKDError(
             "--backends: the config has no visualizer.vis_backends. Add some to it, for example "
-            "visualizer = dict(type='Visualizer', vis_backends=[dict(type='TensorboardVisBackend')])."
+            "visualizer = dict(type='Visualizer', "
+            "vis_backends=[dict(type='TensorboardVisBackend')])."
         )
     try:
         visualizer = Visualizer("gallery", vis_backends=backends, save_dir=str(out))
