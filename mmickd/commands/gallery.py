@@ -203,8 +203,9 @@ def _backends(cfg: Config, out: Path) -> Callable[[int, Image.Image], None]:
     backends = (cfg.get("visualizer") or {}).get("vis_backends")
     if not backends:
         raise ICKDError(
-            "--backends: the config has no visualizer.vis_backends. Add some, for example "
-            "--cfg-options visualizer.vis_backends=\"[dict(type='TensorboardVisBackend')]\"."
+            "--backends: the config has no visualizer.vis_backends. Add some to it, for example "
+            "visualizer = dict(type='Visualizer', "
+            "vis_backends=[dict(type='TensorboardVisBackend')])."
         )
     try:
         visualizer = Visualizer("gallery", vis_backends=backends, save_dir=str(out))
