@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import shutil
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 # torch reads this once, when it is imported. OMP_NUM_THREADS=2 runs the tests with two threads.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -46,6 +49,23 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker("slow")
         if item.get_closest_marker("gpu") and not has_device:
             item.add_marker(skip)
+
+
+def pytest_collection_finish() -> None:
+    # mmengine collects garbage for every data set; the modules need not be visited each time
+    gc.collect()
+    gc.freeze()
+
+
+@pytest.fixture(autouse=True, scope="session")
+def no_pause_between_epochs() -> Iterator[None]:
+    """Remove the 2 seconds that mmengine's iteration-based loop sleeps after each epoch.
+
+    They prevent a deadlock of workers that end slowly; runs in other processes keep them.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("mmengine.runner.loops.time", SimpleNamespace(sleep=lambda seconds: None))
+        yield
 
 
 @pytest.fixture(autouse=True, scope="module")
