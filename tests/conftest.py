@@ -9,6 +9,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 # torch reads this once, when it is imported. OMP_NUM_THREADS=2 runs the tests with two threads.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -65,6 +66,24 @@ def no_pause_between_epochs() -> Iterator[None]:
     """
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("mmengine.runner.loops.time", SimpleNamespace(sleep=lambda seconds: None))
+        yield
+
+
+@pytest.fixture(autouse=True, scope="session")
+def format_a_config_once() -> Iterator[None]:
+    """Keep texts that yapf formatted: mmengine formats the config of each run four times."""
+    from yapf.yapflib import yapf_api
+
+    format_code, texts = yapf_api.FormatCode, {}
+
+    def cached(text: str, **options: Any) -> Any:
+        key = text, repr(options)
+        if key not in texts:
+            texts[key] = format_code(text, **options)
+        return texts[key]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(yapf_api, "FormatCode", cached)
         yield
 
 
