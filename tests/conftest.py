@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import shutil
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 # torch reads this once, when it is imported. OMP_NUM_THREADS=2 runs the tests with two threads.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -46,6 +50,41 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker("slow")
         if item.get_closest_marker("gpu") and not has_device:
             item.add_marker(skip)
+
+
+def pytest_collection_finish() -> None:
+    # mmengine collects garbage for every data set; the modules need not be visited each time
+    gc.collect()
+    gc.freeze()
+
+
+@pytest.fixture(autouse=True, scope="session")
+def no_pause_between_epochs() -> Iterator[None]:
+    """Remove the 2 seconds that mmengine's iteration-based loop sleeps after each epoch.
+
+    They prevent a deadlock of workers that end slowly; runs in other processes keep them.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("mmengine.runner.loops.time", SimpleNamespace(sleep=lambda seconds: None))
+        yield
+
+
+@pytest.fixture(autouse=True, scope="session")
+def format_a_config_once() -> Iterator[None]:
+    """Keep texts that yapf formatted: mmengine formats the config of each run four times."""
+    from yapf.yapflib import yapf_api
+
+    format_code, texts = yapf_api.FormatCode, {}
+
+    def cached(text: str, **options: Any) -> Any:
+        key = text, repr(options)
+        if key not in texts:
+            texts[key] = format_code(text, **options)
+        return texts[key]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(yapf_api, "FormatCode", cached)
+        yield
 
 
 @pytest.fixture(autouse=True, scope="module")
