@@ -45,7 +45,9 @@ def test_the_pages_have_the_names_of_the_code(site: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("link", ["[a](nowhere.md)", "[a](index.md#nowhere)", "{py:func}`mmickd.x`"])
+@pytest.mark.parametrize(
+    "link", ["[a](nowhere.md)", "[a](index.md#nowhere)", "{py:func}`mmickd.x`"]
+)
 def test_a_broken_reference_is_an_error(link: str, tmp_path: Path) -> None:
     source = tmp_path / "docs"
     source.mkdir()

@@ -144,7 +144,7 @@ def test_a_part_of_a_plan_keeps_the_controls_among_its_rows(tmp_path: Path) -> N
 
 
 def test_the_plan_of_the_documentation_is_one(tmp_path: Path) -> None:
-    text = (Path(__file__).parents[2] / "docs" / "comparing.md").read_text()
+    text = (Path(__file__).parents[2] / "docs" / "commands" / "compare.md").read_text()
     (block,) = re.findall(r"```json\n(.*?)```", text, re.DOTALL)
     (tmp_path / "plan.json").write_text(block)
     plan = read_plan(tmp_path / "plan.json")
