@@ -11,6 +11,8 @@ import pytest
 
 pytest.importorskip("sphinx")
 DOCS = Path(__file__).parents[2] / "docs"
+LINKS = "[a](nowhere.md)", "[a](index.md#nowhere)", "{py:func}`mmickd.nowhere`"
+"""Broken references."""
 
 
 def build(source: Path, out: Path) -> subprocess.CompletedProcess[str]:
