@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-collect_ignore_glob = ["*.py", "_build", "_ext", "examples"]
+collect_ignore_glob = ["*.py", "_build", "examples"]
 FOLDER = Path(__file__).parent
 
 try:

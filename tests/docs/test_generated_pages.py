@@ -11,15 +11,15 @@ from docs.generate.docstrings import argument_texts, arguments, to_markdown
 
 
 @pytest.fixture(scope="module")
-def made() -> dict[Path, str]:
+def texts() -> dict[Path, str]:
     return pages()
 
 
 @pytest.mark.parametrize("name", PAGES)
-def test_page_is_up_to_date(made: dict[Path, str], name: str) -> None:
+def test_page_is_up_to_date(texts: dict[Path, str], name: str) -> None:
     """If this fails: ``python -m docs.generate``, and commit the pages."""
-    (path,) = (path for path in made if path.stem == name)
-    assert path.read_text() == made[path]
+    (path,) = (path for path in texts if path.stem == name)
+    assert path.read_text() == texts[path]
 
 
 class Base:

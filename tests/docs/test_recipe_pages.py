@@ -30,12 +30,14 @@ BLOCKS = {
     for number, block in enumerate(re.findall(r"```python\n(.*?)```", path.read_text(), re.DOTALL))
 }
 """Python blocks by page and number; those of index.md: tests/configs/test_recipes.py."""
+CASES = [("mmseg" if name.startswith("segmenter-") else "mmpretrain", name) for name in BLOCKS]
+"""Scope of the student, and block."""
 NEEDS_A_GPU = ["mixed-precision-0"]
 
 
-@pytest.fixture(scope="module", params=toys.SCOPES)
-def folder(request: pytest.FixtureRequest) -> tuple[str, Path]:
-    """Folder with configs and weights of a student and a teacher, and its scope."""
+@pytest.fixture(scope="module")
+def folder(request: pytest.FixtureRequest) -> Path:
+    """Folder with configs and weights of a student and a teacher of a scope."""
     toy, root = toys.toy(request.param), toys.new_folder()
     make = classifier_config if request.param == "mmpretrain" else segmenter_config
     # by epochs, since weights of some pages grow over epochs
@@ -44,7 +46,7 @@ def folder(request: pytest.FixtureRequest) -> tuple[str, Path]:
     dump(toy.teacher_cfg, root / "teacher.py")
     (root / "teacher.pth").symlink_to(toy.checkpoint)
     save_teacher(student, root / "earlier.pth")
-    return request.param, root
+    return root
 
 
 def config_of(block: str, root: Path) -> Config:
@@ -69,17 +71,12 @@ def weights(losses: Any) -> dict[str, Any]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", BLOCKS)
+@pytest.mark.parametrize(("folder", "name"), CASES, indirect=["folder"])
 def test_a_config_of_a_page_trains(
-    name: str, folder: tuple[str, Path], monkeypatch: pytest.MonkeyPatch
+    name: str, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    scope, root = folder
-    page = name.rpartition("-")[0]
-    is_for_segmenters = page == "segmenter"
-    if is_for_segmenters != (scope == "mmseg"):
-        pytest.skip("a page for the other task")
-    monkeypatch.setenv("MMICKD_CACHE_DIR", str(root / "cache"))
-    cfg = config_of(BLOCKS[name], root)
+    monkeypatch.setenv("MMICKD_CACHE_DIR", str(folder / "cache"))
+    cfg = config_of(BLOCKS[name], folder)
     assert [hook.type for hook in cfg.custom_hooks] == ["mmickd.ICKDHook"]
     losses = weights(hook_entry(cfg).get("losses"))
     assert isinstance(HOOKS.build(cfg.custom_hooks[0]), ICKDHook)
